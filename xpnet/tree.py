@@ -1,0 +1,63 @@
+"""Parameters, gradients and optimizer state are trees: dicts and tuples with arrays at the leaves.
+
+A leaf's name joins the keys on the way to it: `"0.weight"` is the weight of the first layer.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Array = Any  # an array of any library that follows the array API standard
+Tree = Any  # an array, or a dict or tuple of trees
+
+
+def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to each leaf of `tree` and the leaves at the same place in `others`."""
+    if isinstance(tree, dict):
+        return {key: map(function, tree[key], *(other[key] for other in others)) for key in tree}
+    if isinstance(tree, tuple):
+        return tuple([map(function, *branches) for branches in zip(tree, *others, strict=True)])
+    return function(tree, *others)
+
+
+def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Array]]:
+    """Yield the name and the array of each leaf, in the order of the tree."""
+    if isinstance(tree, dict | tuple):
+        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, branch in pairs:
+            yield from items(branch, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
+def leaves(tree: Tree) -> list[Array]:
+    """The arrays of a tree, in the order of the tree."""
+    return [leaf for _, leaf in items(tree)]
+
+
+def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
+    """The tree with each leaf replaced by the array of the same name."""
+    if isinstance(tree, dict):
+        return {key: replace(tree[key], arrays, f"{prefix}.{key}" if prefix else key) for key in tree}
+    if isinstance(tree, tuple):
+        return tuple(
+            [replace(branch, arrays, f"{prefix}.{i}" if prefix else str(i)) for i, branch in enumerate(tree)]
+        )
+    return arrays[prefix]
+
+
+def map_weights(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to the leaves that are called `weight`; leave the others as they are.
+
+    Weight decay and L2 act on these only: a layer of your own calls what shall be decayed
+    `weight`, and its biases, scales and shifts anything else.
+    """
+    if isinstance(tree, dict):
+        return {
+            key: function(tree[key], *(other[key] for other in others))
+            if key == "weight"
+            else map_weights(function, tree[key], *(other[key] for other in others))
+            for key in tree
+        }
+    if isinstance(tree, tuple):
+        return tuple([map_weights(function, *branches) for branches in zip(tree, *others, strict=True)])
+    return tree

@@ -20,9 +20,12 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 
 def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Array]]:
-    """Yield the name and the array of each leaf, in the order of the tree."""
+    """Yield the name and the array of each leaf; dicts in the order of their sorted keys.
+
+    (Sorted, since JAX sorts the dicts that go through `jit`, and a tree must not change by that.)
+    """
     if isinstance(tree, dict | tuple):
-        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        pairs = sorted(tree.items()) if isinstance(tree, dict) else enumerate(tree)
         for key, branch in pairs:
             yield from items(branch, f"{prefix}.{key}" if prefix else str(key))
     else:
@@ -30,7 +33,7 @@ def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Array]]:
 
 
 def leaves(tree: Tree) -> list[Array]:
-    """The arrays of a tree, in the order of the tree."""
+    """The arrays of a tree, in the order of `items`."""
     return [leaf for _, leaf in items(tree)]
 
 
@@ -45,12 +48,17 @@ def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
     return arrays[prefix]
 
 
-def map_weights(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` to the leaves that are called `weight`; leave the others as they are.
+def weights(tree: Tree) -> list[Array]:
+    """The leaves that are called `weight`.
 
-    Weight decay and L2 act on these only: a layer of your own calls what shall be decayed
+    L2 and weight decay act on these only: a layer of your own calls what shall be decayed
     `weight`, and its biases, scales and shifts anything else.
     """
+    return [leaf for name, leaf in items(tree) if name.rpartition(".")[2] == "weight"]
+
+
+def map_weights(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to the leaves that are called `weight`; leave the others as they are."""
     if isinstance(tree, dict):
         return {
             key: function(tree[key], *(other[key] for other in others))

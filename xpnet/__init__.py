@@ -1,0 +1,7 @@
+"""Neural networks whose forward and backward passes are written by hand, once, for any array library."""
+
+from xpnet import backend, data, gradcheck, init, losses, nn, optim
+from xpnet.errors import Error
+from xpnet.model import Callback, Model
+
+__all__ = ["Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim"]

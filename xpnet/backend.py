@@ -1,0 +1,285 @@
+"""The array libraries: find one, put arrays on its device, bring them back, wait for it, compile for it.
+
+This is the only place that names them. Everything else is written against the Python array API
+standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` gives.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import array_api_compat
+import numpy as np
+
+from xpnet.errors import BackendError, ShapeError
+from xpnet.tree import Array
+
+# NumPy >= 2.1 is the standard itself: array_api_compat's wrappers would only cost microseconds a call.
+_namespaces: dict[type, Any] = {np.ndarray: np, np.float32: np, np.float64: np, np.int64: np}
+
+DTYPES = ("float32", "float64")
+
+
+def namespace(x: Array) -> Any:
+    """The array API namespace that an array belongs to."""
+    xp = _namespaces.get(type(x))
+    if xp is None:
+        xp = _namespaces[type(x)] = array_api_compat.array_namespace(x)
+    return xp
+
+
+def device(x: Array) -> Any:
+    """The device that an array lives on; None under a tracer, which has none to tell."""
+    return getattr(x, "device", None)
+
+
+class Backend:
+    """One array library on one device, with the dtype that training uses.
+
+    Arguments:
+        device: where arrays live; None is the library's default.
+        dtype: "float32" or "float64".
+
+    Attributes:
+        xp: the array API namespace.
+        device: the library's own object for the device.
+        dtype: the library's own object for the dtype.
+        index_dtype: that of its integers, int64 but for JAX's int32.
+
+    Raises BackendError where the library or the device is not there.
+    """
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    install: ClassVar[str]
+    devices: ClassVar[str] = "'cpu'"
+
+    def __init__(self, device: Any = None, dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise BackendError(f"backend {self.name!r}: expected dtype float32 or float64, got {dtype!r}")
+        try:
+            self.library = importlib.import_module(self.module)
+        except ImportError as error:
+            raise BackendError(
+                f"backend {self.name!r}: {self.module} is not installed ({error}); to install it: {self.install}"
+            ) from error
+        self.dtype_name = dtype
+        self.xp = self.find_namespace()
+        self.device = self.find_device(device)
+        self.dtype = getattr(self.xp, dtype)
+        self.index_dtype = self.xp.arange(1).dtype
+
+    def __repr__(self) -> str:
+        return f"<xpnet backend {self.name}, {self.device}, {self.dtype_name}>"
+
+    def find_namespace(self) -> Any:
+        return self.library
+
+    def find_device(self, device: Any) -> Any:
+        if device not in (None, "cpu"):
+            self.refuse(device)
+        return "cpu"
+
+    def refuse(self, device: Any, reason: Any = None) -> None:
+        because = f" ({' '.join(str(reason).split())})" if reason else ""
+        raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        """The same values on this backend's device: reals in its dtype, integers in its index dtype.
+
+        With `real`, integers become reals too. The result may share memory with `x`, which may be
+        an array of this library, a NumPy array, or nested lists. Raises ShapeError where `x` is
+        not an array of numbers.
+        """
+        if self.owns(x):
+            real = real or self.xp.isdtype(x.dtype, "real floating")
+            dtype = self.dtype if real else self.index_dtype
+            x = x if x.dtype == dtype else self.xp.astype(x, dtype)
+            return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
+        try:
+            host = np.asarray(x)
+        except ValueError as error:
+            raise ShapeError(
+                f"expected an array of numbers, got rows of different lengths ({error})"
+            ) from error
+        if host.dtype.kind not in "biuf":
+            raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
+        real = real or host.dtype.kind == "f"
+        return self.from_host(host.astype(self.dtype_name if real else np.int64, copy=False))
+
+    def from_host(self, x: np.ndarray) -> Array:
+        """The same values and dtype on this backend's device."""
+        return self.xp.asarray(x, device=self.device)
+
+    def owns(self, x: Any) -> bool:
+        """Whether `x` is an array of this library."""
+        return hasattr(x, "dtype") and hasattr(x, "__array_namespace__") and namespace(x) is self.xp
+
+    def copy(self, x: Any) -> Array:
+        """A fresh array with the same values, on this backend's device and in its dtype."""
+        return self.xp.asarray(self.asarray(x), copy=True)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The values as a NumPy array on the host; this waits for the device."""
+        return np.asarray(x)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all that was asked of it."""
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
+
+        The state that goes in may be reused (donated) for the state that comes out.
+        """
+        return step
+
+
+class NumPy(Backend):
+    name = "numpy"
+    module = "numpy"
+    install = "pip install numpy"
+
+
+class CuPy(Backend):
+    name = "cupy"
+    module = "cupy"
+    install = "pip install '.[cuda13]', or '.[cuda12]' for a CUDA 12 driver; --backend numpy needs no GPU"
+    devices = "'cuda' or 'cuda:N'"
+
+    def find_namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.cupy")
+
+    def find_device(self, device: Any) -> Any:
+        runtime = self.library.cuda.runtime
+        try:
+            count = runtime.getDeviceCount()
+        except runtime.CUDARuntimeError as error:
+            raise BackendError(
+                f"backend 'cupy': no CUDA device: {error}; it needs an NVIDIA GPU and its driver, "
+                "--backend numpy runs without"
+            ) from error
+        try:
+            number = int(str(device).removeprefix("cuda:")) if device not in (None, "cuda") else None
+        except ValueError:
+            self.refuse(device)
+        if number is None:
+            return self.library.cuda.Device()
+        if not 0 <= number < count:
+            self.refuse(device, f"there are {count}")
+        # CuPy works on the thread's current device; arrays of another one cannot be mixed in.
+        self.library.cuda.Device(number).use()
+        return self.library.cuda.Device(number)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return self.library.asnumpy(x)
+
+    def synchronize(self) -> None:
+        self.library.cuda.get_current_stream().synchronize()
+
+
+class Torch(Backend):
+    name = "torch"
+    module = "torch"
+    install = "pip install torch"
+    devices = "'cpu', 'cuda' or 'cuda:N'"
+
+    def find_namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.torch")
+
+    def find_device(self, device: Any) -> Any:
+        try:
+            found = self.library.device(device or "cpu")
+            # A tensor tells 'cuda:0' where 'cuda' was asked for, and asking for one proves that it is there.
+            return self.library.empty(0, device=found).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            self.refuse(device, error)
+
+    def from_host(self, x: np.ndarray) -> Array:
+        return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return x.numpy(force=True)
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            self.library.cuda.synchronize(self.device)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return self.library.no_grad()(step)
+
+
+class JAX(Backend):
+    name = "jax"
+    module = "jax"
+    install = "pip install jax"
+    devices = "'cpu', 'gpu', 'tpu' or one of these with ':N'"
+
+    def find_namespace(self) -> Any:
+        if self.dtype_name == "float64":
+            # The switch is global in JAX, and without it float64 silently becomes float32.
+            self.library.config.update("jax_enable_x64", True)
+        return importlib.import_module("jax.numpy")
+
+    def find_device(self, device: Any) -> Any:
+        platform, _, number = str(device or "").partition(":")
+        try:
+            return self.library.devices(platform or None)[int(number or 0)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            self.refuse(device, error)
+
+    def synchronize(self) -> None:
+        self.library.block_until_ready(self.library.live_arrays())
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return self.library.jit(step, donate_argnums=0)
+
+
+class Strict(Backend):
+    """The reference implementation of the standard, which refuses everything outside of it.
+
+    Its `device1` behaves like a GPU: nothing is converted to NumPy, or mixed with other devices,
+    unless asked for. It is slow, and it finds on any machine most of what would break on a GPU.
+    """
+
+    name = "array-api-strict"
+    module = "array_api_strict"
+    install = "pip install array-api-strict"
+    devices = "'CPU_DEVICE', 'device1' or 'device2'"
+
+    def find_device(self, device: Any) -> Any:
+        try:
+            return self.library.Device(device or "CPU_DEVICE")
+        except ValueError:
+            self.refuse(device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return np.asarray(x.to_device(self.library.Device("CPU_DEVICE")))
+
+
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Strict)}
+
+
+def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
+    """The backend of that name: numpy, cupy, torch, jax or array-api-strict.
+
+    Raises BackendError, in one line, where the name is unknown, or where its library or its
+    device is not there; the line says what to install.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
+    return BACKENDS[name](device, dtype)
+
+
+def available() -> dict[str, str | None]:
+    """Each backend's name, with None where it can be used here and the reason where it cannot.
+
+    This imports every library that is installed, which takes seconds.
+    """
+    reasons: dict[str, str | None] = {}
+    for name in BACKENDS:
+        try:
+            get(name)
+            reasons[name] = None
+        except BackendError as error:
+            reasons[name] = str(error).partition(": ")[2]
+    return reasons

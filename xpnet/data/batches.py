@@ -1,0 +1,48 @@
+"""Mini-batches: the order of the examples is drawn on the host, the batches are gathered on the device."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from xpnet.backend import device, namespace
+from xpnet.errors import ConfigError
+from xpnet.random import generator
+from xpnet.tree import Array
+
+
+def batches(
+    x: Array, y: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
+) -> Iterator[tuple[Array, Array]]:
+    """One epoch of mini-batches `(x, y)` of examples along axis 0, gathered where x and y live.
+
+    The order depends on the seed and the epoch alone, so each epoch has a new one and a run can be
+    repeated. The last batch is short if `batch_size` does not divide the number of examples.
+
+    Raises ConfigError where `batch_size` is below 1 or there are no examples.
+    """
+    for index in batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle):
+        yield take(x, index), take(y, index)
+
+
+def batch_indices(
+    x: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
+) -> list[Array]:
+    """The positions of each batch's examples in x: integer arrays (batch_size,) on x's device."""
+    n = x.shape[0]
+    if n == 0:
+        raise ConfigError("batches: expected at least one example, got none")
+    if batch_size < 1:
+        raise ConfigError(f"batches: expected a batch size of at least 1, got {batch_size}")
+    order = generator(seed, "shuffle", epoch).permutation(n) if shuffle else np.arange(n)
+    order = namespace(x).asarray(order, device=device(x))
+    return [order[part] for part in slices(n, batch_size)]
+
+
+def slices(n: int, batch_size: int) -> list[slice]:
+    """The slices that cut n examples, in their order, into batches."""
+    return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+
+
+def take(x: Array, index: Array) -> Array:
+    """The examples of x at these positions."""
+    return namespace(x).take(x, index, axis=0)

@@ -1,0 +1,151 @@
+"""Are hand-written gradients right? Compare them with finite differences, in float64.
+
+For a scalar function s(θ), its gradient g, a direction v and a small ε,
+
+    (s(θ + εv) - s(θ - εv)) / 2ε  =  g·v + O(ε²)
+
+A random direction v over all entries at once proves the whole gradient with one product. Single
+entries tell where it is wrong. Both are checked.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import tree
+from xpnet.backend import device, namespace
+from xpnet.errors import ShapeError
+from xpnet.tree import Array, Tree
+
+
+class GradientError(AssertionError):
+    """A gradient is not what the finite difference says."""
+
+
+class Report(NamedTuple):
+    """The largest relative errors that were found."""
+
+    directions: float
+    entries: float
+    worst_entry: str
+
+
+def check(
+    subject: Any,
+    x: Array,
+    target: Array | None = None,
+    params: Tree | None = None,
+    *,
+    directions: int = 3,
+    entries: int = 5,
+    epsilon: float = 1e-5,
+    tolerance: float = 1e-7,
+    seed: int = 0,
+) -> Report:
+    """Check the backward pass of a layer, a loss or a model; GradientError if it is wrong.
+
+    A layer is checked at x and at its parameters, through s = Σ forward(x)·dy with a random dy.
+    A loss is checked at a prediction x, given the target. A model, whose dtype must be float64, is
+    checked at its parameters through its whole loss with L2, given an input x and a target.
+
+    The function has to be smooth near x: keep inputs of ReLU a few ε away from 0.
+
+    Arguments:
+        subject: an `xpnet.nn` layer, an `xpnet.losses` loss, an `xpnet.Model`, or anything with the same methods.
+        x: a float64 array of any library.
+        target: what the loss needs, for a loss or a model.
+        params: the layer's parameters, like x; drawn by `layer.init` if not given.
+        directions: how many random directions over everything.
+        entries: how many single entries of each array.
+        epsilon: ε, the largest change of an entry.
+        tolerance: the relative error |numeric - exact| / max(|numeric|, |exact|, floor) allowed. The
+            floor is a thousandth of the largest entry of the gradient, or what the rounding errors
+            of s let a difference see, whichever is larger.
+        seed: of the directions, the entries, dy and the drawn parameters.
+
+    Raises GradientError, which names the array and the entry; ShapeError where x is not float64.
+    """
+    rng = np.random.default_rng(seed)
+    function, point, gradient = _problem(subject, x, target, params, rng)
+    for leaf, array in tree.items(point):
+        if array.dtype != namespace(array).float64:
+            raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
+    name = type(subject).__name__
+    rounding = np.finfo(np.float64).eps * abs(function(point)) / epsilon
+    largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
+    floor = max(1e-3 * largest, 10 * rounding / tolerance)
+
+    def compare(direction: Tree) -> tuple[float, float, float]:
+        """Numeric and exact derivative along a direction, and their relative error."""
+        step = epsilon / max(float(np.max(np.abs(d))) for d in tree.leaves(direction))
+        ahead = function(tree.map(lambda p, d: p + _like(p, step * d), point, direction))
+        behind = function(tree.map(lambda p, d: p - _like(p, step * d), point, direction))
+        numeric = (ahead - behind) / (2 * step)
+        pairs = zip(tree.leaves(gradient), tree.leaves(direction), strict=True)
+        exact = sum(float(namespace(g).sum(g * _like(g, d))) for g, d in pairs)
+        scale = max(abs(numeric), abs(exact), floor)
+        return numeric, exact, abs(numeric - exact) / scale if scale else 0.0
+
+    worst_direction = 0.0
+    for _ in range(directions):
+        _, _, error = compare(tree.map(lambda p: rng.standard_normal(p.shape), point))
+        worst_direction = error if not error <= worst_direction else worst_direction
+
+    worst_entry, worst_name, worst_values = 0.0, "", (0.0, 0.0)
+    zeros = {leaf: np.zeros(array.shape) for leaf, array in tree.items(point)}
+    for leaf, array in tree.items(point):
+        size = int(np.prod(array.shape))
+        for flat in rng.choice(size, min(entries, size), replace=False):
+            index = tuple(int(i) for i in np.unravel_index(flat, array.shape))
+            one = np.zeros(array.shape)
+            one[index] = 1
+            numeric, exact, error = compare(tree.replace(point, zeros | {leaf: one}))
+            if not error <= worst_entry:
+                worst_entry, worst_name = error, f"{leaf}[{', '.join(map(str, index))}]"
+                worst_values = numeric, exact
+
+    if not worst_entry <= tolerance:
+        raise GradientError(
+            f"{name}: the gradient at {worst_name} is {worst_values[1]:.9g}, "
+            f"finite differences give {worst_values[0]:.9g} (relative error {worst_entry:.1e} > {tolerance:g})"
+        )
+    if not worst_direction <= tolerance:
+        raise GradientError(
+            f"{name}: along a random direction the gradient has a relative error of "
+            f"{worst_direction:.1e} > {tolerance:g}, though the {entries} entries tried of each array are right"
+        )
+    return Report(worst_direction, worst_entry, worst_name)
+
+
+def _problem(
+    subject: Any, x: Array, target: Array | None, params: Tree | None, rng: np.random.Generator
+) -> tuple[Callable[[Tree], float], Tree, Tree]:
+    """A scalar function of a tree, the tree to check it at, and its gradient there, by hand."""
+    if hasattr(subject, "objective"):
+        model = subject
+        x, target = model.prepare(x, target)
+        gradient = model.objective.gradients(model.params, x, target)
+        return lambda params: float(model.objective.value(params, x, target)), model.params, gradient
+    if target is not None:
+        loss = subject
+        _, residuals = loss.forward(x, target)
+        gradient = {"prediction": loss.backward(residuals)}
+        return lambda point: float(loss.forward(point["prediction"], target)[0]), {"prediction": x}, gradient
+    layer = subject
+    if params is None:
+        params = tree.map(lambda p: _like(x, p), layer.init(rng))
+    y, residuals = layer.forward(params, x)
+    dy = _like(y, rng.standard_normal(y.shape))
+    dx, grads = layer.backward(params, residuals, dy)
+
+    def project(point: Tree) -> float:
+        y, _ = layer.forward(point["params"], point["x"])
+        return float(namespace(y).sum(y * dy))
+
+    return project, {"x": x, "params": params}, {"x": dx, "params": grads}
+
+
+def _like(array: Array, host: np.ndarray) -> Array:
+    """Values from the host, in the library and dtype of an array and on its device."""
+    return namespace(array).asarray(host, dtype=array.dtype, device=device(array))

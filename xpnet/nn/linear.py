@@ -1,0 +1,67 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from xpnet import init
+from xpnet.backend import namespace
+from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.tree import Array, Tree
+
+
+class LinearResiduals(NamedTuple):
+    x: Array
+
+
+@dataclass(frozen=True, repr=False)
+class Linear(Layer):
+    """y = x W + b.
+
+    dx = dy Wᵀ,  dW = xᵀ dy,  db = Σₙ dyₙ
+
+    Shapes: x (..., n, n_in), y (..., n, n_out), weight W (..., n_in, n_out), bias b (..., n_out).
+
+    Arguments:
+        n_in, n_out: numbers of inputs and outputs.
+        bias: whether there is a b.
+        weight_init, bias_init: initialisers from `xpnet.init`.
+
+    Raises ConfigError for sizes below 1, ShapeError where x has not n_in columns.
+    """
+
+    n_in: int
+    n_out: int
+    bias: bool = True
+    weight_init: init.Initializer = field(default=init.glorot_uniform, repr=False)
+    bias_init: init.Initializer = field(default=init.zeros, repr=False)
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, n_in=self.n_in, n_out=self.n_out)
+
+    def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        params = {"weight": self.weight_init(rng, (self.n_in, self.n_out))}
+        if self.bias:
+            params["bias"] = self.bias_init(rng, (self.n_out,))
+        return params
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, LinearResiduals]:
+        y = x @ params["weight"]
+        if self.bias:
+            y += params["bias"][..., None, :]
+        return y, LinearResiduals(x)
+
+    def backward(self, params: Tree, residuals: LinearResiduals, dy: Array) -> tuple[Array, Tree]:
+        return dy @ params["weight"].mT, self.parameter_gradients(params, residuals, dy)
+
+    def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
+        grads = {"weight": residuals.x.mT @ dy}
+        if self.bias:
+            grads["bias"] = namespace(dy).sum(dy, axis=-2)
+        return grads
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 2 or input_shape[-1] != self.n_in:
+            self.refuse(f"(n, {self.n_in})", input_shape)
+        return (*input_shape[:-1], self.n_out)

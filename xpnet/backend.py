@@ -57,12 +57,7 @@ class Backend:
     def __init__(self, device: Any = None, dtype: str = "float32") -> None:
         if dtype not in DTYPES:
             raise BackendError(f"backend {self.name!r}: expected dtype float32 or float64, got {dtype!r}")
-        try:
-            self.library = importlib.import_module(self.module)
-        except ImportError as error:
-            raise BackendError(
-                f"backend {self.name!r}: {self.module} is not installed ({error}); to install it: {self.install}"
-            ) from error
+        self.library = self.import_library()
         self.dtype_name = dtype
         self.xp = self.find_namespace()
         self.device = self.find_device(device)
@@ -71,6 +66,14 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<xpnet backend {self.name}, {self.device}, {self.dtype_name}>"
+
+    def import_library(self) -> Any:
+        try:
+            return importlib.import_module(self.module)
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError) and error.name == self.module
+            problem = "is not installed" if missing else f"cannot be imported ({_one_line(error)})"
+            raise BackendError(f"backend {self.name!r}: {self.module} {problem}; {self.install}") from error
 
     def find_namespace(self) -> Any:
         return self.library
@@ -81,7 +84,7 @@ class Backend:
         return "cpu"
 
     def refuse(self, device: Any, reason: Any = None) -> None:
-        because = f" ({' '.join(str(reason).split())})" if reason else ""
+        because = f" ({_one_line(reason)})" if reason else ""
         raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
 
     def asarray(self, x: Any, real: bool = False) -> Array:
@@ -99,9 +102,7 @@ class Backend:
         try:
             host = np.asarray(x)
         except ValueError as error:
-            raise ShapeError(
-                f"expected an array of numbers, got rows of different lengths ({error})"
-            ) from error
+            raise ShapeError(f"expected an array of numbers, got uneven rows ({_one_line(error)})") from error
         if host.dtype.kind not in "biuf":
             raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
         real = real or host.dtype.kind == "f"
@@ -143,7 +144,7 @@ class NumPy(Backend):
 class CuPy(Backend):
     name = "cupy"
     module = "cupy"
-    install = "pip install '.[cuda13]', or '.[cuda12]' for a CUDA 12 driver; --backend numpy needs no GPU"
+    install = "pip install '.[cuda13]', or '.[cuda12]' for a CUDA 12 driver; backend 'numpy' needs no GPU"
     devices = "'cuda' or 'cuda:N'"
 
     def find_namespace(self) -> Any:
@@ -155,8 +156,8 @@ class CuPy(Backend):
             count = runtime.getDeviceCount()
         except runtime.CUDARuntimeError as error:
             raise BackendError(
-                f"backend 'cupy': no CUDA device: {error}; it needs an NVIDIA GPU and its driver, "
-                "--backend numpy runs without"
+                f"backend 'cupy': no CUDA device ({_one_line(error)}); it needs an NVIDIA GPU and its "
+                "driver, backend 'numpy' needs neither"
             ) from error
         try:
             number = int(str(device).removeprefix("cuda:")) if device not in (None, "cuda") else None
@@ -254,6 +255,10 @@ class Strict(Backend):
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x.to_device(self.library.Device("CPU_DEVICE")))
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Strict)}

@@ -52,7 +52,7 @@ def check(
     The function has to be smooth near x: keep inputs of ReLU a few ε away from 0.
 
     Arguments:
-        subject: an `xpnet.nn` layer, an `xpnet.losses` loss, an `xpnet.Model`, or anything with the same methods.
+        subject: a layer of `xpnet.nn` or your own, a loss, or an `xpnet.Model`.
         x: a float64 array of any library.
         target: what the loss needs, for a loss or a model.
         params: the layer's parameters, like x; drawn by `layer.init` if not given.
@@ -92,7 +92,7 @@ def check(
         _, _, error = compare(tree.map(lambda p: rng.standard_normal(p.shape), point))
         worst_direction = error if not error <= worst_direction else worst_direction
 
-    worst_entry, worst_name, worst_values = 0.0, "", (0.0, 0.0)
+    worst_entry, worst_name, found = 0.0, "", ""
     zeros = {leaf: np.zeros(array.shape) for leaf, array in tree.items(point)}
     for leaf, array in tree.items(point):
         size = int(np.prod(array.shape))
@@ -102,18 +102,18 @@ def check(
             one[index] = 1
             numeric, exact, error = compare(tree.replace(point, zeros | {leaf: one}))
             if not error <= worst_entry:
-                worst_entry, worst_name = error, f"{leaf}[{', '.join(map(str, index))}]"
-                worst_values = numeric, exact
+                worst_entry, worst_name = float(error), f"{leaf}[{', '.join(map(str, index))}]"
+                found = f"{exact:.9g}, finite differences give {numeric:.9g}"
 
     if not worst_entry <= tolerance:
         raise GradientError(
-            f"{name}: the gradient at {worst_name} is {worst_values[1]:.9g}, "
-            f"finite differences give {worst_values[0]:.9g} (relative error {worst_entry:.1e} > {tolerance:g})"
+            f"{name}: the gradient at {worst_name} is {found} "
+            f"(relative error {worst_entry:.1e} > {tolerance:g})"
         )
     if not worst_direction <= tolerance:
         raise GradientError(
             f"{name}: along a random direction the gradient has a relative error of "
-            f"{worst_direction:.1e} > {tolerance:g}, though the {entries} entries tried of each array are right"
+            f"{worst_direction:.1e} > {tolerance:g}; the {entries} entries tried of each array are right"
         )
     return Report(worst_direction, worst_entry, worst_name)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xpnet.backend import device, namespace
 from xpnet.errors import ShapeError
-from xpnet.tree import Array, Tree
+from xpnet.tree import Array
 
 
 class Loss:

@@ -150,9 +150,7 @@ class Model:
         prediction, target, _ = self._last(target)
         errors = self.loss_function.errors(prediction, target)
         if errors is None:
-            raise ShapeError(
-                f"{self.loss_function}: expected integer labels to count errors, got real targets"
-            )
+            raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
         return int(errors)
 
     def backward(self, target: Array) -> None:
@@ -164,7 +162,7 @@ class Model:
 
     def zero_grads(self) -> None:
         """Set `grads`, a tree like `params`, to zero."""
-        self.grads = optim.zeros_like(self.params)
+        self.grads: Tree = optim.zeros_like(self.params)
 
     def step(self) -> None:
         """Let the optimizer update the parameters with `grads`."""
@@ -317,9 +315,10 @@ class Model:
         shape = self._input_shape if input_shape is None else ("n", *input_shape)
         if shape is not None:
             self.net.output_shape(shape)
-        layers, params = (self.net,), (self.params,)
-        if isinstance(self.net, Sequential):
-            layers, params = self.net.layers, self.params
+        net = self.net
+        layers, params = (
+            (net.layers, self.params) if isinstance(net, Sequential) else ((net,), (self.params,))
+        )
         rows = [("layer", "output shape", "parameters")]
         for layer, layer_params in zip(layers, params, strict=True):
             shape = None if shape is None else layer.output_shape(shape)

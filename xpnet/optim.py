@@ -92,6 +92,8 @@ def _require(optimizer: "Optimizer", name: str, below: float = math.inf) -> None
 class Optimizer:
     """What all optimizers share."""
 
+    learning_rate: Number
+
     def init(self, params: Tree) -> Tree:
         """The state before the first update: arrays like the parameters', or nothing."""
         return {}

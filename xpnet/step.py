@@ -86,7 +86,7 @@ def training_step(objective: Objective, optimizer: Optimizer) -> Callable[..., t
 
 
 def evaluation_step(objective: Objective) -> Callable[..., tuple[Totals, Totals]]:
-    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without the penalty."""
+    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without penalty."""
 
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch

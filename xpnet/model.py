@@ -83,6 +83,8 @@ class Model:
     and its methods ShapeError where x or the target do not fit the network.
     """
 
+    grads: Tree
+
     def __init__(
         self,
         net: Layer,
@@ -162,7 +164,7 @@ class Model:
 
     def zero_grads(self) -> None:
         """Set `grads`, a tree like `params`, to zero."""
-        self.grads: Tree = optim.zeros_like(self.params)
+        self.grads = optim.zeros_like(self.params)
 
     def step(self) -> None:
         """Let the optimizer update the parameters with `grads`."""

@@ -27,3 +27,7 @@ class BackendError(Error, RuntimeError):
 
 class CheckpointError(Error, ValueError):
     """A file of saved parameters is damaged or belongs to another network."""
+
+
+class DivergedError(Error, ArithmeticError):
+    """The loss became infinite or not a number."""

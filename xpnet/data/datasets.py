@@ -1,0 +1,163 @@
+"""The data sets: MNIST (all of it, or the sample that comes with xpnet), Fashion-MNIST, and CSV files."""
+
+import importlib.resources
+import math
+import os
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpnet.data import csv, idx
+from xpnet.data.download import SOURCES, fetch, user_cache
+from xpnet.errors import ConfigError, DataError
+
+SAMPLE = "mnist-sample"
+NAMES = (SAMPLE, *SOURCES)
+CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+IMAGE = (28, 28)
+CLASSES = 10
+
+
+class Examples(NamedTuple):
+    """Inputs and their labels.
+
+    x: float32 in [0, 1], images (n, 28, 28, 1), rows of a CSV file (n, columns).
+    y: int64 (n,), 0 to classes - 1.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+
+
+class Dataset(NamedTuple):
+    """A data set as it was published: validation examples are for the user to `split` off."""
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: int
+
+
+def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
+    """The data set called `name`, as arrays that are C-contiguous and writable.
+
+    name: "mnist-sample": the first 3,000 training and 1,000 test images of MNIST, part of this package;
+        "mnist", "fashion-mnist": the four idx files, gzipped or not, in the folder `data_dir`/`name`;
+        "csv:TRAIN.csv,TEST.csv": the label in the first column, or in the last with ",label=last" after it;
+        pixels 0 to 255 or 0 to 1; relative paths start at the current folder, else at `data_dir`.
+    data_dir: without it `$XPNET_DATA`, without that the user's cache.
+    download: whether to download what is missing there.
+    Raises: DataError where the name is unknown, or a file is missing, unreadable or damaged.
+    Sources: LeCun, Bottou, Bengio, Haffner 1998 (MNIST); Xiao, Rasul, Vollgraf 2017 (Fashion-MNIST).
+    """
+    if name.startswith("csv:"):
+        return _load_csv(name, data_dir)
+    if name == SAMPLE:
+        sample = importlib.resources.files("xpnet.data") / SAMPLE
+        return _load_idx(name, [sample / f"{file}.gz" for file in FILES])
+    if name in NAMES:
+        folder = _data_folder(data_dir) / name
+        return _load_idx(name, [_find_idx(name, file, folder, download) for file in FILES])
+    raise DataError(f"no data set is called {name!r}: expected {', '.join(NAMES)} or {CSV_FORM}")
+
+
+def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
+    """The first floor(fraction * n) examples, to train on, and the rest, to validate on: views, no copies.
+
+    Raises: ConfigError where one of the two would be empty.
+    """
+    n = len(examples.y)
+    first = math.floor(fraction * n) if 0 < fraction < 1 else 0
+    if not 0 < first < n:
+        raise ConfigError(
+            f"split: expected a fraction that leaves one of {n} examples or more on each side, got {fraction}"
+        )
+    return (
+        Examples(examples.x[:first], examples.y[:first]),
+        Examples(examples.x[first:], examples.y[first:]),
+    )
+
+
+def _load_idx(name: str, paths: Sequence[Traversable]) -> Dataset:
+    train_images, train_labels, test_images, test_labels = paths
+    return Dataset(name, _examples(train_images, train_labels), _examples(test_images, test_labels), CLASSES)
+
+
+def _examples(images_path: Traversable, labels_path: Traversable) -> Examples:
+    images, labels = idx.read(images_path, IMAGE), idx.read(labels_path)
+    if len(images) != len(labels):
+        raise DataError(
+            f"{labels_path}: expected a label for each of {len(images)} images in {images_path.name}, "
+            f"got {len(labels)} labels"
+        )
+    if labels.max() >= CLASSES:
+        i = int((labels >= CLASSES).argmax())
+        raise DataError(f"{labels_path}: label {i}: expected 0 to {CLASSES - 1}, got {labels[i]}")
+    x = images[..., np.newaxis].astype(np.float32)
+    x /= 255
+    return Examples(x, labels.astype(np.int64))
+
+
+def _load_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+    label: csv.Label
+    match name.removeprefix("csv:").split(","):
+        case [str(train), str(test)] | [str(train), str(test), "label=first"] if train and test:
+            label = "first"
+        case [str(train), str(test), "label=last"] if train and test:
+            label = "last"
+        case _:
+            raise DataError(f"expected {CSV_FORM}, got {name!r}")
+    train_xy, test_xy, classes = csv.read(_find_csv(train, data_dir), _find_csv(test, data_dir), label)
+    return Dataset(name, Examples(*train_xy), Examples(*test_xy), classes)
+
+
+def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+    chosen = data_dir or os.environ.get("XPNET_DATA")
+    return Path(os.path.expanduser(chosen)) if chosen else user_cache()
+
+
+def _find_idx(name: str, file: str, folder: Path, download: bool) -> Path:
+    for path in (folder / file, folder / f"{file}.gz"):
+        if _exists(path):
+            return path
+    missing = f"{folder}: {file}.gz is missing"
+    way_out = (
+        f"put the files of {name} there, or name the folder that has {name}/ in it "
+        "with the --data-dir option or $XPNET_DATA"
+    )
+    if not download:
+        raise DataError(f"{missing}: {way_out}")
+    try:
+        return fetch(name, f"{file}.gz", folder)
+    except DataError as error:
+        raise DataError(f"{missing}, {error}: {way_out}") from error
+
+
+def _find_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+    path = Path(os.path.expanduser(name))
+    if path.is_absolute() or _exists(path):
+        return path
+    folder = _data_folder(data_dir)
+    if _exists(folder / path):
+        return folder / path
+    raise DataError(
+        f"{path}: no such file in {Path.cwd()} or in {folder}; "
+        "the --data-dir option or $XPNET_DATA names another folder"
+    )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:  # a folder on the way may not be entered
+        raise DataError(f"{path}: {error.strerror}") from error

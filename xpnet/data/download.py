@@ -1,0 +1,94 @@
+"""Download the files of MNIST and Fashion-MNIST with pooch, from the first mirror that has them intact.
+
+Sources: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
+recognition", Proceedings of the IEEE, 1998 (MNIST); H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel
+image dataset for benchmarking machine learning algorithms", 2017, https://arxiv.org/abs/1708.07747.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from xpnet.errors import DataError
+
+
+class Source(NamedTuple):
+    """Where a data set comes from: the mirrors in the order to try them, and the MD5 sum of each file."""
+
+    mirrors: tuple[str, ...]
+    md5: dict[str, str]
+
+
+SOURCES = {
+    "mnist": Source(
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        {
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+    ),
+    "fashion-mnist": Source(
+        (
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        {
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+    ),
+}
+
+
+def user_cache() -> Path:
+    """The folder of this user's cache: `~/.cache/xpnet` on Linux."""
+    import pooch  # late, because it imports requests: half a second
+
+    return Path(pooch.os_cache("xpnet"))
+
+
+def fetch(name: str, file: str, folder: Path) -> Path:
+    """Download one file of the data set `name` into `folder`, which is made if need be; returns its path.
+
+    pooch writes to a temporary file and renames it once the checksum is right: no half of a file is left.
+    Shows a progress bar where stderr is a terminal.
+    Raises: DataError with the reason of each mirror where none gave the file.
+    """
+    import pooch
+    from tqdm import tqdm
+
+    source = SOURCES[name]
+    log = pooch.get_logger()
+    level = log.level
+    log.setLevel("WARNING")  # else it reports each attempt in three lines
+    reasons = []
+    try:
+        for mirror in source.mirrors:
+            with tqdm(desc=file, total=1, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+                http = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
+                try:
+                    return Path(
+                        pooch.retrieve(mirror + file, "md5:" + source.md5[file], file, folder, None, http)
+                    )
+                except (OSError, ValueError) as error:
+                    reasons.append(f"{mirror}: {_reason(error)}")
+                    cause = error
+    finally:
+        log.setLevel(level)
+    raise DataError(f"no mirror has it ({'; '.join(reasons)})") from cause
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """A few words for what the libraries say in many."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "wrong checksum"

@@ -170,13 +170,13 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
         param.arg_name: param.description for param in docstring_parser.parse(Config.__doc__ or "").params
     }
     for option in fields(Config):
+        kind: dict[str, Any] = {"type": option.type, "default": option.default}
         if option.type is bool:
-            kind: dict[str, Any] = {"action": jsonargparse.ActionYesNo(yes_prefix="", no_prefix="no-")}
+            yes_no = jsonargparse.ActionYesNo(yes_prefix="", no_prefix="no-")
+            kind = {"action": yes_no, "default": option.default}
         elif option.name == "hidden":
-            kind = {"type": int, "nargs": "*"}
-        else:
-            kind = {"type": option.type}
-        parser.add_argument(option_name(option.name), default=option.default, help=helps[option.name], **kind)
+            kind = {"type": int, "nargs": "*", "default": list(option.default)}
+        parser.add_argument(option_name(option.name), help=helps[option.name], **kind)
     try:
         options = parser.parse_args(list(arguments))
     except jsonargparse.ArgumentError as error:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from xpnet.random import Generator
+
 Shape = tuple[int, ...]
-Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
+Initializer = Callable[[Generator, Shape], np.ndarray]
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
@@ -21,57 +23,57 @@ def _fans(shape: Shape) -> tuple[int, int]:
     return math.prod(window) * n_in, math.prod(window) * n_out
 
 
-def zeros(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def zeros(rng: Generator, shape: Shape) -> np.ndarray:
     """0. Right for biases; as weights it keeps all units of a layer equal for ever."""
     return np.zeros(shape)
 
 
-def ones(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def ones(rng: Generator, shape: Shape) -> np.ndarray:
     """1."""
     return np.ones(shape)
 
 
-def normal(rng: np.random.Generator, shape: Shape, std: float = 1.0) -> np.ndarray:
+def normal(rng: Generator, shape: Shape, std: float = 1.0) -> np.ndarray:
     """N(0, std²)."""
     return std * rng.standard_normal(shape)
 
 
-def uniform(rng: np.random.Generator, shape: Shape, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+def uniform(rng: Generator, shape: Shape, low: float = -1.0, high: float = 1.0) -> np.ndarray:
     """U(low, high)."""
     return rng.uniform(low, high, shape)
 
 
-def _uniform_of_variance(rng: np.random.Generator, shape: Shape, variance: float) -> np.ndarray:
+def _uniform_of_variance(rng: Generator, shape: Shape, variance: float) -> np.ndarray:
     bound = math.sqrt(3 * variance)  # the variance of U(-a, a) is a²/3
     return rng.uniform(-bound, bound, shape)
 
 
-def lecun_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def lecun_normal(rng: Generator, shape: Shape) -> np.ndarray:
     """N(0, 1/fan_in), which keeps the variance of a linear unit's input (LeCun et al., 1998, §4.6)."""
     return normal(rng, shape, math.sqrt(1 / _fans(shape)[0]))
 
 
-def lecun_uniform(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def lecun_uniform(rng: Generator, shape: Shape) -> np.ndarray:
     """U(-a, a) with variance 1/fan_in (LeCun et al., 1998, §4.6)."""
     return _uniform_of_variance(rng, shape, 1 / _fans(shape)[0])
 
 
-def glorot_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def glorot_normal(rng: Generator, shape: Shape) -> np.ndarray:
     """N(0, 2/(fan_in + fan_out)), for tanh and sigmoid units (Glorot and Bengio, 2010, eq. 12)."""
     return normal(rng, shape, math.sqrt(2 / sum(_fans(shape))))
 
 
-def glorot_uniform(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def glorot_uniform(rng: Generator, shape: Shape) -> np.ndarray:
     """U(-a, a), a = √(6/(fan_in + fan_out)), for tanh and sigmoid units (Glorot and Bengio, 2010, eq. 16)."""
     return _uniform_of_variance(rng, shape, 2 / sum(_fans(shape)))
 
 
-def he_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def he_normal(rng: Generator, shape: Shape) -> np.ndarray:
     """N(0, 2/fan_in), for ReLU units (He et al., 2015, eq. 10)."""
     return normal(rng, shape, math.sqrt(2 / _fans(shape)[0]))
 
 
-def he_uniform(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def he_uniform(rng: Generator, shape: Shape) -> np.ndarray:
     """U(-a, a) with variance 2/fan_in, for ReLU units (He et al., 2015, eq. 10)."""
     return _uniform_of_variance(rng, shape, 2 / _fans(shape)[0])
 

@@ -8,7 +8,9 @@ import zlib
 
 import numpy as np
 
+Generator = np.random.Generator
 
-def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
+
+def generator(seed: int, stream: str, *counters: int) -> Generator:
     """NumPy's PCG64 generator for one use, say `generator(seed, "shuffle", epoch)`."""
-    return np.random.Generator(np.random.PCG64([seed, zlib.crc32(stream.encode()), *counters]))
+    return Generator(np.random.PCG64([seed, zlib.crc32(stream.encode()), *counters]))

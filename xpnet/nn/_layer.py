@@ -1,11 +1,11 @@
 """What a layer is."""
 
 from dataclasses import MISSING, fields
+from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
-import numpy as np
-
 from xpnet.errors import ConfigError, ShapeError
+from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
 Shape = tuple[Any, ...]  # axis lengths; the number of examples may be a letter, ("n", 784)
@@ -31,8 +31,8 @@ class Layer:
     K on every parameter, and K networks run in one batched product.
     """
 
-    def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Fresh parameters, float64 arrays on the host; an empty dict if there are none."""
+    def init(self, rng: Generator) -> Tree:
+        """Fresh parameters, a dict of float64 NumPy arrays; empty if the layer has none."""
         return {}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
@@ -79,5 +79,5 @@ def show_shape(shape: Shape) -> str:
 def require_positive_integers(layer: Layer, **arguments: Any) -> None:
     """ConfigError unless each argument is an int of at least 1."""
     for name, value in arguments.items():
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")

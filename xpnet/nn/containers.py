@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn._layer import Layer, Shape
+from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
 
@@ -40,7 +39,7 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
 
-    def init(self, rng: np.random.Generator) -> Tree:
+    def init(self, rng: Generator) -> Tree:
         return tuple([layer.init(rng) for layer in self.layers])
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, SequentialResiduals]:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from xpnet import init
 from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
 
@@ -40,7 +39,7 @@ class Linear(Layer):
     def __post_init__(self) -> None:
         require_positive_integers(self, n_in=self.n_in, n_out=self.n_out)
 
-    def init(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def init(self, rng: Generator) -> Tree:
         params = {"weight": self.weight_init(rng, (self.n_in, self.n_out))}
         if self.bias:
             params["bias"] = self.bias_init(rng, (self.n_out,))

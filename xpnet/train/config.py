@@ -175,7 +175,7 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
             yes_no = jsonargparse.ActionYesNo(yes_prefix="", no_prefix="no-")
             kind = {"action": yes_no, "default": option.default}
         elif option.name == "hidden":
-            kind = {"type": int, "nargs": "*", "default": list(option.default)}
+            kind = {"type": int, "nargs": "*", "default": list(Config.hidden)}
         parser.add_argument(option_name(option.name), help=helps[option.name], **kind)
     try:
         options = parser.parse_args(list(arguments))

@@ -1,0 +1,77 @@
+"""The checker itself: it finds wrong gradients, says where they are, and lets right ones pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import xpnet
+from cases import draw
+from conftest import MakeBackend
+from xpnet import gradcheck, losses, nn, optim
+from xpnet.errors import ShapeError
+
+
+@dataclass(frozen=True, repr=False)
+class BiasForgotten(nn.Linear):
+    def parameter_gradients(self, params, residuals, dy):
+        grads = super().parameter_gradients(params, residuals, dy)
+        return grads | {"bias": 0 * grads["bias"]}
+
+
+@dataclass(frozen=True, repr=False)
+class SlightlyWrong(nn.Tanh):
+    def backward(self, params, residuals, dy):
+        return (1 + 1e-6) * super().backward(params, residuals, dy)[0], {}
+
+
+def test_names_the_wrong_array_and_entry() -> None:
+    with pytest.raises(
+        gradcheck.GradientError, match=r"BiasForgotten: the gradient at params\.bias\[\d\] is 0, finite"
+    ):
+        gradcheck.check(BiasForgotten(4, 3), draw((5, 4)))
+
+
+def test_sees_an_error_of_a_millionth() -> None:
+    with pytest.raises(gradcheck.GradientError, match="SlightlyWrong"):
+        gradcheck.check(SlightlyWrong(), draw((5, 4)))
+
+
+def test_a_random_direction_sees_what_a_few_entries_miss() -> None:
+    @dataclass(frozen=True, repr=False)
+    class OneEntryWrong(nn.Tanh):
+        def backward(self, params, residuals, dy):
+            dx, grads = super().backward(params, residuals, dy)
+            dx[33, 3] += 1e-3
+            return dx, grads
+
+    with pytest.raises(gradcheck.GradientError, match="along a random direction"):
+        gradcheck.check(OneEntryWrong(), draw((50, 40)), entries=2)
+
+
+def test_not_a_number_is_never_right() -> None:
+    @dataclass(frozen=True, repr=False)
+    class NotANumber(nn.Tanh):
+        def backward(self, params, residuals, dy):
+            return dy * np.nan, {}
+
+    with pytest.raises(gradcheck.GradientError, match="NotANumber"):
+        gradcheck.check(NotANumber(), draw((2, 2)))
+
+
+@pytest.mark.parametrize("loss", [losses.CrossEntropy(), losses.MeanSquaredError()], ids=repr)
+def test_a_whole_model_with_l2(loss: losses.Loss, place: tuple[str, str | None]) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3))
+    model = xpnet.Model(net, loss, optim.SGD(0.1), place[0], dtype="float64", device=place[1], l2=0.1)
+    report = gradcheck.check(model, draw((4, 2, 3)), np.array([0, 2, 1, 1]))
+    assert max(report.directions, report.entries) < 1e-7
+
+
+def test_a_network_that_is_dead_has_gradient_zero(make_backend: MakeBackend) -> None:
+    x = make_backend("float64").asarray(-np.abs(draw((4, 3))))
+    assert gradcheck.check(nn.ReLU(), x).entries == 0
+
+
+def test_refuses_float32() -> None:
+    with pytest.raises(ShapeError, match="gradcheck: expected float64, got x of float32"):
+        gradcheck.check(nn.Tanh(), draw((2, 2)).astype(np.float32))

@@ -1,0 +1,57 @@
+"""Initialisers: their distributions, and the same weights everywhere for one seed."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import init, losses, nn, optim, tree
+
+SHAPE = (400, 300)
+LIMITS = {  # standard deviation, and bound where there is one
+    init.zeros: (0, 0),
+    init.normal: (1, None),
+    partial(init.normal, std=0.01): (0.01, None),
+    init.uniform: (1 / np.sqrt(3), 1),
+    partial(init.uniform, low=-0.5, high=0.5): (0.5 / np.sqrt(3), 0.5),
+    init.lecun_normal: (np.sqrt(1 / 400), None),
+    init.lecun_uniform: (np.sqrt(1 / 400), np.sqrt(3 / 400)),
+    init.glorot_normal: (np.sqrt(2 / 700), None),
+    init.glorot_uniform: (np.sqrt(2 / 700), np.sqrt(6 / 700)),
+    init.he_normal: (np.sqrt(2 / 400), None),
+    init.he_uniform: (np.sqrt(2 / 400), np.sqrt(6 / 400)),
+    init.scaled(init.normal, 0.001): (0.001, None),
+}
+
+
+@pytest.mark.parametrize("initializer", LIMITS)
+def test_mean_deviation_and_bound(initializer: init.Initializer) -> None:
+    deviation, bound = LIMITS[initializer]
+    drawn = initializer(np.random.default_rng(0), SHAPE)
+    assert drawn.shape == SHAPE
+    assert drawn.dtype == np.float64
+    assert abs(drawn.mean()) <= 5 * deviation / np.sqrt(drawn.size)
+    assert drawn.std() == pytest.approx(deviation, rel=0.01)
+    if bound is not None:
+        assert np.abs(drawn).max() <= bound
+        assert np.abs(drawn).max() >= 0.999 * bound
+
+
+def test_fans_of_a_convolution_count_its_window() -> None:
+    drawn = init.he_normal(np.random.default_rng(0), (3, 3, 64, 128))
+    assert drawn.std() == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.01)
+    drawn = init.glorot_uniform(np.random.default_rng(0), (3, 3, 64, 128))
+    assert drawn.std() == pytest.approx(np.sqrt(2 / (9 * 64 + 9 * 128)), rel=0.01)
+
+
+def test_one_seed_gives_the_same_weights_everywhere(place: tuple[str, str | None]) -> None:
+    def weights(backend: str, device: str | None, seed: int) -> dict:
+        net = nn.Sequential(nn.Linear(6, 5, weight_init=init.he_normal), nn.ReLU(), nn.Linear(5, 3))
+        model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1), backend, seed, device=device)
+        return {name: model.backend.to_numpy(array) for name, array in tree.items(model.params)}
+
+    here, numpy, other = weights(*place, seed=3), weights("numpy", None, seed=3), weights(*place, seed=4)
+    for name, array in numpy.items():
+        np.testing.assert_array_equal(here[name], array)
+    assert not np.array_equal(here["0.weight"], other["0.weight"])

@@ -114,7 +114,7 @@ class Backend:
 
     def owns(self, x: Any) -> bool:
         """Whether `x` is an array of this library."""
-        return hasattr(x, "dtype") and hasattr(x, "__array_namespace__") and namespace(x) is self.xp
+        return array_api_compat.is_array_api_obj(x) and namespace(x) is self.xp
 
     def copy(self, x: Any) -> Array:
         """A fresh array with the same values, on this backend's device and in its dtype."""

@@ -58,5 +58,13 @@ def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
             if not isinstance(array, np.ndarray):
                 raise ValueError(f"{name} is no array")
         return arrays
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise CheckpointError(f"{path}: expected a .npz file of parameters: {error}") from error

@@ -62,6 +62,7 @@ class MetricsFile(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[EpochMetrics] = []
+        self.write()
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         self.rows.append(metrics)

@@ -1,0 +1,143 @@
+"""Array libraries: found, or refused in one line; arrays put on the device and brought back as they were."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from conftest import MakeBackend
+from xpnet import backend
+from xpnet.backend import device, namespace
+from xpnet.errors import BackendError
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_there_and_back(dtype: str, make_backend: MakeBackend) -> None:
+    place = make_backend(dtype)
+    for host in (
+        np.arange(6.0).reshape(2, 3),
+        np.float32(3.5),
+        [[1, 2], [3, 4]],
+        np.arange(3, dtype=np.uint8),
+    ):
+        array = place.asarray(host)
+        assert namespace(array) is place.xp
+        assert device(array) == place.device
+        back = place.to_numpy(array)
+        assert isinstance(back, np.ndarray)
+        np.testing.assert_array_equal(back, host)
+        assert back.dtype == (dtype if np.asarray(host).dtype.kind == "f" else np.dtype(back.dtype))
+        assert place.asarray(array) is array
+    assert place.asarray([1, 2], real=True).dtype == place.dtype
+    assert place.asarray(np.arange(3, dtype=np.uint8)).dtype == place.index_dtype
+    assert place.asarray(place.asarray([1, 2]), real=True).dtype == place.dtype
+
+
+def test_takes_read_only_memory(make_backend: MakeBackend) -> None:
+    host = np.arange(3, dtype=np.float32)
+    host.flags.writeable = False
+    place = make_backend("float32")
+    np.testing.assert_array_equal(place.to_numpy(place.asarray(host) + 1), [1, 2, 3])
+
+
+def test_a_copy_is_a_copy(make_backend: MakeBackend) -> None:
+    place = make_backend("float32")
+    original = place.asarray(np.zeros(3, dtype=np.float32))
+    copy = place.copy(original)
+    copy += 1
+    np.testing.assert_array_equal(place.to_numpy(original), 0)
+
+
+def test_compiled_step_does_what_the_step_does(make_backend: MakeBackend) -> None:
+    place = make_backend("float64")
+
+    def step(state, batch):
+        return {"sum": state["sum"] + batch, "count": state["count"] + 1}, batch * 2
+
+    compiled = place.compile(step)
+    state = {"sum": place.asarray([0.0, 0.0]), "count": place.asarray(0)}
+    for value in ([1.0, 2.0], [3.0, 4.0]):
+        state, metrics = compiled(state, place.asarray(value))
+    place.synchronize()
+    np.testing.assert_array_equal(place.to_numpy(state["sum"]), [4, 6])
+    assert int(state["count"]) == 2
+    np.testing.assert_array_equal(place.to_numpy(metrics), [6, 8])
+
+
+def test_available_tells_why_not() -> None:
+    reasons = backend.available()
+    assert list(reasons) == ["numpy", "cupy", "torch", "jax", "array-api-strict"]
+    assert reasons["numpy"] is None
+    assert all(reason is None or ("\n" not in reason and reason) for reason in reasons.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nonsense",), "unknown backend 'nonsense': expected one of numpy, cupy, torch, jax, array-api-strict"),
+        (("numpy", "cuda"), "backend 'numpy': expected device 'cpu', got 'cuda'"),
+        (("numpy", None, "float16"), "backend 'numpy': expected dtype float32 or float64, got 'float16'"),
+        (("array-api-strict", "gpu"), "backend 'array-api-strict': expected device 'CPU_DEVICE', 'device1' or 'device2', got 'gpu'"),
+    ],
+)  # fmt: skip
+def test_refuses_what_there_is_not(arguments: tuple, message: str) -> None:
+    with pytest.raises(BackendError) as error:
+        backend.get(*arguments)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("wrong", ["abacus", "cpu:x", "cuda:99"])
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_refuses_devices_there_are_not(name: str, wrong: str) -> None:
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    with pytest.raises(BackendError, match=f"backend '{name}': expected device .*, got '{wrong}'") as error:
+        backend.get(name, wrong)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["cupy", "torch", "jax", "array-api-strict"])
+def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = backend.BACKENDS[name].module
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendError) as error:
+        backend.get(name)
+    assert str(error.value).startswith(f"backend '{name}': {module} is not installed; pip install ")
+
+
+def fake_cupy(devices: int | str) -> types.ModuleType:
+    """As much of CuPy as finding a device takes; a string is what its runtime says instead of a number."""
+
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    def get_device_count() -> int:
+        if isinstance(devices, str):
+            raise CUDARuntimeError(devices)
+        return devices
+
+    module = types.ModuleType("cupy")
+    module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=get_device_count)
+    )
+    return module
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "message"),
+    [
+        ("cudaErrorNoDevice: no CUDA-capable\ndevice is detected", None, "backend 'cupy': no CUDA device (cudaErrorNoDevice: no CUDA-capable device is detected); it needs"),
+        (2, "cuda:2", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:2' (there are 2)"),
+        (2, "cuda:x", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:x'"),
+        (2, "cpu", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cpu'"),
+    ],
+)  # fmt: skip
+def test_cupy_without_its_gpu(
+    devices: int | str, device: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(devices))
+    monkeypatch.setattr(backend.CuPy, "find_namespace", lambda self: np)
+    with pytest.raises(BackendError) as error:
+        backend.get("cupy", device)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)

@@ -88,6 +88,7 @@ def _reason(error: OSError | ValueError) -> str:
     """A few words for what the libraries say in many."""
     response = getattr(error, "response", None)
     if response is not None:
+        response.close()  # pooch leaves it open
         return f"HTTP status {response.status_code}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__

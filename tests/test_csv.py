@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from data_files import check_arrays, fails
 
+from data_files import check_arrays, fails
 from xpnet.data import load
 
 TRAIN_CSV = "0,0,51,255\n2,255,0,0\n1,0,0,102\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import check_arrays, fails, idx_bytes, small_files, write
 
+from data_files import check_arrays, fails, idx_bytes, small_files, write
 from xpnet.data import Dataset, Examples, datasets, load, split
 from xpnet.errors import ConfigError, DataError
 

@@ -10,8 +10,8 @@ import threading
 
 import pooch
 import pytest
-from data_files import fails, small_files, write
 
+from data_files import fails, small_files, write
 from xpnet.data import datasets, download, load
 from xpnet.errors import DataError
 

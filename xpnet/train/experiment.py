@@ -182,6 +182,7 @@ def make_folder(config: Config) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
     with files.replacing(path) as file:
         file.write(text.encode())
 

@@ -1,0 +1,112 @@
+"""The rules of the code base that a reader relies on, checked from its sources."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import xpnet
+from xpnet import data, losses, nn, optim, train
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
+
+# A module may import those of earlier lines, and those in its own package.
+LAYERS = [
+    {"errors"},
+    {"tree", "random", "files"},
+    {"backend", "init"},
+    {"nn", "losses", "optim"},
+    {"gradcheck", "data"},
+    {"step"},
+    {"model"},
+    {"train"},
+]
+ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a source imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            module = str(node.module)
+            yield from (f"{module}.{alias.name}" if module == "xpnet" else module for alias in node.names)
+
+
+def part(path: Path) -> str:
+    """The first name below xpnet: `nn` for xpnet/nn/linear.py, `model` for xpnet/model.py."""
+    return path.relative_to(ROOT / "xpnet").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if part(path) != "__init__"], ids=lambda p: str(p.name)
+)
+def test_imports_run_one_way(path: Path) -> None:
+    height = {name: i for i, names in enumerate(LAYERS) for name in names}
+    here = part(path)
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        other = rest.partition(".")[0]
+        if package == "xpnet" and other != here:
+            assert height[other] < height[here], f"{path.name} imports {name}"
+
+
+def test_only_the_backend_names_array_libraries() -> None:
+    for path in SOURCES:
+        found = {name.partition(".")[0] for name in imports(path)} & ARRAY_LIBRARIES
+        if part(path) in ("nn", "losses", "optim"):
+            assert found == set(), path
+        elif part(path) != "backend":
+            assert found <= {"numpy"}, path
+
+
+def test_importing_xpnet_imports_nothing_heavy() -> None:
+    code = "import sys, xpnet; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
+    heavy = {
+        "torch",
+        "jax",
+        "cupy",
+        "array_api_strict",
+        "matplotlib",
+        "pooch",
+        "tqdm",
+        "yaml",
+        "jsonargparse",
+    }
+    assert "numpy" in loaded
+    assert not loaded & heavy
+
+
+def test_files_stay_short() -> None:
+    assert {path.name: n for path in SOURCES if (n := path.read_text().count("\n")) > 400} == {}
+
+
+def test_public_names() -> None:
+    """Adding or taking away a public name is a decision: it shows here."""
+    assert set(xpnet.__all__) == {
+        "Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+    }  # fmt: skip
+    assert set(nn.__all__) == {
+        "Flatten", "Identity", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Tanh",
+    }  # fmt: skip
+    assert set(data.__all__) == {"Dataset", "Examples", "batches", "load", "split"}
+    assert set(train.__all__) == {"Config", "run"}
+    for module in (losses, optim):
+        documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
+        assert all(vars(module)[name].__doc__ for name in documented)
+
+
+def test_every_public_class_and_function_has_a_docstring() -> None:
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                if (part(path) == "backend" and node.name != "Backend") or node.name.endswith("Residuals"):
+                    continue  # what the backends do stands in Backend, what residuals are in the layer
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"

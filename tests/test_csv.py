@@ -1,5 +1,7 @@
 """Data sets in CSV files: the forms that load, and the line and column named for every kind of damage."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -168,3 +170,12 @@ def test_damaged_csv(tmp_path, case):
     train, test, message = CSV_DAMAGE[case]
     with fails(message):
         load_csv(tmp_path, train, test)
+
+
+def test_what_numpy_only_warns_of(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fails("train.csv: expected rows of numbers, got none"):
+            load_csv(tmp_path, train="")
+        dataset = load_csv(tmp_path, "0,0.5\n1,1\n", "1,0.25\n")
+        assert dataset.train.x.tolist() == [[0.5], [1]]

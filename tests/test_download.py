@@ -1,10 +1,12 @@
 """Downloading: from the first mirror that has the file intact, with nothing half-written left behind."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import http.server
 import logging
+import os
 import socket
 import threading
 
@@ -144,10 +146,25 @@ def test_damaged_file_is_reported_not_replaced(tmp_path, mirrors):
 
 
 def test_folder_cannot_be_made(tmp_path, mirrors):
-    mirrors("good")
+    requests = mirrors("good")
     (tmp_path / "mnist").write_text("in the way")
-    with fails(f"mnist: {IMAGES} is missing, no mirror has it .*: (File exists|Not a directory)"):
+    with fails(
+        f"mnist: {IMAGES} is missing, a download cannot be written there .(File exists|Not a directory).: "
+    ):
         load("mnist", tmp_path)
+    assert requests == []
+
+
+def test_full_disk(tmp_path, mirrors, monkeypatch):
+    mirrors("good")
+
+    def full(self, url, output_file, pooch):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), output_file)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", full)
+    with fails(rf"cannot be written there \({os.strerror(errno.ENOSPC)}\): put"):
+        load("mnist", tmp_path)
+    assert list((tmp_path / "mnist").iterdir()) == []
 
 
 def test_interrupted_download_leaves_nothing(tmp_path, mirrors, monkeypatch):
@@ -171,6 +188,7 @@ def test_downloads_are_silent_without_a_terminal(tmp_path, mirrors, capfd):
     handler.emit = records.append
     log = pooch.get_logger()
     level = log.level
+    log.setLevel("DEBUG")
     log.addHandler(handler)
     try:
         load("mnist", tmp_path / "a")
@@ -178,9 +196,10 @@ def test_downloads_are_silent_without_a_terminal(tmp_path, mirrors, capfd):
         with contextlib.suppress(DataError):
             load("mnist", tmp_path / "b")
         assert records == []
-        assert log.level == level
+        assert log.level == logging.DEBUG
     finally:
         log.removeHandler(handler)
+        log.setLevel(level)
     assert capfd.readouterr() == ("", "")
 
 

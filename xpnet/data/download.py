@@ -48,7 +48,7 @@ SOURCES = {
 
 def user_cache() -> Path:
     """The folder of this user's cache: `~/.cache/xpnet` on Linux."""
-    import pooch  # late, because it imports requests: half a second
+    import pooch  # late: seldom needed, and slow to import
 
     return Path(pooch.os_cache("xpnet"))
 
@@ -56,32 +56,38 @@ def user_cache() -> Path:
 def fetch(name: str, file: str, folder: Path) -> Path:
     """Download one file of the data set `name` into `folder`, which is made if need be; returns its path.
 
-    pooch writes to a temporary file and renames it once the checksum is right: no half of a file is left.
-    Shows a progress bar where stderr is a terminal.
-    Raises: DataError with the reason of each mirror where none gave the file.
+    Shows a progress bar where stderr is a terminal, and prints nothing else.
+    Raises: DataError where `folder` cannot be written, or no mirror gave the file, with the reason of each.
     """
+    source = SOURCES[name]
+    reasons = []
+    for mirror in source.mirrors:
+        try:
+            return _retrieve(mirror, file, source.md5[file], folder)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and not hasattr(error, "request"):
+                # It is not from requests, so it is the folder or the disk: the same with every mirror.
+                what = error.strerror or "Permission denied"  # pooch rewords this one
+                raise DataError(f"a download cannot be written there ({what})") from error
+            reasons.append(f"{mirror}: {_reason(error)}")
+            cause = error
+    raise DataError(f"no mirror has it ({'; '.join(reasons)})") from cause
+
+
+def _retrieve(mirror: str, file: str, md5: str, folder: Path) -> Path:
+    """pooch writes to a temporary file and renames it once the checksum is right: no half of one is left."""
     import pooch
     from tqdm import tqdm
 
-    source = SOURCES[name]
     log = pooch.get_logger()
     level = log.level
-    log.setLevel("WARNING")  # else it reports each attempt in three lines
-    reasons = []
+    log.setLevel("WARNING")  # else it reports each attempt, in lines of 200 characters
     try:
-        for mirror in source.mirrors:
-            with tqdm(desc=file, total=1, unit="B", unit_scale=True, leave=False, disable=None) as bar:
-                http = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
-                try:
-                    return Path(
-                        pooch.retrieve(mirror + file, "md5:" + source.md5[file], file, folder, None, http)
-                    )
-                except (OSError, ValueError) as error:
-                    reasons.append(f"{mirror}: {_reason(error)}")
-                    cause = error
+        with tqdm(desc=file, total=1, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+            http = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
+            return Path(pooch.retrieve(mirror + file, f"md5:{md5}", file, folder, downloader=http))
     finally:
         log.setLevel(level)
-    raise DataError(f"no mirror has it ({'; '.join(reasons)})") from cause
 
 
 def _reason(error: OSError | ValueError) -> str:
@@ -90,6 +96,4 @@ def _reason(error: OSError | ValueError) -> str:
     if response is not None:
         response.close()  # pooch leaves it open
         return f"HTTP status {response.status_code}"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return "wrong checksum"
+    return type(error).__name__ if isinstance(error, OSError) else "wrong checksum"

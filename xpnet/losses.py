@@ -81,8 +81,8 @@ def one_hot(labels: Array, like: Array) -> Array:
 
 
 class CrossEntropyResiduals(NamedTuple):
-    probabilities: Array
-    target: Array
+    p: Array
+    t: Array
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,12 @@ class CrossEntropy(Loss):
         total = xp.sum(p, axis=-1, keepdims=True)
         p /= total
         log_p -= xp.log(total)
-        if has_labels(logits, target):
-            losses = xp.take_along_axis(log_p, target[..., None], axis=-1)[..., 0]
-        else:
-            losses = xp.sum(target * log_p, axis=-1)
-        return -xp.mean(losses, axis=-1), CrossEntropyResiduals(p, target)
+        t = one_hot(target, like=p) if has_labels(logits, target) else target
+        log_p *= t
+        return xp.sum(log_p, axis=(-2, -1)) / -logits.shape[-2], CrossEntropyResiduals(p, t)
 
     def backward(self, residuals: CrossEntropyResiduals) -> Array:
-        p, target = residuals
-        t = one_hot(target, like=p) if has_labels(p, target) else target
+        p, t = residuals
         dlogits = p - t
         dlogits /= p.shape[-2]
         return dlogits

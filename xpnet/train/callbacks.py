@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from xpnet import files
 from xpnet.errors import DivergedError
 from xpnet.model import Callback, EpochMetrics, Model
 
-UPDATES_PER_SECOND = 2  # of the progress bar: each waits for the device
+REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
 
 
 class Progress(Callback):
@@ -22,22 +23,27 @@ class Progress(Callback):
         self.epochs = epochs
         self.n_examples = n_examples
         self.bar: Any = None
+        self.undrawn = 0
+        self.drawn_at = time.monotonic()
 
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
         if self.bar is None:
             self.bar = tqdm(
                 total=self.epochs * n_steps,
-                unit="step",
-                mininterval=1 / UPDATES_PER_SECOND,
+                unit=" steps",
+                mininterval=0,
                 disable=None,  # where standard error is no terminal
                 leave=False,
                 dynamic_ncols=True,
             )
-        # `update` says whether it drew: only then is the loss fetched, for the next drawing.
-        if self.bar.update():
-            seen = self.n_examples * step // n_steps
+        self.undrawn += 1
+        if not self.bar.disable and time.monotonic() - self.drawn_at > REDRAW_SECONDS:
+            loss = model.running_loss(self.n_examples * step // n_steps)
             self.bar.set_description(f"epoch {model.epoch + 1}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(f"loss {model.running_loss(seen):.4f}", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self.bar.update(self.undrawn)
+            self.undrawn = 0
+            self.drawn_at = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         width = len(str(self.epochs))

@@ -23,11 +23,15 @@ MAX_CLASSES = 65_536  # so that a damaged label cannot ask for a network with a 
 def read(train: Path, test: Path, label: Label = "first") -> tuple[Pair, Pair, int]:
     """Training and test examples, each as (x, y), and the number of classes.
 
-    label: the column of the label, the "first" or the "last".
-    Returns: x (n, columns) float32 in [0, 1]; y (n,) int64, 0 to classes - 1. A training pixel above 1 means
-        that pixels go from 0 to 255, in both files.
-    Raises: DataError where a file is unreadable or damaged, with the line and column, or where every
-        training label is the same, which is what pixels look like that are taken for labels.
+    Arguments:
+        train, test: the files.
+        label: the column of the label, the "first" or the "last".
+
+    Returns x (n, columns) float32 in [0, 1] and y (n,) int64, 0 to classes - 1. A training pixel above 1
+    means that pixels go from 0 to 255, in both files.
+
+    Raises DataError where a file is unreadable or damaged, with the line and column, or where every
+    training label is the same, which is what pixels look like that are taken for labels.
     """
     table = _table(train, label)
     pixels, labels = _columns(table, label)
@@ -99,7 +103,7 @@ def _first_fault(
 ) -> str:
     """Go through the file field by field, slowly, and say where and what its first fault is.
 
-    columns: how many a row should have; 0: as many as the first row.
+    `columns` is how many a row should have; 0 means as many as the first row.
     """
     rows = 0
     with _open(path) as file:

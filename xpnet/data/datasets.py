@@ -31,8 +31,9 @@ CLASSES = 10
 class Examples(NamedTuple):
     """Inputs and their labels.
 
-    x: float32 in [0, 1], images (n, 28, 28, 1), rows of a CSV file (n, columns).
-    y: int64 (n,), 0 to classes - 1.
+    Fields:
+        x: float32 in [0, 1], images (n, 28, 28, 1) or rows of a CSV file (n, columns).
+        y: int64 (n,), 0 to classes - 1.
     """
 
     x: NDArray[np.float32]
@@ -51,14 +52,18 @@ class Dataset(NamedTuple):
 def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
     """The data set called `name`, as arrays that are C-contiguous and writable.
 
-    name: "mnist-sample": the first 3,000 training and 1,000 test images of MNIST, part of this package;
-        "mnist", "fashion-mnist": the four idx files, gzipped or not, in the folder `data_dir`/`name`;
-        "csv:TRAIN.csv,TEST.csv": the label in the first column, or in the last with ",label=last" after it;
-        pixels 0 to 255 or 0 to 1; relative paths start at the current folder, else at `data_dir`.
-    data_dir: without it `$XPNET_DATA`, without that the user's cache.
-    download: whether to download what is missing there.
-    Raises: DataError where the name is unknown, or a file is missing, unreadable or damaged.
-    Sources: LeCun, Bottou, Bengio, Haffner 1998 (MNIST); Xiao, Rasul, Vollgraf 2017 (Fashion-MNIST).
+    Arguments:
+        name: which one:
+            "mnist-sample", the first 3,000 training and 1,000 test images of MNIST, part of this package;
+            "mnist" or "fashion-mnist", four idx files, gzipped or not, in the folder `data_dir`/`name`;
+            "csv:TRAIN.csv,TEST.csv", the label in the first column, or in the last with ",label=last"
+            after it, pixels 0 to 255 or 0 to 1, paths from the current folder, else from `data_dir`.
+        data_dir: without it `$XPNET_DATA`, without that the user's cache.
+        download: whether to download what is missing there.
+
+    Raises DataError where the name is unknown, or a file is missing, unreadable or damaged.
+
+    (LeCun, Bottou, Bengio and Haffner, 1998, for MNIST; Xiao, Rasul and Vollgraf, 2017, for Fashion-MNIST.)
     """
     if name.startswith("csv:"):
         return _load_csv(name, data_dir)
@@ -74,7 +79,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     """The first floor(fraction * n) examples, to train on, and the rest, to validate on: views, no copies.
 
-    Raises: ConfigError where one of the two would be empty.
+    Raises ConfigError where one of the two would be empty.
     """
     n = len(examples.y)
     first = math.floor(fraction * n) if 0 < fraction < 1 else 0

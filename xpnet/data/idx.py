@@ -25,9 +25,11 @@ CHUNK = 1 << 20
 def read(path: Traversable, item: tuple[int, ...] = ()) -> NDArray[np.uint8]:
     """The items of the idx file at `path`: `(28, 28)` reads images, `()` reads labels.
 
-    path: a `pathlib.Path` or a resource of a package; gzipped where its name ends in `.gz`.
-    Returns: (n, *item), n >= 1, unsigned bytes 0 to 255, C-contiguous and writable.
-    Raises: DataError where the file is unreadable, damaged, or holds something else.
+    Arguments:
+        path: a `pathlib.Path` or a resource of a package; gzipped where its name ends in `.gz`.
+        item: the shape of one item.
+
+    Returns unsigned bytes (n, *item), n >= 1, C-contiguous and writable. Raises DataError where the file is unreadable, damaged, or holds something else.
     """
     data = bytearray()
     try:

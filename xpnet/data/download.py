@@ -57,7 +57,8 @@ def fetch(name: str, file: str, folder: Path) -> Path:
     """Download one file of the data set `name` into `folder`, which is made if need be; returns its path.
 
     Shows a progress bar where stderr is a terminal, and prints nothing else.
-    Raises: DataError where `folder` cannot be written, or no mirror gave the file, with the reason of each.
+
+    Raises DataError where `folder` cannot be written, or no mirror gave the file, with the reason of each.
     """
     source = SOURCES[name]
     reasons = []

@@ -29,7 +29,9 @@ def read(path: Traversable, item: tuple[int, ...] = ()) -> NDArray[np.uint8]:
         path: a `pathlib.Path` or a resource of a package; gzipped where its name ends in `.gz`.
         item: the shape of one item.
 
-    Returns unsigned bytes (n, *item), n >= 1, C-contiguous and writable. Raises DataError where the file is unreadable, damaged, or holds something else.
+    Returns unsigned bytes (n, *item), n >= 1, C-contiguous and writable.
+
+    Raises DataError where the file is unreadable, damaged, or holds something else.
     """
     data = bytearray()
     try:

@@ -20,17 +20,33 @@ PLACES = {
 }
 ON_GPU = ("cupy", "torch-cuda")
 
+Place = tuple[str, str | None]
 MakeBackend = Callable[[str], Backend]
 
 
-@pytest.fixture(params=[pytest.param(p, marks=pytest.mark.gpu) if p in ON_GPU else p for p in PLACES])
-def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str | None]]:
-    """The name and the device of each backend; a test that asks for it runs on all of them."""
-    name, device = PLACES[request.param]
+def why_not(place: str) -> str | None:
+    """Why a place cannot be used here; None where it can."""
     try:
-        backend.get(name, device)
+        backend.get(*PLACES[place])
     except BackendError as error:
-        pytest.skip(str(error))
+        return str(error)
+    return None
+
+
+MISSING = {place: reason for place in PLACES if (reason := why_not(place))}
+
+
+def params(places: list[str]) -> list:
+    return [pytest.param(place, marks=pytest.mark.gpu) if place in ON_GPU else place for place in places]
+
+
+@pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """The name and the device of each backend that is here; a test that asks for it runs on all of them.
+
+    What is missing is skipped once, with the reason, by `test_places.py`.
+    """
+    name, device = PLACES[request.param]
     flags: object = nullcontext()
     if request.param == "strict-device1":
         import array_api_strict
@@ -42,6 +58,6 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, str | None]]:
 
 
 @pytest.fixture
-def make_backend(place: tuple[str, str | None]) -> MakeBackend:
+def make_backend(place: Place) -> MakeBackend:
     """Makes the place's backend in a dtype: `make_backend("float64")`."""
     return lambda dtype: backend.get(*place, dtype=dtype)

@@ -7,7 +7,7 @@ import pytest
 
 import xpnet
 from cases import draw
-from conftest import MakeBackend
+from conftest import MakeBackend, Place
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.errors import ShapeError
 
@@ -62,7 +62,7 @@ def test_not_a_number_is_never_right() -> None:
 
 
 @pytest.mark.parametrize("loss", [losses.CrossEntropy(), losses.MeanSquaredError()], ids=repr)
-def test_a_whole_model_with_l2(loss: losses.Loss, place: tuple[str, str | None]) -> None:
+def test_a_whole_model_with_l2(loss: losses.Loss, place: Place) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3))
     model = xpnet.Model(net, loss, optim.SGD(0.1), place[0], dtype="float64", device=place[1], l2=0.1)
     report = gradcheck.check(model, draw((4, 2, 3)), np.array([0, 2, 1, 1]))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from conftest import Place
 from xpnet import init, losses, nn, optim, tree
 
 SHAPE = (400, 300)
@@ -45,7 +46,7 @@ def test_fans_of_a_convolution_count_its_window() -> None:
     assert drawn.std() == pytest.approx(np.sqrt(2 / (9 * 64 + 9 * 128)), rel=0.01)
 
 
-def test_one_seed_gives_the_same_weights_everywhere(place: tuple[str, str | None]) -> None:
+def test_one_seed_gives_the_same_weights_everywhere(place: Place) -> None:
     def weights(backend: str, device: str | None, seed: int) -> dict:
         net = nn.Sequential(nn.Linear(6, 5, weight_init=init.he_normal), nn.ReLU(), nn.Linear(5, 3))
         model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1), backend, seed, device=device)

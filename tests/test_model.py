@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 import xpnet
+from conftest import Place
 from xpnet import data, losses, nn, optim, tree
 from xpnet.errors import CheckpointError, ConfigError, Error, ShapeError
 from xpnet.model import Callback
 
 
-def make_model(
-    place: tuple[str, str | None] = ("numpy", None), loss: losses.Loss | None = None, **options
-) -> xpnet.Model:
+def make_model(place: Place = ("numpy", None), loss: losses.Loss | None = None, **options) -> xpnet.Model:
     net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
     optimizer = options.pop("optimizer", optim.SGD(0.1))
     return xpnet.Model(net, loss or losses.CrossEntropy(), optimizer, place[0], device=place[1], **options)
@@ -30,7 +29,7 @@ def on_host(model: xpnet.Model) -> dict[str, np.ndarray]:
     return {name: model.backend.to_numpy(array).copy() for name, array in tree.items(model.params)}
 
 
-def test_steps_by_hand_are_those_of_fit(place: tuple[str, str | None]) -> None:
+def test_steps_by_hand_are_those_of_fit(place: Place) -> None:
     x, y = make_data()
     options = {"dtype": "float64", "l2": 0.1, "seed": 5, "optimizer": optim.SGD(0.1, 0.9)}
     fitted, by_hand = make_model(place, **options), make_model(place, **options)
@@ -45,7 +44,7 @@ def test_steps_by_hand_are_those_of_fit(place: tuple[str, str | None]) -> None:
         np.testing.assert_allclose(on_host(by_hand)[name], array, rtol=1e-12, err_msg=name)
 
 
-def test_learns(place: tuple[str, str | None]) -> None:
+def test_learns(place: Place) -> None:
     x, y = make_data(300)
     model = make_model(place, optimizer=optim.SGD(0.2, 0.9))
     before = model.evaluate(x, y)
@@ -58,7 +57,7 @@ def test_learns(place: tuple[str, str | None]) -> None:
     assert history[-1].train_loss < history[0].train_loss
 
 
-def test_training_keeps_dtype_library_and_device(place: tuple[str, str | None]) -> None:
+def test_training_keeps_dtype_library_and_device(place: Place) -> None:
     from laws import assert_kept
 
     model = make_model(place, optimizer=optim.SGD(0.1, 0.9, True, 0.1), l2=0.1)
@@ -106,7 +105,7 @@ def test_training_metrics_are_means_over_the_examples() -> None:
     assert metrics.images_per_second == pytest.approx(50 / metrics.seconds)
 
 
-def test_predictions(place: tuple[str, str | None]) -> None:
+def test_predictions(place: Place) -> None:
     x, _ = make_data()
     model = make_model(place)
     logits = model.backend.to_numpy(model.forward(x))
@@ -186,7 +185,7 @@ def test_another_fit_goes_on_with_new_orders() -> None:
         np.testing.assert_array_equal(on_host(in_two)[name], array)
 
 
-def test_save_and_load(place: tuple[str, str | None], tmp_path) -> None:
+def test_save_and_load(place: Place, tmp_path) -> None:
     trained, fresh = make_model(place, seed=1), make_model(seed=2)
     trained.fit(*make_data(), epochs=1)
     trained.save(tmp_path / "model.npz")

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 import xpnet
+from conftest import Place
 from xpnet import data, losses, nn, optim, train
 from xpnet.backend import namespace
 from xpnet.errors import BackendError, ConfigError, DataError, DivergedError
@@ -37,7 +38,7 @@ def numpy_curve() -> np.ndarray:
     return curve("numpy")
 
 
-def test_curves_agree_on_every_library(place: tuple[str, str | None], numpy_curve: np.ndarray) -> None:
+def test_curves_agree_on_every_library(place: Place, numpy_curve: np.ndarray) -> None:
     here = curve(*place)
     np.testing.assert_allclose(here, numpy_curve, rtol=1e-10)
     assert here[-1, 3] > 0.85
@@ -72,7 +73,7 @@ def test_nothing_is_fetched_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(model.fit(*sample, epochs=2, batch_size=500, validation=sample, callbacks=[Watch()])) == 2
 
 
-def test_batches_are_gathered_on_the_device(place: tuple[str, str | None]) -> None:
+def test_batches_are_gathered_on_the_device(place: Place) -> None:
     backend = xpnet.backend.get(*place)
     x, y = np.arange(10.0)[:, None], np.arange(10)
     seen = []

@@ -1,0 +1,15 @@
+"""Tells once, as a skipped test, of each array library or device that the tests could not run on."""
+
+import pytest
+
+from conftest import MISSING, PLACES, params
+
+
+@pytest.mark.parametrize("place", params(list(PLACES)))
+def test_runs_on(place: str) -> None:
+    if place in MISSING:
+        pytest.skip(MISSING[place])
+
+
+def test_runs_on_the_standard_itself() -> None:
+    assert not {"numpy", "strict", "strict-device1"} & set(MISSING)

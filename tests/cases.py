@@ -37,7 +37,7 @@ LAYERS = [
     LayerCase(nn.ReLU(), (4, 5)),
     LayerCase(nn.Sigmoid(), (4, 5)),
     LayerCase(nn.Tanh(), (4, 5)),
-    LayerCase(nn.Flatten(), (4, 2, 3, 2), (4,), "Flatten(): expected x of shape (n, ...)", stacks=False),
+    LayerCase(nn.Flatten(), (4, 2, 3, 5), (4,), "Flatten(): expected x of shape (n, ...)", stacks=False),
     LayerCase(nn.Flatten(), (1, 6), (), "Flatten(): expected x of shape (n, ...), got ()", stacks=False),
     LayerCase(nn.Sequential(), (4, 5)),
     LayerCase(

@@ -18,6 +18,7 @@ from xpnet.backend import namespace
 from xpnet.errors import BackendError, ConfigError, DataError, DivergedError
 from xpnet.model import Callback, EpochMetrics
 from xpnet.train import experiment
+from xpnet.train.callbacks import Best
 
 SMALL = {"hidden": (16,), "epochs": 2, "batch_size": 100, "quiet": True}
 
@@ -162,6 +163,15 @@ def test_the_best_epoch_is_the_one_tested(tmp_path: Path) -> None:
     _, validation = data.split(dataset.train, 0.8)
     assert model.evaluate(*validation).accuracy == summary["best_validation_accuracy"]
     assert model.evaluate(*dataset.test).accuracy == summary["test_accuracy"]
+
+
+def test_of_equally_good_epochs_the_first_is_the_best(tmp_path: Path) -> None:
+    model = experiment.make_model(train.Config(hidden=(2,)), (3,), 2)
+    best = Best(tmp_path / "best.npz")
+    for epoch, accuracy in enumerate([0.5, 0.8, 0.7, 0.8], start=1):
+        best.on_epoch(model, EpochMetrics(epoch, 1.0, 0.9, 1.0, accuracy, 0.1, 1.0, 1.0))
+    assert best.metrics is not None
+    assert best.metrics.epoch == 2
 
 
 def test_the_config_of_a_run_replays_it(tmp_path: Path) -> None:

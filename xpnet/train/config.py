@@ -90,13 +90,13 @@ class Config:
     # training
     loss: Literal["cross-entropy", "mean-squared-error"] = "cross-entropy"
     optimizer: Literal["sgd", "ema-momentum"] = "sgd"
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 0.0
-    l2: float = 0.0001
+    l2: float = 0.00003
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 100
     shuffle: bool = True
     seed: int = 0
     # machine

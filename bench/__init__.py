@@ -6,8 +6,8 @@
     python -m bench.table FILE.json                                  the table again, in Markdown
 
 Options:
-    --bench-images=N       images in an epoch; whole batches, at most 48000
-    --bench-rounds=N       rounds
+    --bench-images=N          images in an epoch (9600 if not given); whole batches, at most 48000
+    --bench-rounds=N          rounds (20)
     --bench-malloc=settled    let glibc keep the memory that is freed, in all contestants alike
 
 The unit of time is an epoch of `fit`, data on the device, validation off. Epochs are shorter than the
@@ -18,7 +18,8 @@ PyTorch, or to the limit, within a round: the table has its median over the roun
 
 The numbers of threads are the libraries' own defaults, which is all cores; the environment
 (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS) reaches the contestants. Leave the machine alone meanwhile:
-where another program takes a core, threads that wait for each other slow down tenfold.
+where another program takes a core, threads that wait for each other slow down tenfold. Where the
+quartiles are far apart, that is what happened.
 
 What is trained: `workloads`. Who competes, and how: `contestants`. What is missing on a machine is
 left out, and the table says why.

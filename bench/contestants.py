@@ -16,6 +16,7 @@ import numpy as np
 
 import xpnet
 from bench.workloads import SEED, Part, Workload, batches
+from xpnet.errors import BackendError
 from xpnet.nn import Linear, ReLU, Sequential, Sigmoid
 
 
@@ -26,7 +27,7 @@ class Unavailable(Exception):
 class Contestant:
     """One library on one device ("cpu" or "cuda")."""
 
-    library: ClassVar[str]
+    library: str
     draws_own_batches: ClassVar[bool] = False
 
     def __init__(self, device: str = "cpu") -> None:
@@ -64,7 +65,7 @@ class XPNet(Contestant):
                 SEED,
                 device=device,
             )
-        except xpnet.backend.BackendError as error:
+        except BackendError as error:
             raise Unavailable(str(error)) from error
         self.model.params = tuple(params[:-1])
         self.parts = [self.model.prepare(x, y) for x, y in parts]
@@ -128,7 +129,7 @@ class JAX(Contestant):
         try:
             device = jax.devices({"cuda": "gpu"}.get(self.device, self.device))[0]
         except RuntimeError as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable("JAX finds no CUDA device") from error
         self.jax, self.batch_size = jax, workload.batch_size
         activation = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}[workload.activation]
 
@@ -205,7 +206,7 @@ class Products(Contestant):
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         try:
             self.backend = xpnet.backend.get(self.library, self.device)
-        except xpnet.backend.BackendError as error:
+        except BackendError as error:
             raise Unavailable(str(error)) from error
         self.matmul = self.backend.library.matmul
         x, _ = parts[0]

@@ -28,7 +28,7 @@ def cpu(library: str) -> str:
         return f"{torch.get_num_threads()} threads"
     if library == "jax":
         return f"{cores()} threads"
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return f"{blas['name']} {blas['version']}, {blas_threads()}"
 
 

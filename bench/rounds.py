@@ -1,8 +1,9 @@
 """The comparison itself: contestants in processes of their own, timed in turn.
 
-Threads of several libraries in one process get in each other's way, so every contestant has its own,
-with the same environment. All take their turn in each round, in an order drawn anew, and only times
-of the same round are compared: what disturbs the machine for longer than a round cancels.
+Threads of several libraries in one process get in each other's way (PyTorch's epochs took 2 to 16 %
+longer), and malloc is set by the environment, so every contestant has its own process. All take their
+turn in each round, in an order drawn anew, and only times of the same round are compared: what
+disturbs the machine for longer than a round cancels.
 """
 
 import json
@@ -21,16 +22,18 @@ from bench.workloads import DATA_SET, SEED, WORKLOADS
 from xpnet.random import generator
 
 WARM_UP = 2  # rounds
-PAUSE = 0.05  # seconds before each turn: until the threads of the one before have gone to sleep
+# Seconds before each turn. Idle threads of OpenBLAS look for work for about 0.1 s and take the cores from
+# the next in turn: with 0.05 s here PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
+PAUSE = 0.2
 
 # glibc gives big blocks back to the system when they are freed, and pays for page faults when it gets
 # them anew. "settled" keeps them.
-MALLOC = {
+MALLOC: dict[str, dict[str, str]] = {
     "default": {},
     "settled": {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"},
 }
-# On a GPU: float32 and not TF32, and memory for all.
-GPU = {
+# float32 and not TF32, and memory for all.
+CUDA = {
     "NVIDIA_TF32_OVERRIDE": "0",
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -99,13 +102,14 @@ class Worker:
 
     def __init__(self, workload: str, contestant: str, images: int, options: Options) -> None:
         self.contestant = contestant
+        on_device = CUDA if CONTESTANTS[contestant].device == "cuda" else {}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bench.worker", workload, contestant, str(images)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[1],
-            env=os.environ | MALLOC[options.malloc] | GPU,
+            env=os.environ | MALLOC[options.malloc] | on_device,
         )
 
     def __enter__(self) -> "Worker":
@@ -128,10 +132,12 @@ class Worker:
         return self.answer()
 
 
-def take_turns(workers: dict[str, Worker], rounds: int) -> tuple[dict[str, list], dict[str, list]]:
-    """Each contestant's mean training losses, from the first epoch on, and its seconds after the warm-up."""
-    losses: dict[str, list] = {name: [] for name in workers}
-    seconds: dict[str, list] = {name: [] for name in workers}
+def take_turns(
+    workers: dict[str, Worker], rounds: int
+) -> tuple[dict[str, list[Any]], dict[str, list[float]]]:
+    """Each contestant's mean training losses, from the first epoch on, and its seconds after warm-up."""
+    losses: dict[str, list[Any]] = {name: [] for name in workers}
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
     rng = generator(SEED, "bench rounds")
     for number in range(WARM_UP + rounds):
         for name in rng.permutation(list(workers)):
@@ -141,7 +147,7 @@ def take_turns(workers: dict[str, Worker], rounds: int) -> tuple[dict[str, list]
     return losses, {name: series[WARM_UP:] for name, series in seconds.items()}
 
 
-def require_same_learning(losses: dict[str, list]) -> None:
+def require_same_learning(losses: dict[str, list[Any]]) -> None:
     """AssertionError unless each mean training loss fell, and was the same for all in the first epoch."""
     learners = {name: series for name, series in losses.items() if series[0] is not None}
     for name, (first, *_, last) in learners.items():

@@ -65,8 +65,10 @@ def main(path: str) -> None:
     run = json.loads(Path(path).read_text())
     machine = run["machine_info"]
     print(f"{machine['cpu']['brand_raw']}, {machine['cores']} cores, {machine['system']}")
+    commit = run["commit_info"]
+    changes = " with changes" if commit.get("dirty") else ""
     print(
-        f"Python {machine['python_version']}, xpnet at {run['commit_info']['id']}, {run['datetime'][:10]}\n"
+        f"Python {machine['python_version']}, {run['datetime'][:10]}, xpnet at {commit['id'][:12]}{changes}\n"
     )
     print(render([benchmark["extra_info"] for benchmark in run["benchmarks"]], machine["missing"]))
 

@@ -19,7 +19,7 @@ class Workload:
     """Training of a dense network on digit images, cross-entropy and plain SGD, in float32.
 
     Arguments:
-        sizes: of the input, the hidden layers and the output; every layer has biases.
+        sizes: of the input, any hidden layers and the output; every layer has biases.
         activation: of the hidden layers, "sigmoid" or "relu".
         batch_size, learning_rate: of SGD.
         images: how many make an epoch here, if the command line does not say; whole batches, and
@@ -34,7 +34,8 @@ class Workload:
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}, batch {self.batch_size}"
+        activation = f" {self.activation}" if len(self.sizes) > 2 else ""
+        return f"{'-'.join(map(str, self.sizes))}{activation}, batch {self.batch_size}"
 
     def initial_weights(self) -> list[np.ndarray]:
         """Each layer's (n_in, n_out) weights (Glorot and Bengio's, 2010); biases start at 0."""

@@ -116,7 +116,7 @@ class Model:
 
     @property
     def params(self) -> Tree:
-        """The parameters, a tree of arrays on the device. Training overwrites these arrays.
+        """The parameters, a tree of arrays on the device. Training may overwrite these arrays.
 
         Set to a tree of NumPy or other arrays: the model takes copies, and starts the optimizer afresh.
         """

@@ -21,16 +21,6 @@ def curves(path: Path, history: Sequence[EpochMetrics], best: EpochMetrics | Non
     left, right = figure.subplots(1, 2)
     _curve(left, history, best, "loss")
     _curve(right, history, best, "accuracy")
-    if best is not None:
-        right.annotate(
-            f"best: {best.validation_accuracy:.4f}\nepoch {best.epoch}",
-            (best.epoch, best.validation_accuracy),
-            xytext=(0, -14),
-            textcoords="offset points",
-            ha="right" if best.epoch > len(history) / 2 else "left",
-            va="top",
-            color=MARK,
-        )
     _save(path, figure)
 
 
@@ -40,7 +30,10 @@ def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | Non
         values = [getattr(metrics, f"{name}_{quantity}") for metrics in history]
         axes.plot(epochs, values, color=color, label=name, marker="o", markersize=3)
     if best is not None:
-        axes.axvline(best.epoch, color=MARK, linewidth=0.8, linestyle=":")
+        label = (
+            f"best: {best.validation_accuracy:.4f} in epoch {best.epoch}" if quantity == "accuracy" else None
+        )
+        axes.axvline(best.epoch, color=MARK, linewidth=0.8, linestyle=":", label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel(quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

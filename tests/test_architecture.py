@@ -17,8 +17,10 @@ SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
 # A module may import those of earlier lines, and those in its own package.
 LAYERS = [
     {"errors"},
-    {"tree", "random", "files"},
-    {"backend", "init"},
+    {"tree", "files"},
+    {"backend"},
+    {"random"},
+    {"init"},
     {"nn", "losses", "optim"},
     {"gradcheck", "data"},
     {"step"},

@@ -1,18 +1,20 @@
 """The table of cases: layers and losses with inputs. A row here gets all the laws of `test_laws.py`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from xpnet import init, losses, nn
+from xpnet import init, losses, nn, random, tree
+from xpnet.backend import Backend
 
 
 @dataclass(frozen=True)
 class LayerCase:
     """A layer, the shape of an input, and a shape that it must refuse with that message.
 
-    `stacks` tells that a leading axis of K networks may stand before all parameters.
+    `stacks` tells that a leading axis of K networks may stand before all parameters, `training` that
+    the layer is tried as it is in training, `entries` that inputs are whole numbers below that.
     """
 
     layer: nn.Layer
@@ -20,9 +22,26 @@ class LayerCase:
     refused: tuple[int, ...] | None = None
     message: str = ""
     stacks: bool = True
+    training: bool = False
+    entries: int = 0
 
     def __str__(self) -> str:
-        return f"{self.layer} {self.shape}"
+        return f"{self.layer} {self.shape}{' in training' * self.training}"
+
+    def layer_on(self, backend: Backend) -> nn.Layer:
+        step = backend.xp.asarray([3], dtype=backend.xp.int32, device=backend.device)
+        return self.layer.training_mode(random.Key(step, 7)) if self.training else self.layer
+
+    def draw_x(self) -> np.ndarray:
+        if self.entries:
+            return np.random.default_rng(0).integers(self.entries, size=self.shape)
+        return draw(self.shape)
+
+    def draw_variables(self, seed: int = 0) -> Any:
+        """Parameters and, other than at the start of training, statistics."""
+        rng = np.random.default_rng(seed)
+        statistics = tree.map(lambda p: p + rng.uniform(0, 1, p.shape), self.layer.init_statistics())
+        return tree.merge(self.layer.init(rng), {} if self.training else statistics)
 
 
 LAYERS = [
@@ -59,6 +78,148 @@ LAYERS = [
         "layer 1, Linear(12, 4): expected x of shape (n, 12), got (3, 18)",
         stacks=False,
     ),
+]
+
+# Images. 6x5 and 7x8 are odd sizes, (3, 1) is a stride above the kernel, 5 a kernel as large as the image.
+_PARAMETERS = {"bias_init": init.normal}
+LAYERS += [
+    LayerCase(layer, shape, refused, message, stacks=False)
+    for layer, shape, refused, message in [
+        (
+            nn.Conv2d(3, 4, 3, **_PARAMETERS),
+            (2, 6, 5, 3),
+            (2, 6, 5, 4),
+            "Conv2d(3, 4, 3): expected x of shape (n, h, w, 3), got (2, 6, 5, 4)",
+        ),
+        (
+            nn.Conv2d(3, 4, 3),
+            (1, 3, 3, 3),
+            (1, 2, 3, 3),
+            "Conv2d(3, 4, 3): expected x of shape (n, h, w, 3) that a window fits in, got (1, 2, 3, 3)",
+        ),
+        (
+            nn.Conv2d(1, 2, 5, padding="same", bias=False),
+            (2, 5, 5, 1),
+            (2, 5, 5),
+            "Conv2d(1, 2, 5, padding='same', bias=False): expected x of shape (n, h, w, 1), got (2, 5, 5)",
+        ),
+        (nn.Conv2d(2, 3, 2, padding="same"), (3, 7, 8, 2), None, ""),
+        (nn.Conv2d(2, 3, (2, 4), (3, 2), "same"), (2, 7, 8, 2), None, ""),
+        (nn.Conv2d(2, 3, 3, 2, 1), (2, 7, 8, 2), None, ""),
+        (
+            nn.Conv2d(2, 3, 4, 1, 2),
+            (2, 3, 5, 2),
+            None,
+            "",
+        ),
+        (nn.Conv2d(2, 3, (2, 1), (3, 4)), (2, 9, 7, 2), None, ""),
+        (nn.Conv2d(2, 3, 1), (2, 4, 3, 2), None, ""),
+        (nn.Conv2d(2, 1, (5, 4), 2), (1, 5, 4, 2), None, ""),
+        (
+            nn.Conv1d(3, 4, 3),
+            (2, 7, 3),
+            (2, 7, 3, 3),
+            "Conv1d(3, 4, 3): expected x of shape (n, t, 3), got (2, 7, 3, 3)",
+        ),
+        (nn.Conv1d(2, 3, 4, 3, "same"), (3, 8, 2), None, ""),
+        (
+            nn.MaxPool2d(2),
+            (2, 6, 4, 3),
+            (2, 6, 4),
+            "MaxPool2d(2): expected x of shape (n, h, w, c), got (2, 6, 4)",
+        ),
+        (
+            nn.MaxPool2d(3, 2),
+            (2, 8, 7, 2),
+            (2, 8, 2, 2),
+            "MaxPool2d(3, stride=2): expected x of shape (n, h, w, c) that a window fits in, got (2, 8, 2, 2)",
+        ),
+        (nn.MaxPool2d((2, 3), (3, 4)), (1, 9, 8, 2), None, ""),
+        (nn.MaxPool2d(4), (2, 4, 4, 1), None, ""),
+        (
+            nn.MaxPool1d(3, 1),
+            (2, 7, 2),
+            (2, 7),
+            "MaxPool1d(3, stride=1): expected x of shape (n, t, c), got (2, 7)",
+        ),
+        (
+            nn.AvgPool2d(2),
+            (2, 6, 5, 3),
+            (2, 1, 5, 3),
+            "AvgPool2d(2): expected x of shape (n, h, w, c) that a window fits in, got (2, 1, 5, 3)",
+        ),
+        (nn.AvgPool2d((3, 2), (1, 3)), (2, 7, 8, 2), None, ""),
+        (nn.AvgPool1d(2, 3), (1, 8, 2), None, ""),
+        (
+            nn.GlobalAvgPool(),
+            (2, 3, 4, 5),
+            (2, 5),
+            "GlobalAvgPool(): expected x of shape (n, ..., c), got (2, 5)",
+        ),
+        (nn.GlobalAvgPool(), (1, 7, 2), None, ""),
+        (
+            nn.Sequential(
+                nn.Conv2d(1, 2, 3, padding="same"), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)
+            ),
+            (2, 4, 7, 1),
+            (2, 4, 9, 1),
+            "layer 4, Linear(12, 3): expected x of shape (n, 12), got (2, 16)",
+        ),
+    ]
+]
+
+_BLOCK = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm(4), nn.Dropout(0.3), nn.Linear(4, 5))
+LAYERS += [
+    LayerCase(layer, shape, refused, message, training=training)
+    for layer, shape, refused, message in [
+        (nn.BatchNorm(5), (4, 5), (4, 6), "BatchNorm(5): expected x of shape (n, ..., 5), got (4, 6)"),
+        (
+            nn.BatchNorm(3, 0.2, 0.1),
+            (2, 4, 3, 3),
+            (3,),
+            "BatchNorm(3, momentum=0.2, epsilon=0.1): expected x of shape (n, ..., 3), got (3,)",
+        ),
+        (nn.Dropout(0.3), (4, 5), None, ""),
+        (nn.Dropout(0.9), (2, 3, 2, 5), None, ""),
+        (nn.GaussianNoise(0.5), (4, 5), None, ""),
+        (
+            nn.Residual(_BLOCK),
+            (6, 5),
+            (6, 4),
+            "branch, layer 0, Linear(5, 4): expected x of shape (n, 5), got (6, 4)",
+        ),
+        (
+            nn.Sequential(nn.GaussianNoise(0.1), nn.Residual(_BLOCK, nn.Linear(5, 5)), nn.Tanh()),
+            (6, 5),
+            None,
+            "",
+        ),
+    ]
+    for training in (False, True)
+]
+_MIXES = (nn.BatchNorm(5), nn.BatchNorm(3, 0.2, 0.1))
+LAYERS = [replace(case, stacks=case.layer in _MIXES) if case.training else case for case in LAYERS]
+LAYERS += [
+    LayerCase(nn.BatchNorm(2), (1, 2), training=True),
+    LayerCase(nn.LayerNorm(5), (4, 5), (4, 6), "LayerNorm(5): expected x of shape (n, ..., 5), got (4, 6)"),
+    LayerCase(nn.LayerNorm(3, epsilon=0.1), (2, 4, 3, 3)),
+    LayerCase(nn.Residual(nn.Sequential()), (4, 5)),
+    LayerCase(
+        nn.Residual(nn.Conv1d(2, 2, 1, 2)),
+        (3, 1, 2),
+        (3, 4, 2),
+        "Residual: expected branch and shortcut to give one shape, got (3, 2, 2) and (3, 4, 2)",
+        stacks=False,
+    ),
+    LayerCase(
+        nn.Embedding(7, 3),
+        (4,),
+        (),
+        "Embedding(7, 3): expected x of shape (n, ...), got ()",
+        stacks=False,
+        entries=7,
+    ),
+    LayerCase(nn.Embedding(7, 3), (4, 2), stacks=False, entries=7),
 ]
 
 

@@ -21,8 +21,8 @@ LAYERS = [
     {"backend"},
     {"random"},
     {"init"},
-    {"nn", "losses", "optim"},
-    {"gradcheck", "data"},
+    {"nn", "losses", "optim", "schedules"},
+    {"gradcheck", "data", "metrics", "summary"},
     {"step"},
     {"model"},
     {"train"},
@@ -96,7 +96,9 @@ def test_public_names() -> None:
         "Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
     }  # fmt: skip
     assert set(nn.__all__) == {
-        "Flatten", "Identity", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Tanh",
+        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "Embedding", "Flatten",
+        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d",
+        "ReLU", "Residual", "Sequential", "Sigmoid", "Tanh",
     }  # fmt: skip
     assert set(data.__all__) == {"Dataset", "Examples", "batches", "load", "split"}
     assert set(train.__all__) == {"Config", "run"}

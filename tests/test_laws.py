@@ -20,11 +20,12 @@ both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 def run_layer(case: LayerCase, backend: Backend) -> dict:
     """One forward and one backward pass of a layer: all that goes in, and all that comes out."""
-    params = put(backend, case.layer.init(np.random.default_rng(0)))
-    x = backend.asarray(draw(case.shape))
-    y, residuals = case.layer.forward(params, x)
+    layer = case.layer_on(backend)
+    params = put(backend, case.draw_variables())
+    x = backend.asarray(case.draw_x())
+    y, residuals = layer.forward(params, x)
     dy = backend.asarray(draw(tuple(y.shape), seed=1))
-    dx, grads = case.layer.backward(params, residuals, dy)
+    dx, grads = layer.backward(params, residuals, dy)
     inputs = {"params": params, "x": x, "dy": dy}
     return {"inputs": inputs, "y": y, "residuals": residuals, "dx": dx, "grads": grads}
 
@@ -40,7 +41,8 @@ def run_loss(case: LossCase, backend: Backend) -> dict:
 
 @every_layer
 def test_layer_gradient(case: LayerCase, make_backend: MakeBackend) -> None:
-    gradcheck.check(case.layer, make_backend("float64").asarray(draw(case.shape)))
+    backend = make_backend("float64")
+    gradcheck.check(case.layer_on(backend), backend.asarray(case.draw_x()))
 
 
 @every_loss
@@ -86,14 +88,15 @@ def test_loss_keeps_library_dtype_and_device(case: LossCase, dtype: str, make_ba
 @every_layer
 def test_layer_leaves_its_inputs_alone(case: LayerCase, make_backend: MakeBackend) -> None:
     backend = make_backend("float32")
-    params = put(backend, case.layer.init(np.random.default_rng(0)))
-    x = backend.asarray(draw(case.shape))
+    layer = case.layer_on(backend)
+    params = put(backend, case.draw_variables())
+    x = backend.asarray(case.draw_x())
     before = fetch(backend, {"params": params, "x": x})
-    y, residuals = case.layer.forward(params, x)
+    y, residuals = layer.forward(params, x)
     dy = backend.asarray(draw(tuple(y.shape), seed=1))
     between = fetch(backend, {"y": y, "residuals": residuals, "dy": dy})
-    case.layer.backward(params, residuals, dy)
-    case.layer.parameter_gradients(params, residuals, dy)
+    layer.backward(params, residuals, dy)
+    layer.parameter_gradients(params, residuals, dy)
     assert_same(backend, {"params": params, "x": x}, before)
     assert_same(backend, {"y": y, "residuals": residuals, "dy": dy}, between)
 
@@ -123,14 +126,14 @@ def test_parameter_gradients_are_those_of_backward(case: LayerCase, make_backend
     backend = make_backend("float64")
     result = run_layer(case, backend)
     inputs = result["inputs"]
-    alone = case.layer.parameter_gradients(inputs["params"], result["residuals"], inputs["dy"])
+    alone = case.layer_on(backend).parameter_gradients(inputs["params"], result["residuals"], inputs["dy"])
     assert_same(backend, alone, fetch(backend, result["grads"]))
 
 
 @every_layer
 def test_gradients_have_the_names_and_shapes_of_the_parameters(case: LayerCase) -> None:
-    result = run_layer(case, xpnet.backend.get("numpy"))
-    grads, params = result["grads"], result["inputs"]["params"]
+    grads = run_layer(case, xpnet.backend.get("numpy"))["grads"]
+    params = case.layer.init(np.random.default_rng(0))
     assert {n: g.shape for n, g in tree.items(grads)} == {n: p.shape for n, p in tree.items(params)}
     assert tree.map(lambda p: 0, params) == tree.map(lambda g: 0, grads)
 
@@ -152,16 +155,17 @@ def test_layer_refuses_a_wrong_shape(case: LayerCase) -> None:
 def test_stacked_networks_are_the_single_ones(case: LayerCase, make_backend: MakeBackend) -> None:
     """A leading axis of K networks gives, in one pass, what the K networks give one by one."""
     backend = make_backend("float64")
-    hosts = [case.layer.init(np.random.default_rng(k)) for k in range(3)]
+    layer = case.layer_on(backend)
+    hosts = [case.draw_variables(seed=k) for k in range(3)]
     stacked = put(backend, tree.map(lambda *arrays: np.stack(arrays), *hosts))
     x = draw((3, *case.shape))
-    y, residuals = case.layer.forward(stacked, backend.asarray(x))
+    y, residuals = layer.forward(stacked, backend.asarray(x))
     dy = draw(tuple(y.shape), seed=1)
-    dx, grads = case.layer.backward(stacked, residuals, backend.asarray(dy))
+    dx, grads = layer.backward(stacked, residuals, backend.asarray(dy))
     for k in range(3):
         params = put(backend, hosts[k])
-        y_k, residuals_k = case.layer.forward(params, backend.asarray(x[k]))
-        single = (y_k, *case.layer.backward(params, residuals_k, backend.asarray(dy[k])))
+        y_k, residuals_k = layer.forward(params, backend.asarray(x[k]))
+        single = (y_k, *layer.backward(params, residuals_k, backend.asarray(dy[k])))
         of_stack = tree.map(lambda array, k=k: array[k, ...], (y, dx, grads))
         assert_close(backend, of_stack, fetch(backend, single), 1e-12)
 

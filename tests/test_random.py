@@ -10,7 +10,8 @@ from xpnet.backend import Backend
 
 
 def key(backend: Backend, seed: int = 0, step: int = 0) -> random.Key:
-    return random.key(seed, "test", backend.xp.asarray([step], dtype=backend.xp.int32, device=backend.device))
+    counter = backend.xp.asarray([step], dtype=backend.xp.int32, device=backend.device)
+    return random.Key(counter, random.stream(seed, "test"))
 
 
 @pytest.fixture

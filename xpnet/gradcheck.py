@@ -46,7 +46,8 @@ def check(
 ) -> Report:
     """Check the backward pass of a layer, a loss or a model; GradientError if it is wrong.
 
-    A layer is checked at x and at its parameters, through s = Σ forward(x)·dy with a random dy.
+    A layer is checked at x, unless that is integers, and at its parameters, through s = Σ forward(x)·dy
+    with a random dy. Where it does something else in training, check its `training_mode(key)` too.
     A loss is checked at a prediction x, given the target. A model, whose dtype must be float64, is
     checked at its parameters through its whole loss with L2, given an input x and a target.
 
@@ -119,8 +120,12 @@ def _problem(
     if hasattr(subject, "objective"):
         model = subject
         x, target = model.prepare(x, target)
-        gradient = model.objective.gradients(model.params, x, target)
-        return lambda params: float(model.objective.value(params, x, target)), model.params, gradient
+        gradient = model.objective.gradients(tree.merge(model.params, model.statistics), x, target)
+
+        def objective(params: Tree) -> float:
+            return float(model.objective.value(tree.merge(params, model.statistics), x, target))
+
+        return objective, model.params, gradient
     if target is not None:
         loss = subject
         _, residuals = loss.forward(x, target)
@@ -128,16 +133,25 @@ def _problem(
         return lambda point: float(loss.forward(point["prediction"], target)[0]), {"prediction": x}, gradient
     layer = subject
     if params is None:
-        params = tree.map(lambda p: _like(x, p), layer.init(rng))
-    y, residuals = layer.forward(params, x)
+        params = tree.map(lambda p: _float64(x, p), layer.init(rng))
+    statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
+    variables = tree.merge(params, statistics)
+    y, residuals = layer.forward(variables, x)
     dy = _like(y, rng.standard_normal(y.shape))
-    dx, grads = layer.backward(params, residuals, dy)
+    dx, grads = layer.backward(variables, residuals, dy)
 
     def project(point: Tree) -> float:
-        y, _ = layer.forward(point["params"], point["x"])
+        y, _ = layer.forward(tree.merge(point["params"], statistics), point.get("x", x))
         return float(namespace(y).sum(y * dy))
 
+    if namespace(x).isdtype(x.dtype, "integral"):
+        return project, {"params": params}, {"params": grads}
     return project, {"x": x, "params": params}, {"x": dx, "params": grads}
+
+
+def _float64(array: Array, host: np.ndarray) -> Array:
+    """Values from the host, in float64, in the library of an array and on its device."""
+    return namespace(array).asarray(host, dtype=namespace(array).float64, device=device(array))
 
 
 def _like(array: Array, host: np.ndarray) -> Array:

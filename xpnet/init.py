@@ -23,12 +23,12 @@ def _fans(shape: Shape) -> tuple[int, int]:
     return math.prod(window) * n_in, math.prod(window) * n_out
 
 
-def zeros(rng: Generator, shape: Shape) -> np.ndarray:
+def zeros(rng: Generator | None, shape: Shape) -> np.ndarray:
     """0. Right for biases; as weights it keeps all units of a layer equal for ever."""
     return np.zeros(shape)
 
 
-def ones(rng: Generator, shape: Shape) -> np.ndarray:
+def ones(rng: Generator | None, shape: Shape) -> np.ndarray:
     """1."""
     return np.ones(shape)
 

@@ -4,46 +4,22 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import files, optim, tree
+from xpnet import files, optim, random, summary, tree
 from xpnet.data.batches import batch_indices, slices
 from xpnet.errors import CheckpointError, ConfigError, Error, ShapeError
 from xpnet.losses import Loss
-from xpnet.nn import Layer, Sequential
+from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.nn import Layer
 from xpnet.nn._layer import Shape, show_shape
 from xpnet.optim import Optimizer
-from xpnet.random import generator
-from xpnet.step import Objective, State, Totals, evaluation_step, prediction_step, training_step
+from xpnet.schedules import Schedule
+from xpnet.step import Augment, Objective, State, Totals, evaluation_step, prediction_step, training_step
 from xpnet.tree import Array, Tree
-
-
-class Evaluation(NamedTuple):
-    """What `Model.evaluate` finds; accuracy and errors are None where the targets name no class."""
-
-    loss: float
-    accuracy: float | None
-    errors: int | None
-
-
-class EpochMetrics(NamedTuple):
-    """What `Model.fit` tells of an epoch.
-
-    Training loss and accuracy are means over the epoch's batches, each taken before its update.
-    `seconds` and `images_per_second` are of the training steps alone, without validation.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float | None
-    validation_loss: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
-    images_per_second: float
 
 
 class Callback:
@@ -55,6 +31,9 @@ class Callback:
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         """After each whole epoch and its validation."""
 
+    def on_end(self, model: "Model") -> None:
+        """At the end of `fit`."""
+
 
 class Model:
     """A network, its loss and its optimizer, with the parameters and the state of training.
@@ -65,6 +44,10 @@ class Model:
         model.zero_grads()
         model.backward(y)
         model.step()
+
+    `forward` does what training does (dropout drops, batch normalisation uses the batch) until
+    `model.eval()`, and again after `model.train()`. All that judges the network, `evaluate`,
+    `predict` and the validation in `fit`, leaves that out of itself.
 
     Inputs x are (n, ...), targets integer labels (n,) or whatever else the loss takes: NumPy arrays,
     lists, or arrays of the backend's library.
@@ -78,6 +61,9 @@ class Model:
         dtype: "float32" or "float64".
         device: where the library has several, say "cuda:1".
         l2: λ of a penalty λ/2·Σw² over all weights (never biases), a part of every loss reported.
+        augment: applied by `fit` to each batch of inputs, say `data.augment.RandomCrop(4)`.
+        micro_batch: in `fit`, how many examples of a batch go through the network at once; their
+            gradients are added up. It bounds the memory. None: all of them.
 
     Raises BackendError where the backend cannot be used, ConfigError for a number out of range,
     and its methods ShapeError where x or the target do not fit the network.
@@ -96,9 +82,13 @@ class Model:
         *,
         device: Any = None,
         l2: float = 0.0,
+        augment: Augment | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         if not 0 <= l2 < math.inf:
             raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {l2!r}")
+        if micro_batch is not None and micro_batch < 1:
+            raise ConfigError(f"Model: expected micro_batch to be at least 1, got {micro_batch!r}")
         self.net = net
         self.loss_function = loss
         self.optimizer = optimizer
@@ -106,13 +96,20 @@ class Model:
         self.backend = backends.get(backend, device, dtype)
         self.seed = seed
         self.epoch = 0
+        self.training = True
         self._stopping = False
         self._input_shape: Shape | None = None
-        self._last_forward: tuple[Array, Any] | None = None
-        self._training_step = self.backend.compile(training_step(self.objective, optimizer))
+        self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
+        self._noise = random.stream(seed, "noise")
+        self._training_step = self.backend.compile(
+            training_step(self.objective, optimizer, seed, augment, micro_batch)
+        )
         self._evaluation_step = self.backend.compile(evaluation_step(self.objective))
         self._prediction_step = self.backend.compile(prediction_step(net))
-        self.params = net.init(generator(seed, "weights"))
+        statistics = tree.map(self.backend.copy, net.init_statistics())
+        step = self.backend.from_host(np.zeros(1, np.int32))
+        self._state = State({}, statistics, {}, self._zero_totals(), step)
+        self.params = net.init(random.generator(seed, "weights"))
 
     @property
     def params(self) -> Tree:
@@ -125,41 +122,70 @@ class Model:
     @params.setter
     def params(self, params: Tree) -> None:
         params = tree.map(self.backend.copy, params)
-        self._state = State(params, self.optimizer.init(params), self._zero_totals())
+        self._state = self._state._replace(params=params, optimizer=self.optimizer.init(params))
         self.zero_grads()
+
+    @property
+    def statistics(self) -> Tree:
+        """What layers have measured in training, as batch normalisation does: a tree like `params`."""
+        return self._state.statistics
+
+    @statistics.setter
+    def statistics(self, statistics: Tree) -> None:
+        self._state = self._state._replace(statistics=tree.map(self.backend.copy, statistics))
+
+    def _variables(self) -> Tree:
+        """Parameters and statistics as the network takes them outside training."""
+        params = self.optimizer.evaluation_params(self.params, self._state.optimizer)
+        return tree.merge(params, self.statistics)
 
     def parameter_count(self) -> int:
         """The number of parameters."""
-        return sum(math.prod(array.shape) for array in tree.leaves(self.params))
+        return summary.count(self.params)
 
     # By hand, a step at a time.
+
+    def train(self) -> None:
+        """Let `forward` do what training does."""
+        self.training = True
+
+    def eval(self) -> None:
+        """Let `forward` do what `evaluate` and `predict` do."""
+        self.training = False
 
     def forward(self, x: Array) -> Array:
         """The network's output for x, an array of the backend; remembered for what follows."""
         x = self._input(x)
-        prediction, residuals = self.net.forward(self.params, x)
-        self._last_forward = prediction, residuals
+        if self.training:
+            net, params = self.net.training_mode(random.Key(self._state.step, self._noise)), self.params
+        else:
+            net, params = self.net, self._variables()
+        prediction, residuals = net.forward(params, x)
+        if self.training:
+            self._state = self._state._replace(statistics=net.new_statistics(self.statistics, residuals))
+        self._last_forward = net, params, prediction, residuals
         return prediction
 
     def loss(self, target: Array) -> float:
         """The loss of the last `forward`, with the L2 penalty."""
-        prediction, target, _ = self._last(target)
-        value, _ = self.loss_function.forward(prediction, target)
-        return float(self.objective.penalized(self.params, value))
+        _, params, prediction, _ = self._last()
+        value, _ = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        return float(self.objective.penalized(params, value))
 
     def errors(self, target: Array) -> int:
         """The number of wrong predictions in the last `forward`."""
-        prediction, target, _ = self._last(target)
-        errors = self.loss_function.errors(prediction, target)
+        _, _, prediction, _ = self._last()
+        errors = self.loss_function.errors(prediction, self._target(prediction.shape, target))
         if errors is None:
             raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
         return int(errors)
 
     def backward(self, target: Array) -> None:
         """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
-        prediction, target, residuals = self._last(target)
-        _, loss_residuals = self.loss_function.forward(prediction, target)
-        grads = self.objective.backward(self.params, residuals, loss_residuals)
+        net, params, prediction, residuals = self._last()
+        _, loss_residuals = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
+        grads = self.objective.penalized_gradients(params, grads)
         self.grads = tree.map(lambda total, g: total + g, self.grads, grads)
 
     def zero_grads(self) -> None:
@@ -169,7 +195,7 @@ class Model:
     def step(self) -> None:
         """Let the optimizer update the parameters with `grads`."""
         params, optimizer = self.optimizer.update(self.params, self.grads, self._state.optimizer)
-        self._state = self._state._replace(params=params, optimizer=optimizer)
+        self._state = self._state._replace(params=params, optimizer=optimizer, step=self._state.step + 1)
 
     # All at once.
 
@@ -182,6 +208,7 @@ class Model:
         batch_size: int = 64,
         validation: tuple[Array, Array] | None = None,
         shuffle: bool = True,
+        schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> list[EpochMetrics]:
         """Train on all examples, `epochs` times, and tell of each epoch.
@@ -195,6 +222,7 @@ class Model:
             batch_size: examples in a step; the last batch of an epoch may be smaller.
             validation: `(x, y)` to evaluate after each epoch.
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
+            schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
             callbacks: are told of each step and each epoch.
         """
         x, y = self.prepare(x, y)
@@ -202,15 +230,19 @@ class Model:
         self._stopping = False
         history: list[EpochMetrics] = []
         for _ in range(epochs):
-            seconds = self._train_epoch(x, y, batch_size, shuffle, callbacks)
+            seconds = self._train_epoch(x, y, batch_size, shuffle, schedule, callbacks)
             if seconds is None:
                 break
             self.epoch += 1
             history.append(self._epoch_metrics(x.shape[0], seconds, validation))
+            if schedule is not None:
+                schedule.on_epoch(history[-1].validation_loss)
             for callback in callbacks:
                 callback.on_epoch(self, history[-1])
             if self._stopping:
                 break
+        for callback in callbacks:
+            callback.on_end(self)
         return history
 
     def stop(self) -> None:
@@ -222,15 +254,27 @@ class Model:
         return float(self._state.totals.loss) / examples
 
     def _train_epoch(
-        self, x: Array, y: Array, batch_size: int, shuffle: bool, callbacks: Sequence[Callback]
+        self,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        shuffle: bool,
+        schedule: Schedule | None,
+        callbacks: Sequence[Callback],
     ) -> float | None:
         """One epoch of steps: how many seconds it took, or None if it was broken off."""
         self.backend.synchronize()
         start = time.perf_counter()
         self._state = self._state._replace(totals=self._zero_totals())
         indices = batch_indices(x, batch_size, seed=self.seed, epoch=self.epoch, shuffle=shuffle)
+        self.learning_rate = self.optimizer.learning_rate
+        learning_rate = None
         for step, index in enumerate(indices, start=1):
-            self._state, _ = self._training_step(self._state, (x, y, index))
+            if schedule is not None:
+                factor = schedule(self.epoch + (step - 1) / len(indices))
+                self.learning_rate = factor * self.optimizer.learning_rate
+                learning_rate = self.backend.asarray(self.learning_rate, real=True)
+            self._state, _ = self._training_step(self._state, (x, y, index, learning_rate))
             for callback in callbacks:
                 callback.on_step(self, step, len(indices))
             if self._stopping and step < len(indices):
@@ -247,18 +291,18 @@ class Model:
             train_accuracy=train.accuracy,
             validation_loss=held_out.loss if held_out else None,
             validation_accuracy=held_out.accuracy if held_out else None,
-            learning_rate=float(self.optimizer.learning_rate),
+            learning_rate=float(self.learning_rate),
             seconds=seconds,
             images_per_second=n / seconds,
         )
 
-    def evaluate(self, x: Array, y: Array, batch_size: int = 1000) -> Evaluation:
+    def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
         x, y = self.prepare(x, y)
-        totals = self._zero_totals()
+        params, totals = self._variables(), self._zero_totals()
         for part in slices(x.shape[0], batch_size):
-            totals, _ = self._evaluation_step(totals, (self.params, x[part, ...], y[part, ...]))
-        return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(self.params, 0.0)))
+            totals, _ = self._evaluation_step(totals, (params, x[part, ...], y[part, ...]))
+        return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(params, 0.0)))
 
     @staticmethod
     def _evaluation(totals: Totals, n: int, penalty: float) -> Evaluation:
@@ -266,11 +310,11 @@ class Model:
         accuracy = None if errors is None else 1 - errors / n
         return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
 
-    def predict(self, x: Array, batch_size: int = 1000) -> np.ndarray:
+    def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
         """On the host: each example's class (n,), or its outputs (n, d) where the loss knows no classes."""
         return self._predict(x, batch_size, self.loss_function.predict)
 
-    def predict_proba(self, x: Array, batch_size: int = 1000) -> np.ndarray:
+    def predict_proba(self, x: Array, batch_size: int = 250) -> np.ndarray:
         """On the host: the probability of each class (n, d). ConfigError where the loss gives none."""
         probabilities = getattr(self.loss_function, "probabilities", None)
         if probabilities is None:
@@ -279,17 +323,21 @@ class Model:
 
     def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
         x = self._input(x)
-        parts = []
+        params, parts = self._variables(), []
         for part in slices(x.shape[0], batch_size):
-            _, prediction = self._prediction_step((), (self.params, x[part, ...]))
+            _, prediction = self._prediction_step((), (params, x[part, ...]))
             parts.append(self.backend.to_numpy(interpret(prediction)))
         return np.concatenate(parts)
 
     # Files and tables.
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters to a `.npz` file: one array each, with names like `0.weight`."""
-        files.save_arrays(path, {name: self.backend.to_numpy(p) for name, p in tree.items(self.params)})
+        """Write parameters and statistics to a `.npz` file: one array each, with names like `0.weight`.
+
+        They are those that `evaluate` and `predict` use.
+        """
+        arrays = {name: self.backend.to_numpy(array) for name, array in tree.items(self._variables())}
+        files.save_arrays(path, arrays)
 
     def load(self, path: str | Path) -> None:
         """Read parameters that `save` wrote, and start the optimizer afresh.
@@ -298,7 +346,7 @@ class Model:
         leaves the model as it was.
         """
         arrays = files.load_arrays(path)
-        expected = {name: tuple(p.shape) for name, p in tree.items(self.params)}
+        expected = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
         found = {name: array.shape for name, array in arrays.items()}
         for name in expected | found:
             if expected.get(name) != found.get(name):
@@ -306,6 +354,7 @@ class Model:
                     f"{path}: expected {name} of shape {expected.get(name)}, got {found.get(name)}"
                 )
         self.params = tree.replace(self.params, arrays)
+        self.statistics = tree.replace(self.statistics, arrays)
 
     def summary(self, input_shape: Shape | None = None) -> str:
         """A table of the layers, the shapes of their outputs and their numbers of parameters.
@@ -315,22 +364,7 @@ class Model:
                 last x seen, and without one the shapes are left out.
         """
         shape = self._input_shape if input_shape is None else ("n", *input_shape)
-        if shape is not None:
-            self.net.output_shape(shape)
-        net = self.net
-        layers, params = (
-            (net.layers, self.params) if isinstance(net, Sequential) else ((net,), (self.params,))
-        )
-        rows = [("layer", "output shape", "parameters")]
-        for layer, layer_params in zip(layers, params, strict=True):
-            shape = None if shape is None else layer.output_shape(shape)
-            count = sum(math.prod(array.shape) for array in tree.leaves(layer_params))
-            rows.append((str(layer), "" if shape is None else show_shape(shape), f"{count:,}"))
-        rows.append(("total", "", f"{self.parameter_count():,}"))
-        first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
-        lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        return summary.table(self.net, self.params, shape)
 
     # The edge: what comes in is checked here, so that the layers need not.
 
@@ -344,7 +378,7 @@ class Model:
 
     def _target(self, prediction_shape: Shape, target: Array) -> Array:
         target = self.backend.asarray(target, real=len(np.shape(target)) == len(prediction_shape))
-        self.loss_function.check(prediction_shape, target)
+        self.loss_function.check(tuple(prediction_shape), target)
         return target
 
     def prepare(self, x: Array, y: Array) -> tuple[Array, Array]:
@@ -354,12 +388,11 @@ class Model:
             raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
         return x, self._target(self.net.output_shape(tuple(x.shape)), y)
 
-    def _last(self, target: Array) -> tuple[Array, Array, Any]:
-        """Prediction, checked target and residuals of the last `forward`."""
+    def _last(self) -> tuple[Layer, Tree, Array, Any]:
+        """The network of the last `forward`, its parameters, prediction and residuals."""
         if self._last_forward is None:
             raise Error("Model: expected a call of forward(x) first, got none")
-        prediction, residuals = self._last_forward
-        return prediction, self._target(tuple(prediction.shape), target), residuals
+        return self._last_forward
 
     def _zero_totals(self) -> Totals:
         zero = self.backend.from_host(np.zeros((), self.backend.dtype_name))

@@ -9,6 +9,7 @@ Python number, or an array of length K where every parameter has a leading axis 
 each network has its own.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -106,6 +107,12 @@ class Optimizer:
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         """Parameters and state after one step; those that went in may be overwritten."""
         raise NotImplementedError
+
+    def with_learning_rate(self, rate: Number) -> "Optimizer":
+        return dataclasses.replace(self, learning_rate=rate)  # type: ignore[type-var]
+
+    def evaluation_params(self, params: Tree, state: Tree) -> Tree:
+        return params
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ class Key(NamedTuple):
     stream: int = 0
 
     def child(self, i: int) -> "Key":
-        """The key of the i-th part of that which this key is for: the i-th layer of a network, say."""
+        """The key for the i-th part of what this key is for: for the i-th layer of a network, say."""
         return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF)
 
 
-def key(seed: int, name: str, step: Array) -> Key:
-    """The key for one use of random numbers in one training step; seed and name tell its stream."""
-    return Key(step, int(generator(seed, name).integers(1 << 32)))
+def stream(seed: int, name: str) -> int:
+    """The `Key.stream` for one use of random numbers."""
+    return int(generator(seed, name).integers(1 << 32))
 
 
 def bits(key: Key, shape: tuple[int, ...]) -> Array:

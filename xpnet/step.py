@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from xpnet import losses, optim, tree
-from xpnet.data.batches import take
+from xpnet import losses, optim, random, tree
+from xpnet.data.batches import slices, take
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
+from xpnet.random import Key
 from xpnet.tree import Array, Tree
+
+Augment = Callable[[Array, Key], Array]
 
 
 class Totals(NamedTuple):
@@ -23,8 +26,10 @@ class State(NamedTuple):
     """Everything that a training step changes."""
 
     params: Tree
+    statistics: Tree
     optimizer: Tree
     totals: Totals
+    step: Array
 
 
 @dataclass(frozen=True)
@@ -51,36 +56,68 @@ class Objective:
         """The gradient of `value` at the parameters."""
         prediction, residuals = self.net.forward(params, x)
         _, loss_residuals = self.loss.forward(prediction, target)
-        return self.backward(params, residuals, loss_residuals)
+        grads = self.net.parameter_gradients(params, residuals, self.loss.backward(loss_residuals))
+        return self.penalized_gradients(params, grads)
 
     def penalized(self, params: Tree, value: Array) -> Array:
         """A value of the loss with the penalty added."""
         return value if self.l2 == 0 else value + losses.l2(tree.weights(params), self.l2)
 
-    def backward(self, params: Tree, residuals: Any, loss_residuals: Any) -> Tree:
-        """The gradients, given what the forward passes of network and loss left."""
-        dprediction = self.loss.backward(loss_residuals)
-        grads = self.net.parameter_gradients(params, residuals, dprediction)
+    def penalized_gradients(self, params: Tree, grads: Tree) -> Tree:
+        """Gradients of the loss with those of the penalty added."""
         return optim.decay_weights(grads, params, self.l2)
 
 
-def training_step(objective: Objective, optimizer: Optimizer) -> Callable[..., tuple[State, Totals]]:
-    """The pure step `(state, (x, target, index)) -> (state, totals of this batch)`.
+def training_step(
+    objective: Objective,
+    optimizer: Optimizer,
+    seed: int = 0,
+    augment: Augment | None = None,
+    micro_batch: int | None = None,
+) -> Callable[..., tuple[State, Totals]]:
+    """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
     It trains on the examples of the data set (x, target) at the positions `index`. Arrays of the
-    state that goes in may be overwritten.
-    """
+    state that goes in may be overwritten. A learning rate, a 0-d array, stands in for the optimizer's
+    own unless it is None.
 
-    def step(state: State, batch: tuple[Array, Array, Array]) -> tuple[State, Totals]:
-        x, target, index = batch
-        x, target = take(x, index), take(target, index)
-        prediction, residuals = objective.net.forward(state.params, x)
-        value, loss_residuals = objective.loss.forward(prediction, target)
-        value = objective.penalized(state.params, value)
-        totals = Totals(value * x.shape[0], objective.loss.errors(prediction, target))
-        grads = objective.backward(state.params, residuals, loss_residuals)
-        params, optimizer_state = optimizer.update(state.params, grads, state.optimizer)
-        return State(params, optimizer_state, _add(state.totals, totals)), totals
+    Arguments:
+        seed: of the random numbers of dropout, noise and augmentation.
+        augment: applied to each batch of inputs.
+        micro_batch: how many examples go through the network at once. Their gradients are added up
+            before the update, which is the same as that of the whole batch, in less memory. (Not the
+            same with batch normalisation, which then sees micro-batches.)
+    """
+    stream = random.stream(seed, "noise")
+    is_plain = objective.net.training_mode(Key(None)) is objective.net
+
+    def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
+        x, target, index, learning_rate = batch
+        n = index.shape[0]
+        params, statistics, key = state.params, state.statistics, Key(state.step, stream)
+        grads, totals = None, None
+        for i, part in enumerate(slices(n, micro_batch or n)):
+            inputs, targets = take(x, index[part]), take(target, index[part])
+            if augment is not None:
+                inputs = augment(inputs, key.child(2 * i))
+            net = objective.net if is_plain else objective.net.training_mode(key.child(2 * i + 1))
+            prediction, residuals = net.forward(params, inputs)
+            value, loss_residuals = objective.loss.forward(prediction, targets)
+            dprediction = objective.loss.backward(loss_residuals)
+            share = inputs.shape[0] / n
+            if share < 1:
+                dprediction = dprediction * share
+            grads = _add(grads, net.parameter_gradients(params, residuals, dprediction))
+            errors = objective.loss.errors(prediction, targets)
+            totals = _add_totals(totals, Totals(value * inputs.shape[0], errors))
+            statistics = statistics if is_plain else net.new_statistics(statistics, residuals)
+        assert totals is not None
+        totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
+        grads = objective.penalized_gradients(params, grads)
+        chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
+        params, optimizer_state = chosen.update(params, grads, state.optimizer)
+        totals_so_far = _add_totals(state.totals, totals)
+        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1), totals
 
     return step
 
@@ -93,7 +130,7 @@ def evaluation_step(objective: Objective) -> Callable[..., tuple[Totals, Totals]
         prediction, _ = objective.net.forward(params, x)
         value, _ = objective.loss.forward(prediction, target)
         here = Totals(value * x.shape[0], objective.loss.errors(prediction, target))
-        return _add(totals, here), here
+        return _add_totals(totals, here), here
 
     return step
 
@@ -103,6 +140,12 @@ def prediction_step(net: Layer) -> Callable[..., tuple[tuple[()], Array]]:
     return lambda state, batch: (state, net.forward(*batch)[0])
 
 
-def _add(totals: Totals, more: Totals) -> Totals:
+def _add(total: Tree | None, more: Tree) -> Tree:
+    return more if total is None else tree.map(lambda a, b: a + b, total, more)
+
+
+def _add_totals(totals: Totals | None, more: Totals) -> Totals:
+    if totals is None:
+        return more
     errors = None if more.errors is None else totals.errors + more.errors
     return Totals(totals.loss + more.loss, errors)

@@ -48,6 +48,16 @@ def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
     return arrays[prefix]
 
 
+def merge(tree: Tree, other: Tree) -> Tree:
+    """The leaves of two trees that have the same tuples in the same places, in one tree."""
+    if not other:
+        return tree
+    if isinstance(tree, dict):
+        common = {key: merge(tree[key], other[key]) for key in tree.keys() & other.keys()}
+        return {**tree, **other, **common}
+    return tuple([merge(*branches) for branches in zip(tree, other, strict=True)])
+
+
 def weights(tree: Tree) -> list[Array]:
     """The leaves that are called `weight`.
 

@@ -2,8 +2,35 @@
 
 from xpnet.nn._layer import Layer
 from xpnet.nn.activations import Identity, ReLU, Sigmoid, Tanh
-from xpnet.nn.containers import Sequential
+from xpnet.nn.containers import Residual, Sequential
+from xpnet.nn.conv import Conv1d, Conv2d
+from xpnet.nn.embedding import Embedding
 from xpnet.nn.linear import Linear
+from xpnet.nn.noise import Dropout, GaussianNoise
+from xpnet.nn.norm import BatchNorm, LayerNorm
+from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from xpnet.nn.reshape import Flatten
 
-__all__ = ["Flatten", "Identity", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Tanh"]
+__all__ = [
+    "AvgPool1d",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv1d",
+    "Conv2d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GaussianNoise",
+    "GlobalAvgPool",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "Linear",
+    "MaxPool1d",
+    "MaxPool2d",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+]

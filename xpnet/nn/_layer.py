@@ -1,11 +1,12 @@
 """What a layer is."""
 
+import math
 from dataclasses import MISSING, fields
 from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Generator
+from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 Shape = tuple[Any, ...]  # axis lengths; the number of examples may be a letter, ("n", 784)
@@ -25,6 +26,10 @@ class Layer:
     To write your own, subclass this as a frozen dataclass (`@dataclass(frozen=True, repr=False)`),
     write `forward` and `backward`, and, if it has parameters, `init`. Call a parameter `weight` if
     L2 and weight decay shall act on it. `xpnet.gradcheck.check(layer, x)` tells if you got it right.
+
+    A layer that does something else in training, as dropout does, says so in `training_mode`; one
+    that measures something in training, as batch normalisation does, in `init_statistics` and
+    `new_statistics`. All other layers need none of the three.
 
     Arrays may be of any library: ask for its functions with `xp = xpnet.backend.namespace(x)`.
     Dense layers and activations are written for inputs `(..., n, d)`: put a leading axis of length
@@ -55,6 +60,24 @@ class Layer:
         """The shape of the output for an input of that shape; ShapeError if it does not fit."""
         return input_shape
 
+    def training_mode(self, key: Key) -> "Layer":
+        """The function of the same parameters that this layer is in a training step.
+
+        `key` is for the random numbers of that step. The layer itself, if training changes nothing.
+        """
+        return self
+
+    def init_statistics(self) -> Tree:
+        """What the layer measures in training, as it is before: a dict of NumPy arrays.
+
+        Outside training, `forward` and `backward` find the statistics among the parameters.
+        """
+        return {}
+
+    def new_statistics(self, statistics: Tree, residuals: Any) -> Tree:
+        """The statistics after a `forward` in training mode that left these residuals."""
+        return statistics
+
     def refuse(self, expected: str, input_shape: Shape) -> NoReturn:
         raise ShapeError(f"{self}: expected x of shape {expected}, got {show_shape(input_shape)}")
 
@@ -81,3 +104,11 @@ def require_positive_integers(layer: Layer, **arguments: Any) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")
+
+
+def require_number(layer: Layer, name: str, below: float = math.inf) -> None:
+    """ConfigError unless that argument is a number, 0 <= number < below."""
+    value = getattr(layer, name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < below:
+        limit = "a finite number" if below == math.inf else f"a number below {below:g}"
+        raise ConfigError(f"{layer}: expected {name} to be {limit} and at least 0, got {value!r}")

@@ -1,11 +1,13 @@
 """Layers made of layers."""
 
+import operator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn._layer import Layer, Shape
-from xpnet.random import Generator
+from xpnet.nn._layer import Layer, Shape, show_shape
+from xpnet.nn.activations import Identity
+from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 
@@ -77,3 +79,91 @@ class Sequential(Layer):
             except ShapeError as error:
                 raise ShapeError(f"layer {i}, {error}") from None
         return shape
+
+    def training_mode(self, key: Key) -> Layer:
+        layers = [layer.training_mode(key.child(i)) for i, layer in enumerate(self.layers)]
+        return self if all(map(operator.is_, layers, self.layers)) else Sequential(*layers)
+
+    def init_statistics(self) -> Tree:
+        return tuple([layer.init_statistics() for layer in self.layers])
+
+    def new_statistics(self, statistics: Tree, residuals: SequentialResiduals) -> Tree:
+        rows = zip(self.layers, statistics, residuals.layers, strict=True)
+        return tuple([layer.new_statistics(old, of_layer) for layer, old, of_layer in rows])
+
+
+class ResidualResiduals(NamedTuple):
+    branch: Any
+    shortcut: Any
+
+
+@dataclass(frozen=True, repr=False)
+class Residual(Layer):
+    """y = f(x) + s(x): a branch f learns what to add to x, or to a shortcut s of it.
+
+    dx = f'(dy) + s'(dy)
+
+    Parameters and gradients are a dict of those of `branch` and `shortcut`. (He, Zhang, Ren and Sun,
+    "Deep residual learning for image recognition", 2016, eq. 1 and 2.)
+
+    Arguments:
+        branch: f, any layer; usually a `Sequential`.
+        shortcut: s. A `Conv2d(n, m, 1, stride)` where the branch changes the shape.
+
+    Raises ConfigError for an argument that is no layer, ShapeError where the two outputs differ in shape.
+    """
+
+    branch: Layer
+    shortcut: Layer = Identity()  # noqa: RUF009  # immutable
+
+    def __post_init__(self) -> None:
+        for name, layer in (("branch", self.branch), ("shortcut", self.shortcut)):
+            if not isinstance(layer, Layer):
+                raise ConfigError(f"Residual: expected {name} to be an xpnet.nn layer, got {layer!r}")
+
+    def init(self, rng: Generator) -> Tree:
+        return {"branch": self.branch.init(rng), "shortcut": self.shortcut.init(rng)}
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, ResidualResiduals]:
+        y, of_branch = self.branch.forward(params["branch"], x)
+        shortcut, of_shortcut = self.shortcut.forward(params["shortcut"], x)
+        return y + shortcut, ResidualResiduals(of_branch, of_shortcut)
+
+    def backward(self, params: Tree, residuals: ResidualResiduals, dy: Array) -> tuple[Array, Tree]:
+        dx, of_branch = self.branch.backward(params["branch"], residuals.branch, dy)
+        dshortcut, of_shortcut = self.shortcut.backward(params["shortcut"], residuals.shortcut, dy)
+        return dx + dshortcut, {"branch": of_branch, "shortcut": of_shortcut}
+
+    def parameter_gradients(self, params: Tree, residuals: ResidualResiduals, dy: Array) -> Tree:
+        return {
+            "branch": self.branch.parameter_gradients(params["branch"], residuals.branch, dy),
+            "shortcut": self.shortcut.parameter_gradients(params["shortcut"], residuals.shortcut, dy),
+        }
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        shapes = []
+        for name, layer in (("branch", self.branch), ("shortcut", self.shortcut)):
+            try:
+                shapes.append(layer.output_shape(input_shape))
+            except ShapeError as error:
+                raise ShapeError(f"{name}, {error}") from None
+        branch, shortcut = shapes
+        if branch != shortcut:
+            raise ShapeError(
+                f"Residual: expected branch and shortcut to give one shape, "
+                f"got {show_shape(branch)} and {show_shape(shortcut)}"
+            )
+        return branch
+
+    def training_mode(self, key: Key) -> Layer:
+        branch, shortcut = self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1))
+        return self if branch is self.branch and shortcut is self.shortcut else Residual(branch, shortcut)
+
+    def init_statistics(self) -> Tree:
+        return {"branch": self.branch.init_statistics(), "shortcut": self.shortcut.init_statistics()}
+
+    def new_statistics(self, statistics: Tree, residuals: ResidualResiduals) -> Tree:
+        return {
+            "branch": self.branch.new_statistics(statistics["branch"], residuals.branch),
+            "shortcut": self.shortcut.new_statistics(statistics["shortcut"], residuals.shortcut),
+        }

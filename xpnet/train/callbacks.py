@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from xpnet import files
 from xpnet.errors import DivergedError
-from xpnet.model import Callback, EpochMetrics, Model
+from xpnet.metrics import EpochMetrics
+from xpnet.model import Callback, Model
 
 REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
 

@@ -10,8 +10,11 @@ from xpnet import init, losses, nn, optim
 from xpnet.errors import ConfigError
 
 ACTIVATIONS = {"identity": nn.Identity, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-LOSSES = {"cross-entropy": losses.CrossEntropy, "mean-squared-error": losses.MeanSquaredError}
-INITIALIZERS = {
+LOSSES: dict[str, type[losses.Loss]] = {
+    "cross-entropy": losses.CrossEntropy,
+    "mean-squared-error": losses.MeanSquaredError,
+}
+INITIALIZERS: dict[str, init.Initializer] = {
     "zeros": init.zeros,
     "normal": init.normal,
     "uniform": init.uniform,

@@ -19,7 +19,8 @@ import yaml
 
 from xpnet import data, files
 from xpnet.errors import ConfigError
-from xpnet.model import EpochMetrics, Model
+from xpnet.metrics import EpochMetrics
+from xpnet.model import Model
 from xpnet.train import plots
 from xpnet.train.callbacks import Best, MetricsFile, Progress, StopIfDiverged
 from xpnet.train.config import Config

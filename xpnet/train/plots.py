@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from xpnet import files
-from xpnet.model import EpochMetrics
+from xpnet.metrics import EpochMetrics
 
 TRAIN, VALIDATION, MARK = "#1f77b4", "#d95f02", "#666666"
 

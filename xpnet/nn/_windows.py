@@ -1,0 +1,75 @@
+"""Sliding windows over the axes between the examples and the channels, and their adjoint.
+
+A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, j) holds x[n, sₕ i + a, sᵥ j + b, c]
+for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All is written for any number of axes.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from xpnet import backend
+from xpnet.backend import namespace
+from xpnet.tree import Array
+
+Lengths = tuple[int, ...]
+
+
+def output_lengths(lengths: Sequence[Any], kernel: Lengths, stride: Lengths) -> tuple[Any, ...]:
+    """How many windows fit along each axis; less than 1 where none does."""
+    return tuple((n - k) // s + 1 for n, k, s in zip(lengths, kernel, stride, strict=True))
+
+
+def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> Iterator[tuple[slice, ...]]:
+    """For each tap, the index of what all windows have there: x[tap] is (n, *output_lengths, c)."""
+    outputs = output_lengths(lengths, kernel, stride)
+    for offsets in itertools.product(*map(range, kernel)):
+        along = [
+            slice(offset, offset + (n - 1) * s + 1, s)
+            for offset, n, s in zip(offsets, outputs, stride, strict=True)
+        ]
+        yield (slice(None), *along, slice(None))
+
+
+def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
+    """All windows as rows of a matrix: (n·Π output_lengths, Π kernel · c), a fresh array."""
+    columns = math.prod(kernel) * x.shape[-1]
+    view = backend.window_view(x, kernel, stride)
+    if view is None:
+        xp = namespace(x)
+        view = xp.stack([x[tap] for tap in taps(x.shape[1:-1], kernel, stride)], axis=-2)
+    return namespace(x).reshape(view, (-1, columns))
+
+
+def overlap_add(parts: Sequence[Array], lengths: Lengths, kernel: Lengths, stride: Lengths) -> Array:
+    """The adjoint of taking windows: the array (n, *lengths, c) to which each tap adds its part.
+
+    The parts are in the order of `taps`, each (n, *output_lengths, c).
+    """
+    n, c = parts[0].shape[0], parts[0].shape[-1]
+    total = zeros((n, *lengths, c), like=parts[0])
+    for tap, part in zip(taps(lengths, kernel, stride), parts, strict=True):
+        total = backend.add_at(total, tap, part)
+    return total
+
+
+def pad(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
+    """x with zeros before and after each axis between the examples and the channels."""
+    if not any(map(any, padding)):
+        return x
+    inner = [(n, low, high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
+    padded = zeros((x.shape[0], *(low + n + high for n, low, high in inner), x.shape[-1]), like=x)
+    middle = (slice(None), *(slice(low, low + n) for n, low, _ in inner), slice(None))
+    return backend.add_at(padded, middle, x)
+
+
+def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
+    """The adjoint of `pad`: x without what it put before and after."""
+    inner = [slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
+    return x[(slice(None), *inner, slice(None))]
+
+
+def zeros(shape: Lengths, like: Array) -> Array:
+    """Zeros of that shape, in the library and dtype of an array and on its device."""
+    return namespace(like).zeros(shape, dtype=like.dtype, device=backend.device(like))

@@ -1,0 +1,167 @@
+"""Convolutions: one small linear layer, applied at every position of an image or a sequence."""
+
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import ClassVar, Literal, NamedTuple
+
+from xpnet import init
+from xpnet.backend import namespace
+from xpnet.errors import ConfigError
+from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
+from xpnet.random import Generator
+from xpnet.tree import Array, Tree
+
+
+class ConvResiduals(NamedTuple):
+    x: Array
+
+
+@dataclass(frozen=True, repr=False)
+class _Conv(Layer):
+    """A convolution over any number of axes: `Linear` on the rows of `windows(x)`."""
+
+    axes: ClassVar[int]
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] = 1
+    padding: int | Literal["same"] = 0
+    bias: bool = True
+    weight_init: init.Initializer = field(default=init.glorot_uniform, repr=False)
+    bias_init: init.Initializer = field(default=init.zeros, repr=False)
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, in_channels=self.in_channels, out_channels=self.out_channels)
+        per_axis(self, "kernel_size")
+        per_axis(self, "stride")
+        is_integer = isinstance(self.padding, Integral) and not isinstance(self.padding, bool)
+        if self.padding != "same" and not (is_integer and self.padding >= 0):
+            raise ConfigError(
+                f"{self}: expected padding to be 'same' or an integer of at least 0, got {self.padding!r}"
+            )
+
+    def init(self, rng: Generator) -> Tree:
+        shape = (*per_axis(self, "kernel_size"), self.in_channels, self.out_channels)
+        params = {"weight": self.weight_init(rng, shape)}
+        if self.bias:
+            params["bias"] = self.bias_init(rng, (self.out_channels,))
+        return params
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:
+        xp = namespace(x)
+        y = self._windows(x) @ self._matrix(params)
+        if self.bias:
+            y += params["bias"]
+        return xp.reshape(y, self.output_shape(x.shape)), ConvResiduals(x)
+
+    def backward(self, params: Tree, residuals: ConvResiduals, dy: Array) -> tuple[Array, Tree]:
+        grads = self.parameter_gradients(params, residuals, dy)
+        kernel, stride, padding = self._geometry(residuals.x.shape)
+        lengths = tuple(n + sum(p) for n, p in zip(residuals.x.shape[1:-1], padding, strict=True))
+        xp = namespace(dy)
+        if max(stride) == 1:
+            turned = xp.flip(params["weight"], axis=tuple(range(self.axes))).mT
+            turned = xp.reshape(turned, (-1, self.in_channels))
+            rows = windows(pad(dy, [(k - 1, k - 1) for k in kernel]), kernel, stride)
+            dx = xp.reshape(rows @ turned, (dy.shape[0], *lengths, self.in_channels))
+        else:
+            dwindows = xp.reshape(dy, (-1, self.out_channels)) @ self._matrix(params).mT
+            dwindows = xp.reshape(dwindows, (*dy.shape[:-1], -1, self.in_channels))
+            parts = [dwindows[..., tap, :] for tap in range(dwindows.shape[-2])]
+            dx = overlap_add(parts, lengths, kernel, stride)
+        return crop(dx, padding), grads
+
+    def parameter_gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
+        xp = namespace(dy)
+        dy = xp.reshape(dy, (-1, self.out_channels))
+        dmatrix = self._windows(residuals.x).mT @ dy
+        grads = {"weight": xp.reshape(dmatrix, params["weight"].shape)}
+        if self.bias:
+            grads["bias"] = xp.sum(dy, axis=0)
+        return grads
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        expected = f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
+        if len(input_shape) != self.axes + 2 or input_shape[-1] != self.in_channels:
+            self.refuse(expected, input_shape)
+        kernel, stride, padding = self._geometry(input_shape)
+        padded = [n + sum(p) for n, p in zip(input_shape[1:-1], padding, strict=True)]
+        lengths = output_lengths(padded, kernel, stride)
+        if min(lengths) < 1:
+            self.refuse(f"{expected} that a window fits in", input_shape)
+        return (input_shape[0], *lengths, self.out_channels)
+
+    def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
+        """Kernel and stride along each axis, and the zeros before and after x."""
+        kernel, stride = per_axis(self, "kernel_size"), per_axis(self, "stride")
+        if self.padding != "same":
+            return kernel, stride, [(self.padding, self.padding)] * self.axes
+        padding = []
+        for n, k, s in zip(shape[1:-1], kernel, stride, strict=True):
+            outputs = -(-n // s)
+            total = max((outputs - 1) * s + k - n, 0)
+            padding.append((total // 2, total - total // 2))
+        return kernel, stride, padding
+
+    def _windows(self, x: Array) -> Array:
+        kernel, stride, padding = self._geometry(x.shape)
+        return windows(pad(x, padding), kernel, stride)
+
+    def _matrix(self, params: Tree) -> Array:
+        """The weight as (Π kernel · in_channels, out_channels)."""
+        return namespace(params["weight"]).reshape(params["weight"], (-1, self.out_channels))
+
+
+@dataclass(frozen=True, repr=False)
+class Conv2d(_Conv):
+    """y[n, i, j, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] W[a, b, c, o] + b[o], summed over a, b and c.
+
+    dx̄[n, i', j', c] = Σ dy[n, i, j, o] W[a, b, c, o], over o and all with sₕ i + a = i', sᵥ j + b = j'
+    dW[a, b, c, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] dy[n, i, j, o],  db[o] = Σ dy[n, i, j, o]
+
+    where x̄ is x with zeros around. As in all of deep learning this is a correlation: the kernel is
+    not turned round. (LeCun et al., "Gradient-based learning applied to document recognition", 1998.)
+
+    Shapes: x (n, h, w, in_channels), y (n, h', w', out_channels), weight W (kₕ, kᵥ, in_channels,
+    out_channels), bias b (out_channels,); h' = ⌊(h + zeros - kₕ) / sₕ⌋ + 1, w' likewise.
+
+    Arguments:
+        in_channels, out_channels: lengths of the last axes of x and y.
+        kernel_size: (kₕ, kᵥ), or one integer for both.
+        stride: (sₕ, sᵥ), or one integer for both.
+        padding: zeros on each side, or "same": as many as give h' = ⌈h / sₕ⌉, and where their
+            number is odd one more at the end, which is TensorFlow's convention.
+        bias: whether there is a b.
+        weight_init, bias_init: initialisers from `xpnet.init`.
+
+    Raises ConfigError for a value out of its range, ShapeError where x has another number of
+    axes or channels, or no window fits in it.
+    """
+
+    axes = 2
+
+
+@dataclass(frozen=True, repr=False)
+class Conv1d(_Conv):
+    """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c.
+
+    `Conv2d` with one axis less; see there.
+
+    Shapes: x (n, t, in_channels), y (n, t', out_channels), weight W (k, in_channels, out_channels),
+    bias b (out_channels,).
+    """
+
+    axes = 1
+
+
+def per_axis(layer: Layer, name: str) -> tuple[int, ...]:
+    """An argument that is one integer or one for each axis, as a tuple; ConfigError if it is neither."""
+    value, axes = getattr(layer, name), layer.axes  # type: ignore[attr-defined]
+    values = value if isinstance(value, tuple) else (value,) * axes
+    if len(values) != axes:
+        raise ConfigError(f"{layer}: expected {name} to be an integer or {axes} of them, got {value!r}")
+    for each in values:
+        require_positive_integers(layer, **{name: each})
+    return values

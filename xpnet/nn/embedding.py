@@ -1,0 +1,67 @@
+"""A table of learned vectors."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xpnet import init
+from xpnet.backend import device, namespace
+from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.random import Generator
+from xpnet.tree import Array, Tree
+
+
+class EmbeddingResiduals(NamedTuple):
+    index: Array
+
+
+@dataclass(frozen=True, repr=False)
+class Embedding(Layer):
+    """y = W[x]: row x of a table, for each whole number in x.
+
+    dW[i] = Σ dy over the positions where x = i,  dx = 0
+
+    The sum is a product with one-hot rows: n·entries·features multiplications, and in one order on
+    every device.
+
+    Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
+
+    Arguments:
+        entries: number of rows; x is 0 to entries - 1, integers or whole numbers in a floating dtype.
+        features: length of a row.
+        weight_init: initialiser from `xpnet.init`.
+
+    Raises ConfigError for sizes below 1. Where x is out of range, the array library decides: NumPy
+    and PyTorch raise IndexError, JAX and CuPy take another row.
+    """
+
+    entries: int
+    features: int
+    weight_init: init.Initializer = field(default=init.normal, repr=False)
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, entries=self.entries, features=self.features)
+
+    def init(self, rng: Generator) -> Tree:
+        return {"weight": self.weight_init(rng, (self.entries, self.features))}
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, EmbeddingResiduals]:
+        xp = namespace(x)
+        index = x if xp.isdtype(x.dtype, "integral") else xp.astype(x, xp.int32)
+        y = xp.take(params["weight"], xp.reshape(index, (-1,)), axis=0)
+        return xp.reshape(y, (*x.shape, self.features)), EmbeddingResiduals(index)
+
+    def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:
+        dx = namespace(dy).zeros(residuals.index.shape, dtype=dy.dtype, device=device(dy))
+        return dx, self.parameter_gradients(params, residuals, dy)
+
+    def parameter_gradients(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> Tree:
+        xp = namespace(dy)
+        index = xp.reshape(residuals.index, (-1, 1))
+        entries = xp.arange(self.entries, dtype=index.dtype, device=device(index))
+        one_hot = xp.astype(index == entries, dy.dtype)
+        return {"weight": one_hot.mT @ xp.reshape(dy, (-1, self.features))}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 1:
+            self.refuse("(n, ...)", input_shape)
+        return (*input_shape, self.features)

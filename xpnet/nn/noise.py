@@ -1,0 +1,117 @@
+"""Layers that are random in training, and do nothing otherwise."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpnet import random
+from xpnet.backend import namespace
+from xpnet.nn._layer import Layer, NoResiduals, require_number
+from xpnet.random import Key
+from xpnet.tree import Array, Tree
+
+
+@dataclass(frozen=True, repr=False)
+class Dropout(Layer):
+    """In training (`DropoutInTraining` below), each element is dropped with probability p. Otherwise y = x.
+
+    dx = dy
+
+    (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", 2014.)
+
+    Shapes: x and y (...).
+
+    Arguments:
+        rate: p, 0 ≤ p < 1.
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_number(self, "rate", below=1)
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, NoResiduals]:
+        return x, NoResiduals()
+
+    def backward(self, params: Tree, residuals: NoResiduals, dy: Array) -> tuple[Array, Tree]:
+        return dy, {}
+
+    def training_mode(self, key: Key) -> Layer:
+        return DropoutInTraining(self.rate, key)
+
+
+class DropoutResiduals(NamedTuple):
+    mask: Array
+
+
+@dataclass(frozen=True, repr=False)
+class DropoutInTraining(Layer):
+    """y = x m, where m is 0 with probability p and else 1/(1 - p), so that the mean of y is x.
+
+    dx = dy m
+    """
+
+    rate: float
+    key: Key
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, DropoutResiduals]:
+        positive = random.bits(self.key, x.shape) & 0x7FFFFFFF
+        mask = namespace(x).astype(positive >= round(self.rate * 2**31), x.dtype)
+        mask /= 1 - self.rate
+        return x * mask, DropoutResiduals(mask)
+
+    def backward(self, params: Tree, residuals: DropoutResiduals, dy: Array) -> tuple[Array, Tree]:
+        return dy * residuals.mask, {}
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianNoise(Layer):
+    """In training (`GaussianNoiseInTraining` below), noise of standard deviation σ is added. Otherwise y = x.
+
+    dx = dy
+
+    As the first layer it is the noise on inputs of Bishop, "Training with noise is equivalent to
+    Tikhonov regularization", 1995.
+
+    Shapes: x and y (...).
+
+    Arguments:
+        std: σ ≥ 0, in units of x.
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    std: float
+
+    def __post_init__(self) -> None:
+        require_number(self, "std")
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, NoResiduals]:
+        return x, NoResiduals()
+
+    def backward(self, params: Tree, residuals: NoResiduals, dy: Array) -> tuple[Array, Tree]:
+        return dy, {}
+
+    def training_mode(self, key: Key) -> Layer:
+        return GaussianNoiseInTraining(self.std, key)
+
+
+@dataclass(frozen=True, repr=False)
+class GaussianNoiseInTraining(Layer):
+    """y = x + σ z,  z ~ N(0, 1) for each element.
+
+    dx = dy
+    """
+
+    std: float
+    key: Key
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, NoResiduals]:
+        y = random.normal(self.key, x.shape, x.dtype)
+        y *= self.std
+        y += x
+        return y, NoResiduals()
+
+    def backward(self, params: Tree, residuals: NoResiduals, dy: Array) -> tuple[Array, Tree]:
+        return dy, {}

@@ -1,0 +1,207 @@
+"""Normalisation: outputs of mean 0 and variance 1, then scaled and shifted as learned."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpnet import init, tree
+from xpnet.backend import namespace
+from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
+from xpnet.random import Generator, Key
+from xpnet.tree import Array, Tree
+
+
+class NormResiduals(NamedTuple):
+    normalized: Array
+    inverse_std: Array
+
+
+class BatchNormResiduals(NamedTuple):
+    normalized: Array
+    inverse_std: Array
+    mean: Array
+    variance: Array
+
+
+@dataclass(frozen=True, repr=False)
+class _Norm(Layer):
+    """What the normalisations share: a scale γ and a shift β for each feature of the last axis."""
+
+    features: int
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, features=self.features)
+        require_number(self, "epsilon")
+
+    def init(self, rng: Generator) -> Tree:
+        return {"scale": init.ones(rng, (self.features,)), "shift": init.zeros(rng, (self.features,))}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 2 or input_shape[-1] != self.features:
+            self.refuse(f"(n, ..., {self.features})", input_shape)
+        return input_shape
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNorm(_Norm):
+    """Each feature normalised over the batch in training, with running statistics otherwise.
+
+    Outside training, with m the running mean and v the running variance:
+
+    x̂ = (x - m) / √(v + ε),  y = γ x̂ + β
+
+    dx = γ dy / √(v + ε),  dγ = Σ dy x̂,  dβ = Σ dy
+
+    In training (`BatchNormInTraining` below) m and v are the mean and the variance of the batch,
+    and the running ones follow: m ← (1 - μ) m + μ mean,  v ← (1 - μ) v + μ var · N/(N-1).
+
+    The sums are over all N = n·height·width values of a feature. μ and N/(N-1) are PyTorch's
+    conventions (Keras' momentum is 1 - μ, and it leaves N/(N-1) out). Weight decay leaves γ alone.
+    (Ioffe and Szegedy, "Batch normalization", 2015, algorithms 1 and 2.)
+
+    Shapes: x and y (n, ..., features), each parameter and statistic (features,). A leading axis of K
+    on all of them runs K networks on x (K, n, ..., features).
+
+    Arguments:
+        features: length of the last axis.
+        momentum: μ, 0 ≤ μ < 1.
+        epsilon: ε ≥ 0.
+
+    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number(self, "momentum", below=1)
+
+    def init_statistics(self) -> Tree:
+        shape = (self.features,)
+        return {"running_mean": init.zeros(None, shape), "running_variance": init.ones(None, shape)}
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, NormResiduals]:
+        variance = _along(params["running_variance"], x)
+        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
+        normalized = x - _along(params["running_mean"], x)
+        normalized *= inverse_std
+        return _scale_and_shift(params, normalized), NormResiduals(normalized, inverse_std)
+
+    def backward(self, params: Tree, residuals: NormResiduals, dy: Array) -> tuple[Array, Tree]:
+        dx = dy * _along(params["scale"], dy)
+        dx *= residuals.inverse_std
+        return dx, _scale_and_shift_gradients(params, residuals.normalized, dy)
+
+    def training_mode(self, key: Key) -> Layer:
+        return BatchNormInTraining(self.features, self.momentum, self.epsilon)
+
+
+@dataclass(frozen=True, repr=False)
+class BatchNormInTraining(_Norm):
+    """Each feature normalised over the batch, and over height and width where x has them.
+
+    x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β
+
+    dx = γ / √(var + ε) · (dy - 1/N Σ dy - x̂ · 1/N Σ dy x̂),  dγ = Σ dy x̂,  dβ = Σ dy
+
+    The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
+    """
+
+    momentum: float
+    epsilon: float
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
+        xp = namespace(x)
+        axes = _batch_axes(params["scale"], x)
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        normalized = x - mean
+        variance = xp.mean(normalized * normalized, axis=axes, keepdims=True)
+        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
+        normalized *= inverse_std
+        residuals = BatchNormResiduals(normalized, inverse_std, mean, variance)
+        return _scale_and_shift(params, normalized), residuals
+
+    def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        grads = _scale_and_shift_gradients(params, residuals.normalized, dy)
+        n = math.prod(dy.shape[axis] for axis in _batch_axes(params["scale"], dy))
+        dx = dy - _along(grads["shift"] / n, dy)
+        dx -= residuals.normalized * _along(grads["scale"] / n, dy)
+        dx *= _along(params["scale"], dy) * residuals.inverse_std
+        return dx, grads
+
+    def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
+        n = math.prod(residuals.normalized.shape) // math.prod(residuals.mean.shape)
+        unbiased = n / max(n - 1, 1)
+        found = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
+
+        def follow(running: Array, value: Array) -> Array:
+            value = namespace(running).reshape(value, running.shape)
+            return (1 - self.momentum) * running + self.momentum * value
+
+        return tree.map(follow, statistics, found)
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(_Norm):
+    """The features of each position normalised over themselves, in training and otherwise.
+
+    x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the d features
+
+    dx = 1 / √(var + ε) · (dx̂ - 1/d Σ dx̂ - x̂ · 1/d Σ dx̂ x̂),  dx̂ = γ dy
+    dγ = Σ dy x̂,  dβ = Σ dy,  sums over all positions
+
+    Weight decay leaves γ alone. (Ba, Kiros and Hinton, "Layer normalization", 2016.)
+
+    Shapes: x and y (..., n, features), each parameter (..., features).
+
+    Arguments:
+        features: d, length of the last axis.
+        epsilon: ε ≥ 0.
+
+    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    """
+
+    epsilon: float = 1e-5
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, NormResiduals]:
+        xp = namespace(x)
+        normalized = x - xp.mean(x, axis=-1, keepdims=True)
+        variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
+        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
+        normalized *= inverse_std
+        return _scale_and_shift(params, normalized), NormResiduals(normalized, inverse_std)
+
+    def backward(self, params: Tree, residuals: NormResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp = namespace(dy)
+        normalized, inverse_std = residuals
+        dnormalized = dy * _along(params["scale"], dy)
+        dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
+        dnormalized *= normalized
+        dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
+        dx *= inverse_std
+        return dx, _scale_and_shift_gradients(params, normalized, dy)
+
+
+def _along(parameter: Array, x: Array) -> Array:
+    """(..., d) in a shape that goes with x: (d,) for x (n, ..., d), (K, 1, ..., d) for x (K, n, ..., d)."""
+    return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
+
+
+def _batch_axes(parameter: Array, x: Array) -> tuple[int, ...]:
+    """The axes of x that are neither the last one nor an axis of K networks."""
+    return tuple(range(parameter.ndim - 1, x.ndim - 1))
+
+
+def _scale_and_shift(params: Tree, normalized: Array) -> Array:
+    """γ x̂ + β"""
+    y = normalized * _along(params["scale"], normalized)
+    y += _along(params["shift"], normalized)
+    return y
+
+
+def _scale_and_shift_gradients(params: Tree, normalized: Array, dy: Array) -> Tree:
+    """dγ = Σ dy x̂,  dβ = Σ dy"""
+    xp = namespace(dy)
+    axes = _batch_axes(params["scale"], dy)
+    return {"scale": xp.sum(dy * normalized, axis=axes), "shift": xp.sum(dy, axis=axes)}

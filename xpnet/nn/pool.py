@@ -1,0 +1,155 @@
+"""Pooling: one number for each window of an image or a sequence, channel by channel."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from xpnet.backend import device, namespace
+from xpnet.nn._layer import Layer, Shape
+from xpnet.nn._windows import output_lengths, overlap_add, taps
+from xpnet.nn.conv import per_axis
+from xpnet.tree import Array, Tree
+
+
+class MaxPoolResiduals(NamedTuple):
+    x: Array
+    y: Array
+
+
+class ShapeResiduals(NamedTuple):
+    shape: tuple[Any, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class _Pool(Layer):
+    axes: ClassVar[int]
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._geometry()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        expected = "(n, h, w, c)" if self.axes == 2 else "(n, t, c)"
+        if len(input_shape) != self.axes + 2:
+            self.refuse(expected, input_shape)
+        lengths = output_lengths(input_shape[1:-1], *self._geometry())
+        if min(lengths) < 1:
+            self.refuse(f"{expected} that a window fits in", input_shape)
+        return (input_shape[0], *lengths, input_shape[-1])
+
+    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Kernel and stride along each axis."""
+        kernel = per_axis(self, "kernel_size")
+        return kernel, kernel if self.stride is None else per_axis(self, "stride")
+
+    def _taps(self, x: Array) -> list[Array]:
+        return [x[tap] for tap in taps(x.shape[1:-1], *self._geometry())]
+
+
+@dataclass(frozen=True, repr=False)
+class _MaxPool(_Pool):
+    def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
+        xp = namespace(x)
+        first, *others = self._taps(x)
+        y = xp.asarray(first, copy=True)
+        for tap in others:
+            y = xp.maximum(y, tap)
+        return y, MaxPoolResiduals(x, y)
+
+    def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp = namespace(dy)
+        x, y = residuals
+        unclaimed = xp.ones(dy.shape, dtype=xp.bool, device=device(dy))
+        parts = []
+        for tap in self._taps(x):
+            is_max = (tap == y) & unclaimed
+            unclaimed = unclaimed & ~is_max
+            parts.append(dy * xp.astype(is_max, dy.dtype))
+        return overlap_add(parts, x.shape[1:-1], *self._geometry()), {}
+
+
+@dataclass(frozen=True, repr=False)
+class _AvgPool(_Pool):
+    def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
+        first, *others = self._taps(x)
+        y = first / (1 + len(others))
+        for tap in others:
+            y += tap / (1 + len(others))
+        return y, ShapeResiduals(x.shape[1:-1])
+
+    def backward(self, params: Tree, residuals: ShapeResiduals, dy: Array) -> tuple[Array, Tree]:
+        kernel, stride = self._geometry()
+        count = math.prod(kernel)
+        return overlap_add([dy / count] * count, residuals.shape, kernel, stride), {}
+
+
+@dataclass(frozen=True, repr=False)
+class MaxPool2d(_MaxPool):
+    """y[n, i, j, c] = max x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
+
+    dx gets dy where the maximum was; of equal elements of a window, where the first one was.
+
+    Shapes: x (n, h, w, c), y (n, h', w', c); h' = ⌊(h - kₕ) / sₕ⌋ + 1: what fills no window is left out.
+
+    Arguments:
+        kernel_size: (kₕ, kᵥ), or one integer for both.
+        stride: (sₕ, sᵥ), or one integer for both; the kernel's size if not given.
+
+    Raises ConfigError for a value out of its range, ShapeError where no window fits in x.
+    """
+
+    axes = 2
+
+
+@dataclass(frozen=True, repr=False)
+class MaxPool1d(_MaxPool):
+    """`MaxPool2d` with one axis less. Shapes: x (n, t, c), y (n, t', c)."""
+
+    axes = 1
+
+
+@dataclass(frozen=True, repr=False)
+class AvgPool2d(_AvgPool):
+    """y[n, i, j, c] = 1/(kₕ kᵥ) Σ x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
+
+    dx[n, i', j', c] = 1/(kₕ kᵥ) Σ dy over the windows that (i', j') is in
+
+    Shapes, arguments and errors are those of `MaxPool2d`.
+    """
+
+    axes = 2
+
+
+@dataclass(frozen=True, repr=False)
+class AvgPool1d(_AvgPool):
+    """`AvgPool2d` with one axis less. Shapes: x (n, t, c), y (n, t', c)."""
+
+    axes = 1
+
+
+@dataclass(frozen=True, repr=False)
+class GlobalAvgPool(Layer):
+    """y = the mean over all axes between the examples and the channels.
+
+    dx = dy / (h w) at each of the h w positions
+
+    Shapes: x (n, h, w, c) or (n, t, c), y (n, c). Raises ShapeError where there is no axis between.
+
+    (Lin, Chen and Yan, "Network in network", 2014, §3.2.)
+    """
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
+        y = namespace(x).mean(x, axis=tuple(range(1, x.ndim - 1)))
+        return y, ShapeResiduals(x.shape[1:-1])
+
+    def backward(self, params: Tree, residuals: ShapeResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp = namespace(dy)
+        each = (dy / math.prod(residuals.shape))[(slice(None), *[None] * len(residuals.shape), slice(None))]
+        return xp.broadcast_to(each, (dy.shape[0], *residuals.shape, dy.shape[-1])), {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 3:
+            self.refuse("(n, ..., c)", input_shape)
+        return (input_shape[0], input_shape[-1])

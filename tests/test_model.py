@@ -9,8 +9,8 @@ import pytest
 import xpnet
 from conftest import Place
 from xpnet import data, losses, nn, optim, tree
+from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError, Error, ShapeError
-from xpnet.model import Callback
 
 
 def make_model(place: Place = ("numpy", None), loss: losses.Loss | None = None, **options) -> xpnet.Model:

@@ -15,9 +15,9 @@ import xpnet
 from conftest import Place
 from xpnet import data, losses, nn, optim, train
 from xpnet.backend import namespace
+from xpnet.callbacks import Callback
 from xpnet.errors import BackendError, ConfigError, DataError, DivergedError
 from xpnet.metrics import EpochMetrics
-from xpnet.model import Callback
 from xpnet.train import experiment
 from xpnet.train.callbacks import Best
 

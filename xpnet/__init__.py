@@ -1,7 +1,8 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
 from xpnet import backend, data, gradcheck, init, losses, nn, optim
+from xpnet.callbacks import Callback
 from xpnet.errors import Error
-from xpnet.model import Callback, Model
+from xpnet.model import Model
 
 __all__ = ["Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim"]

@@ -46,11 +46,22 @@ def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """The named arrays of a `.npz` file; nothing in it is ever executed.
+def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The named arrays of a `.npz` file, which are to have these shapes; nothing in it is ever executed.
 
-    Raises CheckpointError where the file is missing, damaged or holds pickled objects.
+    Raises CheckpointError where the file is missing, damaged, holds pickled objects or other arrays.
     """
+    arrays = _read_arrays(path)
+    found = {name: array.shape for name, array in arrays.items()}
+    for name in shapes | found:
+        if shapes.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path}: expected {name} of shape {shapes.get(name)}, got {found.get(name)}"
+            )
+    return arrays
+
+
+def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -10,29 +10,26 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import files, optim, random, summary, tree
+from xpnet.callbacks import Callback
 from xpnet.data.batches import batch_indices, slices
-from xpnet.errors import CheckpointError, ConfigError, Error, ShapeError
+from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape, show_shape
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
-from xpnet.step import Augment, Objective, State, Totals, evaluation_step, prediction_step, training_step
+from xpnet.step import (
+    Augment,
+    Objective,
+    State,
+    Totals,
+    evaluation_step,
+    noise_stream,
+    prediction_step,
+    training_step,
+)
 from xpnet.tree import Array, Tree
-
-
-class Callback:
-    """Is told of each step and each epoch of `Model.fit`, and may call `model.stop()`."""
-
-    def on_step(self, model: "Model", step: int, n_steps: int) -> None:
-        """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
-
-    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        """After each whole epoch and its validation."""
-
-    def on_end(self, model: "Model") -> None:
-        """At the end of `fit`."""
 
 
 class Model:
@@ -100,7 +97,6 @@ class Model:
         self._stopping = False
         self._input_shape: Shape | None = None
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
-        self._noise = random.stream(seed, "noise")
         self._training_step = self.backend.compile(
             training_step(self.objective, optimizer, seed, augment, micro_batch)
         )
@@ -113,9 +109,9 @@ class Model:
 
     @property
     def params(self) -> Tree:
-        """The parameters, a tree of arrays on the device. Training may overwrite these arrays.
+        """The parameters, a tree of arrays on the device, which training may overwrite.
 
-        Set to a tree of NumPy or other arrays: the model takes copies, and starts the optimizer afresh.
+        Set to a tree of any library's arrays: the model takes copies and starts the optimizer afresh.
         """
         return self._state.params
 
@@ -145,19 +141,20 @@ class Model:
 
     # By hand, a step at a time.
 
-    def train(self) -> None:
+    def train(self, training: bool = True) -> None:
         """Let `forward` do what training does."""
-        self.training = True
+        self.training = training
 
     def eval(self) -> None:
         """Let `forward` do what `evaluate` and `predict` do."""
-        self.training = False
+        self.train(False)
 
     def forward(self, x: Array) -> Array:
         """The network's output for x, an array of the backend; remembered for what follows."""
         x = self._input(x)
         if self.training:
-            net, params = self.net.training_mode(random.Key(self._state.step, self._noise)), self.params
+            key = random.Key(self._state.step, noise_stream(self.seed)).child(0)
+            net, params = self.net.training_mode(key), self.params
         else:
             net, params = self.net, self._variables()
         prediction, residuals = net.forward(params, x)
@@ -311,7 +308,7 @@ class Model:
         return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
 
     def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
-        """On the host: each example's class (n,), or its outputs (n, d) where the loss knows no classes."""
+        """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
         return self._predict(x, batch_size, self.loss_function.predict)
 
     def predict_proba(self, x: Array, batch_size: int = 250) -> np.ndarray:
@@ -329,7 +326,17 @@ class Model:
             parts.append(self.backend.to_numpy(interpret(prediction)))
         return np.concatenate(parts)
 
-    # Files and tables.
+    # Copies, files and tables.
+
+    def snapshot(self) -> Tree:
+        """A copy, on the device, of the parameters and statistics that `evaluate` and `predict` use."""
+        return tree.map(self.backend.copy, self._variables())
+
+    def restore(self, snapshot: Tree) -> None:
+        """Go back to what `snapshot` gave, and start the optimizer afresh."""
+        arrays = dict(tree.items(snapshot))
+        self.params = tree.replace(self.params, arrays)
+        self.statistics = tree.replace(self.statistics, arrays)
 
     def save(self, path: str | Path) -> None:
         """Write parameters and statistics to a `.npz` file: one array each, with names like `0.weight`.
@@ -345,16 +352,8 @@ class Model:
         Raises CheckpointError where the file cannot be read or belongs to another network, and
         leaves the model as it was.
         """
-        arrays = files.load_arrays(path)
-        expected = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
-        found = {name: array.shape for name, array in arrays.items()}
-        for name in expected | found:
-            if expected.get(name) != found.get(name):
-                raise CheckpointError(
-                    f"{path}: expected {name} of shape {expected.get(name)}, got {found.get(name)}"
-                )
-        self.params = tree.replace(self.params, arrays)
-        self.statistics = tree.replace(self.statistics, arrays)
+        shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
+        self.restore(files.load_arrays(path, shapes))
 
     def summary(self, input_shape: Shape | None = None) -> str:
         """A table of the layers, the shapes of their outputs and their numbers of parameters.

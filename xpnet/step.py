@@ -88,7 +88,7 @@ def training_step(
             before the update, which is the same as that of the whole batch, in less memory. (Not the
             same with batch normalisation, which then sees micro-batches.)
     """
-    stream = random.stream(seed, "noise")
+    stream = noise_stream(seed)
     is_plain = objective.net.training_mode(Key(None)) is objective.net
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
@@ -99,8 +99,8 @@ def training_step(
         for i, part in enumerate(slices(n, micro_batch or n)):
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
-                inputs = augment(inputs, key.child(2 * i))
-            net = objective.net if is_plain else objective.net.training_mode(key.child(2 * i + 1))
+                inputs = augment(inputs, key.child(2 * i + 1))
+            net = objective.net if is_plain else objective.net.training_mode(key.child(2 * i))
             prediction, residuals = net.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
@@ -120,6 +120,11 @@ def training_step(
         return State(params, statistics, optimizer_state, totals_so_far, state.step + 1), totals
 
     return step
+
+
+def noise_stream(seed: int) -> int:
+    """The stream of the random numbers in training steps."""
+    return random.stream(seed, "noise")
 
 
 def evaluation_step(objective: Objective) -> Callable[..., tuple[Totals, Totals]]:

@@ -10,9 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from xpnet import files
+from xpnet.callbacks import Callback
 from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics
-from xpnet.model import Callback, Model
+from xpnet.model import Model
 
 REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
 

@@ -1,4 +1,4 @@
-"""The data sets: MNIST (all of it, or the sample that comes with xpnet), its relatives, and CSV files."""
+"""The data sets: those that come with xpnet, those that can be downloaded, and CSV files."""
 
 import importlib.resources
 import math
@@ -11,13 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import cifar, csv, idx
+from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError
 
 SAMPLE = "mnist-sample"
+SHAPES = "shapes"
 CIFAR = "cifar10"
-NAMES = (SAMPLE, *SOURCES)
+NAMES = (SAMPLE, SHAPES, *SOURCES)
 CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
 FILES = (
     "train-images-idx3-ubyte",
@@ -62,6 +63,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
     Arguments:
         name: which one:
             "mnist-sample", the first 3,000 training and 1,000 test images of MNIST, part of this package;
+            "shapes", 2,000 training and 500 test pictures of shapes, (n, 32, 32, 3), drawn on the spot;
             "mnist" or "fashion-mnist", four idx files, gzipped or not, in the folder `data_dir`/`name`;
             "cifar10", the binary version's six .bin files in the folder `data_dir`/cifar10, or in its
             cifar-10-batches-bin, where they are unpacked to from cifar-10-binary.tar.gz if they are missing;
@@ -80,6 +82,9 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
     if name == SAMPLE:
         sample = importlib.resources.files("xpnet.data") / SAMPLE
         return _load_idx(name, [sample / f"{file}.gz" for file in FILES])
+    if name == SHAPES:
+        train, test = Examples(*shapes.draw(2000, seed=0)), Examples(*shapes.draw(500, seed=1))
+        return Dataset(name, train, test, len(shapes.CLASS_NAMES), shapes.CLASS_NAMES)
     if name in SOURCES:
         folder = _data_folder(data_dir) / name
         if name == CIFAR:

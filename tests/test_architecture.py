@@ -98,7 +98,10 @@ def test_public_names() -> None:
     assert set(nn.__all__) == {
         "Flatten", "Identity", "Layer", "Linear", "ReLU", "Sequential", "Sigmoid", "Tanh",
     }  # fmt: skip
-    assert set(data.__all__) == {"Dataset", "Examples", "batches", "load", "split"}
+    assert set(data.__all__) == {
+        "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",
+        "split",
+    }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}
     for module in (losses, optim):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]

@@ -1,8 +1,11 @@
 """Small pictures of coloured shapes, drawn in a moment: something to try out convolutional networks on.
 
-The colours are random, of the shape and of what is behind it, and so are size and place. So a single pixel
-says nothing of the class, and a linear model learns little; a small convolutional network gets nearly all right.
+Random are the colours, of the shape and of what is behind it, its size and its place. So a single pixel says
+nothing of the class, and a linear model learns little; a small convolutional network gets nearly all right.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,7 @@ from xpnet.random import generator
 SIZE = 32
 
 # Is the point (u, v) part of the shape? Of a shape around (0, 0) with radius 1, or of a pattern without end.
-SHAPES = {
+SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "circle": lambda u, v: u * u + v * v < 1,
     "ring": lambda u, v: np.abs(u * u + v * v - 0.7) < 0.3,
     "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.85,

@@ -52,7 +52,7 @@ def tar(members):
             if content is None:
                 member.type = tarfile.DIRTYPE
             elif isinstance(content, str):
-                member.type, member.linkname = tarfile.SYMTYPE, content
+                member.type, member.linkname, member.size = tarfile.SYMTYPE, content, SIZE
             else:
                 member.size = len(content)
             archive.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)

@@ -87,9 +87,9 @@ def test_next_to_a_loop(augmentation: Augmentation, shape: tuple[int, ...], nump
 def test_the_same_on_every_library(
     make_backend: MakeBackend, numpy_key: random.Key, augmentation: Augmentation
 ) -> None:
-    for dtype in ("float32", "float64"):
+    for dtype, shapes in (("float32", SHAPES[:4]), ("float64", SHAPES[:1])):  # JAX compiles for each
         backend = make_backend(dtype)
-        for shape in SHAPES[:4]:
+        for shape in shapes:
             x = images(shape, dtype)
             here = backend.asarray(x)
             y = augmentation(here, key(backend))

@@ -101,7 +101,10 @@ def test_public_names() -> None:
         "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d",
         "ReLU", "Residual", "Sequential", "Sigmoid", "Tanh",
     }  # fmt: skip
-    assert set(data.__all__) == {"Dataset", "Examples", "batches", "load", "split"}
+    assert set(data.__all__) == {
+        "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",
+        "split",
+    }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}
     for module in (losses, optim):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]

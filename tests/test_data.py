@@ -90,7 +90,9 @@ def test_pooch_is_imported_only_when_needed(tmp_path):
 
 
 def test_unknown_name():
-    with fails("'minst': expected mnist-sample, mnist, fashion-mnist or csv:TRAIN.csv,TEST.csv"):
+    with fails(
+        "'minst': expected mnist-sample, shapes, mnist, fashion-mnist, cifar10 or csv:TRAIN.csv,TEST.csv"
+    ):
         load("minst")
 
 

@@ -14,7 +14,7 @@ import pooch
 import pytest
 
 from data_files import fails, small_files, write
-from xpnet.data import datasets, download, load
+from xpnet.data import cifar, datasets, download, load
 from xpnet.errors import DataError
 
 FILES = {f"{file}.gz": gzip.compress(content, mtime=0) for file, content in small_files().items()}
@@ -204,9 +204,10 @@ def test_downloads_are_silent_without_a_terminal(tmp_path, mirrors, capfd):
 
 
 def test_sources():
-    assert set(download.SOURCES) == {"mnist", "fashion-mnist"}
-    for mirrors, md5 in download.SOURCES.values():
-        assert len(mirrors) == 2
+    assert set(download.SOURCES) == {"mnist", "fashion-mnist", "cifar10"}
+    for name, (mirrors, md5) in download.SOURCES.items():
+        assert len(mirrors) >= 2
         assert all(mirror.endswith("/") for mirror in mirrors)
-        assert list(md5) == [f"{file}.gz" for file in datasets.FILES]
+        expected = [cifar.ARCHIVE] if name == "cifar10" else [f"{file}.gz" for file in datasets.FILES]
+        assert list(md5) == expected
         assert all(len(bytes.fromhex(digest)) == 16 for digest in md5.values())

@@ -1,4 +1,4 @@
-"""The data sets: MNIST (all of it, or the sample that comes with xpnet), Fashion-MNIST, and CSV files."""
+"""The data sets: those that come with xpnet, those that can be downloaded, and CSV files."""
 
 import importlib.resources
 import math
@@ -11,12 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.data import csv, idx
+from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError
 
 SAMPLE = "mnist-sample"
-NAMES = (SAMPLE, *SOURCES)
+SHAPES = "shapes"
+CIFAR = "cifar10"
+NAMES = (SAMPLE, SHAPES, *SOURCES)
 CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
 FILES = (
     "train-images-idx3-ubyte",
@@ -32,7 +34,7 @@ class Examples(NamedTuple):
     """Inputs and their labels.
 
     Fields:
-        x: float32 in [0, 1], images (n, 28, 28, 1) or rows of a CSV file (n, columns).
+        x: float32 in [0, 1], images (n, height, width, channels) or rows of a CSV file (n, columns).
         y: int64 (n,), 0 to classes - 1.
     """
 
@@ -41,12 +43,18 @@ class Examples(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set as it was published: validation examples are for the user to `split` off."""
+    """A data set as it was published: validation examples are for the user to `split` off.
+
+    Fields:
+        classes: how many there are.
+        class_names: a name for each, by its number, or empty.
+    """
 
     name: str
     train: Examples
     test: Examples
     classes: int
+    class_names: tuple[str, ...] = ()
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
@@ -55,7 +63,10 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
     Arguments:
         name: which one:
             "mnist-sample", the first 3,000 training and 1,000 test images of MNIST, part of this package;
+            "shapes", 2,000 training and 500 test pictures of shapes, (n, 32, 32, 3), drawn on the spot;
             "mnist" or "fashion-mnist", four idx files, gzipped or not, in the folder `data_dir`/`name`;
+            "cifar10", the binary version's six .bin files in the folder `data_dir`/cifar10, or in its
+            cifar-10-batches-bin, where they are unpacked to from cifar-10-binary.tar.gz if they are missing;
             "csv:TRAIN.csv,TEST.csv", the label in the first column, or in the last with ",label=last"
             after it, pixels 0 to 255 or 0 to 1, paths from the current folder, else from `data_dir`.
         data_dir: without it `$XPNET_DATA`, without that the user's cache.
@@ -63,15 +74,21 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
 
     Raises DataError where the name is unknown, or a file is missing, unreadable or damaged.
 
-    (LeCun, Bottou, Bengio and Haffner, 1998, for MNIST; Xiao, Rasul and Vollgraf, 2017, for Fashion-MNIST.)
+    (LeCun, Bottou, Bengio and Haffner, 1998, for MNIST; Xiao, Rasul and Vollgraf, 2017, for Fashion-MNIST;
+    Krizhevsky, 2009, for CIFAR-10.)
     """
     if name.startswith("csv:"):
         return _load_csv(name, data_dir)
     if name == SAMPLE:
         sample = importlib.resources.files("xpnet.data") / SAMPLE
         return _load_idx(name, [sample / f"{file}.gz" for file in FILES])
-    if name in NAMES:
+    if name == SHAPES:
+        train, test = Examples(*shapes.draw(2000, seed=0)), Examples(*shapes.draw(500, seed=1))
+        return Dataset(name, train, test, len(shapes.CLASS_NAMES), shapes.CLASS_NAMES)
+    if name in SOURCES:
         folder = _data_folder(data_dir) / name
+        if name == CIFAR:
+            return _load_cifar(folder, download)
         return _load_idx(name, [_find_idx(name, file, folder, download) for file in FILES])
     raise DataError(f"no data set is called {name!r}: expected {', '.join(NAMES)} or {CSV_FORM}")
 
@@ -135,17 +152,38 @@ def _find_idx(name: str, file: str, folder: Path, download: bool) -> Path:
     for path in (folder / file, folder / f"{file}.gz"):
         if _exists(path):
             return path
-    missing = f"{folder}: {file}.gz is missing"
+    return _fetch(name, f"{file}.gz", folder, download, missing=f"{file}.gz")
+
+
+def _load_cifar(folder: Path, download: bool) -> Dataset:
+    paths = [_find_cifar(file, folder) for file in (*cifar.TRAIN_FILES, cifar.TEST_FILE)]
+    missing = [path for path in paths if not _exists(path)]
+    if missing:
+        archive = folder / cifar.ARCHIVE
+        if not _exists(archive):
+            _fetch(CIFAR, cifar.ARCHIVE, folder, download, missing=missing[0].name)
+        cifar.unpack(archive, SOURCES[CIFAR].md5[cifar.ARCHIVE], missing)
+    train, test = Examples(*cifar.read(paths[:-1])), Examples(*cifar.read(paths[-1:]))
+    return Dataset(CIFAR, train, test, len(cifar.CLASS_NAMES), cifar.CLASS_NAMES)
+
+
+def _find_cifar(file: str, folder: Path) -> Path:
+    return folder / file if _exists(folder / file) else folder / cifar.UNPACKED / file
+
+
+def _fetch(name: str, file: str, folder: Path, download: bool, missing: str) -> Path:
+    """Download `file`; if that may not or cannot be, say that `missing` is, and what the user can do."""
+    problem = f"{folder}: {missing} is missing"
     way_out = (
         f"put the files of {name} there, or name the folder that has {name}/ in it "
         "with the --data-dir option or $XPNET_DATA"
     )
     if not download:
-        raise DataError(f"{missing}: {way_out}")
+        raise DataError(f"{problem}: {way_out}")
     try:
-        return fetch(name, f"{file}.gz", folder)
+        return fetch(name, file, folder)
     except DataError as error:
-        raise DataError(f"{missing}, {error}: {way_out}") from error
+        raise DataError(f"{problem}, {error}: {way_out}") from error
 
 
 def _find_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Path:

@@ -1,8 +1,9 @@
-"""Download the files of MNIST and Fashion-MNIST with pooch, from the first mirror that has them intact.
+"""Download the files of the data sets with pooch, from the first mirror that has them intact.
 
 Sources: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE, 1998 (MNIST); H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel
-image dataset for benchmarking machine learning algorithms", 2017, https://arxiv.org/abs/1708.07747.
+image dataset for benchmarking machine learning algorithms", 2017, https://arxiv.org/abs/1708.07747;
+A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009 (CIFAR-10).
 """
 
 from pathlib import Path
@@ -42,6 +43,14 @@ SOURCES = {
             "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
             "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
         },
+    ),
+    "cifar10": Source(
+        (
+            "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
+            "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
+            "https://www.cs.toronto.edu/~kriz/",  # the author's, last: it sends 80 kB/s
+        ),
+        {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
     ),
 }
 

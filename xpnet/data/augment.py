@@ -1,0 +1,161 @@
+"""Augmentations: random changes to a batch of images, made on the device inside the training step.
+
+An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
+and returns images of the same shape and dtype. It has no state: the same key makes the same images again,
+bit for bit, on every library. It works under `jit`, waits for nothing and leaves x as it is.
+
+All of them raise ConfigError for arguments that make no sense, ShapeError where x has not four axes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from xpnet.backend import device, namespace
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.random import Key, bits
+from xpnet.tree import Array
+
+Augmentation = Callable[[Array, Key], Array]
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """A crop of its own from each image, of its size, once zeros are around it: the image shifted.
+
+    Arguments:
+        padding: how many zeros there are on each side: shifts go from -padding to padding, all alike.
+
+    (He, Zhang, Ren and Sun, 2016, §4.2, for CIFAR-10 with a padding of 4.)
+    """
+
+    padding: int = 4
+
+    def __post_init__(self) -> None:
+        _require_positive_integer(self, padding=self.padding)
+
+    def __call__(self, x: Array, key: Key) -> Array:
+        n, height, width, channels = _shape(self, x)
+        xp = namespace(x)
+        shift = _draw(key, (2, n, 1)) % (2 * self.padding + 1) - self.padding
+        row = _range(height, x) + shift[0, ...]
+        column = _range(width, x) + shift[1, ...]
+        inside = _between(row, 0, height)[:, :, None] & _between(column, 0, width)[:, None, :]
+        # What is outside comes from the other side at first, so that every position is one of the image.
+        row = row % height + height * _range(n, x)[:, None]
+        pixel = row[:, :, None] * width + (column % width)[:, None, :]
+        rolled = xp.take(xp.reshape(x, (n * height * width, channels)), xp.reshape(pixel, (-1,)), axis=0)
+        return xp.where(inside[..., None], xp.reshape(rolled, x.shape), _zero(x))
+
+
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Left and right exchanged, in each image or not.
+
+    Arguments:
+        probability: that an image is flipped, from 0 to 1.
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        p = self.probability
+        if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p <= 1:
+            raise ConfigError(f"{self}: expected probability to be a number from 0 to 1, got {p!r}")
+
+    def __call__(self, x: Array, key: Key) -> Array:
+        xp = namespace(x)
+        n, _, _, _ = _shape(self, x)
+        # In integers: libraries may differ in how they round a probability.
+        flipped = _draw(key, (n, 1, 1, 1)) % (1 << 24) < round(self.probability * (1 << 24))
+        return xp.where(flipped, xp.flip(x, axis=2), x)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A square of zeros in each image, its middle anywhere, cut off where it goes over the border.
+
+    Zero should be the mean: normalize the images first.
+
+    Arguments:
+        size: the side of the square in pixels.
+
+    (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.)
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        _require_positive_integer(self, size=self.size)
+
+    def __call__(self, x: Array, key: Key) -> Array:
+        n, height, width, _ = _shape(self, x)
+        middle = _draw(key, (2, n, 1))
+        top = middle[0, ...] % height - self.size // 2
+        left = middle[1, ...] % width - self.size // 2
+        rows = _between(_range(height, x), top, top + self.size)
+        columns = _between(_range(width, x), left, left + self.size)
+        hole = rows[:, :, None] & columns[:, None, :]
+        return namespace(x).where(hole[..., None], _zero(x), x)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Compose:
+    """One augmentation after the other, the i-th with the key's i-th child.
+
+    Arguments:
+        augmentations: any number of them, `Compose(RandomCrop(4), HorizontalFlip())`, or other functions
+            of (x, key).
+    """
+
+    augmentations: tuple[Augmentation, ...]
+
+    def __init__(self, *augmentations: Augmentation) -> None:
+        for i, augmentation in enumerate(augmentations):
+            if not callable(augmentation):
+                raise ConfigError(
+                    f"Compose: expected argument {i} to be an augmentation, got {augmentation!r}"
+                )
+        object.__setattr__(self, "augmentations", augmentations)
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.augmentations))})"
+
+    def __call__(self, x: Array, key: Key) -> Array:
+        for i, augmentation in enumerate(self.augmentations):
+            x = augmentation(x, key.child(i))
+        return x
+
+
+def _shape(augmentation: Augmentation, x: Array) -> tuple[int, int, int, int]:
+    if x.ndim != 4:
+        raise ShapeError(
+            f"{augmentation}: expected x of shape (n, height, width, channels), got {tuple(x.shape)}"
+        )
+    return x.shape
+
+
+def _draw(key: Key, shape: tuple[int, ...]) -> Array:
+    """int32 of that shape, 0 to 2³¹ - 1: so many that all remainders by a small number are equally likely."""
+    return bits(key, shape) & 0x7FFFFFFF
+
+
+def _range(stop: int, x: Array) -> Array:
+    return namespace(x).arange(stop, device=device(x))
+
+
+def _between(x: Array, start: Any, stop: Any) -> Array:
+    return (x >= start) & (x < stop)
+
+
+def _zero(x: Array) -> Array:
+    return namespace(x).zeros((), dtype=x.dtype, device=device(x))
+
+
+def _require_positive_integer(augmentation: Augmentation, **arguments: Any) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ConfigError(
+                f"{augmentation}: expected {name} to be an integer of at least 1, got {value!r}"
+            )

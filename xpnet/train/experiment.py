@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import platform
 import signal
 import statistics
@@ -18,10 +17,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from xpnet import data, files
+from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
-from xpnet.train import plots
+from xpnet.train import networks, plots
 from xpnet.train.callbacks import Best, MetricsFile, Progress, StopIfDiverged
 from xpnet.train.config import Config
 
@@ -47,27 +47,32 @@ def run(config: Config) -> dict[str, Any]:
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     train, validation = data.split(dataset.train, config.train_fraction)
+    test, normalization = dataset.test, None
+    if config.normalize:
+        normalization = data.channel_statistics(train.x)
+        train, validation, test = (
+            data.Examples(data.normalize(x, normalization), y) for x, y in (train, validation, test)
+        )
     model = make_model(config, train.x.shape[1:], dataset.classes)
     folder = make_folder(config)
     if not config.quiet:
         print(
             f"{dataset.name}: {len(train.x):,} images to train on, {len(validation.x):,} for validation, "
-            f"{len(dataset.test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
+            f"{len(test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
             f"{model.summary(train.x.shape[1:])}\n"
         )
     outcome = train_model(model, config, train, validation, folder)
 
-    test = model.evaluate(*dataset.test)
+    tested = model.evaluate(*test)
     title = f"{config.name} on {dataset.name}, {config.backend}"
     if outcome.history:
         plots.curves(folder / "curves.png", outcome.history, outcome.best, title)
-    accuracy = f"test accuracy {test.accuracy:.4f}"
-    predictions = model.predict(dataset.test.x)
+    accuracy = f"test accuracy {tested.accuracy:.4f}"
+    predictions = model.predict(test.x)
     if predictions.ndim > 1:  # the loss knows no classes: the largest output counts, as in the accuracy
         predictions = predictions.argmax(axis=-1)
-    plots.confusion(
-        folder / "confusion.png", dataset.test.y, predictions, dataset.classes, f"{title}: {accuracy}"
-    )
+    class_names = dataset.class_names or tuple(map(str, range(dataset.classes)))
+    plots.confusion(folder / "confusion.png", test.y, predictions, class_names, f"{title}: {accuracy}")
     rates = [metrics.images_per_second for metrics in outcome.history]
     summary = {
         "name": config.name,
@@ -79,8 +84,9 @@ def run(config: Config) -> dict[str, Any]:
         "parameters": model.parameter_count(),
         "best_epoch": outcome.best.epoch if outcome.best else 0,
         "best_validation_accuracy": outcome.best.validation_accuracy if outcome.best else None,
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
+        "test_accuracy": tested.accuracy,
+        "test_loss": tested.loss,
+        "normalization": normalization and normalization._asdict(),
         "seconds": round(outcome.seconds, 3),
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "seed": config.seed,
@@ -100,7 +106,7 @@ def run(config: Config) -> dict[str, Any]:
 def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Model:
     """The untrained model that the config describes, for inputs of that shape."""
     return Model(
-        config.make_network(math.prod(input_shape), classes),
+        networks.build(config, input_shape, classes),
         config.make_loss(),
         config.make_optimizer(),
         backend=config.backend,
@@ -108,6 +114,8 @@ def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Mo
         dtype=config.dtype,
         device=config.device,
         l2=config.l2,
+        augment=config.make_augmentation(),
+        micro_batch=config.micro_batch or None,
     )
 
 
@@ -117,7 +125,9 @@ def train_model(
     """Fit the model, with the files that are written on the way; end with its best parameters."""
     metrics = MetricsFile(folder / "metrics.csv")
     best = Best(folder / "best.npz")
-    watchers = [metrics, best, StopIfDiverged()]
+    watchers: list[Callback] = [metrics, best, StopIfDiverged()]
+    if config.early_stopping:
+        watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
     progress = Progress(config.epochs, len(train.x))
     start = time.perf_counter()
     try:
@@ -128,6 +138,7 @@ def train_model(
                 batch_size=config.batch_size,
                 validation=validation,
                 shuffle=config.shuffle,
+                schedule=config.make_schedule(),
                 callbacks=watchers if config.quiet else [progress, *watchers],
             )
     finally:

@@ -42,8 +42,10 @@ def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | Non
     axes.legend(frameon=False)
 
 
-def confusion(path: Path, labels: np.ndarray, predictions: np.ndarray, classes: int, title: str) -> None:
+def confusion(path: Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str], title: str
+) -> None:
     """How many images of each class were taken for each class; the diagonal is what went right."""
+    classes = len(names)
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (labels, predictions), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -54,8 +56,9 @@ def confusion(path: Path, labels: np.ndarray, predictions: np.ndarray, classes: 
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the class", shrink=0.8)
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
-    axes.set_xticks(range(classes))
-    axes.set_yticks(range(classes))
+    long = max(map(len, names)) > 2
+    axes.set_xticks(range(classes), names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(range(classes), names)
     if classes <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
             color = "white" if share[row, column] > 0.5 else "black"

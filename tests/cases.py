@@ -87,12 +87,31 @@ class LossCase:
 
 
 _SOFT = np.random.default_rng(7).dirichlet(np.ones(3), size=4)
+_REAL = np.random.default_rng(8).uniform(-2, 2, (4, 3))
+_WEIGHTS = (0.5, 2.0, 1.25)
 LOSSES = [
     LossCase("labels", losses.CrossEntropy(), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("one-hot", losses.CrossEntropy(), (4, 3), np.eye(3)[[0, 2, 1, 2]]),
     LossCase("soft", losses.CrossEntropy(), (4, 3), _SOFT),
     LossCase("one example", losses.CrossEntropy(), (1, 2), np.array([1])),
     LossCase("one class", losses.CrossEntropy(), (3, 1), np.array([0, 0, 0])),
+    LossCase("labels", losses.CrossEntropy(label_smoothing=0.1), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("soft", losses.CrossEntropy(label_smoothing=0.1), (4, 3), _SOFT),
+    LossCase("labels", losses.CrossEntropy(class_weights=_WEIGHTS), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("soft", losses.CrossEntropy(class_weights=_WEIGHTS), (4, 3), _SOFT),
+    LossCase("labels", losses.CrossEntropy(0.2, _WEIGHTS), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("soft", losses.CrossEntropy(0.2, _WEIGHTS), (4, 3), _SOFT),
+    LossCase("real", losses.BinaryCrossEntropy(), (4, 3), _SOFT),
+    LossCase("yes and no", losses.BinaryCrossEntropy(), (4, 3), np.eye(3)[[0, 2, 1, 2]]),
+    LossCase("labels", losses.BinaryCrossEntropy(), (5, 1), np.array([0, 1, 1, 0, 1])),
+    LossCase("labels", losses.Hinge(), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("labels", losses.Hinge(margin=0.3), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("one class", losses.Hinge(), (3, 1), np.array([0, 0, 0])),
+    LossCase("real", losses.MeanAbsoluteError(), (4, 3), _REAL),
+    LossCase("labels", losses.MeanAbsoluteError(), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("real", losses.Huber(), (4, 3), _REAL),
+    LossCase("real", losses.Huber(delta=0.4), (4, 3), _REAL),
+    LossCase("labels", losses.Huber(), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("real", losses.MeanSquaredError(), (4, 3), _SOFT),
     LossCase("labels", losses.MeanSquaredError(), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("one output", losses.MeanSquaredError(), (5, 1), np.linspace(-1, 1, 5)[:, None]),

@@ -98,6 +98,10 @@ def test_public_names() -> None:
         "ELU", "Flatten", "GELU", "Identity", "Layer", "LeakyReLU", "Linear", "ReLU", "Sequential", "SiLU",
         "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip
+    assert set(losses.__all__) == {
+        "BinaryCrossEntropy", "CrossEntropy", "Hinge", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+        "l2",
+    }  # fmt: skip
     assert set(data.__all__) == {"Dataset", "Examples", "batches", "load", "split"}
     assert set(train.__all__) == {"Config", "run"}
     for module in (losses, optim):

@@ -109,9 +109,7 @@ class ELU(Layer):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.alpha, int | float) and 0 <= self.alpha < math.inf):
-            raise ConfigError(
-                f"ELU: expected alpha to be a finite number and at least 0, got {self.alpha!r}"
-            )
+            raise ConfigError(f"ELU: expected alpha to be a finite number and at least 0, got {self.alpha!r}")
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
         xp = namespace(x)

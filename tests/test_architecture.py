@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"tree", "files"},
     {"backend"},
-    {"random"},
+    {"random", "special"},
     {"init"},
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics", "summary"},
@@ -63,7 +63,7 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_only_the_backend_names_array_libraries() -> None:
     for path in SOURCES:
         found = {name.partition(".")[0] for name in imports(path)} & ARRAY_LIBRARIES
-        if part(path) in ("nn", "losses", "optim"):
+        if part(path) in ("nn", "losses", "optim", "special"):
             assert found == set(), path
         elif part(path) != "backend":
             assert found <= {"numpy"}, path
@@ -97,9 +97,13 @@ def test_public_names() -> None:
         "Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
     }  # fmt: skip
     assert set(nn.__all__) == {
-        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "Embedding", "Flatten",
-        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "Linear", "MaxPool1d", "MaxPool2d",
-        "ReLU", "Residual", "Sequential", "Sigmoid", "Tanh",
+        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
+        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
+        "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
+    }  # fmt: skip
+    assert set(losses.__all__) == {
+        "BinaryCrossEntropy", "CrossEntropy", "Hinge", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError",
+        "l2",
     }  # fmt: skip
     assert set(data.__all__) == {
         "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",

@@ -35,7 +35,15 @@ def test_a_convolutional_network() -> None:
 
 
 def test_a_residual_network() -> None:
-    net = build((32, 32, 3), channels=(4, 8), pool=(1, 2), residual_blocks=(0, 1), global_pool=True, hidden=(), batch_norm=True)
+    net = build(
+        (32, 32, 3),
+        channels=(4, 8),
+        pool=(1, 2),
+        residual_blocks=(0, 1),
+        global_pool=True,
+        hidden=(),
+        batch_norm=True,
+    )
     block = "Conv2d(8, 8, 3, padding='same', bias=False), BatchNorm(8), ReLU()"
     assert str(net) == (
         "Sequential(Conv2d(3, 4, 3, padding='same', bias=False), BatchNorm(4), ReLU(), "

@@ -1,7 +1,18 @@
 """Layers: pure functions with hand-written derivatives. See `Layer` for what one is."""
 
 from xpnet.nn._layer import Layer
-from xpnet.nn.activations import Identity, ReLU, Sigmoid, Tanh
+from xpnet.nn.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from xpnet.nn.containers import Residual, Sequential
 from xpnet.nn.conv import Conv1d, Conv2d
 from xpnet.nn.embedding import Embedding
@@ -12,6 +23,8 @@ from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPoo
 from xpnet.nn.reshape import Flatten
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
@@ -25,12 +38,16 @@ __all__ = [
     "Identity",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool1d",
     "MaxPool2d",
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
 ]

@@ -1,19 +1,27 @@
-"""Activations: functions of each element alone. Shapes: x and y (...)."""
+"""Activations: functions of each element alone, but for `Softmax`. Shapes: x and y (...)."""
 
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
+from xpnet import special
 from xpnet.backend import namespace
+from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, NoResiduals
 from xpnet.tree import Array, Tree
 
 
 class OutputResiduals(NamedTuple):
-    """The activations here have derivatives that are shortest in terms of their output."""
+    """For activations whose derivatives are shortest in terms of their output."""
 
     y: Array
+
+
+class GateResiduals(NamedTuple):
+    """For activations that are the input times a gate that the input itself opens."""
+
+    x: Array
+    gate: Array
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +59,196 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
+class LeakyReLU(Layer):
+    """y = max(x, s x).
+
+    dx = dy where y > 0, else s dy: the derivative at x = 0 is taken to be s.
+
+    Arguments:
+        slope: s, 0 ≤ s ≤ 1.
+
+    Raises ConfigError for a slope out of its range.
+
+    (Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.)
+    """
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.slope, int | float) and 0 <= self.slope <= 1):
+            raise ConfigError(f"LeakyReLU: expected slope to be a number from 0 to 1, got {self.slope!r}")
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
+        y = namespace(x).maximum(x, self.slope * x)
+        return y, OutputResiduals(y)
+
+    def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp = namespace(dy)
+        dx = xp.astype(residuals.y > 0, dy.dtype)
+        dx = xp.maximum(dx, xp.full_like(dx, self.slope))
+        dx *= dy
+        return dx, {}
+
+
+@dataclass(frozen=True, repr=False)
+class ELU(Layer):
+    """y = max(x, 0) + α (e^min(x, 0) - 1).
+
+    dx = dy where y > 0, else dy · (y + α): the derivative at x = 0 is taken to be α.
+
+    Arguments:
+        alpha: α ≥ 0; -α is the limit for x → -∞. Only α = 1 has no kink at 0.
+
+    Raises ConfigError for an alpha out of its range.
+
+    (Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential
+    linear units (ELUs)", 2016.)
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.alpha, int | float) and 0 <= self.alpha < math.inf):
+            raise ConfigError(f"ELU: expected alpha to be a finite number and at least 0, got {self.alpha!r}")
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
+        xp = namespace(x)
+        zero = xp.zeros_like(x)
+        y = xp.expm1(xp.minimum(x, zero))
+        y *= self.alpha
+        y += xp.maximum(x, zero)
+        return y, OutputResiduals(y)
+
+    def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp, y = namespace(dy), residuals.y
+        dx = xp.minimum(y, xp.zeros_like(y))
+        dx += self.alpha
+        if self.alpha != 1:  # with α = 1 this is 1 already where y > 0
+            dx += (1 - self.alpha) * xp.astype(y > 0, y.dtype)
+        dx *= dy
+        return dx, {}
+
+
+@dataclass(frozen=True, repr=False)
+class GELU(Layer):
+    """y = x g, the input times a gate: the probability of a standard normal number below x.
+
+    form="exact":    g = Φ(x) = (1 + erf(x/√2)) / 2,           g' = φ(x) = e^(-x²/2) / √(2π)
+    form="tanh":     g = (1 + tanh u) / 2 with
+                     u = √(2/π) (x + 0.044715 x³),             g' = 2 g (1 - g) u'
+    form="sigmoid":  g = σ(1.702 x),                           g' = 1.702 g (1 - g)
+
+    dx = dy · (g + x g')
+
+    The second and third are approximations of the first that were cheaper once: they are within
+    5e-4 and 0.021 of it. BERT and GPT-2 were trained with the tanh form.
+
+    Arguments:
+        form: "exact", "tanh" or "sigmoid".
+
+    Raises ConfigError for another form.
+
+    (Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.)
+    """
+
+    form: Literal["exact", "tanh", "sigmoid"] = "exact"
+
+    def __post_init__(self) -> None:
+        if self.form not in ("exact", "tanh", "sigmoid"):
+            raise ConfigError(f"GELU: expected form to be 'exact', 'tanh' or 'sigmoid', got {self.form!r}")
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, GateResiduals]:
+        gate = self._gate(x)
+        return x * gate, GateResiduals(x, gate)
+
+    def _gate(self, x: Array) -> Array:
+        if self.form == "sigmoid":
+            return special.sigmoid(1.702 * x)
+        if self.form == "exact":
+            gate = special.erf(math.sqrt(1 / 2) * x)
+        else:
+            u = x * x
+            u *= 0.044715 * math.sqrt(2 / math.pi)
+            u += math.sqrt(2 / math.pi)
+            u *= x
+            gate = namespace(x).tanh(u)
+        gate += 1
+        gate *= 0.5
+        return gate
+
+    def backward(self, params: Tree, residuals: GateResiduals, dy: Array) -> tuple[Array, Tree]:
+        x, gate = residuals
+        dx = self._gate_derivative(x, gate)
+        dx *= x
+        dx += gate
+        dx *= dy
+        return dx, {}
+
+    def _gate_derivative(self, x: Array, gate: Array) -> Array:
+        if self.form == "exact":
+            derivative = x * x
+            derivative *= -0.5
+            derivative = namespace(x).exp(derivative)
+            derivative *= 1 / math.sqrt(2 * math.pi)
+            return derivative
+        derivative = 1 - gate
+        derivative *= gate
+        if self.form == "sigmoid":
+            derivative *= 1.702
+            return derivative
+        du = x * x
+        du *= 2 * 3 * 0.044715 * math.sqrt(2 / math.pi)
+        du += 2 * math.sqrt(2 / math.pi)
+        derivative *= du
+        return derivative
+
+
+@dataclass(frozen=True, repr=False)
+class SiLU(Layer):
+    """y = x g with the gate g = σ(x); also called swish.
+
+    dx = dy · g (1 + x (1 - g))
+
+    (Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
+    approximation in reinforcement learning", 2018.)
+    """
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, GateResiduals]:
+        gate = special.sigmoid(x)
+        return x * gate, GateResiduals(x, gate)
+
+    def backward(self, params: Tree, residuals: GateResiduals, dy: Array) -> tuple[Array, Tree]:
+        x, gate = residuals
+        dx = 1 - gate
+        dx *= x
+        dx += 1
+        dx *= gate
+        dx *= dy
+        return dx, {}
+
+
+@dataclass(frozen=True, repr=False)
+class Softplus(Layer):
+    """y = log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|).
+
+    dx = dy · σ(x) = dy · (1 - e⁻ʸ)
+
+    (Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001.)
+    """
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
+        xp = namespace(x)
+        y = xp.log1p(xp.exp(-xp.abs(x)))
+        y += xp.maximum(x, xp.zeros_like(x))
+        return y, OutputResiduals(y)
+
+    def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
+        dx = -namespace(dy).expm1(-residuals.y)
+        dx *= dy
+        return dx, {}
+
+
+@dataclass(frozen=True, repr=False)
 class Sigmoid(Layer):
     """y = σ(x) = 1 / (1 + e⁻ˣ).
 
@@ -58,12 +256,7 @@ class Sigmoid(Layer):
     """
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
-        xp = namespace(x)
-        # Below this bound e⁻ˣ would overflow; σ is smaller there than the smallest normal number.
-        y = xp.maximum(x, xp.full_like(x, -_largest_exponent(xp, x.dtype)))
-        y = xp.exp(-y)
-        y += 1
-        y = 1 / y
+        y = special.sigmoid(x)
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -71,12 +264,6 @@ class Sigmoid(Layer):
         dx *= residuals.y
         dx *= dy
         return dx, {}
-
-
-@functools.cache
-def _largest_exponent(xp: Any, dtype: Any) -> float:
-    """The largest whole number whose exponential is finite in that dtype."""
-    return math.floor(math.log(xp.finfo(dtype).max))
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,4 +280,29 @@ class Tanh(Layer):
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
         dx = 1 - residuals.y * residuals.y
         dx *= dy
+        return dx, {}
+
+
+@dataclass(frozen=True, repr=False)
+class Softmax(Layer):
+    """yᵢ = e^xᵢ / Σⱼ e^xⱼ, over the last axis.
+
+    dxᵢ = yᵢ (dyᵢ - Σⱼ dyⱼ yⱼ)
+
+    As the last layer of a classifier leave it out: `losses.CrossEntropy` takes the logits x, and is
+    exact and fast where the logarithm of this output is not.
+
+    Shapes: x and y (..., d).
+
+    (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.)
+    """
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
+        y = special.softmax(x)
+        return y, OutputResiduals(y)
+
+    def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
+        y = residuals.y
+        dx = dy - namespace(dy).sum(dy * y, axis=-1, keepdims=True)
+        dx *= y
         return dx, {}

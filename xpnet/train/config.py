@@ -173,7 +173,10 @@ class Config:
             ("train_fraction", 0 < self.train_fraction < 1, "above 0 and below 1"),
             *((name, getattr(self, name) >= 0, "at least 0") for name in at_least_0),
             *((name, getattr(self, name) >= 1, "at least 1") for name in at_least_1),
-            *((name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1") for name in ("channels", "pool", "hidden")),
+            *(
+                (name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1")
+                for name in ("channels", "pool", "hidden")
+            ),
             ("residual_blocks", min(self.residual_blocks, default=0) >= 0, "numbers of at least 0"),
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
             ("input_noise", 0 <= self.input_noise < math.inf, "a finite number and at least 0"),
@@ -285,4 +288,6 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
     except jsonargparse.ArgumentError as error:
         raise ConfigError(" ".join(str(error).split())) from error
     values = {option.name: options[option.name] for option in fields(Config)}
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return Config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )

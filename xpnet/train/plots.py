@@ -42,7 +42,8 @@ def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | Non
     axes.legend(frameon=False)
 
 
-def confusion(path: Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str], title: str
+def confusion(
+    path: Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str], title: str
 ) -> None:
     """How many images of each class were taken for each class; the diagonal is what went right."""
     classes = len(names)

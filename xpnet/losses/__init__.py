@@ -1,0 +1,24 @@
+"""Losses: how wrong a prediction is, as one number, and the gradient of that number.
+
+A loss has `forward(prediction, target) -> (value, residuals)` and `backward(residuals) ->
+dprediction`. The value is a 0-d array, the mean over the n examples of a batch; predictions
+`(K, n, d)` of K networks give K values.
+
+Targets are integer labels (..., n), the classes 0 to d-1, or an array of the prediction's shape.
+"""
+
+from xpnet.losses._loss import Loss
+from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge
+from xpnet.losses.penalty import l2
+from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Hinge",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "l2",
+]

@@ -1,0 +1,227 @@
+"""Losses of a choice between classes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpnet import special
+from xpnet.backend import device, namespace
+from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
+from xpnet.tree import Array
+
+
+class CrossEntropyResiduals(NamedTuple):
+    p: Array
+    t: Array
+
+
+@dataclass(frozen=True, repr=False)
+class CrossEntropy(Loss):
+    """Cross-entropy of the softmax of logits z, averaged over n examples.
+
+    p = softmax(z),  L = -1/n Σₙ Σᵢ tₙᵢ log pₙᵢ
+
+    dz = (p - t) / n
+
+    where t is one-hot for integer labels. Softmax and logarithm are one function here: the largest
+    logit is subtracted first, so that logits of ±1e4 give neither infinities nor NaN, and the
+    gradient needs no division. (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.4.)
+
+    With label smoothing ε, t becomes (1 - ε) t + ε/d. With class weights w it then becomes w t, and
+
+    dz = (p Σᵢ tᵢ - t) / n
+
+    The value stays a sum over examples divided by n. PyTorch divides it by the sum of the weights of
+    the labels instead: there a batch of rare examples counts no more than one of common examples.
+
+    Shapes: z (..., n, d), target integer labels (..., n) or probabilities (..., n, d), whose rows
+    must each sum to 1 for dz to be exact.
+
+    Arguments:
+        label_smoothing: ε, 0 ≤ ε < 1.
+        class_weights: w, a tuple of d numbers of at least 0.
+
+    Raises ConfigError for values out of their range.
+
+    (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016, §7, for the
+    smoothing.)
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        ok = is_finite(self.label_smoothing) and 0 <= self.label_smoothing < 1
+        self._require(ok, "label_smoothing", "a number below 1 and at least 0")
+        weights = () if self.class_weights is None else self.class_weights
+        ok = isinstance(weights, tuple) and all(is_finite(w) and w >= 0 for w in weights)
+        self._require(ok, "class_weights", "a tuple of finite numbers of at least 0")
+
+    def forward(self, logits: Array, target: Array) -> tuple[Array, CrossEntropyResiduals]:
+        xp = namespace(logits)
+        log_p = logits - xp.max(logits, axis=-1, keepdims=True)
+        p = xp.exp(log_p)
+        total = xp.sum(p, axis=-1, keepdims=True)
+        p /= total
+        log_p -= xp.log(total)
+        t = one_hot(target, like=p) if has_labels(logits, target) else target
+        if self.label_smoothing != 0:
+            t = (1 - self.label_smoothing) * t
+            t += self.label_smoothing / t.shape[-1]
+        if self.class_weights is not None:
+            t = t * xp.asarray(self.class_weights, dtype=t.dtype, device=device(t))
+        log_p *= t
+        return xp.sum(log_p, axis=(-2, -1)) / -logits.shape[-2], CrossEntropyResiduals(p, t)
+
+    def backward(self, residuals: CrossEntropyResiduals) -> Array:
+        p, t = residuals
+        if self.class_weights is not None:
+            p = p * namespace(p).sum(t, axis=-1, keepdims=True)
+        dlogits = p - t
+        dlogits /= p.shape[-2]
+        return dlogits
+
+    def labels(self, prediction: Array, target: Array) -> Array:
+        if has_labels(prediction, target):
+            return target
+        return namespace(target).argmax(target, axis=-1)
+
+    def predict(self, prediction: Array) -> Array:
+        return namespace(prediction).argmax(prediction, axis=-1)
+
+    def probabilities(self, logits: Array) -> Array:
+        """softmax(z): the probability of each class, (..., n, d)."""
+        return special.softmax(logits)
+
+    def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
+        weights, n_out = self.class_weights, prediction_shape[-1]
+        if weights is not None and len(weights) != n_out:
+            self._refuse(f"logits of {len(weights)} classes, the number of class_weights", f"{n_out}")
+        super().check(prediction_shape, target)
+
+
+class BinaryCrossEntropyResiduals(NamedTuple):
+    logits: Array
+    t: Array
+
+
+@dataclass(frozen=True, repr=False)
+class BinaryCrossEntropy(Loss):
+    """Cross-entropy of d yes-or-no questions, given the logits z of yes, averaged over n examples and d.
+
+    p = σ(z),  L = -1/(n d) Σₙ Σᵢ (tₙᵢ log pₙᵢ + (1 - tₙᵢ) log(1 - pₙᵢ))
+                 = 1/(n d) Σₙ Σᵢ (max(zₙᵢ, 0) - zₙᵢ tₙᵢ + log(1 + e^-|zₙᵢ|))
+
+    dz = (p - t) / (n d)
+
+    The second line is the first without its logarithms of 0, and is what is computed.
+
+    The answer is yes where z > 0, and by the target where t > 1/2. An example counts as an error if
+    any of its d answers is wrong.
+
+    Shapes: z (..., n, d), target from 0 to 1, (..., n, d); or, for d = 1, integer labels (..., n),
+    0 for no and 1 for yes.
+
+    (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.2.)
+    """
+
+    def forward(self, logits: Array, target: Array) -> tuple[Array, BinaryCrossEntropyResiduals]:
+        xp = namespace(logits)
+        t = xp.astype(target[..., None], logits.dtype) if has_labels(logits, target) else target
+        value = xp.maximum(logits, xp.zeros_like(logits))
+        value -= logits * t
+        value += xp.log1p(xp.exp(-xp.abs(logits)))
+        return xp.mean(value, axis=(-2, -1)), BinaryCrossEntropyResiduals(logits, t)
+
+    def backward(self, residuals: BinaryCrossEntropyResiduals) -> Array:
+        n, d = residuals.logits.shape[-2:]
+        dlogits = special.sigmoid(residuals.logits)
+        dlogits -= residuals.t
+        dlogits *= 1 / (n * d)
+        return dlogits
+
+    def errors(self, prediction: Array, target: Array) -> Array:
+        xp = namespace(prediction)
+        yes = target[..., None] > 0 if has_labels(prediction, target) else target > 0.5
+        wrong = xp.any((prediction > 0) != yes, axis=-1)
+        return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
+
+    def predict(self, prediction: Array) -> Array:
+        """1 for yes and 0 for no: (..., n) for one question, (..., n, d) for more."""
+        xp = namespace(prediction)
+        answers = xp.astype(prediction > 0, xp.int32)
+        return answers[..., 0] if prediction.shape[-1] == 1 else answers
+
+    def probabilities(self, logits: Array) -> Array:
+        """σ(z): the probability of each yes, (..., n, d)."""
+        return special.sigmoid(logits)
+
+    def classes(self, n_out: int) -> int:
+        return 2
+
+    def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
+        shape, n_out = tuple(target.shape), prediction_shape[-1]
+        if target.ndim == len(prediction_shape) - 1 and n_out != 1:
+            self._refuse(f"targets of shape {tuple(prediction_shape)}", f"{target.dtype} of shape {shape}")
+        super().check(prediction_shape, target)
+        if target.ndim == len(prediction_shape) and 0 not in shape:
+            xp = namespace(target)
+            low, high = float(xp.min(target)), float(xp.max(target))
+            if low < 0 or high > 1:
+                self._refuse("targets from 0 to 1", f"targets from {low:g} to {high:g}")
+
+
+class HingeResiduals(NamedTuple):
+    violated: Array
+    t: Array
+
+
+@dataclass(frozen=True, repr=False)
+class Hinge(Loss):
+    """The multi-class support vector machine: each wrong class shall score Δ less than the right one y.
+
+    vᵢ = zᵢ - z_y + Δ,  L = 1/n Σₙ Σ_{i≠y} max(vₙᵢ, 0)
+
+    dzᵢ = [vᵢ > 0] / n for i ≠ y,  dz_y = -Σ_{i≠y} [vᵢ > 0] / n
+
+    The derivative of max(v, 0) at v = 0 is taken to be 0. This is the loss of the course CS231n;
+    PyTorch's MultiMarginLoss is 1/d of it.
+
+    Shapes: scores z (..., n, d), target integer labels (..., n).
+
+    Arguments:
+        margin: Δ > 0.
+
+    Raises ConfigError for a margin out of its range.
+
+    (Weston and Watkins, "Support vector machines for multi-class pattern recognition", 1999.)
+    """
+
+    margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require(is_finite(self.margin) and self.margin > 0, "margin", "a finite number above 0")
+
+    def forward(self, scores: Array, target: Array) -> tuple[Array, HingeResiduals]:
+        xp = namespace(scores)
+        t = one_hot(target, like=scores)
+        v = scores - xp.sum(scores * t, axis=-1, keepdims=True)
+        v += self.margin
+        violated = xp.astype(v > 0, v.dtype)
+        violated -= t  # v of the right class is Δ: always above 0, and not in the sum
+        v *= violated
+        return xp.sum(v, axis=(-2, -1)) / scores.shape[-2], HingeResiduals(violated, t)
+
+    def backward(self, residuals: HingeResiduals) -> Array:
+        violated, t = residuals
+        dscores = violated - t * namespace(t).sum(violated, axis=-1, keepdims=True)
+        dscores /= t.shape[-2]
+        return dscores
+
+    def predict(self, prediction: Array) -> Array:
+        return namespace(prediction).argmax(prediction, axis=-1)
+
+    def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
+        if target.ndim == len(prediction_shape):
+            wanted = f"integer labels of shape {tuple(prediction_shape[:-1])}"
+            self._refuse(wanted, f"{target.dtype} of shape {tuple(target.shape)}")
+        super().check(prediction_shape, target)

@@ -1,0 +1,111 @@
+"""Losses of the difference between prediction and target, averaged over examples and outputs.
+
+Shapes: prediction y (..., n, d), target t (..., n, d), or integer labels (..., n) that stand for
+one-hot rows.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xpnet.backend import namespace
+from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
+from xpnet.tree import Array
+
+
+class DifferenceResiduals(NamedTuple):
+    difference: Array
+
+
+def difference_of(prediction: Array, target: Array) -> Array:
+    """y - t."""
+    return prediction - (one_hot(target, like=prediction) if has_labels(prediction, target) else target)
+
+
+@dataclass(frozen=True, repr=False)
+class MeanSquaredError(Loss):
+    """Squared difference of prediction and target, averaged over the n examples and d outputs.
+
+    L = 1/(n d) Σₙ Σᵢ (yₙᵢ - tₙᵢ)²
+
+    dy = 2 (y - t) / (n d)
+
+    This is what PyTorch and Keras call the mean squared error. Courses that write 1/(2n) Σ‖y - t‖²
+    have d/2 times this value.
+
+    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+    """
+
+    def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
+        difference = difference_of(prediction, target)
+        value = namespace(prediction).mean(difference * difference, axis=(-2, -1))
+        return value, DifferenceResiduals(difference)
+
+    def backward(self, residuals: DifferenceResiduals) -> Array:
+        n, d = residuals.difference.shape[-2:]
+        return residuals.difference * (2 / (n * d))
+
+
+@dataclass(frozen=True, repr=False)
+class MeanAbsoluteError(Loss):
+    """Absolute difference of prediction and target, averaged over the n examples and d outputs.
+
+    L = 1/(n d) Σₙ Σᵢ |yₙᵢ - tₙᵢ|
+
+    dy = sign(y - t) / (n d), which is 0 where y = t
+
+    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+    """
+
+    def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
+        xp = namespace(prediction)
+        difference = difference_of(prediction, target)
+        return xp.mean(xp.abs(difference), axis=(-2, -1)), DifferenceResiduals(difference)
+
+    def backward(self, residuals: DifferenceResiduals) -> Array:
+        n, d = residuals.difference.shape[-2:]
+        dprediction = namespace(residuals.difference).sign(residuals.difference)
+        dprediction *= 1 / (n * d)
+        return dprediction
+
+
+class HuberResiduals(NamedTuple):
+    clipped: Array
+
+
+@dataclass(frozen=True, repr=False)
+class Huber(Loss):
+    """Squared difference where it is small, absolute where it is large, so that outliers pull less.
+
+    r = y - t,  c = min(max(r, -δ), δ)
+    L = 1/(n d) Σₙ Σᵢ cₙᵢ (rₙᵢ - cₙᵢ / 2), that is r²/2 where |r| ≤ δ, else δ (|r| - δ/2)
+
+    dy = c / (n d)
+
+    This is PyTorch's HuberLoss; for δ → ∞ half the mean squared error.
+
+    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+
+    Arguments:
+        delta: δ > 0, where the parabola ends.
+
+    Raises ConfigError for a delta out of its range.
+
+    (Huber, "Robust estimation of a location parameter", 1964.)
+    """
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require(is_finite(self.delta) and self.delta > 0, "delta", "a finite number above 0")
+
+    def forward(self, prediction: Array, target: Array) -> tuple[Array, HuberResiduals]:
+        xp = namespace(prediction)
+        difference = difference_of(prediction, target)
+        clipped = xp.clip(difference, -self.delta, self.delta)
+        value = difference - 0.5 * clipped
+        value *= clipped
+        return xp.mean(value, axis=(-2, -1)), HuberResiduals(clipped)
+
+    def backward(self, residuals: HuberResiduals) -> Array:
+        n, d = residuals.clipped.shape[-2:]
+        return residuals.clipped * (1 / (n * d))

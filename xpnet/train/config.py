@@ -75,7 +75,7 @@ class Config:
         activation: after each convolution and each hidden layer
         output_activation: after the last layer
         bias: whether layers have biases
-        batch_norm: normalise over the batch after each convolution and hidden layer, which then need no biases
+        batch_norm: normalise over the batch after convolutions and hidden layers, which then have no biases
         dropout: in training, share of what enters a fully connected layer that is dropped, other than pixels
         input_noise: in training, standard deviation of the noise that is added to the pixels
         weight_init: of the initial weights; normal is N(0, 1) and uniform U(-1, 1)
@@ -169,14 +169,12 @@ class Config:
     def __post_init__(self) -> None:
         at_least_0 = ("random_crop", "cutout", "early_stopping", "micro_batch", "seed")
         at_least_1 = ("kernel_size", "schedule_every", "epochs", "batch_size")
+        counts = ("channels", "pool", "hidden")
         for name, ok, expected in (
             ("train_fraction", 0 < self.train_fraction < 1, "above 0 and below 1"),
             *((name, getattr(self, name) >= 0, "at least 0") for name in at_least_0),
             *((name, getattr(self, name) >= 1, "at least 1") for name in at_least_1),
-            *(
-                (name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1")
-                for name in ("channels", "pool", "hidden")
-            ),
+            *((name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1") for name in counts),
             ("residual_blocks", min(self.residual_blocks, default=0) >= 0, "numbers of at least 0"),
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
             ("input_noise", 0 <= self.input_noise < math.inf, "a finite number and at least 0"),
@@ -287,7 +285,7 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
         options = parser.parse_args(list(arguments))
     except jsonargparse.ArgumentError as error:
         raise ConfigError(" ".join(str(error).split())) from error
-    values = {option.name: options[option.name] for option in fields(Config)}
+    values = ((option.name, options[option.name]) for option in fields(Config))
     return Config(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     )

@@ -64,7 +64,5 @@ def followed_by(activation: str) -> list[nn.Layer]:
 def for_each_stage(option: str, values: tuple[int, ...], stages: int) -> tuple[int, ...]:
     """One value for each stage; a single one counts for all of them."""
     if len(values) not in (1, stages):
-        raise ConfigError(
-            f"{option}: expected 1 number or {stages}, one for each of --channels, got {values}"
-        )
+        raise ConfigError(f"{option}: expected 1 number, or {stages} as --channels has, got {values}")
     return values * stages if len(values) == 1 else values

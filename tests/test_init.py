@@ -56,3 +56,28 @@ def test_one_seed_gives_the_same_weights_everywhere(place: Place) -> None:
     for name, array in numpy.items():
         np.testing.assert_array_equal(here[name], array)
     assert not np.array_equal(here["0.weight"], other["0.weight"])
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (3, 3, 2, 7), (3, 3, 4, 50)])
+def test_orthogonal_columns_or_rows(shape: tuple[int, ...]) -> None:
+    matrix = init.orthogonal(np.random.default_rng(0), shape).reshape(-1, shape[-1])
+    few = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    np.testing.assert_allclose(few.T @ few, np.eye(few.shape[1]), atol=1e-14)
+
+
+def test_orthogonal_favours_no_sign() -> None:
+    rng = np.random.default_rng(0)
+    assert abs(np.mean([init.orthogonal(rng, (3, 3))[0, 0] for _ in range(2000)])) < 5 * (1 / 3 / 2000) ** 0.5
+
+
+def test_fans_of_a_convolution_are_those_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    kernel = torch.empty(5, 7, 3, 2)  # 5 out, 7 in
+    for ours, theirs in (
+        (init.he_normal, lambda w: torch.nn.init.kaiming_normal_(w)),
+        (init.glorot_normal, lambda w: torch.nn.init.xavier_normal_(w)),
+    ):
+        expected = np.mean([theirs(kernel).numpy().std() for _ in range(200)])
+        rng = np.random.default_rng(0)
+        found = np.mean([ours(rng, (3, 2, 7, 5)).std() for _ in range(200)])
+        assert found == pytest.approx(expected, rel=0.02)

@@ -20,8 +20,8 @@ def build(shape: tuple[int, ...] = (28, 28, 1), **options) -> nn.Sequential:
 
 def test_a_multi_layer_perceptron() -> None:
     assert str(build(hidden=(16, 8), activation="tanh", dropout=0.5)) == (
-        "Sequential(Flatten(), Linear(784, 16), Tanh(), Dropout(rate=0.5), Linear(16, 8), Tanh(), "
-        "Dropout(rate=0.5), Linear(8, 10))"
+        "Sequential(Flatten(), Linear(784, 16), Tanh(), Dropout(), Linear(16, 8), Tanh(), "
+        "Dropout(), Linear(8, 10))"
     )
 
 

@@ -15,6 +15,22 @@ OPTIMIZERS = [
     optim.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
     optim.EMAMomentum(0.1, beta=0.8),
     optim.EMAMomentum(0.1, beta=0.8, weight_decay=0.3),
+    optim.RMSprop(0.01),
+    optim.RMSprop(0.01, 0.9, 1e-3, weight_decay=0.3),
+    optim.Adagrad(0.1),
+    optim.Adagrad(0.1, 1e-3, weight_decay=0.3),
+    optim.Adam(0.01),
+    optim.Adam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
+    optim.Adam(0.01, 0.0, 0.0),
+    optim.AdamW(0.01),
+    optim.AdamW(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
+    optim.Lion(0.01),
+    optim.Lion(0.01, 0.8, 0.95, weight_decay=0.3),
+    optim.ClipNorm(optim.SGD(0.1, 0.9), 1.5),
+    optim.ClipNorm(optim.SGD(0.1), 1e9),
+    optim.ClipValue(optim.Adam(0.01), 0.5),
+    optim.AverageWeights(optim.ClipNorm(optim.Adam(0.01), 1.0), 0.9),
+    optim.ClipValue(optim.AverageWeights(optim.SGD(0.1), 0.9), 1.0),
 ]
 FINITE = "a finite number and at least 0"
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -57,21 +73,136 @@ def test_leaves_gradients_alone_and_repeats_itself(
     assert_same(place, train(optimizer, place), fetch(place, train(optimizer, place)))
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_follows_pytorch(momentum: float, nesterov: bool) -> None:
+def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree.Tree]) -> tree.Tree:
+    """The formulas of the papers, with the textbook's t, for one parameter array after the other."""
+    decay = optimizer.weight_decay
+    rate = optimizer.learning_rate
+
+    def learn(name: str, w: np.ndarray) -> np.ndarray:
+        m, v = np.zeros_like(w), np.zeros_like(w)
+        weight_decay = decay if name.endswith("weight") else 0.0
+        for t, gradient in enumerate(gradients, start=1):
+            g = dict(tree.items(gradient))[name]
+            if isinstance(optimizer, optim.AdamW | optim.Lion):
+                w = w - rate * weight_decay * w
+            else:
+                g = g + weight_decay * w
+            match optimizer:
+                case optim.RMSprop(beta=beta, epsilon=epsilon):
+                    v = beta * v + (1 - beta) * g**2
+                    w = w - rate * g / (np.sqrt(v) + epsilon)
+                case optim.Adagrad(epsilon=epsilon):
+                    v = v + g**2
+                    w = w - rate * g / (np.sqrt(v) + epsilon)
+                case optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon):
+                    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+                    w = w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+                case optim.Lion(beta1=beta1, beta2=beta2):
+                    w = w - rate * np.sign(beta1 * m + (1 - beta1) * g)
+                    m = beta2 * m + (1 - beta2) * g
+        return w
+
+    return tree.replace(params, {name: learn(name, w) for name, w in tree.items(params)})
+
+
+ADAPTIVE = [o for o in OPTIMIZERS if isinstance(o, optim.RMSprop | optim.Adagrad | optim.Adam | optim.Lion)]
+
+
+@pytest.mark.parametrize("optimizer", ADAPTIVE, ids=repr)
+def test_is_the_formula_of_the_paper(optimizer: optim.Optimizer) -> None:
+    place = backend.get("numpy", dtype="float64")
+    expected = textbook(optimizer, draw_params(0), [draw_params(step) for step in range(1, 21)])
+    assert_close(place, train(optimizer, place)[0], expected, 1e-11)
+
+
+def in_torch(optimizer: optim.Optimizer, torch, weights: list, others: list):
+    """PyTorch's optimizer of the same name and numbers; decay on weights alone."""
+    if isinstance(optimizer, optim.ClipNorm | optim.ClipValue):
+        return in_torch(optimizer.optimizer, torch, weights, others)
+    groups = [
+        {"params": weights, "weight_decay": optimizer.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    lr = optimizer.learning_rate
+    match optimizer:
+        case optim.SGD():
+            return torch.optim.SGD(groups, lr, optimizer.momentum, nesterov=optimizer.nesterov)
+        case optim.RMSprop():
+            return torch.optim.RMSprop(groups, lr, optimizer.beta, optimizer.epsilon)
+        case optim.Adagrad():
+            return torch.optim.Adagrad(groups, lr, eps=optimizer.epsilon)
+        case optim.AdamW():
+            return torch.optim.AdamW(groups, lr, (optimizer.beta1, optimizer.beta2), optimizer.epsilon)
+        case optim.Adam():
+            return torch.optim.Adam(groups, lr, (optimizer.beta1, optimizer.beta2), optimizer.epsilon)
+
+
+PYTORCH_HAS = optim.SGD | optim.RMSprop | optim.Adagrad | optim.Adam | optim.ClipNorm | optim.ClipValue
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [o for o in OPTIMIZERS if isinstance(o, PYTORCH_HAS) and not isinstance(getattr(o, "optimizer", None), optim.AverageWeights)],
+    ids=repr,
+)  # fmt: skip
+def test_follows_pytorch(optimizer: optim.Optimizer) -> None:
     torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-    if nesterov and momentum == 0:
-        return
-    params = [torch.tensor(array) for array in tree.leaves(draw_params(0))]
-    theirs = torch.optim.SGD(params, lr=0.1, momentum=momentum, nesterov=nesterov)
+    params = {name: torch.tensor(array) for name, array in tree.items(draw_params(0))}
+    weights = [p for name, p in params.items() if name.endswith("weight")]
+    theirs = in_torch(
+        optimizer, torch, weights, [p for name, p in params.items() if not name.endswith("weight")]
+    )
     for step in range(1, 21):
-        for param, grad in zip(params, tree.leaves(draw_params(step)), strict=True):
-            param.grad = torch.tensor(grad)
+        for name, grad in tree.items(draw_params(step)):
+            params[name].grad = torch.tensor(grad)
+        if isinstance(optimizer, optim.ClipNorm):
+            torch.nn.utils.clip_grad_norm_(params.values(), optimizer.max_norm)
+        if isinstance(optimizer, optim.ClipValue):
+            torch.nn.utils.clip_grad_value_(params.values(), optimizer.max_value)
         theirs.step()
-    ours, _ = train(optim.SGD(0.1, momentum, nesterov), backend.get("numpy", dtype="float64"))
-    for array, param in zip(tree.leaves(ours), params, strict=True):
-        np.testing.assert_allclose(array, param.numpy(), rtol=1e-13)
+    ours = dict(tree.items(train(optimizer, backend.get("numpy", dtype="float64"))[0]))
+    for name, param in params.items():
+        # PyTorch's clipping adds 1e-6 to the norm.
+        rtol = 1e-5 if isinstance(optimizer, optim.ClipNorm) else 1e-11
+        np.testing.assert_allclose(ours[name], param.numpy(), rtol=rtol, err_msg=name)
+
+
+def test_clip_norm_is_over_all_parameters(make_backend: MakeBackend) -> None:
+    place = make_backend("float64")
+    grads = draw_params(1)
+    norm = np.sqrt(sum((g**2).sum() for g in tree.leaves(grads)))
+    for max_norm in (0.5 * norm, 2 * norm):
+        zeros = put(place, tree.map(np.zeros_like, grads))
+        moved, _ = optim.ClipNorm(optim.SGD(1.0), max_norm).update(zeros, put(place, grads), {})
+        assert_close(place, moved, tree.map(lambda g, c=max_norm: -g * min(c / norm, 1), grads), 1e-14)
+    nothing, _ = optim.ClipNorm(optim.SGD(1.0), 1.0).update(zeros, tree.map(lambda z: 0 * z, zeros), {})
+    assert_close(place, nothing, tree.map(np.zeros_like, grads), 0)
+
+
+def test_average_weights_are_what_is_evaluated() -> None:
+    place = backend.get("numpy", dtype="float64")
+    plain, averaged = optim.SGD(0.1, 0.9), optim.AverageWeights(optim.SGD(0.1, 0.9), 0.8)
+    expected = draw_params(0)
+    for steps in range(1, 5):
+        params, state = train(averaged, place, steps)
+        assert_same(place, params, train(plain, place, steps)[0])
+        expected = tree.map(lambda a, p: 0.8 * a + 0.2 * p, expected, params)
+        assert_close(place, averaged.evaluation_params(params, state), expected, 1e-13)
+        nested = optim.ClipValue(averaged, 1e9)
+        assert_close(place, nested.evaluation_params(params, state), expected, 1e-13)
+
+
+@every_optimizer
+def test_a_learning_rate_on_the_device_is_the_number(
+    optimizer: optim.Optimizer, make_backend: MakeBackend
+) -> None:
+    place = make_backend("float32")
+    rate = place.asarray(0.03, real=True)
+    with_number = train(optimizer.with_learning_rate(0.03), place, 3)
+    with_array = train(optimizer.with_learning_rate(rate), place, 3)
+    assert optimizer.with_learning_rate(0.03).learning_rate == 0.03
+    assert_kept(place, with_array)
+    assert_close(place, with_array, fetch(place, with_number), 1e-5)
 
 
 def test_momentum_on_paper() -> None:
@@ -97,7 +228,14 @@ def test_ema_momentum_is_sgd_with_a_smaller_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [optim.SGD(0.1, weight_decay=0.5), optim.EMAMomentum(0.1, 0.0, 0.5)], ids=repr
+    "optimizer",
+    [
+        optim.SGD(0.1, weight_decay=0.5),
+        optim.EMAMomentum(0.1, 0.0, 0.5),
+        optim.AdamW(0.1, weight_decay=0.5),
+        optim.Lion(0.1, weight_decay=0.5),
+    ],
+    ids=repr,
 )
 def test_weight_decay_acts_on_weights_alone(optimizer: optim.Optimizer) -> None:
     params = draw_params(0)
@@ -127,6 +265,40 @@ def test_k_learning_rates_at_once(make_backend: MakeBackend) -> None:
         assert_close(place, tree.map(lambda array, k=k: array[k, ...], params), expected, 1e-13)
 
 
+STACKS = [
+    (optim.RMSprop, {"learning_rate": (0.1, 0.2, 0.3), "beta": (0.5, 0.0, 0.9), "epsilon": (1e-3, 1e-4, 1e-5), "weight_decay": (0.0, 0.1, 0.2)}),
+    (optim.Adagrad, {"learning_rate": (0.1, 0.2, 0.3), "epsilon": (1e-3, 1e-4, 1e-5)}),
+    (optim.Adam, {"learning_rate": (0.1, 0.2, 0.3), "beta1": (0.5, 0.0, 0.9), "beta2": (0.9, 0.5, 0.0), "epsilon": (1e-3, 1e-4, 1e-5)}),
+    (optim.Adam, {"learning_rate": (0.1, 0.2, 0.3)}),
+    (optim.AdamW, {"learning_rate": (0.1, 0.2, 0.3), "beta1": (0.5, 0.0, 0.9), "weight_decay": (0.0, 0.1, 0.2)}),
+    (optim.Lion, {"learning_rate": (0.1, 0.2, 0.3), "beta1": (0.5, 0.0, 0.9), "beta2": (0.9, 0.5, 0.0), "weight_decay": (0.0, 0.1, 0.2)}),
+    (lambda max_norm: optim.ClipNorm(optim.SGD(0.1), max_norm), {"max_norm": (0.1, 1.0, 9.0)}),
+    (lambda decay: optim.AverageWeights(optim.SGD(0.1), decay), {"decay": (0.1, 0.5, 0.9)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "options"), STACKS)
+def test_k_of_each_option_at_once(make, options: dict, make_backend: MakeBackend) -> None:
+    place = make_backend("float64")
+    stacked = make(**{name: place.asarray(np.array(values)) for name, values in options.items()})
+    params = put(place, draw_params(0, stack=3))
+    state = stacked.init(params)
+    shapes = {name: tuple(array.shape) for name, array in tree.items(state)}
+    for step in (1, 2, 3):
+        params, state = stacked.update(params, put(place, draw_params(step, stack=3)), state)
+    assert {name: tuple(array.shape) for name, array in tree.items(state)} == shapes
+    for k in range(3):
+        single = make(**{name: values[k] for name, values in options.items()})
+        expected = tree.map(lambda array, k=k: array[k], draw_params(0, stack=3))
+        single_state = single.init(expected)
+        for step in (1, 2, 3):
+            grads = tree.map(lambda array, k=k: array[k], draw_params(step, stack=3))
+            expected, single_state = single.update(expected, grads, single_state)
+        evaluated = stacked.evaluation_params(params, state)
+        expected = single.evaluation_params(expected, single_state)
+        assert_close(place, tree.map(lambda array, k=k: array[k, ...], evaluated), expected, 1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -139,6 +311,26 @@ def test_k_learning_rates_at_once(make_backend: MakeBackend) -> None:
         (
             lambda: optim.EMAMomentum(0.1, -1),
             "EMAMomentum: expected beta to be a number below 1 and at least 0",
+        ),
+        (lambda: optim.Adam(0.1, 1.0), "Adam: expected beta1 to be a number below 1 and at least 0, got 1.0"),
+        (lambda: optim.AdamW(0.1, epsilon=-1), f"AdamW: expected epsilon to be {FINITE}, got -1"),
+        (
+            lambda: optim.RMSprop(0.1, 2),
+            "RMSprop: expected beta to be a number below 1 and at least 0, got 2",
+        ),
+        (lambda: optim.Adagrad(-1), f"Adagrad: expected learning_rate to be {FINITE}, got -1"),
+        (lambda: optim.Lion(0.1, beta2=-0.1), "Lion: expected beta2 to be a number below 1 and at least 0"),
+        (
+            lambda: optim.ClipNorm(optim.SGD(1), 0),
+            "ClipNorm: expected max_norm to be a finite number and above 0",
+        ),
+        (
+            lambda: optim.ClipValue(optim.SGD(1), "1"),
+            "ClipValue: expected max_value to be a finite number and above",
+        ),
+        (
+            lambda: optim.AverageWeights(optim.SGD(1), 1),
+            "AverageWeights: expected decay to be a number below 1",
         ),
         (lambda: optim.EMAMomentum(0.1, 0, -1), f"EMAMomentum: expected weight_decay to be {FINITE}, got -1"),
     ],

@@ -78,6 +78,20 @@ def he_uniform(rng: Generator, shape: Shape) -> np.ndarray:
     return _uniform_of_variance(rng, shape, 2 / _fans(shape)[0])
 
 
+def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
+    """Orthonormal columns, or rows where these are fewer, of the weights as a matrix of one column an output.
+
+    A product with them keeps lengths. All such matrices are equally likely: Q of N(0, 1) = QR, with the
+    signs of R's diagonal. (Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
+    learning in deep linear neural networks", 2014; Mezzadri, 2007, for the signs.)
+    """
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(tall)
+    q *= np.sign(np.diagonal(r))
+    return np.reshape(q if rows >= columns else q.T, shape)
+
+
 def scaled(initializer: Initializer, scale: float) -> Initializer:
     """An initialiser that draws `scale` times what another draws."""
     return lambda rng, shape: scale * initializer(rng, shape)

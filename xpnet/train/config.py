@@ -285,7 +285,6 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
         options = parser.parse_args(list(arguments))
     except jsonargparse.ArgumentError as error:
         raise ConfigError(" ".join(str(error).split())) from error
-    values = ((option.name, options[option.name]) for option in fields(Config))
-    return Config(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    )
+    values: dict[str, Any] = {option.name: options[option.name] for option in fields(Config)}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Config(**{**values, **lists})

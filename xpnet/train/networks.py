@@ -58,6 +58,7 @@ def convolution(config: Config, n: int, channels: int) -> list[nn.Layer]:
 
 
 def followed_by(activation: str) -> list[nn.Layer]:
+    """The activation of that name, if it does anything."""
     return [] if activation == "identity" else [ACTIVATIONS[activation]()]
 
 

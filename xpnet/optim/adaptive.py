@@ -1,0 +1,220 @@
+"""Optimizers that give each parameter a step of its own size."""
+
+from dataclasses import dataclass
+
+from xpnet.backend import namespace
+from xpnet.optim._optimizer import Optimizer, require
+from xpnet.optim.steps import (
+    Number,
+    accumulate,
+    accumulate_squares,
+    average,
+    average_squares,
+    decay_weights,
+    descend,
+    divide_by_root,
+    interpolate,
+    shrink_weights,
+    sign,
+    start_weight,
+    zeros_like,
+)
+from xpnet.tree import Tree
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """Gradients divided by the root of their mean square.
+
+    g ← g + λ w  (weights only, never biases)
+    v ← β v + (1 - β) g²
+    w ← w - η g / (√v + ε)
+
+    v starts at 0 and is not corrected for it, and ε is outside the root, as in PyTorch (TensorFlow puts
+    it inside).
+
+    Arguments:
+        learning_rate: η ≥ 0.
+        beta: β, 0 ≤ β < 1; PyTorch calls it alpha.
+        epsilon: ε ≥ 0.
+        weight_decay: λ ≥ 0.
+
+    Raises ConfigError for a value out of its range.
+
+    (Tieleman and Hinton, "Lecture 6.5: RMSprop", Coursera, 2012.)
+    """
+
+    learning_rate: Number = 0.01
+    beta: Number = 0.99
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate")
+        require(self, "beta", below=1)
+        require(self, "epsilon")
+        require(self, "weight_decay")
+
+    def init(self, params: Tree) -> Tree:
+        return {"square": zeros_like(params)}
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        grads = decay_weights(grads, params, self.weight_decay)
+        square = average_squares(state["square"], grads, self.beta)
+        direction = divide_by_root(grads, square, self.epsilon)
+        return descend(params, direction, self.learning_rate), {"square": square}
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Gradients divided by the root of the sum of all their squares so far.
+
+    g ← g + λ w  (weights only, never biases)
+    s ← s + g²
+    w ← w - η g / (√s + ε)
+
+    s starts at 0, as in PyTorch (TensorFlow starts at 0.1).
+
+    Arguments:
+        learning_rate: η ≥ 0.
+        epsilon: ε ≥ 0.
+        weight_decay: λ ≥ 0.
+
+    Raises ConfigError for a value out of its range.
+
+    (Duchi, Hazan and Singer, "Adaptive subgradient methods", 2011, §1.1.)
+    """
+
+    learning_rate: Number = 0.01
+    epsilon: Number = 1e-10
+    weight_decay: Number = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate")
+        require(self, "epsilon")
+        require(self, "weight_decay")
+
+    def init(self, params: Tree) -> Tree:
+        return {"square": zeros_like(params)}
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        grads = decay_weights(grads, params, self.weight_decay)
+        square = accumulate_squares(state["square"], grads)
+        direction = divide_by_root(grads, square, self.epsilon)
+        return descend(params, direction, self.learning_rate), {"square": square}
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """The mean of the gradients, divided by the root of the mean of their squares.
+
+    g ← g + λ w  (weights only, never biases)
+    m ← β₁ m + g,   a ← β₁ a + 1
+    v ← β₂ v + g²,  b ← β₂ b + 1
+    w ← w - η (m/a) / (√(v/b) + ε)
+
+    m and v are sums in which a gradient counts β times less with every step, a and b are the sums of
+    those weights, so m/a and v/b are weighted means. The paper keeps (1 - β₁) m and (1 - β₂) v and
+    divides by 1 - β₁ᵗ and 1 - β₂ᵗ: the same numbers, with ε where it has it, and PyTorch too. The
+    weight decay is L2's; that of `AdamW` is not divided by the root.
+
+    Arguments:
+        learning_rate: η ≥ 0.
+        beta1, beta2: β₁ and β₂, at least 0 and below 1.
+        epsilon: ε ≥ 0.
+        weight_decay: λ ≥ 0.
+
+    Raises ConfigError for a value out of its range.
+
+    (Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.)
+    """
+
+    learning_rate: Number = 0.001
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate")
+        require(self, "beta1", below=1)
+        require(self, "beta2", below=1)
+        require(self, "epsilon")
+        require(self, "weight_decay")
+
+    def init(self, params: Tree) -> Tree:
+        return {
+            "mean": zeros_like(params),
+            "mean_weight": start_weight(self.beta1, params),
+            "square": zeros_like(params),
+            "square_weight": start_weight(self.beta2, params),
+        }
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        return self._step(params, decay_weights(grads, params, self.weight_decay), state)
+
+    def _step(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        mean = accumulate(state["mean"], grads, self.beta1)
+        square = accumulate_squares(state["square"], grads, self.beta2)
+        a = self.beta1 * state["mean_weight"] + 1
+        b = self.beta2 * state["square_weight"] + 1
+        root_b = namespace(b).sqrt(b)
+        # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which is two passes less.
+        direction = divide_by_root(mean, square, self.epsilon * root_b)
+        state = {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
+        return descend(params, direction, self.learning_rate * root_b / a), state
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """`Adam` with weight decay that is no part of the gradient.
+
+    w ← (1 - η λ) w, weights only, never biases; then Adam's step without λ, as in PyTorch.
+
+    (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2, where ηλ is
+    called λ.)
+    """
+
+    weight_decay: Number = 0.01
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        return self._step(shrink_weights(params, self.learning_rate, self.weight_decay), grads, state)
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Steps of one size, up or down: the sign of a mean of the gradients.
+
+    w ← (1 - η λ) w  (weights only, never biases)
+    w ← w - η sign(β₁ m + (1 - β₁) g)
+    m ← β₂ m + (1 - β₂) g
+
+    Arguments:
+        learning_rate: η ≥ 0; a tenth to a third of Adam's.
+        beta1, beta2: β₁ and β₂, at least 0 and below 1.
+        weight_decay: λ ≥ 0.
+
+    Raises ConfigError for a value out of its range.
+
+    (Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.)
+    """
+
+    learning_rate: Number = 0.0001
+    beta1: Number = 0.9
+    beta2: Number = 0.99
+    weight_decay: Number = 0.0
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate")
+        require(self, "beta1", below=1)
+        require(self, "beta2", below=1)
+        require(self, "weight_decay")
+
+    def init(self, params: Tree) -> Tree:
+        return {"mean": zeros_like(params)}
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        params = shrink_weights(params, self.learning_rate, self.weight_decay)
+        direction = sign(interpolate(state["mean"], grads, self.beta1))
+        mean = average(state["mean"], grads, self.beta2)
+        return descend(params, direction, self.learning_rate), {"mean": mean}

@@ -1,0 +1,175 @@
+"""The small pure steps that optimizers are composed of: functions of trees, a formula each.
+
+Some overwrite the state that they are given, and say so; none writes into parameters or gradients.
+A hyper-parameter is a Python number, a 0-d array, or an array of length K where every parameter
+has a leading axis of K networks: then each network has its own.
+"""
+
+from typing import Any
+
+from xpnet import tree
+from xpnet.backend import device, namespace
+from xpnet.tree import Array, Tree
+
+Number = Any  # a Python number, a 0-d array or an array of length K
+
+
+def zeros_like(params: Tree) -> Tree:
+    """0 for each parameter, the velocity before the first step."""
+    return tree.map(lambda p: namespace(p).zeros_like(p), params)
+
+
+def copy(params: Tree) -> Tree:
+    """The same values in fresh arrays."""
+    return tree.map(lambda p: namespace(p).asarray(p, copy=True), params)
+
+
+def start_weight(beta: Number, params: Tree) -> Array:
+    """0 in the shape of β, in the library and dtype of the parameters and on their device.
+
+    (An array even if β is a number: a compiled step would take a Python number for a constant.)
+    """
+    if hasattr(beta, "ndim"):
+        return namespace(beta).zeros_like(beta)
+    first = tree.leaves(params)[0]
+    return namespace(first).zeros((), dtype=first.dtype, device=device(first))
+
+
+def decay_weights(grads: Tree, params: Tree, strength: Number) -> Tree:
+    """g + λ w for weights, g for biases: the gradient of a loss with λ/2·Σw² added to it."""
+    if is_zero(strength):
+        return grads
+    return tree.map_weights(lambda g, w: g + _along(strength, w) * w, grads, params)
+
+
+def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tree:
+    """(1 - η λ) w for weights, b for biases: weight decay that the gradient has no part in."""
+    if is_zero(strength):
+        return params
+    factor = 1 - learning_rate * strength
+    return tree.map_weights(lambda w: _along(factor, w) * w, params)
+
+
+def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
+    """v ← μ v + g, overwriting v."""
+
+    def step(v: Array, g: Array) -> Array:
+        v *= _along(momentum, v)
+        v += g
+        return v
+
+    return tree.map(step, velocity, grads)
+
+
+def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
+    """s ← β s + g², overwriting s."""
+    has_decay = hasattr(beta, "ndim") or beta != 1
+
+    def step(s: Array, g: Array) -> Array:
+        if has_decay:
+            s *= _along(beta, s)
+        s += g * g
+        return s
+
+    return tree.map(step, squares, grads)
+
+
+def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
+    """v ← β v + (1 - β) g, overwriting v."""
+
+    def step(v: Array, g: Array) -> Array:
+        v *= _along(beta, v)
+        v += _along(1 - beta, v) * g
+        return v
+
+    return tree.map(step, velocity, grads)
+
+
+def average_squares(squares: Tree, grads: Tree, beta: Number) -> Tree:
+    """s ← β s + (1 - β) g², overwriting s."""
+
+    def step(s: Array, g: Array) -> Array:
+        s *= _along(beta, s)
+        square = g * g
+        square *= _along(1 - beta, s)
+        s += square
+        return s
+
+    return tree.map(step, squares, grads)
+
+
+def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
+    """g + μ v"""
+    return tree.map(lambda g, v: g + _along(momentum, v) * v, grads, velocity)
+
+
+def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
+    """β v + (1 - β) g, where `average` would overwrite v."""
+
+    def step(v: Array, g: Array) -> Array:
+        mixed = _along(beta, v) * v
+        mixed += _along(1 - beta, v) * g
+        return mixed
+
+    return tree.map(step, velocity, grads)
+
+
+def sign(direction: Tree) -> Tree:
+    """-1, 0 or 1 for each element."""
+    return tree.map(lambda d: namespace(d).sign(d), direction)
+
+
+def divide_by_root(direction: Tree, squares: Tree, epsilon: Number) -> Tree:
+    """d / (√s + ε)"""
+
+    def step(d: Array, s: Array) -> Array:
+        root = namespace(s).sqrt(s)
+        root += _along(epsilon, s)
+        return d / root
+
+    return tree.map(step, direction, squares)
+
+
+def clip_norm(grads: Tree, max_norm: Number) -> Tree:
+    """g · c / max(‖g‖, c) with the norm ‖g‖ = √Σg² over all leaves; over each network's for c of length K."""
+    leaves = tree.leaves(grads)
+    if not leaves:
+        return grads
+    xp = namespace(leaves[0])
+    networks = getattr(max_norm, "shape", ())
+    rows = [xp.reshape(g, (*networks, -1)) for g in leaves]
+    norm = xp.sqrt(sum(xp.sum(row * row, axis=-1) for row in rows))
+    factor = max_norm / xp.clip(norm, max_norm, None)
+    return tree.map(lambda g: _along(factor, g) * g, grads)
+
+
+def clip_value(grads: Tree, max_value: Number) -> Tree:
+    """min(max(g, -c), c) for each element."""
+    return tree.map(lambda g: namespace(g).clip(g, _along(-max_value, g), _along(max_value, g)), grads)
+
+
+def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
+    """p ← p - η d, a fresh array.
+
+    (On NumPy that is quicker than overwriting p: all cores have just read p, and a store into memory that
+    another core holds waits for it. A step of 784-128-10, batch 64, takes 8% less.)
+    """
+
+    def step(p: Array, d: Array) -> Array:
+        moved = -_along(learning_rate, p) * d
+        moved += p
+        return moved
+
+    return tree.map(step, params, direction)
+
+
+def is_zero(value: Number) -> bool:
+    """Whether that is the number 0; no array is, since only the device knows what is in it."""
+    return not hasattr(value, "ndim") and value == 0
+
+
+def _along(value: Number, parameter: Array) -> Number:
+    """A number as it is; an array of length K in the shape (K, 1, ..., 1), to multiply a parameter."""
+    if getattr(value, "ndim", 0) == 0:
+        return value
+    return value[(..., *[None] * (parameter.ndim - 1))]

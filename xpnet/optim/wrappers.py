@@ -1,0 +1,106 @@
+"""Optimizers made of an optimizer: they nest, `AverageWeights(ClipNorm(SGD(0.1), 1.0))`."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from xpnet.optim._optimizer import Optimizer, require
+from xpnet.optim.steps import Number, average, clip_norm, clip_value, copy
+from xpnet.tree import Tree
+
+
+@dataclass(frozen=True)
+class _Wrapper(Optimizer):
+    """Does what the optimizer inside does."""
+
+    optimizer: Optimizer
+
+    @property
+    def learning_rate(self) -> Number:
+        return self.optimizer.learning_rate
+
+    def with_learning_rate(self, rate: Number) -> Self:
+        return replace(self, optimizer=self.optimizer.with_learning_rate(rate))
+
+    def init(self, params: Tree) -> Tree:
+        return self.optimizer.init(params)
+
+    def evaluation_params(self, params: Tree, state: Tree) -> Tree:
+        return self.optimizer.evaluation_params(params, state)
+
+
+@dataclass(frozen=True)
+class ClipNorm(_Wrapper):
+    """Gradients that are longer than c, all of them together, are scaled down to that length.
+
+    g ← g · c / max(‖g‖, c),  ‖g‖ = √Σg² over all parameters
+
+    (PyTorch's clip_grad_norm_ divides by ‖g‖ + 1e-6. Pascanu, Mikolov and Bengio, "On the difficulty of
+    training recurrent neural networks", 2013, algorithm 1.)
+
+    Arguments:
+        optimizer: gets the scaled gradients.
+        max_norm: c > 0; an array of length K clips each of K networks by itself.
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    max_norm: Number
+
+    def __post_init__(self) -> None:
+        require(self, "max_norm", zero=False)
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        return self.optimizer.update(params, clip_norm(grads, self.max_norm), state)
+
+
+@dataclass(frozen=True)
+class ClipValue(_Wrapper):
+    """g ← min(max(g, -c), c), each element by itself. (PyTorch's clip_grad_value_.)
+
+    Arguments:
+        optimizer: gets the clipped gradients.
+        max_value: c > 0.
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    max_value: Number
+
+    def __post_init__(self) -> None:
+        require(self, "max_value", zero=False)
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        return self.optimizer.update(params, clip_value(grads, self.max_value), state)
+
+
+@dataclass(frozen=True)
+class AverageWeights(_Wrapper):
+    """Evaluation with an exponential moving average of the parameters, which training goes on without.
+
+    a ← δ a + (1 - δ) w  after each step, from a = w at the start
+
+    `Model.evaluate`, `predict` and `save` use a. (Polyak and Juditsky, "Acceleration of stochastic
+    approximation by averaging", 1992; Tarvainen and Valpola, 2017, for the exponential form.)
+
+    Arguments:
+        optimizer: makes the steps.
+        decay: δ, 0 ≤ δ < 1.
+
+    Raises ConfigError for a value out of its range.
+    """
+
+    decay: Number = 0.999
+
+    def __post_init__(self) -> None:
+        require(self, "decay", below=1)
+
+    def init(self, params: Tree) -> Tree:
+        return {"optimizer": self.optimizer.init(params), "average": copy(params)}
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        params, inner = self.optimizer.update(params, grads, state["optimizer"])
+        mean = average(state["average"], params, self.decay)
+        return params, {"optimizer": inner, "average": mean}
+
+    def evaluation_params(self, params: Tree, state: Tree) -> Tree:
+        return state["average"]

@@ -4,13 +4,18 @@ This is the only place that names them. Everything else is written against the P
 standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` gives.
 """
 
+import contextvars
 import functools
 import importlib
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import array_api_compat
 import numpy as np
+import threadpoolctl
 
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
@@ -80,6 +85,8 @@ class Backend:
         device: the library's own object for the device.
         dtype: the library's own object for the dtype.
         index_dtype: that of its integers, int64 but for JAX's int32.
+        itemsize: bytes of a number in that dtype.
+        cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
 
     Raises BackendError where the library or the device is not there.
     """
@@ -88,6 +95,7 @@ class Backend:
     module: ClassVar[str]
     install: ClassVar[str]
     devices: ClassVar[str] = "'cpu'"
+    cache_bytes: ClassVar[int | None] = None
 
     def __init__(self, device: Any = None, dtype: str = "float32") -> None:
         if dtype not in DTYPES:
@@ -97,6 +105,7 @@ class Backend:
         self.xp = self.find_namespace()
         self.device = self.find_device(device)
         self.dtype = getattr(self.xp, dtype)
+        self.itemsize = np.dtype(dtype).itemsize
         self.index_dtype = self.xp.arange(1).dtype
 
     def __repr__(self) -> str:
@@ -162,6 +171,10 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until the device has finished all that was asked of it."""
 
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """The function's value for each part of a step's work, in their order; maybe side by side."""
+        return [function(part) for part in parts]
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
 
@@ -171,9 +184,37 @@ class Backend:
 
 
 class NumPy(Backend):
+    """Parts of a step's work run on all cores, a part on a core: BLAS gets one thread meanwhile.
+
+    How the work is cut into parts does not depend on the number of cores, nor does any result.
+    """
+
     name = "numpy"
     module = "numpy"
     install = "pip install numpy"
+    cache_bytes = 4 << 20  # of 1 to 16 MiB the fastest with 1 MiB of cache for each of 2 cores
+
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        if len(parts) < 2:
+            return super().map(function, parts)
+        # A copy for each part, so that np.errstate and the like hold in the threads too.
+        contexts = [contextvars.copy_context() for _ in parts]
+        with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
+            return list(_threads().map(lambda context, part: context.run(function, part), contexts, parts))
+
+
+_one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    can_tell = hasattr(os, "sched_getaffinity")
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if can_tell else os.cpu_count())
 
 
 class CuPy(Backend):

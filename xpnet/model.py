@@ -60,7 +60,7 @@ class Model:
         l2: λ of a penalty λ/2·Σw² over all weights (never biases), a part of every loss reported.
         augment: applied by `fit` to each batch of inputs, say `data.augment.RandomCrop(4)`.
         micro_batch: in `fit`, how many examples of a batch go through the network at once; their
-            gradients are added up. It bounds the memory. None: all of them.
+            gradients are added up. It bounds the memory. None: all, or on NumPy what suits the cache.
 
     Raises BackendError where the backend cannot be used, ConfigError for a number out of range,
     and its methods ShapeError where x or the target do not fit the network.
@@ -98,7 +98,9 @@ class Model:
         self._input_shape: Shape | None = None
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
         self._training_step = self.backend.compile(
-            training_step(self.objective, optimizer, seed, augment, micro_batch)
+            training_step(
+                self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
+            )
         )
         self._evaluation_step = self.backend.compile(evaluation_step(self.objective))
         self._prediction_step = self.backend.compile(prediction_step(net))

@@ -1,13 +1,17 @@
 """One step of training, and of evaluation, as pure functions for `backend.compile`."""
 
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet import losses, optim, random, tree
+from xpnet.backend import Backend
 from xpnet.data.batches import slices, take
 from xpnet.losses import Loss
 from xpnet.nn import Layer
+from xpnet.nn._layer import Shape
 from xpnet.optim import Optimizer
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
@@ -71,6 +75,8 @@ class Objective:
 def training_step(
     objective: Objective,
     optimizer: Optimizer,
+    backend: Backend,
+    *,
     seed: int = 0,
     augment: Augment | None = None,
     micro_batch: int | None = None,
@@ -82,11 +88,12 @@ def training_step(
     own unless it is None.
 
     Arguments:
+        backend: runs micro-batches, side by side if it can.
         seed: of the random numbers of dropout, noise and augmentation.
         augment: applied to each batch of inputs.
-        micro_batch: how many examples go through the network at once. Their gradients are added up
-            before the update, which is the same as that of the whole batch, in less memory. (Not the
-            same with batch normalisation, which then sees micro-batches.)
+        micro_batch: how many examples go through the network at once; None: what suits the backend.
+            Their gradients are added up before the update, which is the same as that of the whole
+            batch. (Not the same with batch normalisation, which then sees micro-batches.)
     """
     stream = noise_stream(seed)
     is_plain = objective.net.training_mode(Key(None)) is objective.net
@@ -94,9 +101,11 @@ def training_step(
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
-        params, statistics, key = state.params, state.statistics, Key(state.step, stream)
-        grads, totals = None, None
-        for i, part in enumerate(slices(n, micro_batch or n)):
+        params, key = state.params, Key(state.step, stream)
+
+        def learn(numbered: tuple[int, slice]) -> tuple[Tree, Tree, Totals]:
+            """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
+            i, part = numbered
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(2 * i + 1))
@@ -104,14 +113,18 @@ def training_step(
             prediction, residuals = net.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
+            statistics = state.statistics if is_plain else net.new_statistics(state.statistics, residuals)
             share = inputs.shape[0] / n
             if share < 1:
                 dprediction = dprediction * share
-            grads = _add(grads, net.parameter_gradients(params, residuals, dprediction))
+                statistics = tree.map(lambda value: value * share, statistics)
+            grads = net.parameter_gradients(params, residuals, dprediction)
             errors = objective.loss.errors(prediction, targets)
-            totals = _add_totals(totals, Totals(value * inputs.shape[0], errors))
-            statistics = statistics if is_plain else net.new_statistics(statistics, residuals)
-        assert totals is not None
+            return grads, statistics, Totals(value * inputs.shape[0], errors)
+
+        size = micro_batch or examples_at_once(objective.net, x.shape[1:], n, backend)
+        parts = backend.map(learn, list(enumerate(slices(n, size))))
+        grads, statistics, totals = functools.reduce(_add_parts, parts)
         totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
         grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
@@ -120,6 +133,20 @@ def training_step(
         return State(params, statistics, optimizer_state, totals_so_far, state.step + 1), totals
 
     return step
+
+
+def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -> int:
+    """How many of n examples shall go through the network together, so that the backend is quickest.
+
+    Convolutions make arrays many times the size of their input: a few examples at a time, on one core,
+    keep them in that core's cache. Dense layers want the whole batch in one product.
+    """
+    numbers = 0 if net.mixes_examples else net.workspace((1, *input_shape))
+    if backend.cache_bytes is None or numbers == 0:
+        return n
+    fitting = max(1, backend.cache_bytes // (numbers * backend.itemsize))
+    parts = math.ceil(n / fitting)
+    return math.ceil(n / parts)
 
 
 def noise_stream(seed: int) -> int:
@@ -145,12 +172,13 @@ def prediction_step(net: Layer) -> Callable[..., tuple[tuple[()], Array]]:
     return lambda state, batch: (state, net.forward(*batch)[0])
 
 
-def _add(total: Tree | None, more: Tree) -> Tree:
-    return more if total is None else tree.map(lambda a, b: a + b, total, more)
+def _add_parts(
+    total: tuple[Tree, Tree, Totals], more: tuple[Tree, Tree, Totals]
+) -> tuple[Tree, Tree, Totals]:
+    grads, statistics = tree.map(lambda a, b: a + b, total[:2], more[:2])
+    return grads, statistics, _add_totals(total[2], more[2])
 
 
-def _add_totals(totals: Totals | None, more: Totals) -> Totals:
-    if totals is None:
-        return more
+def _add_totals(totals: Totals, more: Totals) -> Totals:
     errors = None if more.errors is None else totals.errors + more.errors
     return Totals(totals.loss + more.loss, errors)

@@ -36,6 +36,8 @@ class Layer:
     K on every parameter, and K networks run in one batched product.
     """
 
+    mixes_examples = False  # whether what comes out for one example depends on the others
+
     def init(self, rng: Generator) -> Tree:
         """Fresh parameters, a dict of float64 NumPy arrays; empty if the layer has none."""
         return {}
@@ -59,6 +61,13 @@ class Layer:
     def output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the output for an input of that shape; ShapeError if it does not fit."""
         return input_shape
+
+    def workspace(self, input_shape: Shape) -> int:
+        """How many numbers the largest array has that the layer makes beside its input and output.
+
+        0 for layers that make none that is much larger.
+        """
+        return 0
 
     def training_mode(self, key: Key) -> "Layer":
         """The function of the same parameters that this layer is in a training step.

@@ -6,7 +6,7 @@ for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All 
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from xpnet import backend
@@ -33,23 +33,28 @@ def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> Iterator[tuple[s
 
 
 def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
-    """All windows as rows of a matrix: (n·Π output_lengths, Π kernel · c), a fresh array."""
+    """All windows as rows of a matrix: (n·Π output_lengths, Π kernel · c)."""
+    xp = namespace(x)
     columns = math.prod(kernel) * x.shape[-1]
+    if kernel[-1] * x.shape[-1] < output_lengths(x.shape[1:-1], kernel, stride)[-1]:
+        # Few channels: columns are longer pieces of x than rows are, so it is the columns that are copied.
+        channels_first = xp.reshape(xp.reshape(xp.moveaxis(x, -1, 0), (-1,)), (x.shape[-1], *x.shape[:-1]))
+        parts = [channels_first[(slice(None), *tap[:-1])] for tap in taps(x.shape[1:-1], kernel, stride)]
+        return xp.reshape(xp.stack(parts), (columns, -1)).mT
     view = backend.window_view(x, kernel, stride)
     if view is None:
-        xp = namespace(x)
         view = xp.stack([x[tap] for tap in taps(x.shape[1:-1], kernel, stride)], axis=-2)
-    return namespace(x).reshape(view, (-1, columns))
+    return xp.reshape(view, (-1, columns))
 
 
-def overlap_add(parts: Sequence[Array], lengths: Lengths, kernel: Lengths, stride: Lengths) -> Array:
-    """The adjoint of taking windows: the array (n, *lengths, c) to which each tap adds its part.
+def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride: Lengths) -> Array:
+    """The adjoint of taking windows: the array of that shape, (n, ..., c), to which each tap adds its part.
 
     The parts are in the order of `taps`, each (n, *output_lengths, c).
     """
-    n, c = parts[0].shape[0], parts[0].shape[-1]
-    total = zeros((n, *lengths, c), like=parts[0])
-    for tap, part in zip(taps(lengths, kernel, stride), parts, strict=True):
+    total = None
+    for tap, part in zip(taps(shape[1:-1], kernel, stride), parts, strict=True):
+        total = zeros(shape, like=part) if total is None else total
         total = backend.add_at(total, tap, part)
     return total
 

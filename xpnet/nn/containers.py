@@ -80,6 +80,17 @@ class Sequential(Layer):
                 raise ShapeError(f"layer {i}, {error}") from None
         return shape
 
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return any(layer.mixes_examples for layer in self.layers)
+
+    def workspace(self, input_shape: Shape) -> int:
+        shape, largest = input_shape, 0
+        for layer in self.layers:
+            largest = max(largest, layer.workspace(shape))
+            shape = layer.output_shape(shape)
+        return largest
+
     def training_mode(self, key: Key) -> Layer:
         layers = [layer.training_mode(key.child(i)) for i, layer in enumerate(self.layers)]
         return self if all(map(operator.is_, layers, self.layers)) else Sequential(*layers)
@@ -154,6 +165,13 @@ class Residual(Layer):
                 f"got {show_shape(branch)} and {show_shape(shortcut)}"
             )
         return branch
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return self.branch.mixes_examples or self.shortcut.mixes_examples
+
+    def workspace(self, input_shape: Shape) -> int:
+        return max(self.branch.workspace(input_shape), self.shortcut.workspace(input_shape))
 
     def training_mode(self, key: Key) -> Layer:
         branch, shortcut = self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1))

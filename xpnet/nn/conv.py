@@ -1,20 +1,26 @@
 """Convolutions: one small linear layer, applied at every position of an image or a sequence."""
 
+import math
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import ClassVar, Literal, NamedTuple
 
 from xpnet import init
-from xpnet.backend import namespace
+from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_positive_integers
 from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
+# The windows are made again for the backward pass where they are more numbers than this: they would take
+# longer to come back from memory, of which they would take k² times as much as x.
+KEPT = 4 << 20
+
 
 class ConvResiduals(NamedTuple):
     x: Array
+    rows: Array | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,36 +56,44 @@ class _Conv(Layer):
         return params
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:
-        xp = namespace(x)
-        y = self._windows(x) @ self._matrix(params)
+        rows = self._windows(x)
+        y = rows @ self._matrix(params)
         if self.bias:
             y += params["bias"]
-        return xp.reshape(y, self.output_shape(x.shape)), ConvResiduals(x)
+        kept = rows if math.prod(rows.shape) <= KEPT else None
+        return namespace(x).reshape(y, self.output_shape(x.shape)), ConvResiduals(x, kept)
 
     def backward(self, params: Tree, residuals: ConvResiduals, dy: Array) -> tuple[Array, Tree]:
-        grads = self.parameter_gradients(params, residuals, dy)
-        kernel, stride, padding = self._geometry(residuals.x.shape)
-        lengths = tuple(n + sum(p) for n, p in zip(residuals.x.shape[1:-1], padding, strict=True))
+        return self._input_gradient(params, residuals, dy), self.parameter_gradients(params, residuals, dy)
+
+    def _input_gradient(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Array:
         xp = namespace(dy)
-        if max(stride) == 1:
+        shape = residuals.x.shape
+        kernel, stride, padding = self._geometry(shape)
+        around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
+        if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, around)) >= 0:
+            # As many outputs as inputs: dx is a convolution of dy with the kernel turned round.
             turned = xp.flip(params["weight"], axis=tuple(range(self.axes))).mT
-            turned = xp.reshape(turned, (-1, self.in_channels))
-            rows = windows(pad(dy, [(k - 1, k - 1) for k in kernel]), kernel, stride)
-            dx = xp.reshape(rows @ turned, (dy.shape[0], *lengths, self.in_channels))
-        else:
-            dwindows = xp.reshape(dy, (-1, self.out_channels)) @ self._matrix(params).mT
-            dwindows = xp.reshape(dwindows, (*dy.shape[:-1], -1, self.in_channels))
-            parts = [dwindows[..., tap, :] for tap in range(dwindows.shape[-2])]
-            dx = overlap_add(parts, lengths, kernel, stride)
-        return crop(dx, padding), grads
+            rows = windows(pad(dy, around), kernel, stride)
+            return xp.reshape(rows @ xp.reshape(turned, (-1, self.in_channels)), shape)
+        lengths = tuple(n + low + high for n, (low, high) in zip(shape[1:-1], padding, strict=True))
+        dy_rows = xp.reshape(dy, (-1, self.out_channels))
+        taps = xp.reshape(params["weight"], (-1, self.in_channels, self.out_channels))
+        parts = (
+            xp.reshape(dy_rows @ taps[tap, ...].mT, (*dy.shape[:-1], self.in_channels))
+            for tap in range(taps.shape[0])
+        )
+        return crop(overlap_add(parts, (shape[0], *lengths, shape[-1]), kernel, stride), padding)
 
     def parameter_gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
         xp = namespace(dy)
         dy = xp.reshape(dy, (-1, self.out_channels))
-        dmatrix = self._windows(residuals.x).mT @ dy
-        grads = {"weight": xp.reshape(dmatrix, params["weight"].shape)}
+        rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
+        grads = {"weight": xp.reshape(rows.mT @ dy, params["weight"].shape)}
         if self.bias:
-            grads["bias"] = xp.sum(dy, axis=0)
+            # A product with ones: on NumPy up to 17 times as fast as a sum along the longer axis.
+            ones = xp.ones((1, dy.shape[0]), dtype=dy.dtype, device=device(dy))
+            grads["bias"] = (ones @ dy)[0, :]
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -92,6 +106,10 @@ class _Conv(Layer):
         if min(lengths) < 1:
             self.refuse(f"{expected} that a window fits in", input_shape)
         return (input_shape[0], *lengths, self.out_channels)
+
+    def workspace(self, input_shape: Shape) -> int:
+        outputs = math.prod(self.output_shape(input_shape)[:-1])
+        return outputs * math.prod(per_axis(self, "kernel_size")) * self.in_channels
 
     def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
         """Kernel and stride along each axis, and the zeros before and after x."""

@@ -108,6 +108,8 @@ class BatchNormInTraining(_Norm):
     The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
     """
 
+    mixes_examples = True
+
     momentum: float
     epsilon: float
 

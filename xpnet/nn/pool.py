@@ -67,7 +67,7 @@ class _MaxPool(_Pool):
             is_max = (tap == y) & unclaimed
             unclaimed = unclaimed & ~is_max
             parts.append(dy * xp.astype(is_max, dy.dtype))
-        return overlap_add(parts, x.shape[1:-1], *self._geometry()), {}
+        return overlap_add(parts, x.shape, *self._geometry()), {}
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +77,7 @@ class _AvgPool(_Pool):
         y = first / (1 + len(others))
         for tap in others:
             y += tap / (1 + len(others))
-        return y, ShapeResiduals(x.shape[1:-1])
+        return y, ShapeResiduals(x.shape)
 
     def backward(self, params: Tree, residuals: ShapeResiduals, dy: Array) -> tuple[Array, Tree]:
         kernel, stride = self._geometry()

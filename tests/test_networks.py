@@ -55,7 +55,6 @@ def test_a_residual_network() -> None:
 @pytest.mark.parametrize(
     ("options", "shape", "message"),
     [
-        ({"channels": (4,)}, (7,), "--channels: expected a data set of images, got inputs of shape (7,)"),
         ({"channels": (4, 4, 4), "pool": (1, 2)}, (28, 28, 1), "--pool: expected 1 number, or 3 as --channels has, got (1, 2)"),
         ({"channels": (4, 4), "pool": (30,)}, (28, 28, 1), "--pool: expected windows that fit; layer 2, MaxPool2d(30): expected x of shape"),
     ],

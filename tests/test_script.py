@@ -85,6 +85,7 @@ def write_damaged(folder: Path) -> None:
     (folder / "broken.yaml").write_text("epochs: [\n")
     (folder / "word.yaml").write_text("epochs: many\n")
     (folder / "words.csv").write_text("1,2,3\n0,x,3\n")
+    (folder / "rows.csv").write_text("1,2,3\n0,4,3\n" * 5)
     (folder / "mnist").mkdir()
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (folder / "mnist" / f"{name}-ubyte").write_bytes(b"\0\0\x08\x03\0\0")
@@ -105,6 +106,40 @@ def write_damaged(folder: Path) -> None:
         (["--momentum", "1.5"], ["momentum", "below 1", "1.5"]),
         (["--l2", "-1"], ["--l2: expected a finite number and at least 0, got -1"]),
         (["--hidden", "16", "0"], ["--hidden: expected numbers of at least 1"]),
+        (["--channels", "4", "-1"], ["--channels: expected numbers of at least 1, got (4, -1)"]),
+        (
+            ["--channels", "4", "--pool", "2", "2"],
+            ["--pool: expected 1 number, or 1 as --channels has, got (2, 2)"],
+        ),
+        (
+            ["--channels", "4", "--pool", "64"],
+            ["--pool: expected windows that fit", "MaxPool2d(64)", "(1, 28, 28, 4)"],
+        ),
+        (
+            ["--channels", "4", "--dataset", "csv:rows.csv,rows.csv"],
+            ["--channels: expected a data set of images"],
+        ),
+        (
+            ["--normalize", "--dataset", "csv:rows.csv,rows.csv"],
+            ["--normalize: expected a data set of images"],
+        ),
+        (
+            ["--random-crop", "2", "--dataset", "csv:rows.csv,rows.csv"],
+            ["--random-crop: expected a data set of images"],
+        ),
+        (["--dropout", "1"], ["--dropout: expected at least 0 and below 1, got 1"]),
+        (["--label-smoothing", "1"], ["label_smoothing", "below 1"]),
+        (
+            ["--label-smoothing", "0.1", "--loss", "hinge"],
+            ["--label-smoothing: expected --loss cross-entropy"],
+        ),
+        (["--schedule", "cosine", "--warmup", "20"], ["Cosine: expected epochs", "above 20"]),
+        (["--optimizer", "adam", "--momentum", "1"], ["Adam: expected beta1 to be a number below 1"]),
+        (["--average-weights", "1"], ["AverageWeights: expected decay to be a number below 1"]),
+        (
+            ["--dataset", "cifar10", "--no-download", "--data-dir", "."],
+            ["data_batch_1.bin is missing", "--data-dir"],
+        ),
         (["--activation", "swish"], ["activation", "swish", "sigmoid"]),
         (["--no-such-option", "3"], ["--no-such-option"]),
         (["--epoch", "3"], ["--epoch"]),

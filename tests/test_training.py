@@ -139,6 +139,46 @@ def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert capsys.readouterr().out.startswith(f"test accuracy {summary['test_accuracy']:.4f} (epoch ")
 
 
+def test_a_run_with_every_option(tmp_path: Path) -> None:
+    """A convolutional network with all that training may do, on images that are drawn and not read."""
+    config = train.Config(
+        dataset="shapes", normalize=True, random_crop=2, horizontal_flip=True, cutout=6,
+        channels=(4, 6), kernel_size=3, pool=(4, 2), residual_blocks=(0, 1), global_pool=True, hidden=(12,),
+        activation="gelu", batch_norm=True, dropout=0.1, input_noise=0.05, weight_init="orthogonal",
+        label_smoothing=0.1, optimizer="adamw", learning_rate=0.01, weight_decay=0.01, clip_norm=1.0,
+        average_weights=0.9, schedule="cosine", warmup=0.5, early_stopping=1, epochs=2, batch_size=100,
+        micro_batch=50, quiet=True, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    train.run(config)
+    summary = check_folder(tmp_path / "run", 2, dataset="shapes")
+    assert summary["test_accuracy"] > 0.15  # of ten classes
+    assert len(summary["normalization"]["mean"]) == 3
+    with np.load(tmp_path / "run" / "best.npz") as file:
+        assert any(name.endswith("running_mean") for name in file)
+
+
+def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
+    config = train.Config(
+        **{**SMALL, "epochs": 30, "learning_rate": 0.0}, early_stopping=2, output_dir=str(tmp_path / "run")
+    )
+    assert train.run(config)["epochs"] == 3
+
+
+def test_plateau_lowers_the_rate(tmp_path: Path) -> None:
+    options = {
+        **SMALL,
+        "epochs": 4,
+        "learning_rate": 1e-30,
+        "schedule": "plateau",
+        "schedule_every": 1,
+        "l2": 0.0,
+    }
+    train.run(train.Config(**options, output_dir=str(tmp_path / "run")))
+    with open(tmp_path / "run" / "metrics.csv") as file:
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(file)]
+    assert rates == pytest.approx([1e-30, 1e-30, 1e-30, 1e-31], abs=0)
+
+
 def test_a_run_on_a_device_that_is_not_the_host(tmp_path: Path) -> None:
     """The whole run, with its files, on array-api-strict's stand-in for a GPU: nothing converts by accident."""
     options = {

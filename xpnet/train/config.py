@@ -187,6 +187,14 @@ class Config:
         self.make_optimizer()
         self.make_schedule()
 
+    def check_inputs(self, input_shape: tuple[int, ...]) -> None:
+        """ConfigError if an option is for images, and inputs of that shape are none."""
+        for name in ("normalize", "random_crop", "horizontal_flip", "cutout", "channels"):
+            if getattr(self, name) and len(input_shape) != 3:
+                raise ConfigError(
+                    f"{option_name(name)}: expected a data set of images, got inputs of shape {input_shape}"
+                )
+
     def weight_initializer(self) -> init.Initializer:
         return init.scaled(INITIALIZERS[self.weight_init], self.weight_scale)
 

@@ -47,6 +47,7 @@ def run(config: Config) -> dict[str, Any]:
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     train, validation = data.split(dataset.train, config.train_fraction)
+    config.check_inputs(train.x.shape[1:])
     test, normalization = dataset.test, None
     if config.normalize:
         normalization = data.channel_statistics(train.x)

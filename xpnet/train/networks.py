@@ -13,8 +13,6 @@ def build(config: Config, input_shape: tuple[int, ...], classes: int) -> nn.Sequ
     layers: list[nn.Layer] = [nn.GaussianNoise(config.input_noise)] if config.input_noise else []
     shape: tuple[int, ...] = (1, *input_shape)
     if config.channels:
-        if len(input_shape) != 3:
-            raise ConfigError(f"--channels: expected a data set of images, got inputs of shape {input_shape}")
         n = input_shape[-1]
         pools = for_each_stage("--pool", config.pool, len(config.channels))
         blocks = for_each_stage("--residual-blocks", config.residual_blocks, len(config.channels))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import xpnet
-from xpnet import data, losses, nn, optim, train
+from xpnet import data, losses, nn, optim, schedules, train
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
@@ -94,7 +94,8 @@ def test_files_stay_short() -> None:
 def test_public_names() -> None:
     """Adding or taking away a public name is a decision: it shows here."""
     assert set(xpnet.__all__) == {
-        "Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+        "Callback", "EarlyStopping", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+        "schedules",
     }  # fmt: skip
     assert set(nn.__all__) == {
         "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
@@ -109,8 +110,12 @@ def test_public_names() -> None:
         "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",
         "split",
     }  # fmt: skip
+    assert set(optim.__all__) == {
+        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "Optimizer",
+        "RMSprop", "SGD", "decay_weights", "zeros_like",
+    }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}
-    for module in (losses, optim):
+    for module in (losses, optim, nn, schedules):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
         assert all(vars(module)[name].__doc__ for name in documented)
 

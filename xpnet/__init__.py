@@ -1,8 +1,21 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
-from xpnet import backend, data, gradcheck, init, losses, nn, optim
-from xpnet.callbacks import Callback
+from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules
+from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import Error
 from xpnet.model import Model
 
-__all__ = ["Callback", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim"]
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "Error",
+    "Model",
+    "backend",
+    "data",
+    "gradcheck",
+    "init",
+    "losses",
+    "nn",
+    "optim",
+    "schedules",
+]

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-HEADER = ("", "s / 48,000", "images / s", "time / PyTorch", "time / limit")
+from bench.workloads import WORKLOADS
+
+HEADER = ("", "ms / step", "s / 48,000", "images / s", "time / PyTorch", "time / limit")
 
 
 def render(records: list[dict[str, Any]], missing: dict[str, str]) -> str:
@@ -39,7 +41,8 @@ def render(records: list[dict[str, Any]], missing: dict[str, str]) -> str:
 
 def row(record: dict[str, Any]) -> tuple[str, ...]:
     images_per_second = record["images"] / np.median(record["seconds"])
-    times = (f"{48_000 / images_per_second:.3f}", f"{images_per_second:,.0f}")
+    step = 1000 * WORKLOADS[record["workload"]].batch_size / images_per_second
+    times = (f"{step:.2f}", f"{48_000 / images_per_second:.3f}", f"{images_per_second:,.0f}")
     ratios = (spread(record["ratio to PyTorch"]), spread(record["ratio to limit"]))
     return record["contestant"], *times, *ratios
 

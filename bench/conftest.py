@@ -13,7 +13,7 @@ RESULTS = pytest.StashKey[list[Result]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench", "the speed suite in bench/")
-    group.addoption("--bench-images", type=int, default=Options.images, help="images in an epoch")
+    group.addoption("--bench-images", type=int, default=Options.images, help="images in every epoch")
     group.addoption("--bench-rounds", type=int, default=Options.rounds, help="rounds of epochs")
     group.addoption(
         "--bench-malloc", choices=MALLOC, default=Options.malloc, help="the setting of glibc's malloc"

@@ -7,9 +7,10 @@ parameters on the device from the start. An epoch ends when the device has finis
 
 A contestant has `prepare(workload, parts)` and `epoch(number) -> mean training loss`, where epoch i
 trains on part i mod len(parts). Whatever it needs is imported in `prepare`: an ImportError there, or
-`Unavailable`, means that it cannot run here.
+`Unavailable`, means that it cannot run here, or not with this workload.
 """
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,11 +18,13 @@ import numpy as np
 import xpnet
 from bench.workloads import SEED, Part, Workload, batches
 from xpnet.errors import BackendError
-from xpnet.nn import Linear, ReLU, Sequential, Sigmoid
+from xpnet.nn import Conv2d, Flatten, Linear, MaxPool2d, Sequential
+from xpnet.nn.conv import per_axis
+from xpnet.random import generator
 
 
 class Unavailable(Exception):
-    """This contestant cannot run here; the message says why."""
+    """This contestant cannot run here, or not with this workload; the message says why."""
 
 
 class Contestant:
@@ -41,33 +44,33 @@ class Contestant:
 
 
 class XPNet(Contestant):
-    """`Model.fit` for one epoch at a time, which also counts the errors."""
+    """`Model.fit` for one epoch at a time, which also counts the errors.
 
-    def __init__(self, backend: str, device: str = "cpu") -> None:
+    With `micro_batch` it is for images with channels only: a dense network has nothing to gain by it.
+    """
+
+    def __init__(self, backend: str, device: str = "cpu", micro_batch: int | None = None) -> None:
         super().__init__(device)
         self.library = backend
+        self.micro_batch = micro_batch
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
-        activation = {"sigmoid": Sigmoid, "relu": ReLU}[workload.activation]
-        layers: list[Any] = []
-        params: list[Any] = []
-        for weight in workload.initial_weights():
-            layers += [Linear(*weight.shape), activation()]
-            params += [{"weight": weight, "bias": np.zeros(weight.shape[1])}, {}]
-        optimizer = xpnet.optim.SGD(workload.learning_rate)
         device = "gpu" if (self.library, self.device) == ("jax", "cuda") else self.device
         try:
             self.model = xpnet.Model(
-                Sequential(*layers[:-1]),
+                Sequential(*workload.layers),
                 xpnet.losses.CrossEntropy(),
-                optimizer,
+                xpnet.optim.SGD(workload.learning_rate),
                 self.library,
                 SEED,
                 device=device,
+                micro_batch=self.micro_batch,
             )
         except BackendError as error:
             raise Unavailable(str(error)) from error
-        self.model.params = tuple(params[:-1])
+        if self.micro_batch and not workload.has_channels:
+            raise Unavailable("for images with channels only")
+        self.model.params = workload.initial_params()
         self.parts = [self.model.prepare(x, y) for x, y in parts]
         self.batch_size = workload.batch_size
 
@@ -79,28 +82,63 @@ class XPNet(Contestant):
 
 
 class PyTorch(Contestant):
-    """Eager PyTorch; batches are gathered by indexing, since a DataLoader would be slower."""
+    """Eager PyTorch; batches are gathered by indexing, since a DataLoader would be slower.
+
+    Images are (n, channels, height, width); with `channels_last` they and the network are laid out
+    in memory as (n, height, width, channels), which PyTorch's documentation calls the faster way.
+    """
 
     library = "torch"
+
+    def __init__(self, device: str = "cpu", channels_last: bool = False) -> None:
+        super().__init__(device)
+        self.channels_last = channels_last
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         import torch
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise Unavailable("PyTorch finds no CUDA device")
+        if self.channels_last and not workload.has_channels:
+            raise Unavailable("for images with channels only")
+        torch.backends.cudnn.benchmark = True  # shapes stay the same: let cuDNN time its algorithms
         self.torch, self.batch_size = torch, workload.batch_size
-        activation = {"sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}[workload.activation]
-        layers: list[Any] = []
-        for weight in workload.initial_weights():
-            linear = torch.nn.Linear(*weight.shape)
-            linear.weight.data = torch.from_numpy(weight.T.copy())
-            torch.nn.init.zeros_(linear.bias)
-            layers += [linear, activation()]
-        self.net = torch.nn.Sequential(*layers[:-1]).to(self.device)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        self.net = torch.nn.Sequential(*self.modules(workload)).to(self.device, memory_format=layout)
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=workload.learning_rate)
-        self.parts = [
-            (torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device)) for x, y in parts
-        ]
+        self.parts = []
+        for pixels, labels in parts:
+            x = torch.from_numpy(pixels)
+            x = x.permute(0, 3, 1, 2) if workload.has_channels else x
+            self.parts.append(
+                (x.to(self.device, memory_format=layout), torch.from_numpy(labels).to(self.device))
+            )
+
+    def modules(self, workload: Workload) -> list[Any]:
+        """The layers as PyTorch's, with the initial parameters."""
+        nn, modules = self.torch.nn, []
+        order: Any = slice(None)  # of what comes into the next Linear: PyTorch flattens channels first
+        for layer, params, (_, *shape) in workload.walk():
+            match layer:
+                case Linear():
+                    module = nn.Linear(layer.n_in, layer.n_out)
+                    weight, order = params["weight"][order].T, slice(None)
+                case Conv2d():
+                    channels = layer.in_channels, layer.out_channels
+                    module = nn.Conv2d(*channels, layer.kernel_size, layer.stride, layer.padding)
+                    weight = params["weight"].transpose(3, 2, 0, 1)
+                case MaxPool2d():
+                    module = nn.MaxPool2d(layer.kernel_size, layer.stride)
+                case Flatten():
+                    module = nn.Flatten()
+                    order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
+                case _:
+                    module = getattr(nn, type(layer).__name__)()
+            if params:
+                module.weight.data = self.torch.from_numpy(weight.copy())
+                module.bias.data = self.torch.from_numpy(params["bias"])
+            modules.append(module)
+        return modules
 
     def epoch(self, number: int) -> float:
         torch = self.torch
@@ -131,13 +169,11 @@ class JAX(Contestant):
         except RuntimeError as error:
             raise Unavailable("JAX finds no CUDA device") from error
         self.jax, self.batch_size = jax, workload.batch_size
-        activation = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}[workload.activation]
 
         def mean_loss(params: Any, x: Any, y: Any) -> Any:
-            for weight, bias in params[:-1]:
-                x = activation(x @ weight + bias)
-            weight, bias = params[-1]
-            log_p = jax.nn.log_softmax(x @ weight + bias)
+            for layer, layer_params in zip(workload.layers, params, strict=True):
+                x = self.apply(layer, layer_params, x)
+            log_p = jax.nn.log_softmax(x)
             return -jax.numpy.take_along_axis(log_p, y[:, None], axis=1).mean()
 
         def step(state: Any, x: Any, y: Any, index: Any) -> Any:
@@ -147,9 +183,30 @@ class JAX(Contestant):
             return params, total + loss
 
         self.step = jax.jit(step, donate_argnums=0)
-        weights = workload.initial_weights()
-        self.params = jax.device_put([(w, np.zeros(w.shape[1], w.dtype)) for w in weights], device)
+        self.params = jax.device_put(workload.initial_params(), device)
         self.parts = jax.device_put([(x, y.astype(np.int32)) for x, y in parts], device)
+
+    def apply(self, layer: Any, params: Any, x: Any) -> Any:
+        """A layer in JAX's own words."""
+        lax = self.jax.lax
+        match layer:
+            case Linear():
+                return x @ params["weight"] + params["bias"]
+            case Conv2d():
+                padding = "SAME" if layer.padding == "same" else [(layer.padding, layer.padding)] * 2
+                axes = "NHWC", "HWIO", "NHWC"
+                y = lax.conv_general_dilated(
+                    x, params["weight"], per_axis(layer, "stride"), padding, dimension_numbers=axes
+                )
+                return y + params["bias"]
+            case MaxPool2d():
+                window = (1, *per_axis(layer, "kernel_size"), 1)
+                stride = window if layer.stride is None else (1, *per_axis(layer, "stride"), 1)
+                return lax.reduce_window(x, -math.inf, lax.max, window, stride, "VALID")
+            case Flatten():
+                return x.reshape(len(x), -1)
+            case _:
+                return getattr(self.jax.nn, type(layer).__name__.lower())(x)
 
     def epoch(self, number: int) -> float:
         x, y = self.parts[number % len(self.parts)]
@@ -162,7 +219,10 @@ class JAX(Contestant):
 
 
 class ScikitLearn(Contestant):
-    """`MLPClassifier.partial_fit`, one epoch a call; batches and their order are its own."""
+    """`MLPClassifier.partial_fit`, one epoch a call; batches and their order are its own.
+
+    It knows dense layers with one activation for all.
+    """
 
     library = "sklearn"
     draws_own_batches = True
@@ -170,10 +230,16 @@ class ScikitLearn(Contestant):
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         from sklearn.neural_network import MLPClassifier
 
+        names = {"Sigmoid": "logistic", "Tanh": "tanh", "ReLU": "relu"}
+        kinds = {type(layer).__name__ for layer in workload.layers} - {"Linear"}
+        if not kinds <= names.keys():
+            raise Unavailable(f"scikit-learn has no {', '.join(sorted(kinds - names.keys()))}")
+        (activation,) = kinds
+        params = [layer_params for layer_params in workload.initial_params() if layer_params]
         self.parts = parts
         self.net = MLPClassifier(
-            workload.sizes[1:-1],
-            activation={"sigmoid": "logistic"}.get(workload.activation, workload.activation),
+            [len(layer_params["bias"]) for layer_params in params[:-1]],
+            activation=names[activation],
             solver="sgd",
             alpha=0,
             batch_size=workload.batch_size,
@@ -183,10 +249,10 @@ class ScikitLearn(Contestant):
             random_state=SEED,
         )
         x, y = parts[0]
-        classes = np.arange(workload.sizes[-1])
+        classes = np.arange(workload.n_classes)
         self.net.partial_fit(x[: workload.batch_size], y[: workload.batch_size], classes=classes)
-        self.net.coefs_ = workload.initial_weights()
-        self.net.intercepts_ = [np.zeros(w.shape[1], w.dtype) for w in self.net.coefs_]
+        self.net.coefs_ = [layer_params["weight"] for layer_params in params]
+        self.net.intercepts_ = [layer_params["bias"] for layer_params in params]
 
     def epoch(self, number: int) -> float:
         self.net.partial_fit(*self.parts[number % len(self.parts)])
@@ -196,7 +262,9 @@ class ScikitLearn(Contestant):
 class Products(Contestant):
     """The limit: a step's matrix products and nothing else, on one batch, into arrays made before.
 
-    Forward x W, backward dW = xᵀ dy and, but for the first layer, dx = dy Wᵀ.
+    Forward x W, backward dW = xᵀ dy and, but for the first layer, dx = dy Wᵀ. Of a convolution, x has
+    a row for each position of the window, and W a row for each element of it: what `Conv2d` multiplies
+    directly. (A transform that needs fewer multiplications, Winograd's, may be faster than this limit.)
     """
 
     def __init__(self, library: str, device: str = "cpu") -> None:
@@ -209,16 +277,20 @@ class Products(Contestant):
         except BackendError as error:
             raise Unavailable(str(error)) from error
         self.matmul = self.backend.library.matmul
-        x, _ = parts[0]
-        self.steps = len(x) // workload.batch_size
-        x = self.backend.asarray(x[: workload.batch_size])
+        self.steps = len(parts[0][0]) // workload.batch_size
         self.products: list[Any] = []
-        for i, weight in enumerate(map(self.backend.asarray, workload.initial_weights())):
-            y = x @ weight
+        rng = generator(SEED, "bench products")
+        for layer, params, shape in workload.walk():
+            if not params:
+                continue
+            n_out = params["weight"].shape[-1]
+            weight = self.backend.asarray(params["weight"].reshape(-1, n_out))
+            n = math.prod(layer.output_shape(shape)[:-1])
+            x = self.backend.asarray(rng.random((n, len(weight)), dtype=np.float32))
+            y, is_first = x @ weight, not self.products
             self.products += [(x, weight, y), (x.T, y, weight.copy())]
-            if i > 0:
+            if not is_first:
                 self.products.append((y, weight.T, x.copy()))
-            x = y
 
     def epoch(self, number: int) -> None:
         for _ in range(self.steps):
@@ -229,9 +301,11 @@ class Products(Contestant):
 
 CONTESTANTS: dict[str, Contestant] = {
     "xpnet on NumPy": XPNet("numpy"),
+    "xpnet on NumPy, micro-batches of 16": XPNet("numpy", micro_batch=16),
     "xpnet on PyTorch": XPNet("torch"),
     "xpnet on JAX": XPNet("jax"),
     "PyTorch eager": PyTorch(),
+    "PyTorch eager, channels last": PyTorch(channels_last=True),
     "JAX jit": JAX(),
     "scikit-learn": ScikitLearn(),
     "limit: products in NumPy": Products("numpy"),
@@ -239,12 +313,16 @@ CONTESTANTS: dict[str, Contestant] = {
     "xpnet on PyTorch, CUDA": XPNet("torch", "cuda"),
     "xpnet on JAX, CUDA": XPNet("jax", "cuda"),
     "PyTorch eager, CUDA": PyTorch("cuda"),
+    "PyTorch eager, channels last, CUDA": PyTorch("cuda", channels_last=True),
     "JAX jit, CUDA": JAX("cuda"),
     "limit: products in CuPy": Products("cupy", "cuda"),
 }
 
-# What the others on a device are compared with.
+# What the others on a device are compared with: the fastest of these, by its median.
 REFERENCES = {
-    "PyTorch": {"cpu": "PyTorch eager", "cuda": "PyTorch eager, CUDA"},
-    "limit": {"cpu": "limit: products in NumPy", "cuda": "limit: products in CuPy"},
+    "PyTorch": {
+        "cpu": ("PyTorch eager", "PyTorch eager, channels last"),
+        "cuda": ("PyTorch eager, CUDA", "PyTorch eager, channels last, CUDA"),
+    },
+    "limit": {"cpu": ("limit: products in NumPy",), "cuda": ("limit: products in CuPy",)},
 }

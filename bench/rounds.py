@@ -15,10 +15,11 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from bench.contestants import CONTESTANTS, REFERENCES
-from bench.workloads import DATA_SET, SEED, WORKLOADS
+from bench.workloads import SEED, WORKLOADS
 from xpnet.random import generator
 
 WARM_UP = 2  # rounds
@@ -65,8 +66,9 @@ def compare(workload_name: str, contestants: list[str], options: Options) -> Res
     """
     workload = WORKLOADS[workload_name]
     images = options.images or workload.images
-    if not 0 < images <= DATA_SET or images % workload.batch_size:
-        raise ValueError(f"{workload_name}: expected whole batches, at most {DATA_SET} images, got {images}")
+    if not 0 < images <= workload.data_set or images % workload.batch_size:
+        limit = f"at most {workload.data_set} images"
+        raise ValueError(f"{workload_name}: expected whole batches, {limit}, got {images}")
     records, missing = {}, {}
     with ExitStack() as stack:
         workers = {
@@ -89,10 +91,11 @@ def compare(workload_name: str, contestants: list[str], options: Options) -> Res
     require_same_learning(losses)
     for name, record in records.items():
         record["seconds"] = seconds[name]
-        for reference, name_on in REFERENCES.items():
-            other = seconds.get(name_on[record["device"]])
-            record[f"ratio to {reference}"] = other and [
-                a / b for a, b in zip(seconds[name], other, strict=True)
+        for reference, names in REFERENCES.items():
+            there = [seconds[other] for other in names[record["device"]] if other in seconds]
+            fastest = min(there, key=median, default=None)
+            record[f"ratio to {reference}"] = fastest and [
+                a / b for a, b in zip(seconds[name], fastest, strict=True)
             ]
     return Result(records, missing)
 

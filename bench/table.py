@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-HEADER = ("", "s / 48,000", "images / s", "time / PyTorch", "time / limit")
+from bench.workloads import WORKLOADS
+
+HEADER = ("", "ms / step", "s / 48,000", "images / s", "time / PyTorch", "time / limit")
 
 
 def render(records: list[dict[str, Any]], missing: dict[str, str]) -> str:
@@ -27,20 +29,22 @@ def render(records: list[dict[str, Any]], missing: dict[str, str]) -> str:
     if records:
         paragraphs.append(
             "Times are medians over the rounds. Ratios are of times in the same round, below 1 where the "
-            "row is faster: median (quartiles). PyTorch is eager PyTorch on the row's device; the limit "
-            "is the step's matrix products alone."
+            "row is faster: median (quartiles). PyTorch is eager PyTorch on the row's device, in the faster "
+            "of its memory formats; the limit is the step's matrix products alone."
         )
         libraries = {record["contestant"]: record["library"] for record in records}
         paragraphs.append("\n".join(f"- {name}: {library}" for name, library in libraries.items()))
     if missing:
-        paragraphs.append("\n".join(["Not here:\n", *(f"- {name}: {why}" for name, why in missing.items())]))
+        paragraphs.append("\n".join(["Left out:\n", *(f"- {name}: {why}" for name, why in missing.items())]))
     return "\n\n".join(paragraphs)
 
 
 def row(record: dict[str, Any]) -> tuple[str, ...]:
     images_per_second = record["images"] / np.median(record["seconds"])
+    step = 1000 * WORKLOADS[record["workload"]].batch_size / images_per_second
+    times = (f"{step:.2f}", f"{48_000 / images_per_second:.3f}", f"{images_per_second:,.0f}")
     ratios = (spread(record["ratio to PyTorch"]), spread(record["ratio to limit"]))
-    return record["contestant"], f"{48_000 / images_per_second:.3f}", f"{images_per_second:,.0f}", *ratios
+    return record["contestant"], *times, *ratios
 
 
 def spread(ratios: list[float] | None) -> str:

@@ -21,7 +21,8 @@ def main(workload_name: str, contestant_name: str, images: str) -> None:
 
     contestant = CONTESTANTS[contestant_name]
     try:
-        contestant.prepare(WORKLOADS[workload_name], parts(int(images)))
+        workload = WORKLOADS[workload_name]
+        contestant.prepare(workload, parts(workload, int(images)))
     except (ImportError, Unavailable) as error:
         answer(unavailable=" ".join(str(error).split()))
         return

@@ -1,78 +1,163 @@
 """What is trained in the benchmarks: networks, and data made from a seed.
 
-A new network of dense layers is one more row of `WORKLOADS`.
+A new network is one more row of `WORKLOADS`.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from xpnet import tree
+from xpnet.nn import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential, Sigmoid
 from xpnet.random import generator
 
 SEED = 0
-DATA_SET = 48_000  # images; with float32 pixels 150 MB, so that batches come from memory, not from a cache
+DATA_SET = 48_000 * 784  # pixels; as float32 150 MB, so that batches come from memory, not from a cache
 Part = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Training of a dense network on digit images, cross-entropy and plain SGD, in float32.
+    """Training of a network on images, cross-entropy and plain SGD, in float32.
+
+    The network is given as xpnet's layers, which are mere hyper-parameters: each contestant builds
+    its own from them.
 
     Arguments:
-        sizes: of the input, any hidden layers and the output; every layer has biases.
-        activation: of the hidden layers, "sigmoid" or "relu".
+        network: its name.
+        input_shape: of an image, (pixels,) or (height, width, channels).
+        layers: `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, and activations without arguments.
         batch_size, learning_rate: of SGD.
-        images: how many make an epoch here, if the command line does not say; whole batches, and
-            `DATA_SET` a multiple of it.
+        images: how many make an epoch here, if the command line does not say; whole batches.
     """
 
-    sizes: tuple[int, ...]
-    activation: str
+    network: str
+    input_shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
     batch_size: int
     learning_rate: float
-    images: int = 9_600
+    images: int
 
     @property
     def name(self) -> str:
-        activation = f" {self.activation}" if len(self.sizes) > 2 else ""
-        return f"{'-'.join(map(str, self.sizes))}{activation}, batch {self.batch_size}"
-
-    def initial_weights(self) -> list[np.ndarray]:
-        """Each layer's (n_in, n_out) weights (Glorot and Bengio's, 2010); biases start at 0."""
-        rng = generator(SEED, "bench weights")
-        bounds = [(6 / (n_in + n_out)) ** 0.5 for n_in, n_out in self.shapes]
-        return [
-            rng.uniform(-a, a, shape).astype(np.float32) for a, shape in zip(bounds, self.shapes, strict=True)
-        ]
+        return f"{self.network}, batch {self.batch_size}"
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
-        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+    def has_channels(self) -> bool:
+        """Whether an image is (height, width, channels)."""
+        return len(self.input_shape) == 3
+
+    @property
+    def data_set(self) -> int:
+        """The number of images in the data set."""
+        return DATA_SET // math.prod(self.input_shape)
+
+    @property
+    def n_classes(self) -> int:
+        return Sequential(*self.layers).output_shape((1, *self.input_shape))[-1]
+
+    def initial_params(self) -> tuple[dict[str, np.ndarray], ...]:
+        """The parameters of each layer: Glorot and Bengio's (2010) weights; biases start at 0."""
+        params = Sequential(*self.layers).init(generator(SEED, "bench weights"))
+        return tree.map(lambda array: array.astype(np.float32), params)
+
+    def walk(self) -> Iterator[tuple[Any, dict[str, np.ndarray], tuple[int, ...]]]:
+        """Each layer, its initial parameters, and the shape of what a batch is when it comes there."""
+        shape = (self.batch_size, *self.input_shape)
+        for layer, params in zip(self.layers, self.initial_params(), strict=True):
+            yield layer, params, shape
+            shape = layer.output_shape(shape)
+
+
+def dense(activation: type[Layer], *sizes: int) -> tuple[Layer, ...]:
+    """Linear layers between these sizes, and activations between the layers."""
+    layers: list[Layer] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [Linear(n_in, n_out), activation()]
+    return tuple(layers[:-1])
+
+
+def convolve(size: int, *channels: int, padding: Any = 0) -> tuple[Layer, ...]:
+    """Convolutions with windows of size x size between these numbers of channels, and a ReLU after each."""
+    layers: list[Layer] = []
+    for n_in, n_out in pairwise(channels):
+        layers += [Conv2d(n_in, n_out, size, padding=padding), ReLU()]
+    return tuple(layers)
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload((784, 128, 10), "sigmoid", batch_size=64, learning_rate=0.1),
-        Workload((784, 512, 512, 10), "relu", batch_size=128, learning_rate=0.1),
+        Workload(
+            "784-128-10 sigmoid",
+            (784,),
+            dense(Sigmoid, 784, 128, 10),
+            batch_size=64,
+            learning_rate=0.1,
+            images=9_600,
+        ),
+        Workload(
+            "784-512-512-10 relu",
+            (784,),
+            dense(ReLU, 784, 512, 512, 10),
+            batch_size=128,
+            learning_rate=0.1,
+            images=9_600,
+        ),
+        Workload(
+            "conv5x5x16-pool-conv5x5x32-pool-128-10 relu",
+            (28, 28, 1),
+            (
+                *convolve(5, 1, 16),
+                MaxPool2d(2),
+                *convolve(5, 16, 32),
+                MaxPool2d(2),
+                Flatten(),
+                *dense(ReLU, 512, 128, 10),
+            ),
+            batch_size=128,
+            learning_rate=0.1,
+            images=6_400,
+        ),
+        Workload(
+            "conv3x3x32-conv3x3x32-pool-conv3x3x64-conv3x3x64-pool-10 relu",
+            (32, 32, 3),
+            (
+                *convolve(3, 3, 32, 32, padding="same"),
+                MaxPool2d(2),
+                *convolve(3, 32, 64, 64, padding="same"),
+                MaxPool2d(2),
+                Flatten(),
+                *dense(ReLU, 4096, 10),
+            ),
+            batch_size=128,
+            learning_rate=0.1,
+            images=1_280,
+        ),
     )
 }
 
 
-def parts(images: int, n_pixels: int = 784, n_classes: int = 10) -> list[Part]:
-    """The data set, cut into parts of that many images: pixels (images, 784) and labels (images,).
+def parts(workload: Workload, images: int) -> list[Part]:
+    """The data set, cut into parts of that many images: pixels (images, *input_shape) and labels (images,).
 
     A class has its own fifth of the pixels, and only these are not 0, as most of a digit image is 0.
     A tenth of the labels are drawn anew: the loss falls as it does on digits, and does not go to 0.
     """
+    n, n_pixels, n_classes = workload.data_set, math.prod(workload.input_shape), workload.n_classes
     rng = generator(SEED, "bench data")
-    labels = rng.integers(n_classes, size=DATA_SET)
+    labels = rng.integers(n_classes, size=n)
     shape_of_class = rng.random((n_classes, n_pixels)) < 0.2
-    x = rng.random((DATA_SET, n_pixels), dtype=np.float32)
+    x = rng.random((n, n_pixels), dtype=np.float32)
     x *= shape_of_class[labels]
-    wrong = rng.random(DATA_SET) < 0.1
+    x = x.reshape(n, *workload.input_shape)
+    wrong = rng.random(n) < 0.1
     labels[wrong] = rng.integers(n_classes, size=np.count_nonzero(wrong))
-    return [(x[i : i + images], labels[i : i + images]) for i in range(0, DATA_SET - images + 1, images)]
+    return [(x[i : i + images], labels[i : i + images]) for i in range(0, n - images + 1, images)]
 
 
 def batches(n: int, batch_size: int, epoch: int) -> np.ndarray:

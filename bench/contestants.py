@@ -44,15 +44,11 @@ class Contestant:
 
 
 class XPNet(Contestant):
-    """`Model.fit` for one epoch at a time, which also counts the errors.
+    """`Model.fit` for one epoch at a time, which also counts the errors."""
 
-    With `micro_batch` it is for images with channels only: a dense network has nothing to gain by it.
-    """
-
-    def __init__(self, backend: str, device: str = "cpu", micro_batch: int | None = None) -> None:
+    def __init__(self, backend: str, device: str = "cpu") -> None:
         super().__init__(device)
         self.library = backend
-        self.micro_batch = micro_batch
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         device = "gpu" if (self.library, self.device) == ("jax", "cuda") else self.device
@@ -64,12 +60,9 @@ class XPNet(Contestant):
                 self.library,
                 SEED,
                 device=device,
-                micro_batch=self.micro_batch,
             )
         except BackendError as error:
             raise Unavailable(str(error)) from error
-        if self.micro_batch and not workload.has_channels:
-            raise Unavailable("for images with channels only")
         self.model.params = workload.initial_params()
         self.parts = [self.model.prepare(x, y) for x, y in parts]
         self.batch_size = workload.batch_size
@@ -301,7 +294,6 @@ class Products(Contestant):
 
 CONTESTANTS: dict[str, Contestant] = {
     "xpnet on NumPy": XPNet("numpy"),
-    "xpnet on NumPy, micro-batches of 16": XPNet("numpy", micro_batch=16),
     "xpnet on PyTorch": XPNet("torch"),
     "xpnet on JAX": XPNet("jax"),
     "PyTorch eager": PyTorch(),

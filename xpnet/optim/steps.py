@@ -139,13 +139,22 @@ def clip_norm(grads: Tree, max_norm: Number) -> Tree:
     networks = getattr(max_norm, "shape", ())
     rows = [xp.reshape(g, (*networks, -1)) for g in leaves]
     norm = xp.sqrt(sum(xp.sum(row * row, axis=-1) for row in rows))
-    factor = max_norm / xp.clip(norm, max_norm, None)
+    factor = max_norm / xp.maximum(norm, _array(max_norm, norm))
     return tree.map(lambda g: _along(factor, g) * g, grads)
 
 
 def clip_value(grads: Tree, max_value: Number) -> Tree:
-    """min(max(g, -c), c) for each element."""
-    return tree.map(lambda g: namespace(g).clip(g, _along(-max_value, g), _along(max_value, g)), grads)
+    """min(max(g, -c), c) for each element.
+
+    (Not with the standard's `clip`: on CuPy that is array-api-compat's, which waits for the device.)
+    """
+
+    def step(g: Array) -> Array:
+        xp = namespace(g)
+        limit = _array(max_value, g)
+        return xp.minimum(xp.maximum(g, -limit), limit)
+
+    return tree.map(step, grads)
 
 
 def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
@@ -173,3 +182,9 @@ def _along(value: Number, parameter: Array) -> Number:
     if getattr(value, "ndim", 0) == 0:
         return value
     return value[(..., *[None] * (parameter.ndim - 1))]
+
+
+def _array(value: Number, parameter: Array) -> Array:
+    """What `_along` gives, but a number as a 0-d array like the parameter, for functions of arrays alone."""
+    zero = namespace(parameter).zeros((), dtype=parameter.dtype, device=device(parameter))
+    return zero + _along(value, parameter)

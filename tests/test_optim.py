@@ -73,6 +73,13 @@ def test_leaves_gradients_alone_and_repeats_itself(
     assert_same(place, train(optimizer, place), fetch(place, train(optimizer, place)))
 
 
+@every_optimizer
+def test_network_without_parameters(optimizer: optim.Optimizer) -> None:
+    params, state = optimizer.update(({}, {}), ({}, {}), optimizer.init(({}, {})))
+    assert params == ({}, {})
+    assert optimizer.evaluation_params(params, state) == ({}, {})
+
+
 def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree.Tree]) -> tree.Tree:
     """The formulas of the papers, with the textbook's t, for one parameter array after the other."""
     decay = optimizer.weight_decay

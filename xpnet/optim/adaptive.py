@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from xpnet import tree
 from xpnet.backend import namespace
 from xpnet.optim._optimizer import Optimizer, require
 from xpnet.optim.steps import (
@@ -143,6 +144,8 @@ class Adam(Optimizer):
         require(self, "weight_decay")
 
     def init(self, params: Tree) -> Tree:
+        if not tree.leaves(params):
+            return {}
         return {
             "mean": zeros_like(params),
             "mean_weight": start_weight(self.beta1, params),
@@ -154,6 +157,8 @@ class Adam(Optimizer):
         return self._step(params, decay_weights(grads, params, self.weight_decay), state)
 
     def _step(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        if not state:
+            return params, state
         mean = accumulate(state["mean"], grads, self.beta1)
         square = accumulate_squares(state["square"], grads, self.beta2)
         a = self.beta1 * state["mean_weight"] + 1

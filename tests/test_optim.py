@@ -1,5 +1,8 @@
 """Optimizers: their formulas, every array library, and K of them at once."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -78,6 +81,66 @@ def test_network_without_parameters(optimizer: optim.Optimizer) -> None:
     params, state = optimizer.update(({}, {}), ({}, {}), optimizer.init(({}, {})))
     assert params == ({}, {})
     assert optimizer.evaluation_params(params, state) == ({}, {})
+
+
+@every_optimizer
+def test_state_shares_no_memory_with_the_parameters(optimizer: optim.Optimizer) -> None:
+    """Both may be overwritten, and JAX refuses to reuse the same memory twice."""
+    params = draw_params(0)
+    for state in (
+        optimizer.init(params),
+        optimizer.update(params, draw_params(1), optimizer.init(params))[1],
+    ):
+        for array in tree.leaves(state):
+            assert not any(np.shares_memory(array, param) for param in tree.leaves(params))
+
+
+@every_optimizer
+def test_float32_rounds_and_no_more(optimizer: optim.Optimizer) -> None:
+    """The corrections of Adam's first steps are differences of nearly equal numbers."""
+    for steps in (1, 2, 20):
+        low = backend.get("numpy", dtype="float32")
+        params, state = train(optimizer, low, steps)
+        wide = train(optimizer, backend.get("numpy", dtype="float64"), steps)
+        assert_close(low, (params, state), wide, 2e-6)
+
+
+@every_optimizer
+def test_learning_rate_is_replaced_and_nothing_else(optimizer: optim.Optimizer) -> None:
+    before = optimizer.learning_rate
+    assert optimizer.with_learning_rate(0.2).learning_rate == 0.2
+    assert optimizer.with_learning_rate(0.2) != optimizer
+    assert optimizer.with_learning_rate(0.2).with_learning_rate(before) == optimizer
+    with pytest.raises(ConfigError, match="expected learning_rate to be a finite number"):
+        optimizer.with_learning_rate(-0.1)
+
+
+@every_optimizer
+def test_learning_rate_changes_without_a_new_compilation(optimizer: optim.Optimizer) -> None:
+    jax = pytest.importorskip("jax", reason="counts what JAX compiles, which is not installed")
+    place = backend.get("jax")
+    traces = []
+
+    @jax.jit
+    def step(params: tree.Tree, grads: tree.Tree, state: tree.Tree, rate: Any) -> tuple[tree.Tree, tree.Tree]:
+        traces.append(rate)
+        return optimizer.with_learning_rate(rate).update(params, grads, state)
+
+    params, numpy_params = put(place, draw_params(0)), draw_params(0)
+    state, numpy_state = optimizer.init(params), optimizer.init(numpy_params)
+    for number in (1, 2, 3):
+        params, state = step(params, put(place, draw_params(number)), state, place.asarray(0.1 / number))
+        scheduled = optimizer.with_learning_rate(0.1 / number)
+        numpy_params, numpy_state = scheduled.update(numpy_params, draw_params(number), numpy_state)
+    assert len(traces) == 1
+    assert_close(place, (params, state), (numpy_params, numpy_state), 1e-5)
+
+
+@every_optimizer
+def test_numpy_number_is_a_number(optimizer: optim.Optimizer) -> None:
+    """np.float64 among the hyper-parameters, as from np.logspace, would turn float32 into float64."""
+    place = backend.get("numpy", dtype="float32")
+    assert_kept(place, train(optimizer.with_learning_rate(np.float64(0.1)), place, steps=2))
 
 
 def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree.Tree]) -> tree.Tree:
@@ -212,6 +275,19 @@ def test_a_learning_rate_on_the_device_is_the_number(
     assert_close(place, with_array, fetch(place, with_number), 1e-5)
 
 
+def test_wrappers_pass_on_what_they_do_not_change() -> None:
+    """The average is found through any wrapper around it; the outermost average counts."""
+    place = backend.get("numpy", dtype="float64")
+    inner = optim.AverageWeights(optim.Adam(0.1), 0.5)
+    expected = inner.evaluation_params(*train(inner, place))
+    for outer in (optim.ClipNorm(inner, 1e9), optim.ClipValue(inner, 1e9)):
+        assert_same(place, outer.evaluation_params(*train(outer, place)), expected)
+    twice = optim.AverageWeights(inner, 0.0)
+    params, state = train(twice, place)
+    assert_same(place, twice.evaluation_params(params, state), params)
+    assert optim.Adam(0.1).evaluation_params(params, state) is params
+
+
 def test_momentum_on_paper() -> None:
     """Two steps along the gradient 1 from 0 with η = 0.1 and μ = β = 0.5."""
     expected = {
@@ -251,6 +327,15 @@ def test_weight_decay_acts_on_weights_alone(optimizer: optim.Optimizer) -> None:
     for name, array in tree.items(params):
         factor = 1 - 0.1 * 0.5 if name == "0.weight" else 1
         np.testing.assert_allclose(array, factor * dict(tree.items(before))[name], rtol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("make", [optim.Adagrad, optim.RMSprop, optim.Adam], ids=lambda cls: cls.__name__)
+def test_coupled_weight_decay_spares_biases(make: Callable[..., optim.Optimizer]) -> None:
+    place = backend.get("numpy", dtype="float64")
+    decayed, _ = train(make(0.1, weight_decay=0.5), place)
+    free, _ = train(make(0.1), place)
+    same = {name: np.array_equal(array, dict(tree.items(free))[name]) for name, array in tree.items(decayed)}
+    assert same == {"0.bias": True, "0.weight": False, "2.scale": True}
 
 
 def test_k_learning_rates_at_once(make_backend: MakeBackend) -> None:
@@ -313,6 +398,7 @@ def test_k_of_each_option_at_once(make, options: dict, make_backend: MakeBackend
         (lambda: optim.SGD(0.1, nesterov=True), "SGD: expected momentum above 0 with nesterov=True, got 0"),
         (lambda: optim.SGD(-0.1), f"SGD: expected learning_rate to be {FINITE}, got -0.1"),
         (lambda: optim.SGD(float("nan")), f"SGD: expected learning_rate to be {FINITE}, got nan"),
+        (lambda: optim.SGD(np.float64(-1)), f"SGD: expected learning_rate to be {FINITE}, got -1.0"),
         (lambda: optim.SGD("0.1"), f"SGD: expected learning_rate to be {FINITE}, got '0.1'"),
         (lambda: optim.SGD(0.1, weight_decay=-1), f"SGD: expected weight_decay to be {FINITE}, got -1"),
         (

@@ -106,7 +106,8 @@ class OneCycle(Schedule):
     """Half a cosine from s up to 1 over the first part r of T epochs, then one from 1 down to f.
 
     The learning rate that the optimizer has is the highest. In the terms of PyTorch's OneCycleLR, s is
-    1/div_factor and f is 1/(div_factor · final_div_factor); the momentum, which that cycles too, stays.
+    1/div_factor and f is 1/(div_factor · final_div_factor). PyTorch is at the top and at the end one step
+    earlier: its last step has f, where here its end has. The momentum, which it cycles too, stays.
 
     (Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
     rates", 2019.)

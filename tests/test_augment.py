@@ -115,7 +115,7 @@ def test_one_compilation_serves_all_steps() -> None:
     @jax.jit
     def step(x: jax.Array, counter: jax.Array) -> jax.Array:
         traces.append(x)
-        return augmentation(x, random.key(0, "test", counter))
+        return augmentation(x, random.Key(counter, random.stream(0, "test")))
 
     x = images(SHAPES[0])
     numpy = xpnet.backend.get("numpy")

@@ -101,7 +101,8 @@ class Huber(Loss):
     def forward(self, prediction: Array, target: Array) -> tuple[Array, HuberResiduals]:
         xp = namespace(prediction)
         difference = difference_of(prediction, target)
-        clipped = xp.clip(difference, -self.delta, self.delta)
+        limit = xp.full_like(difference, self.delta)  # not `clip`: on CuPy that waits for the device
+        clipped = xp.minimum(xp.maximum(difference, -limit), limit)
         value = difference - 0.5 * clipped
         value *= clipped
         return xp.mean(value, axis=(-2, -1)), HuberResiduals(clipped)

@@ -55,7 +55,7 @@ def naive(augmentation: Augmentation, x: np.ndarray, key: random.Key) -> np.ndar
             for i, part in enumerate(augmentations):
                 y = naive(part, y, key.child(i))
         case RandomCrop(padding):
-            tops, lefts = drawn(key, (2, n)) % (2 * padding + 1)
+            tops, lefts = drawn(key, (n, 2)).T % (2 * padding + 1)
             for i in range(n):
                 padded = np.pad(x[i], ((padding, padding), (padding, padding), (0, 0)))
                 y[i] = padded[tops[i] : tops[i] + height, lefts[i] : lefts[i] + width]
@@ -64,7 +64,7 @@ def naive(augmentation: Augmentation, x: np.ndarray, key: random.Key) -> np.ndar
                 if bits % 2**24 / 2**24 < probability:
                     y[i] = x[i, :, ::-1]
         case Cutout(size):
-            rows, columns = drawn(key, (2, n))
+            rows, columns = drawn(key, (n, 2)).T
             for i in range(n):
                 top, left = rows[i] % height - size // 2, columns[i] % width - size // 2
                 y[i, max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 0

@@ -2,13 +2,16 @@
 
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import threadpoolctl
 
+import xpnet
 from conftest import MakeBackend
-from xpnet import backend
-from xpnet.backend import device, namespace
+from xpnet import backend, losses, nn, optim, step, tree
+from xpnet.backend import NumPy, device, namespace
 from xpnet.errors import BackendError
 
 
@@ -141,3 +144,43 @@ def test_cupy_without_its_gpu(
         backend.get("cupy", device)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolutional network on NumPy is cut into parts, by its size and not by the number of cores."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 40, 40, 3)), rng.integers(3, size=64)
+
+    def train() -> dict[str, np.ndarray]:
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 5, padding="same"),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv2d(8, 4, 5),
+            nn.GlobalAvgPool(),
+        )
+        model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9))
+        assert step.examples_at_once(net, x.shape[1:], 64, model.backend) < 32
+        model.fit(x, y, epochs=2, batch_size=64)
+        return dict(tree.items(model.params))
+
+    monkeypatch.setattr(NumPy, "map", lambda self, function, parts: [function(part) for part in parts])
+    with threadpoolctl.threadpool_limits(1):
+        expected = train()
+    monkeypatch.undo()
+    with ThreadPoolExecutor(workers) as pool:
+        monkeypatch.setattr(xpnet.backend, "_threads", lambda: pool)
+        found = train()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_an_error_in_a_part_is_the_caller_s() -> None:
+    def fail(part: int) -> int:
+        return np.divide(1.0, part)
+
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        backend.get("numpy").map(fail, [np.float64(1), np.float64(0)])
+    with np.errstate(divide="ignore"):
+        assert backend.get("numpy").map(fail, [np.float64(0), np.float64(2)]) == [np.inf, 0.5]

@@ -77,3 +77,12 @@ def test_seeds_steps_and_children_draw_different_numbers() -> None:
     draws = [random.uniform(k, (4096,), np.float64) for k in keys]
     correlation = np.corrcoef(draws) - np.eye(len(keys))
     assert np.abs(correlation).max() < 5 / 4096**0.5
+
+
+def test_a_part_draws_what_the_whole_draws_there(make_backend: MakeBackend) -> None:
+    backend = make_backend("float64")
+    here = key(backend)
+    for draw in (random.uniform, random.normal):
+        whole = backend.to_numpy(draw(here, (7, 3, 2), backend.dtype))
+        part = backend.to_numpy(draw(here.part(2), (4, 3, 2), backend.dtype))
+        np.testing.assert_allclose(part, whole[2:6], rtol=1e-14)

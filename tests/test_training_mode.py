@@ -7,9 +7,10 @@ import pytest
 
 import xpnet
 from conftest import Place
-from laws import fetch
+from laws import assert_same, fetch
 from xpnet import data, gradcheck, losses, nn, optim, random, tree
 from xpnet.schedules import Schedule
+from xpnet.step import examples_at_once
 
 CNN = nn.Sequential(
     nn.GaussianNoise(0.1),
@@ -128,9 +129,9 @@ def test_backward_is_that_of_the_last_forward() -> None:
 
 def test_dropout_keeps_the_mean_and_drops_its_share(place: Place) -> None:
     backend = xpnet.backend.get(*place)
-    step = backend.xp.asarray([0], dtype=backend.xp.int32, device=backend.device)
+    key = random.Key(backend.xp.asarray([0], dtype=backend.xp.int32, device=backend.device))
     x = backend.asarray(np.full((200, 100), 3.0))
-    y = backend.to_numpy(nn.Dropout(0.3).training_mode(random.Key(step)).forward({}, x)[0])
+    y = backend.to_numpy(nn.Dropout(0.3).training_mode(key).forward({}, x)[0])
     assert set(np.unique(y)) == {0.0, np.float32(3 * np.float32(1 / np.float32(0.7)))}
     assert (y == 0).mean() == pytest.approx(0.3, abs=5 * (0.21 / 20000) ** 0.5)
 
@@ -166,15 +167,38 @@ def test_a_file_keeps_the_statistics(tmp_path: Path, numpy_run) -> None:
 
 
 def test_micro_batches_make_the_same_step(place: Place) -> None:
-    """Gradients that are added up over parts, uneven ones too, are those of the whole batch."""
-    net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 3))
-    whole, parts = (make_model(place, net, l2=0.1, micro_batch=micro) for micro in (None, 4))
+    """Gradients that are added up over parts, uneven ones too, are those of the whole batch, masks and all."""
+    noise = nn.GaussianNoise(0.1)
+    net = nn.Sequential(
+        noise, nn.Conv2d(1, 2, 3, stride=3), nn.Tanh(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32, 3)
+    )
+    augment = data.augment.Compose(
+        data.augment.RandomCrop(2), data.augment.HorizontalFlip(), data.augment.Cutout(3)
+    )
+    whole, parts = (make_model(place, net, l2=0.1, augment=augment, micro_batch=micro) for micro in (None, 4))
     for model in (whole, parts):
         model.fit(*make_data(), epochs=2, batch_size=10)
     found = dict(tree.items(fetch(parts.backend, parts.params)))
     for name, expected in tree.items(fetch(whole.backend, whole.params)):
         np.testing.assert_allclose(found[name], expected, rtol=1e-10, atol=1e-12, err_msg=name)
     assert float(parts._state.totals.loss) == pytest.approx(float(whole._state.totals.loss), rel=1e-12)
+
+
+def test_what_mixes_examples_is_not_cut_up_by_itself() -> None:
+    """Batch normalisation sees the whole batch on NumPy too, however large the windows are."""
+    x, y = np.random.default_rng(0).normal(size=(24, 60, 60, 2)), np.arange(24) % 3
+    convolution = nn.Conv2d(2, 4, 7, padding="same")
+    for layers in (
+        [convolution, nn.BatchNorm(4)],
+        [nn.Residual(nn.Sequential(nn.BatchNorm(2), nn.Conv2d(2, 2, 7, padding="same")))],
+    ):
+        net = nn.Sequential(*layers, nn.GlobalAvgPool(), nn.Linear(4 if len(layers) > 1 else 2, 3))
+        assert examples_at_once(net, x.shape[1:], 24, xpnet.backend.get("numpy")) < 12
+        alone, whole = (make_model(net=net, micro_batch=micro) for micro in (None, 24))
+        for model in (alone, whole):
+            model.fit(x, y, epochs=1, batch_size=24)
+        assert_same(alone.backend, alone.params, fetch(whole.backend, whole.params))
+        assert_same(alone.backend, alone.statistics, fetch(whole.backend, whole.statistics))
 
 
 class Halving(Schedule):

@@ -31,14 +31,21 @@ class Key(NamedTuple):
     Fields:
         step: int32 (1,), on the device: the number of the training step.
         stream: which use of random numbers, a 32-bit number on the host.
+        first: the row of a larger array that the first row here is: what is drawn for a part of a batch
+            is that part of what is drawn for the batch.
     """
 
     step: Array
     stream: int = 0
+    first: int = 0
 
     def child(self, i: int) -> "Key":
         """The key for the i-th part of what this key is for: for the i-th layer of a network, say."""
-        return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF)
+        return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF, self.first)
+
+    def part(self, first: int) -> "Key":
+        """The key for the part of the batch that starts with that example."""
+        return Key(self.step, self.stream, first)
 
 
 def stream(seed: int, name: str) -> int:
@@ -50,7 +57,9 @@ def bits(key: Key, shape: tuple[int, ...]) -> Array:
     """int32 of that shape, all 2³² values equally likely: h(position + h(step + stream))."""
     xp = namespace(key.step)
     start = _hash(key.step + _signed(key.stream))
-    position = xp.arange(math.prod(shape), dtype=xp.int32, device=device(key.step))
+    count = math.prod(shape)
+    offset = key.first * math.prod(shape[1:])
+    position = xp.arange(offset, offset + count, dtype=xp.int32, device=device(key.step))
     return xp.reshape(_hash(position + start), shape)
 
 

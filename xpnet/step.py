@@ -93,23 +93,25 @@ def training_step(
         augment: applied to each batch of inputs.
         micro_batch: how many examples go through the network at once; None: what suits the backend.
             Their gradients are added up before the update, which is the same as that of the whole
-            batch. (Not the same with batch normalisation, which then sees micro-batches.)
+            batch, with the same masks and noise. (Not the same with batch normalisation, which then
+            sees micro-batches: such a network is cut up only if `micro_batch` says so.)
     """
     stream = noise_stream(seed)
-    is_plain = objective.net.training_mode(Key(None)) is objective.net
+    in_training = objective.net.training_mode(Key(None))  # as an example of the nets with real keys
+    is_plain = in_training is objective.net
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
-        params, key = state.params, Key(state.step, stream)
+        params = state.params
 
-        def learn(numbered: tuple[int, slice]) -> tuple[Tree, Tree, Totals]:
+        def learn(part: slice) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
-            i, part = numbered
+            key = Key(state.step, stream).part(part.start)
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
-                inputs = augment(inputs, key.child(2 * i + 1))
-            net = objective.net if is_plain else objective.net.training_mode(key.child(2 * i))
+                inputs = augment(inputs, key.child(1))
+            net = objective.net if is_plain else objective.net.training_mode(key.child(0))
             prediction, residuals = net.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
@@ -122,8 +124,8 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
-        size = micro_batch or examples_at_once(objective.net, x.shape[1:], n, backend)
-        parts = backend.map(learn, list(enumerate(slices(n, size))))
+        size = micro_batch or examples_at_once(in_training, x.shape[1:], n, backend)
+        parts = backend.map(learn, slices(n, size))
         grads, statistics, totals = functools.reduce(_add_parts, parts)
         totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
         grads = objective.penalized_gradients(params, grads)

@@ -38,9 +38,9 @@ class RandomCrop:
     def __call__(self, x: Array, key: Key) -> Array:
         n, height, width, channels = _shape(self, x)
         xp = namespace(x)
-        shift = _draw(key, (2, n, 1)) % (2 * self.padding + 1) - self.padding
-        row = _range(height, x) + shift[0, ...]
-        column = _range(width, x) + shift[1, ...]
+        shift = _draw(key, (n, 2)) % (2 * self.padding + 1) - self.padding
+        row = _range(height, x) + shift[:, :1]
+        column = _range(width, x) + shift[:, 1:]
         inside = _between(row, 0, height)[:, :, None] & _between(column, 0, width)[:, None, :]
         # What is outside comes from the other side at first, so that every position is one of the image.
         row = row % height + height * _range(n, x)[:, None]
@@ -91,9 +91,9 @@ class Cutout:
 
     def __call__(self, x: Array, key: Key) -> Array:
         n, height, width, _ = _shape(self, x)
-        middle = _draw(key, (2, n, 1))
-        top = middle[0, ...] % height - self.size // 2
-        left = middle[1, ...] % width - self.size // 2
+        middle = _draw(key, (n, 2))
+        top = middle[:, :1] % height - self.size // 2
+        left = middle[:, 1:] % width - self.size // 2
         rows = _between(_range(height, x), top, top + self.size)
         columns = _between(_range(width, x), left, left + self.size)
         hole = rows[:, :, None] & columns[:, None, :]

@@ -5,6 +5,7 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 """
 
 import contextvars
+import ctypes
 import functools
 import importlib
 import os
@@ -197,6 +198,7 @@ class NumPy(Backend):
     def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         if len(parts) < 2:
             return super().map(function, parts)
+        _keep_freed_memory()
         # A copy for each part, so that np.errstate and the like hold in the threads too.
         contexts = [contextvars.copy_context() for _ in parts]
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
@@ -204,6 +206,22 @@ class NumPy(Backend):
 
 
 _one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step, which asks for the same again.
+
+    Otherwise it gives large arrays back to the system and pays for a page fault every 4 KiB when it gets
+    them anew: a step of a small convolutional network takes 1.5 times as long. Elsewhere this does nothing.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)
 
 
 @functools.cache

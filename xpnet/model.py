@@ -102,7 +102,7 @@ class Model:
                 self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
             )
         )
-        self._evaluation_step = self.backend.compile(evaluation_step(self.objective))
+        self._evaluation_step = self.backend.compile(evaluation_step(self.objective, self.backend))
         self._prediction_step = self.backend.compile(prediction_step(net))
         statistics = tree.map(self.backend.copy, net.init_statistics())
         step = self.backend.from_host(np.zeros(1, np.int32))

@@ -156,14 +156,21 @@ def noise_stream(seed: int) -> int:
     return random.stream(seed, "noise")
 
 
-def evaluation_step(objective: Objective) -> Callable[..., tuple[Totals, Totals]]:
+def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:
     """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without penalty."""
 
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch
-        prediction, _ = objective.net.forward(params, x)
-        value, _ = objective.loss.forward(prediction, target)
-        here = Totals(value * x.shape[0], objective.loss.errors(prediction, target))
+        n = x.shape[0]
+
+        def judge(part: slice) -> Totals:
+            inputs, targets = x[part, ...], target[part, ...]
+            prediction, _ = objective.net.forward(params, inputs)
+            value, _ = objective.loss.forward(prediction, targets)
+            return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
+
+        size = examples_at_once(objective.net, x.shape[1:], n, backend)
+        here = functools.reduce(_add_totals, backend.map(judge, slices(n, size)))
         return _add_totals(totals, here), here
 
     return step

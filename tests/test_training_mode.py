@@ -201,6 +201,32 @@ def test_what_mixes_examples_is_not_cut_up_by_itself() -> None:
         assert_same(alone.backend, alone.statistics, fetch(whole.backend, whole.statistics))
 
 
+def test_statistics_of_micro_batches_are_averaged() -> None:
+    """The mean of the parts' means is the mean of the batch, and one step is one step for the running mean."""
+    x, y = make_data(16)
+    net = nn.Sequential(nn.BatchNorm(1), nn.Flatten(), nn.Linear(196, 3))
+    means = []
+    for micro in (None, 4, 8):
+        model = make_model(net=net, micro_batch=micro)
+        model.fit(x, y, epochs=1, batch_size=16)
+        means.append(model.statistics[0]["running_mean"])
+        np.testing.assert_allclose(means[-1], 0.1 * x.mean(), rtol=1e-12)
+
+
+def test_every_part_of_a_network_is_in_training_mode() -> None:
+    """In branches and shortcuts, however deep."""
+    norm = nn.BatchNorm(3)
+    net = nn.Sequential(norm, nn.Residual(nn.Sequential(norm), nn.Residual(norm, nn.Sequential(norm, norm))))
+    assert str(net.training_mode(random.Key(None))).count("BatchNormInTraining(") == 5
+    x = np.random.default_rng(0).normal(5, 1, size=(8, 3))
+    layer, params = net.training_mode(random.Key(None)), net.init(np.random.default_rng(0))
+    _, residuals = layer.forward(params, x)
+    before = dict(tree.items(net.init_statistics()))
+    after = dict(tree.items(layer.new_statistics(net.init_statistics(), residuals)))
+    assert len(before) == 10
+    assert all(not np.array_equal(after[name], before[name]) for name in before if name.endswith("variance"))
+
+
 class Halving(Schedule):
     def __call__(self, epoch: float) -> float:
         return 0.5 ** int(epoch)

@@ -1,0 +1,129 @@
+"""What a backend is."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import array_api_compat
+import numpy as np
+
+from xpnet.backend._arrays import device, namespace
+from xpnet.errors import BackendError, ShapeError
+from xpnet.tree import Array
+
+DTYPES = ("float32", "float64")
+
+
+class Backend:
+    """One array library on one device, with the dtype that training uses.
+
+    Arguments:
+        device: where arrays live; None is the library's default.
+        dtype: "float32" or "float64".
+
+    Attributes:
+        xp: the array API namespace.
+        device: the library's own object for the device.
+        dtype: the library's own object for the dtype.
+        index_dtype: that of its integers, int64 but for JAX's int32.
+        itemsize: bytes of a number in that dtype.
+        cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
+
+    Raises BackendError where the library or the device is not there.
+    """
+
+    name: ClassVar[str]
+    module: ClassVar[str]
+    install: ClassVar[str]
+    devices: ClassVar[str] = "'cpu'"
+    cache_bytes: ClassVar[int | None] = None
+
+    def __init__(self, device: Any = None, dtype: str = "float32") -> None:
+        if dtype not in DTYPES:
+            raise BackendError(f"backend {self.name!r}: expected dtype float32 or float64, got {dtype!r}")
+        self.library = self.import_library()
+        self.dtype_name = dtype
+        self.xp = self.find_namespace()
+        self.device = self.find_device(device)
+        self.dtype = getattr(self.xp, dtype)
+        self.itemsize = np.dtype(dtype).itemsize
+        self.index_dtype = self.xp.arange(1).dtype
+
+    def __repr__(self) -> str:
+        return f"<xpnet backend {self.name}, {self.device}, {self.dtype_name}>"
+
+    def import_library(self) -> Any:
+        try:
+            return importlib.import_module(self.module)
+        except ImportError as error:
+            missing = isinstance(error, ModuleNotFoundError) and error.name == self.module
+            problem = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
+            raise BackendError(f"backend {self.name!r}: {self.module} {problem}; {self.install}") from error
+
+    def find_namespace(self) -> Any:
+        return self.library
+
+    def find_device(self, device: Any) -> Any:
+        if device not in (None, "cpu"):
+            self.refuse(device)
+        return "cpu"
+
+    def refuse(self, device: Any, reason: Any = None) -> None:
+        because = f" ({one_line(reason)})" if reason else ""
+        raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        """The same values on this backend's device: reals in its dtype, integers in its index dtype.
+
+        With `real`, integers become reals too. The result may share memory with `x`, which may be
+        an array of this library, a NumPy array, or nested lists. Raises ShapeError where `x` is
+        not an array of numbers.
+        """
+        if self.owns(x):
+            real = real or self.xp.isdtype(x.dtype, "real floating")
+            dtype = self.dtype if real else self.index_dtype
+            x = x if x.dtype == dtype else self.xp.astype(x, dtype)
+            return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
+        try:
+            host = np.asarray(x)
+        except ValueError as error:
+            raise ShapeError(f"expected an array of numbers, got uneven rows ({one_line(error)})") from error
+        if host.dtype.kind not in "biuf":
+            raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
+        real = real or host.dtype.kind == "f"
+        return self.from_host(host.astype(self.dtype_name if real else np.int64, copy=False))
+
+    def from_host(self, x: np.ndarray) -> Array:
+        """The same values and dtype on this backend's device."""
+        return self.xp.asarray(x, device=self.device)
+
+    def owns(self, x: Any) -> bool:
+        """Whether `x` is an array of this library."""
+        return array_api_compat.is_array_api_obj(x) and namespace(x) is self.xp
+
+    def copy(self, x: Any) -> Array:
+        """A fresh array with the same values, on this backend's device and in its dtype."""
+        return self.xp.asarray(self.asarray(x), copy=True)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The values as a NumPy array on the host; this waits for the device."""
+        return np.asarray(x)
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all that was asked of it."""
+
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        """The function's value for each part of a step's work, in their order; maybe side by side."""
+        return [function(part) for part in parts]
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
+
+        The state that goes in may be reused (donated) for the state that comes out.
+        """
+        return step
+
+
+def one_line(text: object) -> str:
+    """The text with its line breaks and runs of blanks as one blank each."""
+    return " ".join(str(text).split())

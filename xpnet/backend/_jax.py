@@ -1,0 +1,33 @@
+"""JAX: steps are compiled by XLA."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.backend._backend import Backend
+
+
+class JAX(Backend):
+    name = "jax"
+    module = "jax"
+    install = "pip install jax"
+    devices = "'cpu', 'gpu', 'tpu' or one of these with ':N'"
+
+    def find_namespace(self) -> Any:
+        if self.dtype_name == "float64":
+            # The switch is global in JAX, and without it float64 silently becomes float32.
+            self.library.config.update("jax_enable_x64", True)
+        return importlib.import_module("jax.numpy")
+
+    def find_device(self, device: Any) -> Any:
+        platform, _, number = str(device or "").partition(":")
+        try:
+            return self.library.devices(platform or None)[int(number or 0)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            self.refuse(device, error)
+
+    def synchronize(self) -> None:
+        self.library.block_until_ready(self.library.live_arrays())
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return self.library.jit(step, donate_argnums=0)

@@ -1,0 +1,65 @@
+"""NumPy: the standard itself, on all cores of a CPU."""
+
+import contextvars
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import threadpoolctl
+
+from xpnet.backend._backend import Backend
+
+
+class NumPy(Backend):
+    """Parts of a step's work run on all cores, a part on a core: BLAS gets one thread meanwhile.
+
+    How the work is cut into parts does not depend on the number of cores, nor does any result.
+    """
+
+    name = "numpy"
+    module = "numpy"
+    install = "pip install numpy"
+    cache_bytes = 8 << 20  # of 1, 2, 4, 8 and 16 MiB the fastest, in both CNNs of the speed suite on 2 cores
+
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+        if len(parts) < 2:
+            return super().map(function, parts)
+        _keep_freed_memory()
+        # A copy for each part, so that np.errstate and the like hold in the threads too.
+        contexts = [contextvars.copy_context() for _ in parts]
+        with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
+            return list(_threads().map(lambda context, part: context.run(function, part), contexts, parts))
+
+
+_one_at_a_time = threading.Lock()
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep what is freed for the next step, which asks for the same again.
+
+    Otherwise it gives large arrays back to the system and pays for a page fault every 4 KiB when it gets
+    them anew: a step of a small convolutional network takes 1.5 times as long. Elsewhere this does nothing.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)
+
+
+@functools.cache
+def _blas() -> threadpoolctl.ThreadpoolController:
+    return threadpoolctl.ThreadpoolController()
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    can_tell = hasattr(os, "sched_getaffinity")
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if can_tell else os.cpu_count())

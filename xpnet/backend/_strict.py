@@ -1,0 +1,30 @@
+"""array-api-strict: the standard and nothing else."""
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend._backend import Backend
+from xpnet.tree import Array
+
+
+class Strict(Backend):
+    """The reference implementation of the standard, which refuses everything outside of it.
+
+    Its `device1` behaves like a GPU: nothing is converted to NumPy, or mixed with other devices,
+    unless asked for. It is slow, and it finds on any machine most of what would break on a GPU.
+    """
+
+    name = "array-api-strict"
+    module = "array_api_strict"
+    install = "pip install array-api-strict"
+    devices = "'CPU_DEVICE', 'device1' or 'device2'"
+
+    def find_device(self, device: Any) -> Any:
+        try:
+            return self.library.Device(device or "CPU_DEVICE")
+        except ValueError:
+            self.refuse(device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return np.asarray(x.to_device(self.library.Device("CPU_DEVICE")))

@@ -1,0 +1,41 @@
+"""PyTorch's tensors, without its autograd."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend._backend import Backend
+from xpnet.tree import Array
+
+
+class Torch(Backend):
+    name = "torch"
+    module = "torch"
+    install = "pip install torch"
+    devices = "'cpu', 'cuda' or 'cuda:N'"
+
+    def find_namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.torch")
+
+    def find_device(self, device: Any) -> Any:
+        try:
+            found = self.library.device(device or "cpu")
+            # A tensor tells 'cuda:0' where 'cuda' was asked for, and asking for one proves that it is there.
+            return self.library.empty(0, device=found).device
+        except (RuntimeError, AssertionError, TypeError) as error:
+            self.refuse(device, error)
+
+    def from_host(self, x: np.ndarray) -> Array:
+        return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        return x.numpy(force=True)
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            self.library.cuda.synchronize(self.device)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return self.library.no_grad()(step)

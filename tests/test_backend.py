@@ -170,7 +170,7 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
         expected = train()
     monkeypatch.undo()
     with ThreadPoolExecutor(workers) as pool:
-        monkeypatch.setattr(xpnet.backend, "_threads", lambda: pool)
+        monkeypatch.setattr("xpnet.backend._numpy._threads", lambda: pool)
         found = train()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -24,7 +24,7 @@ LAYERS = [
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics", "summary"},
     {"callbacks"},
-    {"step"},
+    {"step", "loop"},
     {"model"},
     {"train"},
 ]

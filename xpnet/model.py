@@ -1,7 +1,6 @@
 """The imperative shell: a network with everything that changes while it learns."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import files, optim, random, summary, tree
+from xpnet import files, loop, optim, random, summary, tree
 from xpnet.callbacks import Callback
-from xpnet.data.batches import batch_indices, slices
+from xpnet.data.batches import slices
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics, Evaluation
@@ -226,23 +225,17 @@ class Model:
         """
         x, y = self.prepare(x, y)
         validation = None if validation is None else self.prepare(*validation)
-        self._stopping = False
-        history: list[EpochMetrics] = []
-        for _ in range(epochs):
-            seconds = self._train_epoch(x, y, batch_size, shuffle, schedule, callbacks)
-            if seconds is None:
-                break
-            self.epoch += 1
-            history.append(self._epoch_metrics(x.shape[0], seconds, validation))
-            if schedule is not None:
-                schedule.on_epoch(history[-1].validation_loss)
-            for callback in callbacks:
-                callback.on_epoch(self, history[-1])
-            if self._stopping:
-                break
-        for callback in callbacks:
-            callback.on_end(self)
-        return history
+        return loop.run(
+            self,
+            x,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation=validation,
+            shuffle=shuffle,
+            schedule=schedule,
+            callbacks=callbacks,
+        )
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that this breaks off is not in the history."""
@@ -251,49 +244,6 @@ class Model:
     def running_loss(self, examples: int) -> float:
         """The mean training loss over the first `examples` of this epoch; waits for the device."""
         return float(self._state.totals.loss) / examples
-
-    def _train_epoch(
-        self,
-        x: Array,
-        y: Array,
-        batch_size: int,
-        shuffle: bool,
-        schedule: Schedule | None,
-        callbacks: Sequence[Callback],
-    ) -> float | None:
-        """One epoch of steps: how many seconds it took, or None if it was broken off."""
-        self.backend.synchronize()
-        start = time.perf_counter()
-        self._state = self._state._replace(totals=self._zero_totals())
-        indices = batch_indices(x, batch_size, seed=self.seed, epoch=self.epoch, shuffle=shuffle)
-        self.learning_rate = self.optimizer.learning_rate
-        learning_rate = None
-        for step, index in enumerate(indices, start=1):
-            if schedule is not None:
-                factor = schedule(self.epoch + (step - 1) / len(indices))
-                self.learning_rate = factor * self.optimizer.learning_rate
-                learning_rate = self.backend.asarray(self.learning_rate, real=True)
-            self._state, _ = self._training_step(self._state, (x, y, index, learning_rate))
-            for callback in callbacks:
-                callback.on_step(self, step, len(indices))
-            if self._stopping and step < len(indices):
-                return None
-        self.backend.synchronize()
-        return time.perf_counter() - start
-
-    def _epoch_metrics(self, n: int, seconds: float, validation: tuple[Array, Array] | None) -> EpochMetrics:
-        train = self._evaluation(self._state.totals, n, penalty=0.0)
-        held_out = self.evaluate(*validation) if validation is not None else None
-        return EpochMetrics(
-            epoch=self.epoch,
-            train_loss=train.loss,
-            train_accuracy=train.accuracy,
-            validation_loss=held_out.loss if held_out else None,
-            validation_accuracy=held_out.accuracy if held_out else None,
-            learning_rate=float(self.learning_rate),
-            seconds=seconds,
-            images_per_second=n / seconds,
-        )
 
     def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""

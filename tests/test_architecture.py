@@ -24,7 +24,8 @@ LAYERS = [
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics", "summary"},
     {"callbacks"},
-    {"step", "loop"},
+    {"step"},
+    {"loop"},
     {"model"},
     {"train"},
 ]

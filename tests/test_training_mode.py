@@ -253,4 +253,4 @@ def test_a_schedule_does_not_compile_anew() -> None:
     pytest.importorskip("jax")
     model = make_model(("jax", None), dtype="float32")
     model.fit(*make_data(20), epochs=4, batch_size=10, schedule=Halving())
-    assert model._training_step._cache_size() == 1
+    assert model._training_loop._cache_size() == 1

@@ -1,7 +1,8 @@
 """What may happen beside the training steps of `Model.fit`."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics
@@ -10,7 +11,14 @@ Model = Any  # xpnet.Model, which imports this module
 
 
 class Callback:
-    """Is told of each step and each epoch of `Model.fit`, and may call `model.stop()`."""
+    """Is told of each step and each epoch of `Model.fit`, and may call `model.stop()`.
+
+    Attributes:
+        every_step: whether `on_step`, where it is defined, has to see every single step. False lets
+            backend "jax" run several steps in one go, which is faster, and tell of the last of them.
+    """
+
+    every_step: ClassVar[bool] = True
 
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
         """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
@@ -20,6 +28,11 @@ class Callback:
 
     def on_end(self, model: Model) -> None:
         """At the end of `fit`."""
+
+
+def watch_every_step(callbacks: Sequence[Callback]) -> bool:
+    """Whether one of the callbacks has to be told of every single step."""
+    return any(type(each).on_step is not Callback.on_step and each.every_step for each in callbacks)
 
 
 class EarlyStopping(Callback):

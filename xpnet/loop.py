@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xpnet.callbacks import Callback
-from xpnet.data.batches import batch_indices
+from xpnet.callbacks import Callback, watch_every_step
+from xpnet.data.batches import batch_indices, slices
 from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
+from xpnet.step import zero_totals
 from xpnet.tree import Array
 
 Model = Any  # xpnet.Model, which imports this module
@@ -57,22 +58,33 @@ def _train_epoch(
     """One epoch of steps: how many seconds it took, or None if it was broken off."""
     model.backend.synchronize()
     start = time.perf_counter()
-    model._state = model._state._replace(totals=model._zero_totals())
-    indices = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
-    model.learning_rate = model.optimizer.learning_rate
-    learning_rate = None
-    for step, index in enumerate(indices, start=1):
-        if schedule is not None:
-            factor = schedule(model.epoch + (step - 1) / len(indices))
-            model.learning_rate = factor * model.optimizer.learning_rate
-            learning_rate = model.backend.asarray(model.learning_rate, real=True)
-        model._state, _ = model._training_step(model._state, (x, y, index, learning_rate))
-        for callback in callbacks:
-            callback.on_step(model, step, len(indices))
-        if model._stopping and step < len(indices):
-            return None
+    totals = zero_totals(model.objective, model.backend, x, y)
+    model._state = model._state._replace(totals=totals)
+    stacks = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
+    n_steps, done = sum(indices.shape[0] for indices in stacks), 0
+    rates = _learning_rates(model, schedule, n_steps)
+    at_once = 1 if watch_every_step(callbacks) else model.backend.steps_at_once
+    for indices in stacks:
+        first, n = done, indices.shape[0]
+        rows = indices, None if schedule is None else model.backend.asarray(rates[first : first + n])
+        for part in slices(n, at_once):
+            done = first + part.stop
+            model.learning_rate = rates[done - 1]
+            model._state = model._training_loop(model._state, (x, y), rows, part.start, part.stop)
+            for callback in callbacks:
+                callback.on_step(model, done, n_steps)
+            if model._stopping and done < n_steps:
+                return None
     model.backend.synchronize()
     return time.perf_counter() - start
+
+
+def _learning_rates(model: Model, schedule: Schedule | None, n_steps: int) -> list[float]:
+    """The learning rate at each step of the epoch."""
+    rate = float(model.optimizer.learning_rate)
+    if schedule is None:
+        return [rate] * n_steps
+    return [rate * schedule(model.epoch + step / n_steps) for step in range(n_steps)]
 
 
 def _epoch_metrics(

@@ -27,6 +27,7 @@ from xpnet.step import (
     noise_stream,
     prediction_step,
     training_step,
+    zero_totals,
 )
 from xpnet.tree import Array, Tree
 
@@ -96,7 +97,7 @@ class Model:
         self._stopping = False
         self._input_shape: Shape | None = None
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
-        self._training_step = self.backend.compile(
+        self._training_loop = self.backend.compile_loop(
             training_step(
                 self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
             )
@@ -105,7 +106,7 @@ class Model:
         self._prediction_step = self.backend.compile(prediction_step(net))
         statistics = tree.map(self.backend.copy, net.init_statistics())
         step = self.backend.from_host(np.zeros(1, np.int32))
-        self._state = State({}, statistics, {}, self._zero_totals(), step)
+        self._state = State({}, statistics, {}, Totals(0.0, 0), step)
         self.params = net.init(random.generator(seed, "weights"))
 
     @property
@@ -248,7 +249,7 @@ class Model:
     def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
         x, y = self.prepare(x, y)
-        params, totals = self._variables(), self._zero_totals()
+        params, totals = self._variables(), zero_totals(self.objective, self.backend, x, y)
         for part in slices(x.shape[0], batch_size):
             totals, _ = self._evaluation_step(totals, (params, x[part, ...], y[part, ...]))
         return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(params, 0.0)))
@@ -344,7 +345,3 @@ class Model:
         if self._last_forward is None:
             raise Error("Model: expected a call of forward(x) first, got none")
         return self._last_forward
-
-    def _zero_totals(self) -> Totals:
-        zero = self.backend.from_host(np.zeros((), self.backend.dtype_name))
-        return Totals(zero, self.backend.from_host(np.zeros((), np.int64)))

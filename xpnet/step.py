@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from xpnet import losses, optim, random, tree
 from xpnet.backend import Backend
 from xpnet.data.batches import slices, take
@@ -154,6 +156,14 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
 def noise_stream(seed: int) -> int:
     """The stream of the random numbers in training steps."""
     return random.stream(seed, "noise")
+
+
+def zero_totals(objective: Objective, backend: Backend, x: Array, target: Array) -> Totals:
+    """The totals before the first of these examples."""
+    output = np.zeros(objective.net.output_shape((1, *x.shape[1:])))
+    names_classes = objective.loss.errors(output, np.zeros((1, *target.shape[1:]))) is not None
+    loss, errors = np.zeros((), backend.dtype_name), np.zeros((), np.int64)
+    return Totals(backend.from_host(loss), backend.from_host(errors) if names_classes else None)
 
 
 def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:

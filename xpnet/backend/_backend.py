@@ -28,6 +28,7 @@ class Backend:
         index_dtype: that of its integers, int64 but for JAX's int32.
         itemsize: bytes of a number in that dtype.
         cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
+        steps_at_once: how many training steps `compile_loop` should be asked for at a time.
 
     Raises BackendError where the library or the device is not there.
     """
@@ -37,6 +38,7 @@ class Backend:
     install: ClassVar[str]
     devices: ClassVar[str] = "'cpu'"
     cache_bytes: ClassVar[int | None] = None
+    steps_at_once: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32") -> None:
         if dtype not in DTYPES:
@@ -122,6 +124,23 @@ class Backend:
         The state that goes in may be reused (donated) for the state that comes out.
         """
         return step
+
+    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A function `(state, constants, rows, start, stop) -> state` that runs the pure step many times.
+
+        For i from `start` to `stop` - 1, `state, _ = step(state, (*constants, *row))`, where a row is
+        the i-th part, along axis 0, of each array in the tuple `rows`; of a None it is None. The state
+        must keep its structure; the one that goes in may be reused for the one that comes out.
+        """
+        compiled = self.compile(step)
+
+        def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
+            for i in range(start, stop):
+                row = [None if array is None else array[i, ...] for array in rows]
+                state, _ = compiled(state, (*constants, *row))
+            return state
+
+        return loop
 
 
 def one_line(text: object) -> str:

@@ -12,6 +12,7 @@ class JAX(Backend):
     module = "jax"
     install = "pip install jax"
     devices = "'cpu', 'gpu', 'tpu' or one of these with ':N'"
+    steps_at_once = 16  # of 1, 4, 8, 16, 32, 64 the least that is as fast as a whole epoch
 
     def find_namespace(self) -> Any:
         if self.dtype_name == "float64":
@@ -31,3 +32,15 @@ class JAX(Backend):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self.library.jit(step, donate_argnums=0)
+
+    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        jax = self.library
+
+        def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
+            def body(i: Any, state: Any) -> Any:
+                row = [None if array is None else array[i, ...] for array in rows]
+                return step(state, (*constants, *row))[0]
+
+            return jax.lax.fori_loop(start, stop, body, state)
+
+        return jax.jit(loop, donate_argnums=0)

@@ -20,14 +20,19 @@ def batches(
 
     Raises ConfigError where `batch_size` is below 1 or there are no examples.
     """
-    for index in batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle):
-        yield take(x, index), take(y, index)
+    for indices in batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle):
+        for i in range(indices.shape[0]):
+            yield take(x, indices[i, ...]), take(y, indices[i, ...])
 
 
 def batch_indices(
     x: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
 ) -> list[Array]:
-    """The positions of each batch's examples in x: integer arrays (batch_size,) on x's device."""
+    """The positions of each batch's examples in x: a row for each batch, integers on x's device.
+
+    One array (batches, batch_size) for the whole batches, and one with a shorter row for the last
+    batch if `batch_size` does not divide the number of examples. Neither is empty.
+    """
     n = x.shape[0]
     if n == 0:
         raise ConfigError("batches: expected at least one example, got none")
@@ -35,7 +40,9 @@ def batch_indices(
         raise ConfigError(f"batches: expected a batch size of at least 1, got {batch_size}")
     order = generator(seed, "shuffle", epoch).permutation(n) if shuffle else np.arange(n)
     order = namespace(x).asarray(order, device=device(x))
-    return [order[part] for part in slices(n, batch_size)]
+    whole = n - n % batch_size
+    stacks = namespace(x).reshape(order[:whole], (-1, batch_size)), order[None, whole:]
+    return [rows for rows in stacks if 0 not in rows.shape]
 
 
 def slices(n: int, batch_size: int) -> list[slice]:

@@ -21,11 +21,12 @@ REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
 class Progress(Callback):
     """A progress bar on a terminal's standard error, and a line for each epoch on standard output."""
 
+    every_step = False
+
     def __init__(self, epochs: int, n_examples: int) -> None:
         self.epochs = epochs
         self.n_examples = n_examples
         self.bar: Any = None
-        self.undrawn = 0
         self.drawn_at = time.monotonic()
 
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
@@ -38,13 +39,11 @@ class Progress(Callback):
                 leave=False,
                 dynamic_ncols=True,
             )
-        self.undrawn += 1
         if not self.bar.disable and time.monotonic() - self.drawn_at > REDRAW_SECONDS:
             loss = model.running_loss(self.n_examples * step // n_steps)
             self.bar.set_description(f"epoch {model.epoch + 1}/{self.epochs}", refresh=False)
             self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
-            self.bar.update(self.undrawn)
-            self.undrawn = 0
+            self.bar.update(model.epoch * n_steps + step - self.bar.n)
             self.drawn_at = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:

@@ -14,6 +14,7 @@ from xpnet.data.batches import slices, take
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
+from xpnet.nn.fast import deferred
 from xpnet.optim import Optimizer
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
@@ -101,11 +102,17 @@ def training_step(
     stream = noise_stream(seed)
     in_training = objective.net.training_mode(Key(None))  # as an example of the nets with real keys
     is_plain = in_training is objective.net
+    # Weight gradients that are added to something and used for nothing else need not be made.
+    may_defer = backend.adds_products and optimizer.only_adds_gradients and objective.l2 == 0
+    deferring = deferred(objective.net) if may_defer else objective.net
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
         params = state.params
+
+        size = micro_batch or examples_at_once(in_training, x.shape[1:], n, backend)
+        base = deferring if size >= n else objective.net
 
         def learn(part: slice) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
@@ -113,7 +120,7 @@ def training_step(
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
-            net = objective.net if is_plain else objective.net.training_mode(key.child(0))
+            net = base if is_plain else base.training_mode(key.child(0))
             prediction, residuals = net.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
@@ -126,7 +133,6 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
-        size = micro_batch or examples_at_once(in_training, x.shape[1:], n, backend)
         parts = backend.map(learn, slices(n, size))
         grads, statistics, totals = functools.reduce(_add_parts, parts)
         totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))

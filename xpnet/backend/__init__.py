@@ -11,6 +11,7 @@ from xpnet.backend._backend import DTYPES, Backend
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
+from xpnet.backend._products import Product
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -19,6 +20,7 @@ __all__ = [
     "BACKENDS",
     "DTYPES",
     "Backend",
+    "Product",
     "add_at",
     "available",
     "device",

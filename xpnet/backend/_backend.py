@@ -27,6 +27,7 @@ class Backend:
         dtype: the library's own object for the dtype.
         index_dtype: that of its integers, int64 but for JAX's int32.
         itemsize: bytes of a number in that dtype.
+        adds_products: whether a `Product` is added to an array faster than it is made.
         cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
 
@@ -37,6 +38,7 @@ class Backend:
     module: ClassVar[str]
     install: ClassVar[str]
     devices: ClassVar[str] = "'cpu'"
+    adds_products: ClassVar[bool] = False
     cache_bytes: ClassVar[int | None] = None
     steps_at_once: ClassVar[int] = 1
 

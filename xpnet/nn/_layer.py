@@ -1,6 +1,7 @@
 """What a layer is."""
 
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
@@ -75,6 +76,10 @@ class Layer:
         `key` is for the random numbers of that step. The layer itself, if training changes nothing.
         """
         return self
+
+    def map_layers(self, function: Callable[["Layer"], "Layer"]) -> "Layer":
+        """What the function makes of this layer, after those that this one is made of."""
+        return function(self)
 
     def init_statistics(self) -> Tree:
         """What the layer measures in training, as it is before: a dict of NumPy arrays.

@@ -1,6 +1,7 @@
 """Layers made of layers."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,6 +94,12 @@ class Sequential(Layer):
 
     def training_mode(self, key: Key) -> Layer:
         layers = [layer.training_mode(key.child(i)) for i, layer in enumerate(self.layers)]
+        return self._with(layers)
+
+    def map_layers(self, function: Callable[[Layer], Layer]) -> Layer:
+        return function(self._with([layer.map_layers(function) for layer in self.layers]))
+
+    def _with(self, layers: list[Layer]) -> "Sequential":
         return self if all(map(operator.is_, layers, self.layers)) else Sequential(*layers)
 
     def init_statistics(self) -> Tree:
@@ -174,7 +181,12 @@ class Residual(Layer):
         return max(self.branch.workspace(input_shape), self.shortcut.workspace(input_shape))
 
     def training_mode(self, key: Key) -> Layer:
-        branch, shortcut = self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1))
+        return self._with(self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1)))
+
+    def map_layers(self, function: Callable[[Layer], Layer]) -> Layer:
+        return function(self._with(self.branch.map_layers(function), self.shortcut.map_layers(function)))
+
+    def _with(self, branch: Layer, shortcut: Layer) -> "Residual":
         return self if branch is self.branch and shortcut is self.shortcut else Residual(branch, shortcut)
 
     def init_statistics(self) -> Tree:

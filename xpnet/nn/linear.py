@@ -55,7 +55,10 @@ class Linear(Layer):
         return dy @ params["weight"].mT, self.parameter_gradients(params, residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
-        grads = {"weight": residuals.x.mT @ dy}
+        return self._gradients(residuals.x.mT @ dy, dy)
+
+    def _gradients(self, dweight: Array, dy: Array) -> Tree:
+        grads = {"weight": dweight}
         if self.bias:
             grads["bias"] = namespace(dy).sum(dy, axis=-2)
         return grads

@@ -30,6 +30,17 @@ def device(x: Array) -> Any:
 # What the standard has no word for. Beside each stands what does the same in its words, or nearly.
 
 
+def set_at(x: Array, index: Any, value: Array) -> Array:
+    """x with the value in place of a part of it, overwriting x where the library lets one.
+
+    In the standard, where arrays can be written to: `x[index] = value`.
+    """
+    if hasattr(x, "at"):
+        return x.at[index].set(value)  # JAX's arrays cannot
+    x[index] = value
+    return x
+
+
 def add_at(x: Array, index: Any, value: Array) -> Array:
     """x with the value added to a part of it, overwriting x where the library lets one.
 

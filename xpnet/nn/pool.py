@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from xpnet.backend import device, namespace
+from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape
 from xpnet.nn._windows import output_lengths, overlap_add, taps
 from xpnet.nn.conv import per_axis
@@ -61,13 +61,14 @@ class _MaxPool(_Pool):
     def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
         xp = namespace(dy)
         x, y = residuals
-        unclaimed = xp.ones(dy.shape, dtype=xp.bool, device=device(dy))
-        parts = []
-        for tap in self._taps(x):
-            is_max = (tap == y) & unclaimed
-            unclaimed = unclaimed & ~is_max
-            parts.append(dy * xp.astype(is_max, dy.dtype))
-        return overlap_add(parts, x.shape, *self._geometry()), {}
+        *taps_but_last, _ = self._taps(x)
+        parts, unclaimed = [], dy
+        for tap in taps_but_last:
+            part = xp.astype(tap == y, dy.dtype)
+            part *= unclaimed
+            unclaimed = unclaimed - part
+            parts.append(part)
+        return overlap_add([*parts, unclaimed], x.shape, *self._geometry()), {}
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import losses, nn, optim, tree
+from xpnet import backend, gradcheck, losses, nn, optim, tree
 from xpnet.backend import Product, _products
+from xpnet.nn import fast
+from xpnet.nn._winograd import WinogradConv2d
 
 MLP = nn.Sequential(
     nn.Residual(nn.Linear(6, 6, bias=False)), nn.Linear(6, 5), nn.Dropout(0.3), nn.Tanh(), nn.Linear(5, 3)
@@ -103,3 +105,114 @@ def test_micro_batches_add_up_their_gradients() -> None:
         trained.append(dict(tree.items(model.params)))
     for name, array in trained[0].items():
         np.testing.assert_allclose(trained[1][name], array, rtol=1e-10, err_msg=name)
+
+
+CONVOLUTIONS = [
+    (nn.Conv2d(8, 9, 3, padding="same"), (3, 8, 12)),
+    (nn.Conv2d(9, 8, 3), (2, 13, 9)),
+    (nn.Conv2d(8, 8, 3, padding=3, bias=False), (1, 2, 5)),
+    (nn.Conv2d(8, 10, 5), (2, 12, 12)),
+    (nn.Conv2d(10, 8, 5, padding="same"), (1, 9, 14)),
+    (nn.Conv2d(8, 8, 5, padding=1), (2, 3, 8)),
+]
+
+
+def on_numpy(net: nn.Layer) -> Any:
+    return fast.faster(net, backend.get("numpy"))
+
+
+@pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+def test_winograd_s_convolution_is_the_plain_one(
+    layer: Any, shape: Any, dtype: str, tolerance: float
+) -> None:
+    winograd = on_numpy(layer)
+    assert isinstance(winograd, WinogradConv2d)
+    assert winograd.output_shape((*shape, layer.in_channels)) == layer.output_shape(
+        (*shape, layer.in_channels)
+    )
+    rng = np.random.default_rng(0)
+    params = tree.map(lambda p: rng.normal(size=p.shape).astype(dtype), layer.init(rng))
+    x = rng.normal(size=(*shape, layer.in_channels)).astype(dtype)
+    dy = rng.normal(size=layer.output_shape(x.shape)).astype(dtype)
+    results = []
+    for each in (layer, winograd):
+        y, residuals = each.forward(params, x)
+        dx, grads = each.backward(params, residuals, dy)
+        alone = each.parameter_gradients(params, residuals, dy)
+        results.append(dict(tree.items({"y": y, "dx": dx, "grads": grads, "alone": alone})))
+    for name, expected in results[0].items():
+        found = results[1][name]
+        assert found.dtype == dtype
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * expected.std(), err_msg=name)
+
+
+def test_winograd_s_gradients_are_those_of_finite_differences() -> None:
+    layer, shape = CONVOLUTIONS[1]
+    x = np.random.default_rng(0).normal(size=(*shape, layer.in_channels))
+    gradcheck.check(on_numpy(layer), x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 8, 3, 2),
+        nn.Conv2d(8, 8, (3, 5)),
+        nn.Conv2d(8, 8, 4),
+        nn.Conv2d(3, 8, 3),
+        nn.Conv1d(8, 8, 3),
+    ],
+    ids=str,
+)
+def test_other_convolutions_stay_as_they_are(layer: nn.Layer) -> None:
+    assert on_numpy(layer) is layer
+
+
+def test_winograd_is_for_numpy() -> None:
+    layer, _ = CONVOLUTIONS[0]
+    pytest.importorskip("array_api_strict")
+    assert fast.faster(layer, backend.get("array-api-strict")) is layer
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2)], ids=str)
+def test_pooling_before_relu_gives_the_same_bits(pool: nn.Layer) -> None:
+    net = nn.Sequential(nn.ReLU(), pool, nn.Residual(nn.Sequential(nn.ReLU(), nn.ReLU())), nn.ReLU())
+    faster = on_numpy(net)
+    assert [type(layer) for layer in faster.layers[:2]] == [type(pool), nn.ReLU]
+    assert faster.layers[2:] == net.layers[2:]
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, size=(4, 9, 8, 2)).astype(np.float32)  # with ties, and windows all negative
+    params = net.init(rng)
+    y, residuals = net.forward(params, x)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    found, found_residuals = faster.forward(params, x)
+    np.testing.assert_array_equal(found, y)
+    dx, _ = net.backward(params, residuals, dy)
+    np.testing.assert_array_equal(faster.backward(params, found_residuals, dy)[0], dx)
+
+
+def test_a_convolutional_network_learns_the_same() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(40, 10, 10, 3)), rng.integers(3, size=40)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Residual(nn.Conv2d(8, 8, 3, padding="same")),
+        nn.BatchNorm(8),
+        nn.Dropout(0.2),
+        nn.Conv2d(8, 9, 5, padding=1),
+        nn.ReLU(),
+        nn.GlobalAvgPool(),
+        nn.Linear(9, 3),
+    )
+    trained = []
+    for winograd in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend.NumPy, "winograd", winograd)
+            model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9), dtype="float64")
+        model.fit(x, y, epochs=2, batch_size=16)
+        trained.append(dict(tree.items(model.params)))
+    for name, array in trained[0].items():
+        np.testing.assert_allclose(trained[1][name], array, rtol=1e-9, atol=1e-12, err_msg=name)

@@ -14,7 +14,7 @@ from xpnet.data.batches import slices, take
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
-from xpnet.nn.fast import deferred
+from xpnet.nn.fast import deferred, faster
 from xpnet.optim import Optimizer
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
@@ -100,11 +100,12 @@ def training_step(
             sees micro-batches: such a network is cut up only if `micro_batch` says so.)
     """
     stream = noise_stream(seed)
-    in_training = objective.net.training_mode(Key(None))  # as an example of the nets with real keys
-    is_plain = in_training is objective.net
+    net = faster(objective.net, backend)
+    in_training = net.training_mode(Key(None))  # as an example of the nets with real keys
+    is_plain = in_training is net
     # Weight gradients that are added to something and used for nothing else need not be made.
     may_defer = backend.adds_products and optimizer.only_adds_gradients and objective.l2 == 0
-    deferring = deferred(objective.net) if may_defer else objective.net
+    deferring = deferred(net) if may_defer else net
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
@@ -112,7 +113,7 @@ def training_step(
         params = state.params
 
         size = micro_batch or examples_at_once(in_training, x.shape[1:], n, backend)
-        base = deferring if size >= n else objective.net
+        whole = deferring if size >= n else net
 
         def learn(part: slice) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
@@ -120,16 +121,16 @@ def training_step(
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
-            net = base if is_plain else base.training_mode(key.child(0))
-            prediction, residuals = net.forward(params, inputs)
+            here = whole if is_plain else whole.training_mode(key.child(0))
+            prediction, residuals = here.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
-            statistics = state.statistics if is_plain else net.new_statistics(state.statistics, residuals)
+            statistics = state.statistics if is_plain else here.new_statistics(state.statistics, residuals)
             share = inputs.shape[0] / n
             if share < 1:
                 dprediction = dprediction * share
                 statistics = tree.map(lambda value: value * share, statistics)
-            grads = net.parameter_gradients(params, residuals, dprediction)
+            grads = here.parameter_gradients(params, residuals, dprediction)
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
@@ -155,7 +156,9 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
     if backend.cache_bytes is None or numbers == 0:
         return n
     fitting = max(1, backend.cache_bytes // (numbers * backend.itemsize))
-    parts = math.ceil(n / fitting)
+    parts = 1
+    while parts * fitting < n:  # powers of 2, so that all cores get as many
+        parts *= 2
     return math.ceil(n / parts)
 
 
@@ -175,17 +178,19 @@ def zero_totals(objective: Objective, backend: Backend, x: Array, target: Array)
 def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:
     """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without penalty."""
 
+    net = faster(objective.net, backend)
+
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch
         n = x.shape[0]
 
         def judge(part: slice) -> Totals:
             inputs, targets = x[part, ...], target[part, ...]
-            prediction, _ = objective.net.forward(params, inputs)
+            prediction, _ = net.forward(params, inputs)
             value, _ = objective.loss.forward(prediction, targets)
             return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
 
-        size = examples_at_once(objective.net, x.shape[1:], n, backend)
+        size = examples_at_once(net, x.shape[1:], n, backend)
         here = functools.reduce(_add_totals, backend.map(judge, slices(n, size)))
         return _add_totals(totals, here), here
 

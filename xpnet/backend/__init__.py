@@ -6,12 +6,12 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 
 from typing import Any
 
-from xpnet.backend._arrays import add_at, device, namespace, window_view
+from xpnet.backend._arrays import add_at, device, namespace, set_at, window_view
 from xpnet.backend._backend import DTYPES, Backend
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
-from xpnet.backend._products import Product
+from xpnet.backend._products import Product, transform
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -26,6 +26,8 @@ __all__ = [
     "device",
     "get",
     "namespace",
+    "set_at",
+    "transform",
     "window_view",
 ]
 

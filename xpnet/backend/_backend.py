@@ -28,6 +28,7 @@ class Backend:
         index_dtype: that of its integers, int64 but for JAX's int32.
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
+        winograd: whether convolutions are faster by `nn._winograd`.
         cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
 
@@ -39,6 +40,7 @@ class Backend:
     install: ClassVar[str]
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
+    winograd: ClassVar[bool] = False
     cache_bytes: ClassVar[int | None] = None
     steps_at_once: ClassVar[int] = 1
 

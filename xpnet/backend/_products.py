@@ -36,6 +36,27 @@ class Product:
         return total
 
 
+BLOCK = 512  # columns: a block with 36 or 64 rows, and what comes of it, fits in a core's first cache
+
+
+def transform(matrix: Array, rows: Array) -> Array:
+    """matrix @ rows for a small matrix and long rows.
+
+    In the standard: just this. (OpenBLAS is 1.6 times as fast by blocks of columns.)
+    """
+    if not isinstance(rows, np.ndarray):
+        return matrix @ rows
+    product = np.empty((len(matrix), rows.shape[1]), rows.dtype)
+    in_blocks = rows.shape[1] // BLOCK * BLOCK
+
+    def blocks(x: np.ndarray) -> np.ndarray:
+        return x[:, :in_blocks].reshape(len(x), -1, BLOCK).swapaxes(0, 1)
+
+    np.matmul(matrix, blocks(rows), out=blocks(product))
+    np.matmul(matrix, rows[:, in_blocks:], out=product[:, in_blocks:])
+    return product
+
+
 @functools.cache
 def _gemm(char: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray, float, float], None] | None:
     """C ← β C + α A B, by the OpenBLAS that NumPy has loaded; None where it is another BLAS.

@@ -91,10 +91,17 @@ class _Conv(Layer):
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
         grads = {"weight": xp.reshape(rows.mT @ dy, params["weight"].shape)}
         if self.bias:
-            # A product with ones: on NumPy up to 17 times as fast as a sum along the longer axis.
-            ones = xp.ones((1, dy.shape[0]), dtype=dy.dtype, device=device(dy))
-            grads["bias"] = (ones @ dy)[0, :]
+            grads["bias"] = self._bias_gradient(dy)
         return grads
+
+    @staticmethod
+    def _bias_gradient(dy: Array) -> Array:
+        """The sum of the rows of dy, (positions, out_channels), as a product with ones.
+
+        On NumPy that is up to 17 times as fast as a sum along the longer axis.
+        """
+        ones = namespace(dy).ones((1, dy.shape[0]), dtype=dy.dtype, device=device(dy))
+        return (ones @ dy)[0, :]
 
     def output_shape(self, input_shape: Shape) -> Shape:
         expected = f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"

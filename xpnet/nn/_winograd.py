@@ -1,0 +1,207 @@
+"""Convolution with fewer multiplications, for windows of 3 x 3 and 5 x 5 with stride 1.
+
+A polynomial of degree m + r - 2 is known from its values at m + r - 1 points, so r weights at m positions
+take m + r - 1 multiplications instead of m r. In two dimensions, for a tile d of the image, m + r - 1 to the
+side, that gives m x m outputs y,
+
+    y = Aᵀ ((G w Gᵀ) ∘ (Bᵀ d B)) A
+
+with ∘ element by element, and a sum over the channels in between: for each of the (m + r - 1)² elements a
+product of tiles x channels and channels x channels. All else is linear too, and its adjoint is the transposed
+matrix.
+
+(Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for convolutional
+neural networks", 2016.)
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xpnet import backend
+from xpnet.backend import device, namespace, transform
+from xpnet.nn._layer import Layer, Shape
+from xpnet.nn._windows import pad, zeros
+from xpnet.nn.conv import Conv2d, per_axis
+from xpnet.tree import Array, Tree
+
+M = 4  # outputs along the side of a tile
+# Where the polynomials are evaluated, beside infinity: few and small numbers, for the sake of rounding.
+POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 0.5, -0.5)}
+FEWEST_CHANNELS = 8  # with fewer, transforms take longer than what they save
+
+
+class WinogradResiduals(NamedTuple):
+    shape: tuple[int, ...]
+    v: Array
+
+
+@dataclass(frozen=True, repr=False)
+class WinogradConv2d(Conv2d):
+    """`Conv2d` by tiles of 4 x 4 outputs.
+
+    V = (Bᵀ⊗Bᵀ) D,  U = (G⊗G) W,  Mₖ = Vₖ Uₖ for each plane k,  Y = (Aᵀ⊗Aᵀ) M
+
+    dM = (A⊗A) dY,  dUₖ = Vₖᵀ dMₖ,  dW = (Gᵀ⊗Gᵀ) dU,  dVₖ = dMₖ Uₖᵀ,  dD = (B⊗B) dV
+
+    Shapes, with t tiles of s = 3 + kernel_size to the side: D and V (s², t in_channels), W (kernel_size²,
+    in_channels out_channels), M (s², t out_channels), Y (16, t out_channels).
+    """
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
+        xp = namespace(x)
+        n, h, w, _ = self.output_shape(x.shape)
+        rows, columns, side = tiles(h), tiles(w), self._side
+        a, b, _ = matrices(self._size, like=x)
+        d = xp.permute_dims(self._tiles(x, rows, columns), (3, 4, 0, 1, 2, 5))
+        v = transform(b, xp.reshape(d, (side * side, -1)))
+        v = xp.reshape(v, (side * side, -1, self.in_channels))
+        m = v @ self._transformed_weight(params)
+        y = transform(a, xp.reshape(m, (side * side, -1)))
+        y = xp.permute_dims(xp.reshape(y, (M, M, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
+        y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
+        if self.bias:
+            y += params["bias"]
+        return y, WinogradResiduals(x.shape, v)
+
+    def backward(  # type: ignore[override]
+        self, params: Tree, residuals: WinogradResiduals, dy: Array
+    ) -> tuple[Array, Tree]:
+        xp = namespace(dy)
+        n, h, w, _ = dy.shape
+        rows, columns, side = tiles(h), tiles(w), self._side
+        _, b, _ = matrices(self._size, like=dy)
+        dm = self._product_gradient(dy)
+        # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
+        u = self._transformed_weight(params)
+        u_transposed = xp.reshape(xp.reshape(u.mT, (-1,)), (u.shape[0], u.shape[2], u.shape[1]))
+        dv = dm @ u_transposed
+        dd = transform(b.mT, xp.reshape(dv, (side * side, -1)))
+        dd = xp.permute_dims(xp.reshape(dd, (side, side, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
+        return self._overlap_add(dd, residuals.shape), self._parameter_gradients(residuals, dy, dm)
+
+    def parameter_gradients(  # type: ignore[override]
+        self, params: Tree, residuals: WinogradResiduals, dy: Array
+    ) -> Tree:
+        return self._parameter_gradients(residuals, dy, self._product_gradient(dy))
+
+    def _parameter_gradients(self, residuals: WinogradResiduals, dy: Array, dm: Array) -> Tree:
+        xp = namespace(dy)
+        _, _, g = matrices(self._size, like=dy)
+        du = residuals.v.mT @ dm
+        dweight = g.mT @ xp.reshape(du, (g.shape[0], -1))
+        grads = {"weight": xp.reshape(dweight, (self._size, self._size, *du.shape[1:]))}
+        if self.bias:
+            grads["bias"] = self._bias_gradient(xp.reshape(dy, (-1, self.out_channels)))
+        return grads
+
+    def _product_gradient(self, dy: Array) -> Array:
+        """dM (s², t, out_channels)"""
+        xp = namespace(dy)
+        n, h, w, _ = dy.shape
+        rows, columns = tiles(h), tiles(w)
+        a, _, _ = matrices(self._size, like=dy)
+        dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
+        dy = xp.permute_dims(xp.reshape(dy, (n, rows, M, columns, M, -1)), (2, 4, 0, 1, 3, 5))
+        dm = transform(a.mT, xp.reshape(dy, (M * M, -1)))
+        return xp.reshape(dm, (a.shape[1], -1, self.out_channels))
+
+    def _transformed_weight(self, params: Tree) -> Array:
+        """U (s², in_channels, out_channels)"""
+        xp, weight = namespace(params["weight"]), params["weight"]
+        _, _, g = matrices(self._size, like=weight)
+        u = g @ xp.reshape(weight, (self._size**2, -1))
+        return xp.reshape(u, (-1, self.in_channels, self.out_channels))
+
+    def _tiles(self, x: Array, rows: int, columns: int) -> Array:
+        """A view (n, rows, columns, s, s, in_channels) of x in tiles, with zeros around up to whole ones."""
+        _, _, padding = self._geometry(x.shape)
+        missing = [
+            (number * M + self._size - 1) - (length + low + high)
+            for number, length, (low, high) in zip((rows, columns), x.shape[1:3], padding, strict=True)
+        ]
+        padding = [(low, high + more) for (low, high), more in zip(padding, missing, strict=True)]
+        return backend.window_view(pad(x, padding), (self._side, self._side), (M, M))
+
+    def _overlap_add(self, tiles: Array, shape: Shape) -> Array:
+        """The adjoint of `_tiles` for x of that shape; tiles (n, rows, s, columns, s, in_channels)."""
+        n, rows, _, columns, _, channels = tiles.shape
+        total = zeros((n, rows + 1, M, columns + 1, M, channels), like=tiles)
+        # A tile reaches into its neighbour's place, but not beyond: kernel_size - 1 <= M.
+        here_and_next = (slice(0, M), slice(M, None))
+        for i, j in itertools.product((0, 1), (0, 1)):
+            part = tiles[:, :, here_and_next[i], :, here_and_next[j], :]
+            height, width = part.shape[2], part.shape[4]
+            where = (slice(None), slice(i, i + rows), slice(height), slice(j, j + columns), slice(width))
+            total = backend.add_at(total, where, part)
+        total = namespace(tiles).reshape(total, (n, (rows + 1) * M, (columns + 1) * M, channels))
+        _, _, ((top, _), (left, _)) = self._geometry(shape)
+        return total[:, top : top + shape[1], left : left + shape[2], :]
+
+    @property
+    def _size(self) -> int:
+        return per_axis(self, "kernel_size")[0]
+
+    @property
+    def _side(self) -> int:
+        """s"""
+        return M + self._size - 1
+
+    def workspace(self, input_shape: Shape) -> int:
+        n, h, w, _ = self.output_shape(input_shape)
+        return (
+            n * -(-h // M) * -(-w // M) * (M + self._size - 1) ** 2 * max(self.in_channels, self.out_channels)
+        )
+
+
+def tiles(outputs: int) -> int:
+    """How many tiles it takes for that many outputs."""
+    return -(-outputs // M)
+
+
+def winograd(layer: Layer) -> Layer:
+    """The layer as a `WinogradConv2d` if it is a convolution that this makes faster."""
+    if type(layer) is not Conv2d:
+        return layer
+    height, width = per_axis(layer, "kernel_size")
+    suits = height == width and height in POINTS and per_axis(layer, "stride") == (1, 1)
+    if not suits or min(layer.in_channels, layer.out_channels) < FEWEST_CHANNELS:
+        return layer
+    return WinogradConv2d(**vars(layer))
+
+
+def matrices(size: int, like: Array) -> tuple[Array, Array, Array]:
+    """Aᵀ⊗Aᵀ (16, s²), Bᵀ⊗Bᵀ (s², s²) and G⊗G (s², size²), of the library, dtype and device of an array."""
+    return _matrices(size, namespace(like), like.dtype, device(like))
+
+
+@functools.cache
+def _matrices(size: int, xp: Any, dtype: Any, device: Any) -> tuple[Array, Array, Array]:
+    points = POINTS[size]
+    others = [tuple(q for q in points if q != p) for p in points]
+    infinity = [0.0] * (size - 1) + [1.0]
+    a_rows = [[*(p**i for p in points), float(i == M - 1)] for i in range(M)]
+    b_rows = [[*polynomial(roots), 0.0] for roots in others] + [polynomial(points)]
+    g_rows = [
+        [p**i / math.prod(p - q for q in rest) for i in range(size)]
+        for p, rest in zip(points, others, strict=True)
+    ] + [infinity]
+    a, b, g = (xp.asarray(kronecker(rows), dtype=dtype, device=device) for rows in (a_rows, b_rows, g_rows))
+    return a, b, g
+
+
+def polynomial(roots: Sequence[float]) -> list[float]:
+    """The coefficients of (x - r₁)(x - r₂)…, that of 1 first."""
+    coefficients = [1.0]
+    for root in roots:
+        shifted, scaled = [0.0, *coefficients], [*(root * c for c in coefficients), 0.0]
+        coefficients = [a - b for a, b in zip(shifted, scaled, strict=True)]
+    return coefficients
+
+
+def kronecker(rows: list[list[float]]) -> list[list[float]]:
+    """The Kronecker product of a matrix with itself."""
+    return [[a * b for a in row for b in other] for row in rows for other in rows]

@@ -48,13 +48,15 @@ PANELS: dict[str, dict[int, Workload]] = {
 }
 POINTS = {workload.name: workload for panel in PANELS.values() for workload in panel.values()}
 
-_DENSE, _CNN = "784-512-512-10 relu adam, batch 128", "conv5x5x16-pool-conv5x5x32-pool-128-10 relu, batch 128"
-# Networks and batch sizes of which the memory of a step is measured.
+# Networks of which the memory of a step is measured, each with several batch sizes.
 MEMORY: dict[str, dict[int, Workload]] = {
-    network: {
-        n: replace(WORKLOADS[network], batch_size=n, images=n, data_set=n) for n in (1, 4, 16, 64, 256, 1024)
+    WORKLOADS[name].network: {
+        n: replace(WORKLOADS[name], batch_size=n, images=n, data_set=n) for n in (1, 4, 16, 64, 256, 1024, 4096)
     }
-    for network in (_DENSE, _CNN)
+    for name in (
+        "784-512-512-10 relu adam, batch 128",
+        "conv5x5x16-pool-conv5x5x32-pool-128-10 relu, batch 128",
+    )
 }
 PARTS = ("parameters", "gradients", "optimizer", "activations")
 

@@ -30,6 +30,6 @@ def test_memory(
     found, step = memory_of_step(MEMORY[network][batch_size])
     record = {"network": network, "batch size": batch_size, **found}
     memory_records.append(record)
-    benchmark.group = f"memory: {network.rpartition(',')[0]}"
+    benchmark.group = f"memory: {network}"
     benchmark.extra_info.update(record, suite="memory")
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)

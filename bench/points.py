@@ -51,7 +51,8 @@ POINTS = {workload.name: workload for panel in PANELS.values() for workload in p
 # Networks of which the memory of a step is measured, each with several batch sizes.
 MEMORY: dict[str, dict[int, Workload]] = {
     WORKLOADS[name].network: {
-        n: replace(WORKLOADS[name], batch_size=n, images=n, data_set=n) for n in (1, 4, 16, 64, 256, 1024, 4096)
+        n: replace(WORKLOADS[name], batch_size=n, images=n, data_set=n)
+        for n in (1, 4, 16, 64, 256, 1024, 4096)
     }
     for name in (
         "784-512-512-10 relu adam, batch 128",

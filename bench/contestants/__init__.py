@@ -27,7 +27,11 @@ def on_cuda(precision: str) -> dict[str, Contestant]:
         "PyTorch eager": PyTorch(*where),
         "PyTorch eager, channels last": PyTorch(*where, channels_last=True),
         "torch.compile": CompiledPyTorch(*where),
+        "torch.compile, channels last": CompiledPyTorch(*where, channels_last=True),
         "torch.compile, reduce-overhead": CompiledPyTorch(*where, mode="reduce-overhead"),
+        "torch.compile, channels last, reduce-overhead": CompiledPyTorch(
+            *where, channels_last=True, mode="reduce-overhead"
+        ),
         "JAX jit": JAX(*where),
         "JAX scan": ScannedJAX(*where),
         "limit: products": Products("cupy", *where),

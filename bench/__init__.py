@@ -15,7 +15,7 @@ Its parts:
     pytest --benchmark-only bench/test_layers.py -k "Conv2d and not JAX"
 
 Options:
-    --bench-images=N          images in an epoch (if not given, the workload's own number); whole
+    --bench-images=N          images in an epoch of test_epoch.py (if not given, its own number); whole
                               batches, at most the 48,000 of 28 x 28, or 12,250 of 32 x 32 x 3
     --bench-rounds=N          rounds (if not given, 8 to 20: fewer of what takes long)
     --bench-malloc=settled    let glibc keep the memory that is freed, in all contestants alike

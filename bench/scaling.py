@@ -94,7 +94,7 @@ def finish(ax: Any, title: str, xlabel: str, ylabel: str, ticks: Any) -> None:
     ax.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
     ax.xaxis.set_minor_locator(NullLocator())
     low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.tick_params(labelsize=8)

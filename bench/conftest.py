@@ -1,20 +1,26 @@
-"""Options of the speed suite, and the table that it ends with."""
+"""Options of the speed suite, and the tables that it ends with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from bench.environment import cores
-from bench.rounds import MALLOC, Options, Result, compare
+from bench.layers import LayerWorkers
+from bench.points import POINTS
+from bench.process import MALLOC
+from bench.rounds import Options, Result, compare
 from bench.table import render
+from bench.workloads import WORKLOADS
 
-RESULTS = pytest.StashKey[list[Result]]()
+RESULTS = pytest.StashKey[list[tuple[str, Result]]]()  # of each suite: "epochs", "layers" or "scaling"
+MEMORY = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench", "the speed suite in bench/")
     group.addoption("--bench-images", type=int, default=Options.images, help="images in every epoch")
-    group.addoption("--bench-rounds", type=int, default=Options.rounds, help="rounds of epochs")
+    group.addoption("--bench-rounds", type=int, default=Options.rounds, help="rounds of epochs, or of passes")
     group.addoption(
         "--bench-malloc", choices=MALLOC, default=Options.malloc, help="the setting of glibc's malloc"
     )
@@ -22,21 +28,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RESULTS] = []
+    config.stash[MEMORY] = []
 
 
 @pytest.fixture(scope="session")
 def comparison(request: pytest.FixtureRequest) -> Result:
     """The rounds of one workload, played by all contestants that the command line selects."""
-    contestants = [
-        item.callspec.params["contestant"]
-        for item in request.session.items
-        if isinstance(item, pytest.Function) and item.callspec.params.get("comparison") == request.param
-    ]
+    contestants = selected(request, lambda params: params.get("comparison") == request.param)
     option = request.config.getoption
-    options = Options(option("bench_images"), option("bench_rounds"), option("bench_malloc"))
-    result = compare(request.param, contestants, options)
-    request.config.stash[RESULTS].append(result)
+    rounds, malloc = option("bench_rounds"), option("bench_malloc")
+    if request.param in POINTS:  # a point of the scaling figure has images of its own
+        suite, options, workload = "scaling", Options(None, rounds, malloc), POINTS[request.param]
+    else:
+        options = Options(option("bench_images"), rounds, malloc)
+        suite, workload = "epochs", WORKLOADS[request.param]
+    result = compare(workload, contestants, options, learns=suite == "epochs")
+    request.config.stash[RESULTS].append((suite, result))
     return result
+
+
+@pytest.fixture(scope="module")
+def layer_workers(request: pytest.FixtureRequest) -> Iterator[LayerWorkers]:
+    """The processes of all contestants at single layers that the command line selects."""
+    contestants = selected(request, lambda params: "layer_comparison" in params)
+    with LayerWorkers(contestants, request.config.getoption("bench_malloc")) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def layer_comparison(request: pytest.FixtureRequest, layer_workers: LayerWorkers) -> Result:
+    """The rounds of one layer."""
+    result = layer_workers.compare(request.param, request.config.getoption("bench_rounds"))
+    request.config.stash[RESULTS].append(("layers", result))
+    return result
+
+
+@pytest.fixture
+def memory_records(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """What is in the table of memory."""
+    return request.config.stash[MEMORY]
+
+
+def selected(request: pytest.FixtureRequest, belongs: Any) -> list[str]:
+    """The contestants of the tests that the command line selects and that belong."""
+    tests = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    return list(dict.fromkeys(params["contestant"] for params in tests if belongs(params)))
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
@@ -45,12 +81,17 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def missing(config: pytest.Config) -> dict[str, str]:
-    return {name: why for result in config.stash[RESULTS] for name, why in result.missing.items()}
+    return {name: why for _, result in config.stash[RESULTS] for name, why in result.missing.items()}
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-benchmark's own table
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    records = [record for result in config.stash[RESULTS] for record in result.records.values()]
+    records = [
+        record | {"suite": suite}
+        for suite, result in config.stash[RESULTS]
+        for record in result.records.values()
+    ]
+    records += [record | {"suite": "memory"} for record in config.stash[MEMORY]]
     if records:
         terminalreporter.section("training speed")
         terminalreporter.write_line(render(records, missing(config)))

@@ -1,11 +1,11 @@
 """What a measurement ran on: libraries, their versions and threads, GPU."""
 
+import ctypes
 import importlib
 import os
+import sys
 
 import numpy as np
-
-from bench.contestants import Contestant
 
 
 def cores() -> int:
@@ -13,11 +13,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def describe(contestant: Contestant) -> str:
-    """The version of a contestant's library, and what computes its products: "numpy 2.4.6, openblas …"."""
-    name = contestant.library
-    version = f"{name} {importlib.import_module(name).__version__}"
-    return f"{version}, {gpu(name) if contestant.device == 'cuda' else cpu(name)}"
+def no_cuda_device() -> str | None:
+    """Why there is no CUDA device here, as the driver says; None where there is one."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "no CUDA device: NVIDIA's driver is not installed"
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "no CUDA device: NVIDIA's driver finds none"
+    return None
+
+
+def describe(library: str, device: str) -> str:
+    """The version of a library, and what computes its products: "numpy 2.4.6, openblas …"."""
+    version = f"{library} {importlib.import_module(library).__version__}"
+    return f"{version}, {gpu(library) if device == 'cuda' else cpu(library)}"
 
 
 def cpu(library: str) -> str:

@@ -6,48 +6,32 @@ turn in each round, in an order drawn anew, and only times of the same round are
 disturbs the machine for longer than a round cancels.
 """
 
-import json
 import math
-import os
-import subprocess
-import sys
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from bench.contestants import CONTESTANTS, REFERENCES
-from bench.workloads import SEED, WORKLOADS
+from bench.environment import no_cuda_device
+from bench.peaks import peak
+from bench.process import MALLOC, PRECISION, Worker
+from bench.workloads import SEED, Workload
 from xpnet.random import generator
 
 WARM_UP = 2  # rounds
-# Seconds before each turn. Idle threads of OpenBLAS look for work for about 0.1 s and take the cores from
-# the next in turn: with 0.05 s here PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
-PAUSE = 0.2
-
-# glibc gives big blocks back to the system when they are freed, and pays for page faults when it gets
-# them anew. "settled" keeps them.
-MALLOC: dict[str, dict[str, str]] = {
-    "default": {},
-    "settled": {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"},
-}
-# float32 and not TF32, and memory for all.
-CUDA = {
-    "NVIDIA_TF32_OVERRIDE": "0",
-    "JAX_DEFAULT_MATMUL_PRECISION": "highest",
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-}
 Record = dict[str, Any]  # JSON: what was measured of one contestant
+# How far the mean loss of the first epoch may be from that of the others. TF32 keeps 10 bits of a factor.
+TOLERANCE = {"float32": 1e-3, "tf32": 1e-2}
+TOLERANCE_OF_OTHER_BATCHES = 0.02
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure: images in an epoch (None: as the workload says), rounds, the setting of malloc."""
+    """How to measure: images in an epoch and rounds (None: as the workload says), the setting of malloc."""
 
     images: int | None = None
-    rounds: int = 20
+    rounds: int | None = None
     malloc: str = "default"
 
 
@@ -58,81 +42,54 @@ class Result(NamedTuple):
     missing: dict[str, str]
 
 
-def compare(workload_name: str, contestants: list[str], options: Options) -> Result:
+def compare(workload: Workload, contestants: list[str], options: Options, *, learns: bool = True) -> Result:
     """Play all rounds of one workload.
 
     Raises ValueError where the number of images is not whole batches, AssertionError where the
-    contestants do not learn the same, RuntimeError where one of them breaks down.
+    contestants do not learn the same, RuntimeError where one of them breaks down. With `learns` their
+    losses have to fall.
     """
-    workload = WORKLOADS[workload_name]
-    images = options.images or workload.images
+    images, rounds = options.images or workload.images, options.rounds or workload.rounds
     if not 0 < images <= workload.data_set or images % workload.batch_size:
         limit = f"at most {workload.data_set} images"
-        raise ValueError(f"{workload_name}: expected whole batches, {limit}, got {images}")
+        raise ValueError(f"{workload.name}: expected whole batches, {limit}, got {images}")
     records, missing = {}, {}
     with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(Worker(workload_name, name, images, options)) for name in contestants
-        }
+        workers: dict[str, Worker] = {}
+        for name in contestants:
+            contestant = CONTESTANTS[name]
+            if contestant.device == "cuda" and (why := no_cuda_device()):
+                missing[name] = why
+                continue
+            environment = MALLOC[options.malloc] | PRECISION[contestant.device, contestant.precision]
+            workers[name] = stack.enter_context(
+                Worker(name, ["epochs", name, workload.name, str(images)], environment)
+            )
         for name, worker in workers.items():
             hello = worker.answer()
             if "unavailable" in hello:
                 missing[name] = hello["unavailable"]
-            else:
-                records[name] = {
-                    "workload": workload_name,
-                    "contestant": name,
-                    "device": CONTESTANTS[name].device,
-                    "library": hello["library"],
-                    "images": images,
-                    "malloc": options.malloc,
-                }
-        losses, seconds = take_turns({name: workers[name] for name in records}, options.rounds)
-    require_same_learning(losses)
+                continue
+            records[name] = {
+                "workload": workload.name,
+                "contestant": name,
+                "device": CONTESTANTS[name].device,
+                "precision": CONTESTANTS[name].precision,
+                "library": hello["library"],
+                "gpu": hello["gpu"],
+                "images": images,
+                "batch size": workload.batch_size,
+                "malloc": options.malloc,
+            }
+        losses, seconds = take_turns({name: workers[name] for name in records}, rounds)
+    require_same_loss(losses)
+    if learns:
+        require_falling_loss(losses)
     for name, record in records.items():
+        steps = images // workload.batch_size
         record["seconds"] = seconds[name]
-        for reference, names in REFERENCES.items():
-            there = [seconds[other] for other in names[record["device"]] if other in seconds]
-            fastest = min(there, key=median, default=None)
-            record[f"ratio to {reference}"] = fastest and [
-                a / b for a, b in zip(seconds[name], fastest, strict=True)
-            ]
+        record |= ratios(name, seconds) | share_of_peak(record, workload.step_flops * steps)
     return Result(records, missing)
-
-
-class Worker:
-    """A contestant's process; a context manager that ends it."""
-
-    def __init__(self, workload: str, contestant: str, images: int, options: Options) -> None:
-        self.contestant = contestant
-        on_device = CUDA if CONTESTANTS[contestant].device == "cuda" else {}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", workload, contestant, str(images)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-            env=os.environ | MALLOC[options.malloc] | on_device,
-        )
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.contestant}: its process ended with exit status {self.process.wait()}")
-        return json.loads(line)
-
-    def epoch(self, number: int) -> dict[str, Any]:
-        time.sleep(PAUSE)
-        self.process.stdin.write(f"{number}\n")
-        self.process.stdin.flush()
-        return self.answer()
 
 
 def take_turns(
@@ -144,19 +101,48 @@ def take_turns(
     rng = generator(SEED, "bench rounds")
     for number in range(WARM_UP + rounds):
         for name in rng.permutation(list(workers)):
-            answer = workers[name].epoch(number)
+            answer = workers[name].turn(number)
             losses[name].append(answer["loss"])
             seconds[name].append(answer["seconds"])
     return losses, {name: series[WARM_UP:] for name, series in seconds.items()}
 
 
-def require_same_learning(losses: dict[str, list[Any]]) -> None:
-    """AssertionError unless each mean training loss fell, and was the same for all in the first epoch."""
-    learners = {name: series for name, series in losses.items() if series[0] is not None}
-    for name, (first, *_, last) in learners.items():
-        assert last < first, f"{name}: the training loss went from {first} to {last}"
-        reference_name, (reference, *_) = next(iter(learners.items()))
-        tolerance = 0.02 if CONTESTANTS[name].draws_own_batches else 1e-3
-        assert math.isclose(first, reference, rel_tol=tolerance), (
-            f"training loss of the first epoch: {first} for {name}, {reference} for {reference_name}"
+def ratios(name: str, seconds: dict[str, list[float]]) -> dict[str, list[float] | None]:
+    """A contestant's times divided by those of each reference in its place, round by round."""
+    found: dict[str, list[float] | None] = {}
+    for reference, names in REFERENCES.items():
+        rivals = [rival + CONTESTANTS[name].place for rival in names]
+        fastest = min((seconds[rival] for rival in rivals if rival in seconds), key=median, default=None)
+        found[f"ratio to {reference}"] = fastest and divide(seconds[name], fastest)
+    return found
+
+
+def divide(seconds: list[float], reference: list[float]) -> list[float]:
+    return [a / b for a, b in zip(seconds, reference, strict=True)]
+
+
+def share_of_peak(record: Record, flops: int) -> dict[str, list[float] | None]:
+    """On a GPU whose peak is known, the share of it that the epoch's products alone make use of."""
+    most = peak(record["gpu"], record["precision"]) if record["gpu"] else None
+    return {"share of peak": most and [flops / s / most for s in record["seconds"]]}
+
+
+def require_same_loss(losses: dict[str, list[Any]]) -> None:
+    """AssertionError unless the mean training loss of the first epoch was the same for all."""
+    first = {name: series[0] for name, series in losses.items() if series[0] is not None}
+    for name, loss in first.items():
+        contestant = CONTESTANTS[name]
+        tolerance = TOLERANCE[contestant.precision]
+        if contestant.draws_own_batches:
+            tolerance = TOLERANCE_OF_OTHER_BATCHES
+        reference_name, reference = next(iter(first.items()))
+        assert math.isclose(loss, reference, rel_tol=tolerance), (
+            f"training loss of the first epoch: {loss} for {name}, {reference} for {reference_name}"
         )
+
+
+def require_falling_loss(losses: dict[str, list[Any]]) -> None:
+    """AssertionError unless each mean training loss fell."""
+    for name, (first, *_, last) in losses.items():
+        if first is not None:
+            assert last < first, f"{name}: the training loss went from {first} to {last}"

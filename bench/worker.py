@@ -1,36 +1,62 @@
-"""One contestant in a process of its own: `python -m bench.worker WORKLOAD CONTESTANT IMAGES`.
+"""One contestant in a process of its own.
 
-`bench.rounds` starts it and talks to it in lines of JSON. It says what it is, or why it cannot run;
-then for each epoch number that comes in, it trains one epoch and answers how long that took.
+    python -m bench.worker epochs CONTESTANT WORKLOAD IMAGES
+    python -m bench.worker layers CONTESTANT
+
+`bench.rounds` and `bench.layers` start it and talk to it in lines of JSON. It says what it is, or why it
+cannot run; then for each epoch's number or layer's name that comes in, it takes a turn and answers how
+long that took.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
-from bench.contestants import CONTESTANTS, Unavailable
-from bench.environment import describe
+from bench.contestants import CONTESTANTS, Contestant, Unavailable
+from bench.environment import describe, gpu
+from bench.layer_contestants import LAYER_CONTESTANTS, LayerContestant
+from bench.points import POINTS
 from bench.workloads import WORKLOADS, parts
 
+Turn = Callable[[str], dict[str, Any]]
 
-def main(workload_name: str, contestant_name: str, images: str) -> None:
+
+def prepare_epochs(name: str, workload_name: str, images: str) -> tuple[Contestant, Turn]:
+    contestant, workload = CONTESTANTS[name], (WORKLOADS | POINTS)[workload_name]
+    contestant.prepare(workload, parts(workload, int(images)))
+
+    def turn(number: str) -> dict[str, Any]:
+        start = time.perf_counter()
+        loss = contestant.epoch(int(number))
+        return {"seconds": time.perf_counter() - start, "loss": loss}
+
+    return contestant, turn
+
+
+def prepare_layers(name: str) -> tuple[LayerContestant, Turn]:
+    contestant = LAYER_CONTESTANTS[name]
+    contestant.prepare()
+    return contestant, contestant.turn
+
+
+def main(kind: str, *arguments: str) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # so that nothing a library prints comes between
 
     def answer(**message: object) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
-    contestant = CONTESTANTS[contestant_name]
+    prepare = {"epochs": prepare_epochs, "layers": prepare_layers}[kind]
     try:
-        workload = WORKLOADS[workload_name]
-        contestant.prepare(workload, parts(workload, int(images)))
+        contestant, turn = prepare(*arguments)
     except (ImportError, Unavailable) as error:
         answer(unavailable=" ".join(str(error).split()))
         return
-    answer(library=describe(contestant))
+    library, device = contestant.library, contestant.device
+    answer(library=describe(library, device), gpu=gpu(library) if device == "cuda" else None)
     for line in sys.stdin:
-        start = time.perf_counter()
-        loss = contestant.epoch(int(line))
-        answer(seconds=time.perf_counter() - start, loss=loss)
+        answer(**turn(line.rstrip("\n")))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from xpnet import tree
 from xpnet.nn import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential, Sigmoid
+from xpnet.optim import SGD, Adam
 from xpnet.random import generator
 
 SEED = 0
@@ -22,25 +23,34 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Workload:
-    """Training of a network on images, cross-entropy and plain SGD, in float32.
+    """Training of a network on images with cross-entropy, in float32.
 
-    The network is given as xpnet's layers, which are mere hyper-parameters: each contestant builds
+    Network and optimizer are given as xpnet's, which are mere hyper-parameters: each contestant builds
     its own from them.
 
     Arguments:
         network: its name.
         input_shape: of an image, (pixels,) or (height, width, channels).
         layers: `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, and activations without arguments.
-        batch_size, learning_rate: of SGD.
+        optimizer: plain SGD, or Adam without weight decay.
+        batch_size: images in a step.
         images: how many make an epoch here, if the command line does not say; whole batches.
+        rounds: how many to play, if the command line does not say.
+        data_set: the number of images there are; if not given, as many as fill 150 MB.
     """
 
     network: str
     input_shape: tuple[int, ...]
     layers: tuple[Layer, ...]
+    optimizer: SGD | Adam
     batch_size: int
-    learning_rate: float
     images: int
+    rounds: int = 20
+    data_set: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.data_set:
+            object.__setattr__(self, "data_set", DATA_SET // math.prod(self.input_shape))
 
     @property
     def name(self) -> str:
@@ -50,11 +60,6 @@ class Workload:
     def has_channels(self) -> bool:
         """Whether an image is (height, width, channels)."""
         return len(self.input_shape) == 3
-
-    @property
-    def data_set(self) -> int:
-        """The number of images in the data set."""
-        return DATA_SET // math.prod(self.input_shape)
 
     @property
     def n_classes(self) -> int:
@@ -71,6 +76,26 @@ class Workload:
         for layer, params in zip(self.layers, self.initial_params(), strict=True):
             yield layer, params, shape
             shape = layer.output_shape(shape)
+
+    def products(self) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
+        """Of each layer with weights: the sizes n, k, m of its product (n, k)(k, m), and its weights.
+
+        Of a convolution n counts the positions of the window in all images, k its elements.
+        """
+        for layer, params, shape in self.walk():
+            if params:
+                weight = params["weight"]
+                m = weight.shape[-1]
+                yield (math.prod(layer.output_shape(shape)[:-1]), weight.size // m, m), weight
+
+    @property
+    def step_flops(self) -> int:
+        """The floating-point operations of a step's products, two for a multiplication and an addition.
+
+        A layer has three products, forward, dW and dx, but the first one does without dx.
+        """
+        products = [2 * n * k * m for (n, k, m), _ in self.products()]
+        return 3 * sum(products) - products[0]
 
 
 def dense(activation: type[Layer], *sizes: int) -> tuple[Layer, ...]:
@@ -93,20 +118,45 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload(
+            "784-10 softmax",
+            (784,),
+            dense(ReLU, 784, 10),
+            SGD(0.1),
+            batch_size=64,
+            images=19_200,
+        ),
+        Workload(
             "784-128-10 sigmoid",
             (784,),
             dense(Sigmoid, 784, 128, 10),
+            SGD(0.1),
             batch_size=64,
-            learning_rate=0.1,
             images=9_600,
         ),
         Workload(
             "784-512-512-10 relu",
             (784,),
             dense(ReLU, 784, 512, 512, 10),
+            SGD(0.1),
             batch_size=128,
-            learning_rate=0.1,
             images=9_600,
+        ),
+        Workload(
+            "784-512-512-10 relu adam",
+            (784,),
+            dense(ReLU, 784, 512, 512, 10),
+            Adam(0.001),
+            batch_size=128,
+            images=9_600,
+        ),
+        Workload(
+            "784-2048-2048-10 relu",
+            (784,),
+            dense(ReLU, 784, 2048, 2048, 10),
+            SGD(0.1),
+            batch_size=512,
+            images=5_120,
+            rounds=12,
         ),
         Workload(
             "conv5x5x16-pool-conv5x5x32-pool-128-10 relu",
@@ -119,9 +169,10 @@ WORKLOADS = {
                 Flatten(),
                 *dense(ReLU, 512, 128, 10),
             ),
+            SGD(0.1),
             batch_size=128,
-            learning_rate=0.1,
             images=6_400,
+            rounds=12,
         ),
         Workload(
             "conv3x3x32-conv3x3x32-pool-conv3x3x64-conv3x3x64-pool-10 relu",
@@ -134,9 +185,10 @@ WORKLOADS = {
                 Flatten(),
                 *dense(ReLU, 4096, 10),
             ),
+            SGD(0.1),
             batch_size=128,
-            learning_rate=0.1,
             images=1_280,
+            rounds=12,
         ),
     )
 }

@@ -1,0 +1,56 @@
+"""scikit-learn's multi-layer perceptron."""
+
+from typing import Any
+
+import numpy as np
+
+from bench.contestants._contestant import Contestant, Unavailable
+from bench.workloads import SEED, Part, Workload
+from xpnet.optim import SGD, Adam
+
+
+class ScikitLearn(Contestant):
+    """`MLPClassifier.partial_fit`, one epoch a call; batches and their order are its own.
+
+    It knows dense layers with one activation for all.
+    """
+
+    library = "sklearn"
+    draws_own_batches = True
+
+    def prepare(self, workload: Workload, parts: list[Part]) -> None:
+        from sklearn.neural_network import MLPClassifier
+
+        names = {"Sigmoid": "logistic", "Tanh": "tanh", "ReLU": "relu"}
+        kinds = {type(layer).__name__ for layer in workload.layers} - {"Linear"}
+        if not kinds <= names.keys():
+            raise Unavailable(f"scikit-learn has no {', '.join(sorted(kinds - names.keys()))}")
+        activation = names[kinds.pop()] if kinds else "identity"
+        params = [layer_params for layer_params in workload.initial_params() if layer_params]
+        self.parts = parts
+        self.net = MLPClassifier(
+            [len(layer_params["bias"]) for layer_params in params[:-1]],
+            activation=activation,
+            alpha=0,
+            batch_size=workload.batch_size,
+            random_state=SEED,
+            **solver(workload.optimizer),
+        )
+        x, y = parts[0]
+        classes = np.arange(workload.n_classes)
+        self.net.partial_fit(x[: workload.batch_size], y[: workload.batch_size], classes=classes)
+        self.net.coefs_ = [layer_params["weight"] for layer_params in params]
+        self.net.intercepts_ = [layer_params["bias"] for layer_params in params]
+        del self.net._optimizer  # it remembers that step; the next call makes another
+
+    def epoch(self, number: int) -> float:
+        self.net.partial_fit(*self.parts[number % len(self.parts)])
+        return float(self.net.loss_)
+
+
+def solver(rule: SGD | Adam) -> dict[str, Any]:
+    """An optimizer of xpnet's as arguments of scikit-learn's."""
+    rate = {"learning_rate_init": rule.learning_rate}
+    if isinstance(rule, SGD):
+        return {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False} | rate
+    return {"solver": "adam", "beta_1": rule.beta1, "beta_2": rule.beta2, "epsilon": rule.epsilon} | rate

@@ -1,0 +1,153 @@
+"""PyTorch with its autograd, eager and compiled."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bench.contestants._contestant import Contestant, Unavailable
+from bench.workloads import Part, Workload, batches
+from xpnet.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, LayerNorm, Linear, MaxPool2d, Softmax
+from xpnet.optim import SGD, Adam
+
+
+class PyTorch(Contestant):
+    """Eager PyTorch; batches are gathered by indexing, since a DataLoader would be slower.
+
+    Images are (n, channels, height, width); with `channels_last` they and the network are laid out
+    in memory as (n, height, width, channels), which PyTorch's documentation calls the faster way.
+    The optimizers are the fused ones, of which it says the same.
+    """
+
+    library = "torch"
+
+    def __init__(
+        self, device: str = "cpu", precision: str = "float32", *, channels_last: bool = False
+    ) -> None:
+        super().__init__(device, precision)
+        self.channels_last = channels_last
+
+    def prepare(self, workload: Workload, parts: list[Part]) -> None:
+        torch = import_torch(self.device)
+        if self.channels_last and not workload.has_channels:
+            raise Unavailable("for images with channels only")
+        torch.backends.cudnn.benchmark = True  # shapes stay the same: let cuDNN time its algorithms
+        self.torch, self.batch_size = torch, workload.batch_size
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        net = network(torch, workload).to(self.device, memory_format=layout)
+        self.optimizer = optimizer(torch, workload.optimizer, net.parameters())
+        self.mean_loss = lambda x, y: torch.nn.functional.cross_entropy(net(x), y)
+        self.parts = []
+        for pixels, labels in parts:
+            x = torch.from_numpy(pixels)
+            x = x.permute(0, 3, 1, 2) if workload.has_channels else x
+            self.parts.append(
+                (x.to(self.device, memory_format=layout), torch.from_numpy(labels).to(self.device))
+            )
+
+    def epoch(self, number: int) -> float:
+        torch = self.torch
+        x, y = self.parts[number % len(self.parts)]
+        order = torch.from_numpy(batches(len(x), self.batch_size, number)).to(self.device)
+        total = torch.zeros((), device=self.device)
+        for index in order:
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.mean_loss(x[index], y[index])
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return total.item() / len(order)
+
+
+class CompiledPyTorch(PyTorch):
+    """The same with `torch.compile` of network and loss, forward and backward.
+
+    The mode "reduce-overhead" is for CUDA: it captures them into graphs. (On a CPU, `channels_last` made
+    no difference here.)
+    """
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        precision: str = "float32",
+        *,
+        channels_last: bool = False,
+        mode: str | None = None,
+    ) -> None:
+        super().__init__(device, precision, channels_last=channels_last)
+        self.mode = mode
+
+    def prepare(self, workload: Workload, parts: list[Part]) -> None:
+        super().prepare(workload, parts)
+        self.mean_loss = self.torch.compile(self.mean_loss, mode=self.mode)
+        x, y = self.parts[0]
+        try:  # compile now: without a compiler for the device's code it fails only when called
+            self.mean_loss(x[: self.batch_size], y[: self.batch_size]).backward()
+        except RuntimeError as error:
+            reason = next(line for line in str(error).splitlines() if line.strip())
+            raise Unavailable(f"torch.compile: {reason}") from error
+
+
+def import_torch(device: str) -> Any:
+    """PyTorch; `Unavailable` where it does not find the device."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Unavailable("PyTorch finds no CUDA device")
+    return torch
+
+
+def optimizer(torch: Any, rule: SGD | Adam, parameters: Any) -> Any:
+    """An optimizer of xpnet's as PyTorch's."""
+    match rule:
+        case SGD(rate, momentum=0):
+            return torch.optim.SGD(parameters, lr=rate, fused=True)
+        case Adam(rate, beta1, beta2, epsilon):
+            return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=True)
+    raise Unavailable(f"no optimizer for {rule}")
+
+
+def network(torch: Any, workload: Workload) -> Any:
+    """The workload's layers as PyTorch's, with the initial parameters."""
+    modules = []
+    order: Any = slice(None)  # of what comes into the next Linear: PyTorch flattens channels first
+    for layer, params, (_, *shape) in workload.walk():
+        if isinstance(layer, Flatten):
+            order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
+        elif isinstance(layer, Linear):
+            params, order = params | {"weight": params["weight"][order]}, slice(None)
+        modules.append(module(torch, layer, params, len(shape)))
+    return torch.nn.Sequential(*modules)
+
+
+def module(torch: Any, layer: Any, params: dict[str, np.ndarray], axes: int) -> Any:
+    """A layer as PyTorch's, with these parameters; `axes` is the number of axes of one example."""
+    nn = torch.nn
+    weight = params.get("weight")
+    match layer:
+        case Linear():
+            made = nn.Linear(layer.n_in, layer.n_out)
+            weight = weight.T
+        case Conv2d():
+            channels = layer.in_channels, layer.out_channels
+            made = nn.Conv2d(*channels, layer.kernel_size, layer.stride, layer.padding)
+            weight = weight.transpose(3, 2, 0, 1)
+        case MaxPool2d() | AvgPool2d():
+            made = getattr(nn, type(layer).__name__)(layer.kernel_size, layer.stride)
+        case BatchNorm():
+            kind = nn.BatchNorm2d if axes == 3 else nn.BatchNorm1d
+            made = kind(layer.features, layer.epsilon, layer.momentum)
+        case LayerNorm():
+            made = nn.LayerNorm(layer.features, layer.epsilon)
+        case Dropout():
+            made = nn.Dropout(layer.rate)
+        case Softmax():
+            made = nn.Softmax(dim=-1)
+        case _:  # activations without arguments, and Flatten
+            made = getattr(nn, type(layer).__name__)()
+    if isinstance(layer, Linear | Conv2d):
+        made.weight.data = torch.from_numpy(weight.copy())
+        made.bias.data = torch.from_numpy(params["bias"])
+    return made

@@ -1,0 +1,92 @@
+"""Single layers, timed in turn: as `rounds` does it for epochs, but one process takes turns at all layers."""
+
+import math
+from contextlib import ExitStack
+from statistics import median
+
+from bench.environment import no_cuda_device
+from bench.layer_contestants import LAYER_CASES, LAYER_CONTESTANTS, LAYER_REFERENCE
+from bench.process import MALLOC, PRECISION, Worker
+from bench.rounds import Record, Result, divide
+from bench.workloads import SEED
+from xpnet.nn import Dropout
+from xpnet.random import generator
+
+WARM_UP, ROUNDS = 1, 8
+
+
+class LayerWorkers:
+    """A process for each contestant at single layers; a context manager that ends them."""
+
+    def __init__(self, contestants: list[str], malloc: str) -> None:
+        self.stack, self.malloc = ExitStack(), malloc
+        self.missing: dict[str, str] = {}
+        self.workers: dict[str, Worker] = {}
+        self.libraries: dict[str, str] = {}
+        for name in contestants:
+            contestant = LAYER_CONTESTANTS[name]
+            if contestant.device == "cuda" and (why := no_cuda_device()):
+                self.missing[name] = why
+                continue
+            environment = MALLOC[malloc] | PRECISION[contestant.device, contestant.precision]
+            self.workers[name] = self.stack.enter_context(Worker(name, ["layers", name], environment))
+        for name, worker in list(self.workers.items()):
+            hello = worker.answer()
+            if "unavailable" in hello:
+                self.missing[name] = hello["unavailable"]
+                del self.workers[name]
+            else:
+                self.libraries[name] = hello["library"]
+
+    def __enter__(self) -> "LayerWorkers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def compare(self, case_name: str, rounds: int | None) -> Result:
+        """Play all rounds of one layer; AssertionError where the contestants compute something else."""
+        missing = dict(self.missing)
+        names = []
+        for name in self.workers:
+            if "channels last" in name and len(LAYER_CASES[case_name].shape) != 4:
+                missing[name] = "for images with channels only"
+            else:
+                names.append(name)
+        answers: dict[str, list[Record]] = {name: [] for name in names}
+        rng = generator(SEED, "bench rounds")
+        for _ in range(WARM_UP + (rounds or ROUNDS)):
+            for name in rng.permutation(names):
+                answers[name].append(self.workers[name].turn(case_name))
+        require_same_numbers(case_name, {name: series[0]["norms"] for name, series in answers.items()})
+        times = {
+            name: {kind: [answer[kind] for answer in series[WARM_UP:]] for kind in ("forward", "both")}
+            for name, series in answers.items()
+        }
+        records = {name: self.record(case_name, name, times) for name in names}
+        return Result(records, missing)
+
+    def record(self, case_name: str, name: str, times: dict[str, dict[str, list[float]]]) -> Record:
+        place = LAYER_CONTESTANTS[name].place
+        record: Record = {
+            "layer": case_name,
+            "contestant": name,
+            "place": place,
+            "library": self.libraries[name],
+            "malloc": self.malloc,
+        }
+        for kind, seconds in times[name].items():
+            rivals = [times[rival + place][kind] for rival in LAYER_REFERENCE if rival + place in times]
+            fastest = min(rivals, key=median, default=None)
+            record[kind] = {"seconds": seconds, "ratio to PyTorch": fastest and divide(seconds, fastest)}
+        return record
+
+
+def require_same_numbers(case_name: str, norms: dict[str, list[float]]) -> None:
+    """AssertionError unless y and dx have the same norms for all; where a layer is random, about the same."""
+    tolerance = 2e-2 if isinstance(LAYER_CASES[case_name].layer, Dropout) else 1e-3
+    reference_name, reference = next(iter(norms.items()))
+    for name, values in norms.items():
+        assert all(math.isclose(*pair, rel_tol=tolerance) for pair in zip(values, reference, strict=True)), (
+            f"{case_name}: norms of y and dx are {values} for {name}, {reference} for {reference_name}"
+        )

@@ -1,0 +1,35 @@
+"""How time and memory of a step grow. How to run it, and draw the figure: `bench/__init__.py`."""
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from bench.playback import playback
+from bench.points import MEMORY, POINTS, SCALED, memory_of_step
+from bench.rounds import Result
+
+
+@pytest.mark.benchmark(timer=playback.time)
+@pytest.mark.parametrize("contestant", SCALED)
+@pytest.mark.parametrize("comparison", POINTS, indirect=True)
+def test_scaling(benchmark: BenchmarkFixture, comparison: Result, contestant: str) -> None:
+    if contestant in comparison.missing:
+        pytest.skip(comparison.missing[contestant])
+    record = comparison.records[contestant]
+    benchmark.group = record["workload"]
+    benchmark.extra_info.update(record, suite="scaling")
+    playback.play(record["seconds"], benchmark)
+
+
+@pytest.mark.parametrize(
+    ("network", "batch_size"), [(network, n) for network, sizes in MEMORY.items() for n in sizes]
+)
+def test_memory(
+    benchmark: BenchmarkFixture, memory_records: list[dict], network: str, batch_size: int
+) -> None:
+    """The bytes are the result; the times are those of the step that they were measured of."""
+    found, step = memory_of_step(MEMORY[network][batch_size])
+    record = {"network": network, "batch size": batch_size, **found}
+    memory_records.append(record)
+    benchmark.group = f"memory: {network}"
+    benchmark.extra_info.update(record, suite="memory")
+    benchmark.pedantic(step, rounds=3, warmup_rounds=1)

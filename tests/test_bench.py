@@ -1,0 +1,160 @@
+"""What the speed suite computes from its measurements; it measures nothing here."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))  # bench is not installed
+
+from bench import peaks, points, rounds, table
+from bench.workloads import WORKLOADS, parts
+
+DENSE = WORKLOADS["784-128-10 sigmoid, batch 64"]
+
+
+def record(contestant: str, seconds: list[float], **others: Any) -> table.Record:
+    return {
+        "suite": "epochs",
+        "workload": DENSE.name,
+        "contestant": contestant,
+        "library": "lib 1.0",
+        "gpu": None,
+        "precision": "float32",
+        "images": 640,
+        "batch size": 64,
+        "malloc": "default",
+        "seconds": seconds,
+        "ratio to PyTorch": None,
+        "ratio to JAX": None,
+        "ratio to limit": None,
+        "share of peak": None,
+    } | others
+
+
+def test_a_step_has_three_products_a_layer_but_for_the_first_input() -> None:
+    assert DENSE.step_flops == 2 * 64 * (2 * 784 * 128 + 3 * 128 * 10)
+    conv = next(workload for workload in WORKLOADS.values() if workload.name.startswith("conv5x5"))
+    # 24x24 windows of 25 on 1 channel, 8x8 windows of 25 on 16, and two dense layers
+    products = (576 * 25 * 16, 64 * 400 * 32, 512 * 128, 128 * 10)
+    assert conv.step_flops == 2 * 128 * (3 * sum(products) - products[0])
+
+
+def test_ratios_are_of_the_same_round_and_to_the_reference_that_is_faster_by_its_median() -> None:
+    seconds = {
+        "xpnet on NumPy": [1.0, 2.0, 9.0],
+        "PyTorch eager": [5.0, 5.0, 1.0],
+        "PyTorch eager, channels last": [2.0, 4.0, 9.0],
+        "JAX scan": [0.5, 0.5, 0.5],
+        "JAX jit, CUDA": [0.1, 0.1, 0.1],
+    }
+    assert rounds.ratios("xpnet on NumPy", seconds) == {
+        "ratio to PyTorch": [0.5, 0.5, 1.0],
+        "ratio to JAX": [2.0, 4.0, 18.0],
+        "ratio to limit": None,
+    }
+
+
+def test_contestants_that_do_not_learn_the_same_are_found() -> None:
+    rounds.require_same_loss({"xpnet on NumPy": [2.0], "JAX jit": [2.001], "limit: products": [None]})
+    rounds.require_same_loss({"xpnet on NumPy": [2.0], "scikit-learn": [2.03]})
+    with pytest.raises(AssertionError, match=r"2\.01 for JAX jit, 2\.0 for xpnet on NumPy"):
+        rounds.require_same_loss({"xpnet on NumPy": [2.0], "JAX jit": [2.01]})
+    with pytest.raises(AssertionError, match=r"xpnet on NumPy: the training loss went from 2\.0 to 2\.1"):
+        rounds.require_falling_loss({"xpnet on NumPy": [2.0, 1.5, 2.1]})
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "tflops"),
+    [
+        ("NVIDIA H200", "float32", 67),
+        ("NVIDIA H200 NVL", "tf32", 417),
+        ("NVIDIA A100-SXM4-80GB", "tf32", 156),
+        ("NVIDIA L40S", "float32", 91.6),
+        ("NVIDIA L40", "float32", None),
+        ("Tesla T4", "tf32", None),
+        ("NVIDIA Unheard-of", "float32", None),
+    ],
+)
+def test_peaks_are_found_by_the_drivers_names(gpu: str, precision: str, tflops: float | None) -> None:
+    assert peaks.peak(gpu, precision) == (tflops and tflops * 1e12)
+
+
+def test_the_share_of_peak_is_operations_by_time_and_peak() -> None:
+    on_gpu = record("xpnet on CuPy, CUDA", [0.5, 1.0], gpu="NVIDIA H200")
+    assert rounds.share_of_peak(on_gpu, int(6.7e12))["share of peak"] == pytest.approx([0.2, 0.1])
+    assert rounds.share_of_peak(on_gpu | {"gpu": "another"}, 1) == {"share of peak": None}
+    assert rounds.share_of_peak(on_gpu | {"gpu": None}, 1) == {"share of peak": None}
+
+
+def test_the_table_scales_times_and_gives_medians_and_quartiles() -> None:
+    records = [
+        record("xpnet on NumPy", [0.1, 0.2, 0.3], **{"ratio to JAX": [1.0, 2.0, 3.0]}),
+        record("JAX jit", [0.1, 0.1, 0.1]),
+    ]
+    text = table.render(records, {"a, CUDA": "no device", "b, CUDA": "no device", "c": "not installed"})
+    assert "784-128-10 sigmoid, batch 64: 3 rounds of 640 images, malloc default" in text
+    row = next(line for line in text.splitlines() if "xpnet on NumPy " in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["xpnet on NumPy", "20.00", "15.000", "3,200", "", "2.00 (1.50-2.50)", ""]
+    assert "peak" not in text
+    assert "- a, CUDA; b, CUDA: no device\n- c: not installed" in text
+
+
+def test_the_table_of_a_gpu_has_the_share_of_peak_or_says_that_it_is_unknown() -> None:
+    known = record("xpnet on CuPy, CUDA", [0.1], gpu="NVIDIA H200", **{"share of peak": [0.5]})
+    unknown = record("JAX jit, CUDA", [0.1], gpu="Card 9")
+    text = table.render([known, unknown], {})
+    assert "50.00 (50.00-50.00)" in text
+    assert "Card 9: peak unknown" in text
+
+
+def test_the_table_of_layers_compares_with_the_faster_pytorch() -> None:
+    def layer(contestant: str, seconds: float, ratio: float) -> table.Record:
+        times = {"seconds": [seconds], "ratio to PyTorch": [ratio]}
+        return {
+            "suite": "layers", "layer": "ReLU()", "place": "", "contestant": contestant, "forward": times, "both": times,
+        }  # fmt: skip
+
+    pytorch = [layer("PyTorch", 0.003, 1.5), layer("PyTorch, channels last", 0.002, 1.0)]
+    text = table.render([*pytorch, layer("xpnet on NumPy", 0.008, 4.0)], {})
+    row = next(line for line in text.splitlines() if "ReLU" in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "ReLU()", "2.000", "2.000", "4.00 (4.00-4.00)", "4.00 (4.00-4.00)",
+    ]  # fmt: skip
+
+
+def test_memory_counts_each_array_once_and_not_what_is_shared() -> None:
+    weight, x = np.zeros((4, 5), np.float32), np.zeros((3, 4), np.float32)
+    residuals = ({"x": x}, (x[:, :2], x.T), weight.T, 7, None)
+    assert points.own_bytes(residuals) == x.nbytes + weight.nbytes
+    assert points.own_bytes(residuals, shared={"weight": weight}) == x.nbytes
+
+
+def test_the_peak_of_a_step_holds_all_that_has_to_be_there() -> None:
+    network = points.MEMORY["784-512-512-10 relu adam"]
+    found, _ = points.memory_of_step(network[16])
+    n_params = 784 * 512 + 512 + 512 * 512 + 512 + 512 * 10 + 10
+    assert found["parameters"] == found["gradients"] == 4 * n_params
+    assert 8 * n_params <= found["optimizer"] < 8 * n_params + 100
+    assert found["activations"] >= 4 * 16 * (784 + 512 + 512)
+    assert found["peak"] > sum(found[part] for part in points.PARTS)
+
+
+def test_every_point_of_the_figure_is_whole_batches_of_its_data_set() -> None:
+    for workload in points.POINTS.values():
+        assert workload.images % workload.batch_size == 0
+        assert 0 < workload.images <= workload.data_set
+    assert points.PANELS["data set"][5_120].images == 5_120
+
+
+def test_a_data_set_is_cut_into_parts_that_are_always_the_same() -> None:
+    small = points.PANELS["data set"][1_280]
+    (x, y), (other, _) = parts(small, 640)
+    assert x.shape == (640, 784)
+    assert x.dtype == np.float32
+    assert y.shape == (640,)
+    assert not np.array_equal(x, other)
+    np.testing.assert_array_equal(x, parts(small, 640)[0][0])

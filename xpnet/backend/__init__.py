@@ -6,7 +6,15 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 
 from typing import Any
 
-from xpnet.backend._arrays import add_at, device, namespace, window_view
+from xpnet.backend._arrays import (
+    add_at,
+    device,
+    namespace,
+    positive_part,
+    subtract_scaled,
+    where_positive,
+    window_view,
+)
 from xpnet.backend._backend import DTYPES, Backend
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
@@ -26,6 +34,9 @@ __all__ = [
     "device",
     "get",
     "namespace",
+    "positive_part",
+    "subtract_scaled",
+    "where_positive",
     "window_view",
 ]
 

@@ -16,6 +16,7 @@ from xpnet.backend._arrays import (
     window_view,
 )
 from xpnet.backend._backend import DTYPES, Backend
+from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, max_pool_gradient
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
@@ -31,8 +32,12 @@ __all__ = [
     "Product",
     "add_at",
     "available",
+    "convolve",
+    "convolve_gradients",
     "device",
     "get",
+    "max_pool",
+    "max_pool_gradient",
     "namespace",
     "positive_part",
     "subtract_scaled",

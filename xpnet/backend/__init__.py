@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backend._arrays import (
     add_at,
+    constant,
     device,
     namespace,
     positive_part,
@@ -32,6 +33,7 @@ __all__ = [
     "Product",
     "add_at",
     "available",
+    "constant",
     "convolve",
     "convolve_gradients",
     "device",

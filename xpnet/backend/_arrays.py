@@ -27,6 +27,23 @@ def device(x: Array) -> Any:
     return getattr(x, "device", None)
 
 
+_constants: dict[Any, Array] = {}
+
+
+def constant(values: tuple[float, ...], like: Array) -> Array:
+    """An array (n,) of these numbers, of the library, dtype and device of `like`.
+
+    CuPy's and PyTorch's are made once and kept: a step that is captured cannot fetch them from the host.
+    """
+    xp = namespace(like)
+    if not (array_api_compat.is_cupy_array(like) or array_api_compat.is_torch_array(like)):
+        return xp.asarray(values, dtype=like.dtype, device=device(like))
+    key = (xp.__name__, values, str(like.dtype), str(device(like)))
+    if key not in _constants:
+        _constants[key] = xp.asarray(values, dtype=like.dtype, device=device(like))
+    return _constants[key]
+
+
 # What the standard has no word for. Beside each stands what does the same in its words, or nearly.
 
 
@@ -73,6 +90,9 @@ def subtract_scaled(x: Array, factor: Any, y: Array) -> Array:
     if array_api_compat.is_torch_array(x):
         # One pass: a step of 784-512-512-10, batch 128, takes 10% less.
         return x.addcmul_(y, factor, value=-1) if hasattr(factor, "ndim") else x.sub_(y, alpha=factor)
+    if array_api_compat.is_cupy_array(x):
+        x -= factor * y  # in place: a captured step has nothing to copy back
+        return x
     difference = -factor * y
     difference += x
     return difference

@@ -211,6 +211,29 @@ class JAX(Contestant):
         return float(total) / len(order)
 
 
+class JAXScan(JAX):
+    """JAX, one call an epoch: `lax.scan` runs the step for all batches."""
+
+    def prepare(self, workload: Workload, parts: list[Part]) -> None:
+        if workload.has_channels and self.device == "cpu":
+            raise Unavailable("XLA's convolutions take many times as long inside a loop on a CPU")
+        super().prepare(workload, parts)
+
+        def run(state: Any, x: Any, y: Any, order: Any) -> Any:
+            return self.jax.lax.scan(
+                lambda state, index: (self.step(state, x, y, index), None), state, order
+            )[0]
+
+        self.run = self.jax.jit(run, donate_argnums=0)
+
+    def epoch(self, number: int) -> float:
+        x, y = self.parts[number % len(self.parts)]
+        order = batches(len(x), self.batch_size, number).astype(np.int32)
+        state = self.run((self.params, self.jax.numpy.zeros((), device=x.device)), x, y, order)
+        self.params, total = self.jax.block_until_ready(state)
+        return float(total) / len(order)
+
+
 class ScikitLearn(Contestant):
     """`MLPClassifier.partial_fit`, one epoch a call; batches and their order are its own.
 
@@ -299,6 +322,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "PyTorch eager": PyTorch(),
     "PyTorch eager, channels last": PyTorch(channels_last=True),
     "JAX jit": JAX(),
+    "JAX scan": JAXScan(),
     "scikit-learn": ScikitLearn(),
     "limit: products in NumPy": Products("numpy"),
     "xpnet on CuPy": XPNet("cupy", "cuda"),
@@ -307,6 +331,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "PyTorch eager, CUDA": PyTorch("cuda"),
     "PyTorch eager, channels last, CUDA": PyTorch("cuda", channels_last=True),
     "JAX jit, CUDA": JAX("cuda"),
+    "JAX scan, CUDA": JAXScan("cuda"),
     "limit: products in CuPy": Products("cupy", "cuda"),
 }
 

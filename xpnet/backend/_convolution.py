@@ -2,6 +2,7 @@
 
 In the standard they are what `xpnet.nn.conv` and `xpnet.nn.pool` do where there is nothing here. With these
 the step of a network of 3×3 convolutions with 32 and 64 channels takes a quarter of the time on 2 cores.
+(JAX's convolution is not here: inside a loop of steps XLA's takes 30 times as long as our windows on a CPU.)
 
 Arrays are in xpnet's order of axes: x (n, *lengths, c), weight (*kernel, c, o), bias (o,), and y and dy
 (n, *outputs, o). The padding is a pair of numbers of zeros for each axis, before and after.

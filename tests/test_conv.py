@@ -8,6 +8,7 @@ import pytest
 import xpnet
 from cases import draw
 from conftest import MakeBackend
+from laws import assert_close, assert_kept
 from xpnet import nn, tree
 from xpnet.nn import _windows
 
@@ -155,3 +156,39 @@ def test_agrees_with_pytorch() -> None:
             )
         checked += 1
     assert checked > 150
+
+
+def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: MakeBackend) -> None:
+    """Convolutions and pools of each backend against NumPy's, over the same grid and with odd "same" padding."""
+    place = make_backend("float64")
+    odd = [(nn.Conv2d(2, 3, (2, 4), stride, "same"), (2, 5, 6, 2)) for stride in (1, 2)]
+    grid = GRID if place.name == "torch" else GRID[::7]  # the others have nothing of their own
+    for layer, shape in grid + odd:
+        try:
+            layer.output_shape(shape)
+        except xpnet.errors.ShapeError:
+            continue  # the kernel is larger than the padded image
+        params = layer.init(np.random.default_rng(0))
+        x, dy = draw(shape), draw(layer.output_shape(shape), seed=1)
+        if isinstance(layer, nn.MaxPool2d):
+            x = np.round(x)  # so that there are ties
+        y, residuals = layer.forward(params, x)
+        expected = y, *layer.backward(params, residuals, dy)
+        there = tree.map(place.asarray, params)
+        y, residuals = layer.forward(there, place.asarray(x))
+        found = y, *layer.backward(there, residuals, place.asarray(dy))
+        assert_kept(place, found)
+        assert_close(place, found, expected, 1e-12)
+
+
+def test_pytorch_s_own_convolution_is_what_runs_there() -> None:
+    pytest.importorskip("torch")
+    place = xpnet.backend.get("torch")
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
+    params = tree.map(place.asarray, layer.init(np.random.default_rng(0)))
+    y, residuals = layer.forward(params, place.asarray(draw((4, 8, 8, 3))))
+    assert y.is_contiguous()  # the channels are last in memory too
+    assert residuals.layers[0].rows is None
+    assert residuals.layers[2].positions is not None
+    dx, _ = layer.backward(params, residuals, y)
+    assert dx.is_contiguous()

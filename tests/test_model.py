@@ -44,6 +44,21 @@ def test_steps_by_hand_are_those_of_fit(place: Place) -> None:
         np.testing.assert_allclose(on_host(by_hand)[name], array, rtol=1e-12, err_msg=name)
 
 
+def test_a_step_leaves_the_last_forward_as_it_was(place: Place) -> None:
+    x, y = make_data()
+    model = make_model(place, dtype="float64", l2=0.5)
+    model.forward(x)
+    model.backward(y)
+    loss, grads = model.loss(y), tree.map(model.backend.copy, model.grads)
+    model.step()
+    assert model.loss(y) == loss
+    model.zero_grads()
+    model.backward(y)
+    for name, array in tree.items(grads):
+        again = model.backend.to_numpy(dict(tree.items(model.grads))[name])
+        np.testing.assert_array_equal(again, model.backend.to_numpy(array), err_msg=name)
+
+
 def test_learns(place: Place) -> None:
     x, y = make_data(300)
     model = make_model(place, optimizer=optim.SGD(0.2, 0.9))

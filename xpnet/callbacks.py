@@ -14,8 +14,8 @@ class Callback:
     """Is told of each step and each epoch of `Model.fit`, and may call `model.stop()`.
 
     Attributes:
-        every_step: whether `on_step`, where it is defined, has to see every single step. False lets
-            backend "jax" run several steps in one go, which is faster, and tell of the last of them.
+        every_step: whether `on_step`, where it is defined, has to see every single step. False lets the
+            backend run up to `steps_at_once` in one go, which is faster on JAX, and tell of the last one.
     """
 
     every_step: ClassVar[bool] = True

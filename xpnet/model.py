@@ -193,7 +193,9 @@ class Model:
 
     def step(self) -> None:
         """Let the optimizer update the parameters with `grads`."""
-        params, optimizer = self.optimizer.update(self.params, self.grads, self._state.optimizer)
+        # The last `forward`, which may still be asked for its loss, keeps the parameters that it had.
+        params = tree.map(self.backend.copy, self.params)
+        params, optimizer = self.optimizer.update(params, self.grads, self._state.optimizer)
         self._state = self._state._replace(params=params, optimizer=optimizer, step=self._state.step + 1)
 
     # All at once.

@@ -15,7 +15,10 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, dict):
         return {key: map(function, tree[key], *(other[key] for other in others)) for key in tree}
     if isinstance(tree, tuple):
-        return tuple([map(function, *branches) for branches in zip(tree, *others, strict=True)])
+        branches = [map(function, *each) for each in zip(tree, *others, strict=True)]
+        return (
+            tree._make(branches) if hasattr(tree, "_make") else tuple(branches)
+        )  # named tuples keep their names
     return function(tree, *others)
 
 

@@ -6,8 +6,19 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 
 from typing import Any
 
-from xpnet.backend._arrays import add_at, device, namespace, set_at, window_view
+from xpnet.backend._arrays import (
+    add_at,
+    constant,
+    device,
+    namespace,
+    positive_part,
+    set_at,
+    subtract_scaled,
+    where_positive,
+    window_view,
+)
 from xpnet.backend._backend import DTYPES, Backend
+from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, max_pool_gradient
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
@@ -23,11 +34,19 @@ __all__ = [
     "Product",
     "add_at",
     "available",
+    "constant",
+    "convolve",
+    "convolve_gradients",
     "device",
     "get",
+    "max_pool",
+    "max_pool_gradient",
     "namespace",
+    "positive_part",
     "set_at",
+    "subtract_scaled",
     "transform",
+    "where_positive",
     "window_view",
 ]
 

@@ -27,6 +27,23 @@ def device(x: Array) -> Any:
     return getattr(x, "device", None)
 
 
+_constants: dict[Any, Array] = {}
+
+
+def constant(values: tuple[float, ...], like: Array) -> Array:
+    """An array (n,) of these numbers, of the library, dtype and device of `like`.
+
+    CuPy's and PyTorch's are made once and kept: a step that is captured cannot fetch them from the host.
+    """
+    xp = namespace(like)
+    if not (array_api_compat.is_cupy_array(like) or array_api_compat.is_torch_array(like)):
+        return xp.asarray(values, dtype=like.dtype, device=device(like))
+    key = (xp.__name__, values, str(like.dtype), str(device(like)))
+    if key not in _constants:
+        _constants[key] = xp.asarray(values, dtype=like.dtype, device=device(like))
+    return _constants[key]
+
+
 # What the standard has no word for. Beside each stands what does the same in its words, or nearly.
 
 
@@ -50,6 +67,46 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
         return x.at[index].add(value)  # JAX's arrays cannot
     x[index] += value
     return x
+
+
+def positive_part(x: Array) -> Array:
+    """max(x, 0).
+
+    In the standard: `maximum(x, zeros_like(x))`. (NumPy is 1.6 times slower with one zero for all.)
+    """
+    if array_api_compat.is_torch_array(x):
+        return x.relu()
+    xp = namespace(x)
+    return xp.maximum(x, xp.zeros_like(x))
+
+
+def where_positive(x: Array, y: Array) -> Array:
+    """x where y > 0, else 0.
+
+    In the standard: `where(y > 0, x, 0)`. (NumPy's `where` is 3.5 times slower than a product with 0 and 1.)
+    """
+    if array_api_compat.is_torch_array(x):
+        return importlib.import_module("torch").ops.aten.threshold_backward(x, y, 0)
+    kept = namespace(x).astype(y > 0, x.dtype)
+    kept *= x
+    return kept
+
+
+def subtract_scaled(x: Array, factor: Any, y: Array) -> Array:
+    """x - factor · y, overwriting x or not, whichever is quicker.
+
+    In the standard: `x - factor * y`. (On NumPy a fresh array is quicker: all cores have just read x, and
+    a store into memory that another core holds waits for it. A step of 784-128-10, batch 64, takes 8% less.)
+    """
+    if array_api_compat.is_torch_array(x):
+        # One pass: a step of 784-512-512-10, batch 128, takes 10% less.
+        return x.addcmul_(y, factor, value=-1) if hasattr(factor, "ndim") else x.sub_(y, alpha=factor)
+    if array_api_compat.is_cupy_array(x):
+        x -= factor * y  # in place: a captured step has nothing to copy back
+        return x
+    difference = -factor * y
+    difference += x
+    return difference
 
 
 def window_view(x: Array, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Array | None:

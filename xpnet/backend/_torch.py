@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend._backend import Backend
+from xpnet.backend._graph import CapturedLoop
 from xpnet.tree import Array
 
 
 class Torch(Backend):
+    """Training steps are replays of a CUDA graph on a GPU."""
+
     name = "torch"
     module = "torch"
     install = "pip install torch"
@@ -39,3 +42,48 @@ class Torch(Backend):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self.library.no_grad()(step)
+
+    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        if self.device.type != "cuda":
+            return super().compile_loop(step)
+        return CapturedLoop(self.compile(step), TorchRecorder(self.library))
+
+
+class TorchRecorder:
+    """Graphs of PyTorch's kernels."""
+
+    def __init__(self, torch: Any) -> None:
+        self.torch = torch
+
+    def new_graph(self) -> "TorchGraph":
+        return TorchGraph(self.torch)
+
+    def copy(self, x: Array) -> Array:
+        return x.clone()
+
+    def write(self, buffer: Array, x: Array) -> None:
+        buffer.copy_(x)
+
+
+class TorchGraph:
+    """A graph; `torch.cuda.graph` gives it memory of its own."""
+
+    def __init__(self, torch: Any) -> None:
+        self.torch = torch
+        self.graph = torch.cuda.CUDAGraph()
+
+    def warm_up(self, function: Callable[[], Any]) -> Any:
+        cuda = self.torch.cuda
+        stream, current = cuda.Stream(), cuda.current_stream()
+        stream.wait_stream(current)
+        with cuda.stream(stream):
+            result = function()
+        current.wait_stream(stream)
+        return result
+
+    def capture(self, function: Callable[[], None]) -> None:
+        with self.torch.cuda.graph(self.graph):
+            function()
+
+    def launch(self) -> None:
+        self.graph.replay()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet import special
-from xpnet.backend import device, namespace
+from xpnet.backend import constant, namespace
 from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
 from xpnet.tree import Array
 
@@ -68,7 +68,7 @@ class CrossEntropy(Loss):
             t = (1 - self.label_smoothing) * t
             t += self.label_smoothing / t.shape[-1]
         if self.class_weights is not None:
-            t = t * xp.asarray(self.class_weights, dtype=t.dtype, device=device(t))
+            t = t * constant(self.class_weights, like=t)
         log_p *= t
         return xp.sum(log_p, axis=(-2, -1)) / -logits.shape[-2], CrossEntropyResiduals(p, t)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from xpnet import special
-from xpnet.backend import namespace
+from xpnet.backend import namespace, positive_part, where_positive
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, NoResiduals
 from xpnet.tree import Array, Tree
@@ -48,14 +48,11 @@ class ReLU(Layer):
     """
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
-        xp = namespace(x)
-        y = xp.maximum(x, xp.zeros_like(x))  # an array of zeros: NumPy is 1.6x slower with a scalar
+        y = positive_part(x)
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = namespace(dy).astype(residuals.y > 0, dy.dtype)  # NumPy's `where` is 3.5x slower than this
-        dx *= dy
-        return dx, {}
+        return where_positive(dy, residuals.y), {}
 
 
 @dataclass(frozen=True, repr=False)

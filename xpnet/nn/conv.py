@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import ClassVar, Literal, NamedTuple
 
-from xpnet import init
+from xpnet import backend, init
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_positive_integers
@@ -56,6 +56,10 @@ class _Conv(Layer):
         return params
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:
+        _, stride, padding = self._geometry(x.shape)
+        native = backend.convolve(x, params["weight"], params.get("bias"), stride, padding)
+        if native is not None:
+            return native, ConvResiduals(x, None)
         rows = self._windows(x)
         y = rows @ self._matrix(params)
         if self.bias:
@@ -64,7 +68,21 @@ class _Conv(Layer):
         return namespace(x).reshape(y, self.output_shape(x.shape)), ConvResiduals(x, kept)
 
     def backward(self, params: Tree, residuals: ConvResiduals, dy: Array) -> tuple[Array, Tree]:
+        native = self._native_gradients(params, residuals, dy, of_input=True)
+        if native is not None:
+            return native
         return self._input_gradient(params, residuals, dy), self.parameter_gradients(params, residuals, dy)
+
+    def _native_gradients(
+        self, params: Tree, residuals: ConvResiduals, dy: Array, of_input: bool
+    ) -> tuple[Array, Tree] | None:
+        """dx and the gradients as the library's own convolution gives them; None where it has none."""
+        _, stride, padding = self._geometry(residuals.x.shape)
+        native = backend.convolve_gradients(residuals.x, params["weight"], dy, stride, padding, of_input)
+        if native is None:
+            return None
+        dx, weight, bias = native
+        return dx, {"weight": weight, "bias": bias} if self.bias else {"weight": weight}
 
     def _input_gradient(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Array:
         xp = namespace(dy)
@@ -86,6 +104,9 @@ class _Conv(Layer):
         return crop(overlap_add(parts, (shape[0], *lengths, shape[-1]), kernel, stride), padding)
 
     def parameter_gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
+        native = self._native_gradients(params, residuals, dy, of_input=False)
+        if native is not None:
+            return native[1]
         xp = namespace(dy)
         dy = xp.reshape(dy, (-1, self.out_channels))
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows

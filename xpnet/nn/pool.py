@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from xpnet import backend
 from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape
 from xpnet.nn._windows import output_lengths, overlap_add, taps
@@ -14,6 +15,7 @@ from xpnet.tree import Array, Tree
 class MaxPoolResiduals(NamedTuple):
     x: Array
     y: Array
+    positions: Array | None
 
 
 class ShapeResiduals(NamedTuple):
@@ -51,16 +53,22 @@ class _Pool(Layer):
 @dataclass(frozen=True, repr=False)
 class _MaxPool(_Pool):
     def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
+        native = backend.max_pool(x, *self._geometry())
+        if native is not None:
+            y, positions = native
+            return y, MaxPoolResiduals(x, y, positions)
         xp = namespace(x)
         first, *others = self._taps(x)
         y = xp.asarray(first, copy=True)
         for tap in others:
             y = xp.maximum(y, tap)
-        return y, MaxPoolResiduals(x, y)
+        return y, MaxPoolResiduals(x, y, None)
 
     def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
+        x, y, positions = residuals
+        if positions is not None:
+            return backend.max_pool_gradient(dy, x, positions, *self._geometry()), {}
         xp = namespace(dy)
-        x, y = residuals
         *taps_but_last, _ = self._taps(x)
         parts, unclaimed = [], dy
         for tap in taps_but_last:

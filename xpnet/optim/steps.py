@@ -8,7 +8,7 @@ has a leading axis of K networks: then each network has its own.
 from typing import Any
 
 from xpnet import tree
-from xpnet.backend import Product, device, namespace
+from xpnet.backend import Product, device, namespace, subtract_scaled
 from xpnet.tree import Array, Tree
 
 Number = Any  # a Python number, a 0-d array or an array of length K
@@ -160,18 +160,12 @@ def clip_value(grads: Tree, max_value: Number) -> Tree:
 
 
 def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
-    """p ← p - η d, a fresh array; but where d is a `Product`, it overwrites p.
-
-    (On NumPy that is quicker than overwriting p: all cores have just read p, and a store into memory that
-    another core holds waits for it. A step of 784-128-10, batch 64, takes 8% less.)
-    """
+    """p ← p - η d, maybe overwriting p."""
 
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
             return d.add_to(p, -learning_rate, 1)
-        moved = -_along(learning_rate, p) * d
-        moved += p
-        return moved
+        return subtract_scaled(p, _along(learning_rate, p), d)
 
     return tree.map(step, params, direction)
 

@@ -26,6 +26,7 @@ LAYERS = [
     {"callbacks"},
     {"step"},
     {"loop"},
+    {"checkpoint"},
     {"model"},
     {"train"},
 ]

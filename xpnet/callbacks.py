@@ -2,12 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics
 
 Model = Any  # xpnet.Model, which imports this module
+
+
+class Companion(Protocol):
+    """What goes along with `Model.fit`, a schedule or a callback, with a state that a checkpoint keeps."""
+
+    def state(self) -> dict[str, Any]:
+        """What `load_state` needs: a tree of arrays, of any library, and of what JSON can hold."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, with arrays of NumPy, and tuples for lists."""
 
 
 class Callback:
@@ -20,6 +30,9 @@ class Callback:
 
     every_step: ClassVar[bool] = True
 
+    def on_start(self, model: Model) -> None:
+        """Before the first step of `fit`, and after `load_state` if it goes on from a checkpoint."""
+
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
         """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
 
@@ -27,7 +40,14 @@ class Callback:
         """After each whole epoch and its validation."""
 
     def on_end(self, model: Model) -> None:
-        """At the end of `fit`."""
+        """At the end of `fit`; the last callback is the first to be told."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: a tree of arrays, of any library, and of what JSON can hold."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
 
 
 def watch_every_step(callbacks: Sequence[Callback]) -> bool:
@@ -71,6 +91,10 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self.snapshot: Any = None
 
+    def on_start(self, model: Model) -> None:
+        if self.best_epoch and model.epoch - self.best_epoch >= self.patience:
+            model.stop()  # the checkpoint was written when it had stopped
+
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         value = getattr(metrics, self.monitor)
         if value is None:
@@ -83,6 +107,12 @@ class EarlyStopping(Callback):
             self.snapshot = model.snapshot() if self.restore else None
         elif metrics.epoch - self.best_epoch >= self.patience:
             model.stop()
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "snapshot": self.snapshot}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch, self.snapshot = state["best"], state["best_epoch"], state["snapshot"]
 
     def on_end(self, model: Model) -> None:
         if self.snapshot is not None:

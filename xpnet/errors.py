@@ -26,7 +26,7 @@ class BackendError(Error, RuntimeError):
 
 
 class CheckpointError(Error, ValueError):
-    """A file of saved parameters is damaged or belongs to another network."""
+    """A file of a training cannot be read or written, is damaged, or belongs to another network."""
 
 
 class DivergedError(Error, ArithmeticError):

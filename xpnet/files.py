@@ -1,17 +1,23 @@
 """Files that are never half-written, and arrays in `.npz` files."""
 
+import errno
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from xpnet.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -30,8 +36,52 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # the folder may be gone
+            os.unlink(temporary)
         raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def saving(path: str | Path) -> Iterator[IO[bytes]]:
+    """`replacing`, with CheckpointError where the file cannot be written."""
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power failure, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `replacing` leaves in a folder when the process is killed meanwhile."""
+    for path in folder.glob(".*.*.????????"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock on the file, which is made if need be; it goes with the process, however that ends.
+
+    Raises BlockingIOError where another process has it, or this one already.
+    """
+    with path.open("ab") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise  # some file systems have no locks
+        yield
 
 
 def _umask() -> int:
@@ -41,8 +91,8 @@ def _umask() -> int:
 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write named arrays to a `.npz` file; no pickle."""
-    with replacing(path) as file:
+    """Write named arrays to a `.npz` file; no pickle. CheckpointError where it cannot be written."""
+    with saving(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import files, loop, optim, random, summary, tree
-from xpnet.callbacks import Callback
+from xpnet import checkpoint, files, loop, optim, random, summary, tree
+from xpnet.callbacks import Callback, Companion
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
@@ -93,8 +93,14 @@ class Model:
         self.backend = backends.get(backend, device, dtype)
         self.seed = seed
         self.epoch = 0
+        self.epoch_step = 0
+        self.history: list[EpochMetrics] = []
         self.training = True
         self._stopping = False
+        self._epoch_seconds = 0.0
+        self._batches: loop.Batches | None = None
+        self._companions: dict[str, Companion] = {}
+        self._companion_states: dict[str, Any] = {}
         self._input_shape: Shape | None = None
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
         self._training_loop = self.backend.compile_loop(
@@ -113,7 +119,8 @@ class Model:
     def params(self) -> Tree:
         """The parameters, a tree of arrays on the device, which training may overwrite.
 
-        Set to a tree of any library's arrays: the model takes copies and starts the optimizer afresh.
+        Set to a tree of any library's arrays: the model takes copies and starts the optimizer, and an
+        epoch that was broken off, afresh.
         """
         return self._state.params
 
@@ -121,6 +128,7 @@ class Model:
     def params(self, params: Tree) -> None:
         params = tree.map(self.backend.copy, params)
         self._state = self._state._replace(params=params, optimizer=self.optimizer.init(params))
+        self.epoch_step = 0
         self.zero_grads()
 
     @property
@@ -212,8 +220,9 @@ class Model:
     ) -> list[EpochMetrics]:
         """Train on all examples, `epochs` times, and tell of each epoch.
 
-        Another call goes on where this one ended. The data set is moved to the device once, and
-        nothing in an epoch waits for the device unless a callback does.
+        Another call goes on where this one ended, and so does one after `load_checkpoint`: in the
+        middle of an epoch too, which is then the first of `epochs`. The data set is moved to the device
+        once, and nothing in an epoch waits for the device unless a callback does.
 
         Arguments:
             x, y: inputs (n, ...) and targets.
@@ -223,6 +232,9 @@ class Model:
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
             schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
             callbacks: are told of each step and each epoch.
+
+        Returns what there is to tell of each of these epochs; `history` has all since the model was made.
+        Raises ConfigError where an epoch was broken off whose batches were other ones.
         """
         x, y = self.prepare(x, y)
         validation = None if validation is None else self.prepare(*validation)
@@ -307,6 +319,27 @@ class Model:
         """
         shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
         self.restore(files.load_arrays(path, shapes))
+
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Write all that `fit` goes on from to a file; in a callback it may be called after any step.
+
+        Beside parameters, statistics and the optimizer's state these are the position in the epoch,
+        the history, and the state of the schedule and the callbacks of the last `fit`. Not so the
+        network, the data and what else this model and `fit` were given: that is for your program to
+        give again. `xpnet.checkpoint` tells the format. Raises CheckpointError where it cannot be written.
+        """
+        checkpoint.write(path, checkpoint.capture(self))
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Go back to what `save_checkpoint` wrote: `fit` then does bit for bit what it would have done.
+
+        That holds for the same data and options on the same backend; on another one, up to rounding.
+        Schedule and callbacks get their state when `fit` starts.
+
+        Raises CheckpointError where the file cannot be read, or is of another network, optimizer,
+        dtype or seed, and leaves the model as it was.
+        """
+        checkpoint.restore(self, checkpoint.read(path), path)
 
     def summary(self, input_shape: Shape | None = None) -> str:
         """A table of the layers, the shapes of their outputs and their numbers of parameters.

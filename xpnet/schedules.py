@@ -10,6 +10,7 @@ All raise ConfigError for an argument out of its range.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from xpnet.errors import ConfigError
 
@@ -23,6 +24,13 @@ class Schedule:
 
     def on_epoch(self, validation_loss: float | None) -> None:
         """Is told of the end of each epoch; the validation loss is None if there is none."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, of a schedule that remembers anything: numbers that JSON can hold."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,12 @@ class ReduceOnPlateau(Schedule):
         if self.bad_epochs > self.patience:
             self.reduction *= self.factor
             self.bad_epochs = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"reduction": self.reduction, "best": self.best, "bad_epochs": self.bad_epochs}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.reduction, self.best, self.bad_epochs = state["reduction"], state["best"], state["bad_epochs"]
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

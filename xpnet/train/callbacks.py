@@ -80,7 +80,7 @@ class MetricsFile(Callback):
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(EpochMetrics._fields)
         writer.writerows(self.rows)
-        with files.replacing(self.path) as file:
+        with files.saving(self.path) as file:
             file.write(text.getvalue().encode())
 
 

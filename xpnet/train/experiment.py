@@ -196,7 +196,7 @@ def make_folder(config: Config) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file, whole or not at all."""
-    with files.replacing(path) as file:
+    with files.saving(path) as file:
         file.write(text.encode())
 
 

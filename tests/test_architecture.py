@@ -96,8 +96,8 @@ def test_files_stay_short() -> None:
 def test_public_names() -> None:
     """Adding or taking away a public name is a decision: it shows here."""
     assert set(xpnet.__all__) == {
-        "Callback", "EarlyStopping", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
-        "schedules",
+        "Callback", "Checkpoints", "EarlyStopping", "Error", "Model", "backend", "data", "gradcheck", "init", "losses",
+        "nn", "optim", "schedules",
     }  # fmt: skip
     assert set(nn.__all__) == {
         "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",

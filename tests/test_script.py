@@ -15,7 +15,15 @@ from xpnet import backend, train
 from xpnet.errors import BackendError
 
 ROOT = Path(__file__).parents[1]
-FILES = {"config.yaml", "metrics.csv", "best.npz", "curves.png", "confusion.png", "summary.json"}
+FILES = {
+    "config.yaml",
+    "metrics.csv",
+    "best.npz",
+    "curves.png",
+    "confusion.png",
+    "summary.json",
+    "checkpoints",
+}
 QUICK = ["--hidden", "16", "--epochs", "2", "--batch-size", "100"]
 
 

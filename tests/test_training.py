@@ -99,7 +99,15 @@ def test_batches_are_shuffled_anew_each_epoch_from_the_seed() -> None:
 
 def check_folder(folder: Path, epochs: int, **expected) -> dict:
     """The run folder holds the files of a run of so many epochs, and nothing else."""
-    files = {"config.yaml", "metrics.csv", "best.npz", "curves.png", "confusion.png", "summary.json"}
+    files = {
+        "config.yaml",
+        "metrics.csv",
+        "best.npz",
+        "curves.png",
+        "confusion.png",
+        "summary.json",
+        "checkpoints",
+    }
     assert {path.name for path in folder.iterdir()} == files
     with open(folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
@@ -133,7 +141,7 @@ def check_folder(folder: Path, epochs: int, **expected) -> dict:
 def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "run"
     returned = train.run(train.Config(**SMALL, output_dir=str(folder), seed=3))
-    summary = check_folder(folder, 2, backend="numpy", dataset="mnist-sample", seed=3, interrupted=False)
+    summary = check_folder(folder, 2, backend="numpy", dataset="mnist-sample", seed=3, interrupted=None)
     assert returned == summary
     assert summary["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
     assert capsys.readouterr().out.startswith(f"test accuracy {summary['test_accuracy']:.4f} (epoch ")
@@ -236,7 +244,7 @@ def test_an_interrupt_ends_after_the_step_and_keeps_the_files(
     monkeypatch.setattr(experiment, "MetricsFile", Interrupting)
     before = signal.getsignal(signal.SIGINT)
     train.run(train.Config(**{**SMALL, "epochs": 50}, output_dir=str(tmp_path / "run")))
-    check_folder(tmp_path / "run", 2, interrupted=True)
+    check_folder(tmp_path / "run", 2, interrupted="SIGINT")
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     Until then, and after an error, what was at `path` is as it was.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -64,24 +64,24 @@ def _sync_folder(folder: Path) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what `replacing` leaves in a folder when the process is killed meanwhile."""
-    for path in folder.glob(".*.*.????????"):
+    for path in folder.glob(".*.????????.part"):
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold a lock on the file, which is made if need be; it goes with the process, however that ends.
+def lock(path: Path) -> IO[bytes]:
+    """A lock on the file, which is made if need be, until it is closed or the process ends, however it does.
 
     Raises BlockingIOError where another process has it, or this one already.
     """
-    with path.open("ab") as file:
+    file = path.open("ab")
+    try:
         if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise  # some file systems have no locks
-        yield
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system without locks
+            file.close()
+            raise
+    return file
 
 
 def _umask() -> int:

@@ -8,6 +8,7 @@ is ever executed, and reading one takes no more memory than the file is long.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
     Raises CheckpointError, and leaves the model as it was, where that was another one.
     """
     template = _arrays(model, model._zero_totals())
-    expected = {name: model.backend.to_numpy(array) for name, array in tree.items(template)}
+    expected = {name: model.backend.to_numpy(array) for name, array in _items(template)}
     try:
-        found = dict(tree.items({name: saved[name] for name in State._fields}))
+        found = dict(_items(saved))
         progress = {
             "epoch": int(saved["epoch"]),
             "epoch_step": int(saved["epoch_step"]),
@@ -89,6 +90,11 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
 
 def _arrays(model: Model, totals: Totals) -> dict[str, Tree]:
     return {**model._state._asdict(), "totals": totals._asdict()}
+
+
+def _items(state: Tree) -> Iterator[tuple[str, Any]]:
+    for field in State._fields:
+        yield from tree.items(state[field], field)
 
 
 def _was_not_counted(name: str, found: dict[str, Any]) -> bool:

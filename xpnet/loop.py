@@ -79,7 +79,7 @@ def _accompany(model: Model, schedule: Schedule | None, callbacks: Sequence[Call
                 companion.load_state(state)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise CheckpointError(
-                    f"fit: expected a checkpoint with a state of {name} ({error!r})"
+                    f"fit: expected a checkpoint with the state of {name} ({error!r})"
                 ) from error
     model._companions, model._companion_states = companions, {}
     for callback in callbacks:

@@ -74,13 +74,11 @@ def _accompany(model: Model, schedule: Schedule | None, callbacks: Sequence[Call
         companions[f"{kind}-{number + 1}" if number else kind] = callback
     for name, companion in companions.items():
         if name in model._companion_states:
-            state = model._companion_states[name]
             try:
-                companion.load_state(state)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise CheckpointError(
-                    f"fit: expected a checkpoint with the state of {name} ({error!r})"
-                ) from error
+                companion.load_state(model._companion_states[name])
+            except (KeyError, TypeError, AttributeError) as error:
+                message = f"fit: expected a checkpoint with the state of {name} ({error!r})"
+                raise CheckpointError(message) from error
     model._companions, model._companion_states = companions, {}
     for callback in callbacks:
         callback.on_start(model)

@@ -157,9 +157,10 @@ class Interrupts(Callback):
             signal.signal(number, handler)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if self.received:
+            signal.raise_signal(number)
         self.received = signal.Signals(number)
-        for each in self.before:
-            signal.signal(each, signal.SIG_DFL)
 
     def on_start(self, model: Model) -> None:
         self.stop(model)

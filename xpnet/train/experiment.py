@@ -130,7 +130,9 @@ def report(
         if outcome.best
         else "before the first epoch's end"
     )
-    print(f"{accuracy} ({of}); {'interrupted; ' if outcome.interrupted else ''}files in {folder}")
+    print(f"{accuracy} ({of}); files in {folder}")
+    if outcome.interrupted:
+        print(f"interrupted; --resume {folder} goes on with it")
     return summary
 
 

@@ -252,17 +252,8 @@ def test_a_run_goes_on_for_more_epochs_and_on_another_library(tmp_path: Path) ->
     options = {**SMALL, "dtype": "float64", "dropout": 0.2, "device": "cpu"}
     train.run(train.Config(**{**options, "epochs": 3}, output_dir=str(tmp_path / "whole")))
     train.run(train.Config(**{**options, "epochs": 2}, output_dir=str(tmp_path / "run")))
-    arguments = [
-        "--resume",
-        str(tmp_path / "run"),
-        "--epochs",
-        "6",
-        "--backend",
-        "array-api-strict",
-        "--hidden",
-        "16",
-    ]
-    config, folder = parse(arguments, "train.py")
+    other = ["--epochs", "3", "--backend", "array-api-strict", "--hidden", "16"]  # the last is as it was
+    config, folder = parse(["--resume", str(tmp_path / "run"), *other], "train.py")
     assert config == train.Config(**{**options, "epochs": 3, "backend": "array-api-strict", "device": None})
     summary = train.run(config, folder)
     assert (summary["epochs"], summary["backend"]) == (3, "array-api-strict")

@@ -139,6 +139,8 @@ class Checkpoints(Callback):
     has come further than the model; CheckpointError where a file cannot be written.
     """
 
+    every_step = False
+
     def __init__(
         self, folder: str | Path, minutes: float = 10.0, monitor: str = "validation_accuracy"
     ) -> None:

@@ -35,13 +35,13 @@ def capture(model: Model) -> dict[str, Any]:
     """
     companions = {name: companion.state() for name, companion in model._companions.items()}
     state = {
-        **_arrays(model, model._state.totals),
+        **model._state._asdict(),
+        "totals": model._state.totals._asdict(),
         "seed": model.seed,
         "epoch": model.epoch,
         "epoch_step": model.epoch_step,
         "epoch_seconds": model._epoch_seconds,
         "batches": model._batches,
-        "learning_rate": model.learning_rate,
         "history": tuple(model.history),
         "companions": companions | model._companion_states,
     }
@@ -53,14 +53,14 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
 
     Raises CheckpointError, and leaves the model as it was, where that was another one.
     """
-    template = _arrays(model, model._zero_totals())
+    template = {name: getattr(model._state, name) for name in ("params", "statistics", "optimizer", "step")}
     expected = {name: model.backend.to_numpy(array) for name, array in _items(template)}
     try:
-        found = dict(_items(saved))
+        found = dict(_items({name: saved[name] for name in template}))
+        totals = Totals(**{name: _total(model, value) for name, value in saved["totals"].items()})
         progress = {
             "epoch": int(saved["epoch"]),
             "epoch_step": int(saved["epoch_step"]),
-            "learning_rate": saved["learning_rate"],
             "history": [EpochMetrics(*row) for row in saved["history"]],
             "_epoch_seconds": float(saved["epoch_seconds"]),
             "_batches": saved["batches"] and Batches(*saved["batches"]),
@@ -68,38 +68,34 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
             "_companion_states": dict(saved["companions"]),
         }
         seed = saved["seed"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
     if seed != model.seed:
         raise CheckpointError(f"{path}: expected the seed {model.seed}, as the model's, got {seed}")
     for name in expected | found:
         want, got = _describe(expected.get(name)), _describe(found.get(name))
-        if want != got and not _was_not_counted(name, found):
+        if want != got:
             raise CheckpointError(f"{path}: expected {name} to be {want}, got {got}")
     arrays = {
-        name: None if found[name] is None else model.backend.from_host(np.array(found[name], array.dtype))
-        for name, array in expected.items()
+        name: model.backend.from_host(np.array(found[name], array.dtype)) for name, array in expected.items()
     }
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
-    state["totals"] = Totals(**state["totals"])
-    model._state = State(**state)
+    model._state = State(**state, totals=totals)
     model.zero_grads()
     for name, value in progress.items():
         setattr(model, name, value)
 
 
-def _arrays(model: Model, totals: Totals) -> dict[str, Tree]:
-    return {**model._state._asdict(), "totals": totals._asdict()}
+def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:
+    for field, branch in state.items():
+        yield from tree.items(branch, field)
 
 
-def _items(state: Tree) -> Iterator[tuple[str, Any]]:
-    for field in State._fields:
-        yield from tree.items(state[field], field)
-
-
-def _was_not_counted(name: str, found: dict[str, Any]) -> bool:
-    """Whether it is a total that has no value where the targets name no class."""
-    return name.startswith("totals.") and found.get(name, 0) is None
+def _total(model: Model, value: Any) -> Any:
+    """A total on the model's device; None where nothing is counted, a number before the first epoch."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return model.backend.from_host(np.array(value, np.int64 if value.dtype.kind == "i" else value.dtype))
 
 
 def _describe(array: Any) -> str:

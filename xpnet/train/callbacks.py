@@ -142,6 +142,8 @@ class Interrupts(Callback):
         received: the first signal that came, if any.
     """
 
+    every_step = False
+
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.before: dict[signal.Signals, Any] = {}

@@ -13,6 +13,7 @@ import safetensors.numpy
 import xpnet
 from conftest import Place
 from xpnet import checkpoint, data, losses, nn, optim, schedules, tree
+from xpnet.backend import NumPy
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import CheckpointError, ConfigError
 
@@ -105,12 +106,26 @@ def test_goes_on_bit_for_bit(place: Place, tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == set(paths.values())
 
 
-def test_goes_on_in_the_same_process_after_stop() -> None:
-    class StopAt(Callback):
-        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
-            if (model.epoch, step) == (1, 3):
-                model.stop()
+def test_goes_on_in_the_middle_of_steps_that_run_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NumPy, "steps_at_once", 4)
+    whole, resumed = make_model(), make_model()
+    fit(whole, EPOCHS, SaveAt(tmp_path / "file", 1, 3))
+    resumed.load_checkpoint(tmp_path / "file")
+    fit(resumed, EPOCHS - 1)
+    assert_same(resumed, whole)
 
+
+class StopAt(Callback):
+    """Stops after step 3 of the second epoch."""
+
+    def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+        if (model.epoch, step) == (1, 3):
+            model.stop()
+
+
+def test_goes_on_in_the_same_process_after_stop() -> None:
     def plain(model: xpnet.Model, epochs: int, *callbacks: Callback) -> None:
         model.fit(*make_data(0), epochs=epochs, batch_size=13, callbacks=callbacks)
 
@@ -417,6 +432,22 @@ def test_a_folder_of_checkpoints_keeps_two_and_the_best(tmp_path: Path) -> None:
         f"epoch-{n - 1}-step-4.safetensors",
         f"epoch-{n}-step-0.safetensors",
     }
+
+
+def test_where_fit_is_stopped_a_checkpoint_is_written_before_anything_is_restored(tmp_path: Path) -> None:
+    def train(model: xpnet.Model, epochs: int, *callbacks: Callback) -> None:
+        callbacks = (EarlyStopping(9), *callbacks)
+        model.fit(*make_data(0), epochs=epochs, batch_size=13, validation=make_data(1), callbacks=callbacks)
+
+    whole, stopped, resumed = make_model(), make_model(), make_model()
+    train(whole, 3)
+    train(stopped, 3, StopAt(), xpnet.Checkpoints(tmp_path))
+    assert stopped.epoch_step == 0  # with the parameters of the best epoch again
+    checkpoints = xpnet.Checkpoints(tmp_path)
+    checkpoints.resume(resumed)
+    assert (resumed.epoch, resumed.epoch_step) == (1, 3)
+    train(resumed, 2, checkpoints)
+    assert_same(resumed, whole)
 
 
 def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: Path) -> None:

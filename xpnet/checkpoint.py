@@ -58,17 +58,19 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
     try:
         found = dict(_items({name: saved[name] for name in template}))
         totals = Totals(**{name: _total(model, value) for name, value in saved["totals"].items()})
+        seed, epoch, epoch_step = (int(saved[name]) for name in ("seed", "epoch", "epoch_step"))
+        if min(epoch, epoch_step) < 0:
+            raise ValueError(f"step {epoch_step} after epoch {epoch}")
         progress = {
-            "epoch": int(saved["epoch"]),
-            "epoch_step": int(saved["epoch_step"]),
+            "epoch": epoch,
+            "epoch_step": epoch_step,
             "history": [EpochMetrics(*row) for row in saved["history"]],
             "_epoch_seconds": float(saved["epoch_seconds"]),
-            "_batches": saved["batches"] and Batches(*saved["batches"]),
+            "_batches": None if saved["batches"] is None else Batches(*map(int, saved["batches"])),
             "_companions": {},
             "_companion_states": dict(saved["companions"]),
         }
-        seed = saved["seed"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
     if seed != model.seed:
         raise CheckpointError(f"{path}: expected the seed {model.seed}, as the model's, got {seed}")
@@ -93,8 +95,10 @@ def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:
 
 def _total(model: Model, value: Any) -> Any:
     """A total on the model's device; None where nothing is counted, a number before the first epoch."""
-    if not isinstance(value, np.ndarray):
+    if value is None or isinstance(value, int | float):
         return value
+    if value.ndim > 0:
+        raise ValueError(f"a total of shape {value.shape}")
     return model.backend.from_host(np.array(value, np.int64 if value.dtype.kind == "i" else value.dtype))
 
 

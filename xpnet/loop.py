@@ -76,7 +76,7 @@ def _accompany(model: Model, schedule: Schedule | None, callbacks: Sequence[Call
         if name in model._companion_states:
             try:
                 companion.load_state(model._companion_states[name])
-            except (KeyError, TypeError, AttributeError) as error:
+            except (LookupError, TypeError, AttributeError) as error:
                 message = f"fit: expected a checkpoint with the state of {name} ({error!r})"
                 raise CheckpointError(message) from error
     model._companions, model._companion_states = companions, {}

@@ -66,7 +66,7 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
             "epoch_step": epoch_step,
             "history": [EpochMetrics(*row) for row in saved["history"]],
             "_epoch_seconds": float(saved["epoch_seconds"]),
-            "_batches": None if saved["batches"] is None else Batches(*map(int, saved["batches"])),
+            "_batches": None if saved["batches"] is None else Batches(*saved["batches"]),
             "_companions": {},
             "_companion_states": dict(saved["companions"]),
         }

@@ -40,7 +40,7 @@ def run(
     if model.epoch_step and model._batches != batches:
         raise ConfigError(
             f"fit: expected {model._batches}, with which epoch {model.epoch + 1} was broken off, "
-            f"got {batches}"
+            f"got {batches}; model.epoch_step = 0 starts it afresh"
         )
     model._batches = batches
     model._stopping = False

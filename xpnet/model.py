@@ -62,6 +62,10 @@ class Model:
         micro_batch: in `fit`, how many examples of a batch go through the network at once; their
             gradients are added up. It bounds the memory. None: all, or on NumPy what suits the cache.
 
+    Attributes:
+        epoch, epoch_step: how many epochs `fit` has done, and how many steps of the next one.
+        history: what `fit` has told of each of them.
+
     Raises BackendError where the backend cannot be used, ConfigError for a number out of range,
     and its methods ShapeError where x or the target do not fit the network.
     """

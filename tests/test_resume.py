@@ -73,6 +73,14 @@ def started(process: subprocess.Popen) -> None:
     pytest.fail(finish(process)[2])
 
 
+def handles_signals(folder: Path) -> None:
+    """Wait until a new run there is in `fit`."""
+    deadline = time.monotonic() + 60
+    while not (folder / "metrics.csv").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def history(folder: Path) -> list[dict]:
     """The rows of `metrics.csv` without times."""
     with open(folder / "metrics.csv") as file:
@@ -139,8 +147,7 @@ def test_a_signal_saves_and_leaves_with_128_and_its_number(
     number: signal.Signals, tmp_path: Path, unbroken: Path
 ) -> None:
     process = start(tmp_path, *RUN)
-    started(process)
-    time.sleep(0.05)
+    handles_signals(tmp_path / "run")
     process.send_signal(number)
     status, out, err = finish(process)
     assert (status, err) == (128 + number, "")
@@ -152,8 +159,7 @@ def test_a_signal_saves_and_leaves_with_128_and_its_number(
 
 def test_a_second_signal_leaves_at_once(tmp_path: Path, unbroken: Path) -> None:
     process = start(tmp_path, *RUN)
-    started(process)
-    time.sleep(0.05)
+    handles_signals(tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] in (-signal.SIGINT, -signal.SIGTERM)

@@ -13,7 +13,7 @@ Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss 
 import signal
 import sys
 
-import xpnet.errors
+import xpnet
 from xpnet import train
 from xpnet.train.config import parse
 
@@ -22,7 +22,7 @@ def main() -> int:
     try:
         config, resume = parse(sys.argv[1:], prog="train.py")
         summary = train.run(config, resume)
-    except xpnet.errors.DivergedError as error:
+    except xpnet.DivergedError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 3
     except (xpnet.Error, OSError) as error:

@@ -24,11 +24,13 @@ from xpnet.step import (
     State,
     Totals,
     evaluation_step,
+    needs,
     noise_stream,
     prediction_step,
     training_step,
     zero_totals,
 )
+from xpnet.summary import StepMemory
 from xpnet.tree import Array, Tree
 
 
@@ -93,6 +95,7 @@ class Model:
         self.net = net
         self.loss_function = loss
         self.optimizer = optimizer
+        self.micro_batch = micro_batch
         self.objective = Objective(net, loss, l2)
         self.backend = backends.get(backend, device, dtype)
         self.seed = seed
@@ -345,15 +348,27 @@ class Model:
         """
         checkpoint.restore(self, checkpoint.read(path), path)
 
-    def summary(self, input_shape: Shape | None = None) -> str:
-        """A table of the layers, the shapes of their outputs and their numbers of parameters.
+    def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
+        """A table of the layers: outputs, parameters, operations, and the memory of a training step.
+
+        Operations are those in matrix products; bytes are those that the forward pass keeps for the
+        backward pass, where two layers keep the same array at the first of them.
 
         Arguments:
             input_shape: that of x without the examples, `(28, 28, 1)`; if not given, that of the
-                last x seen, and without one the shapes are left out.
+                last x seen, and without one only the parameters are told.
+            batch_size: examples in a step.
         """
-        shape = self._input_shape if input_shape is None else ("n", *input_shape)
-        return summary.table(self.net, self.params, shape)
+        shape = self._input_shape[1:] if input_shape is None and self._input_shape else input_shape
+        if shape is None:
+            return summary.text(self.net, self.params)
+        rows, memory = needs(self.net, self._state, self.backend, (batch_size, *shape), self.micro_batch)
+        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {memory}"
+        return summary.text(self.net, self.params, rows, step)
+
+    def memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
+        """The bytes that a training step of so many examples takes, found without running it."""
+        return needs(self.net, self._state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
     # The edge: what comes in is checked here, so that the layers need not.
 

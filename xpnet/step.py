@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet import losses, optim, random, tree
+from xpnet import losses, optim, random, summary, tree
 from xpnet.backend import Backend
 from xpnet.data.batches import slices, take
+from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
@@ -160,6 +161,31 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
     while parts * fitting < n:  # powers of 2, so that all cores get as many
         parts *= 2
     return math.ceil(n / parts)
+
+
+def needs(
+    net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
+) -> tuple[list[summary.Row], summary.StepMemory]:
+    """What each layer and what a whole training step takes for a batch of that shape, without running it.
+
+    Raises ShapeError where the shape does not fit, ConfigError for a batch without examples.
+    """
+    n, *example = input_shape
+    if n < 1:
+        raise ConfigError(f"summary: expected a batch size of at least 1, got {n}")
+    net.output_shape(("n", *example))
+    size = min(n, micro_batch or examples_at_once(net.training_mode(Key(None)), tuple(example), n, backend))
+    parts = math.ceil(n / size)
+    at_once = min(n, size * backend.workers)
+    rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
+    parameters = summary.count(state.params) * backend.itemsize
+    return rows, summary.StepMemory(
+        parameters=parameters,
+        gradients=parameters * parts,  # each part's, until all are there
+        optimizer_state=summary.count(state.optimizer) * backend.itemsize,
+        saved_activations=sum(row.saved for row in rows),
+        workspace=net.workspace((at_once, *example)) * backend.itemsize,
+    )
 
 
 def noise_stream(seed: int) -> int:

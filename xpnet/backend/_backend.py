@@ -31,6 +31,7 @@ class Backend:
         winograd: whether convolutions are faster by `nn._winograd`.
         cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
+        workers: how many parts of a step's work `map` runs side by side.
 
     Raises BackendError where the library or the device is not there.
     """
@@ -43,6 +44,7 @@ class Backend:
     winograd: ClassVar[bool] = False
     cache_bytes: ClassVar[int | None] = None
     steps_at_once: ClassVar[int] = 1
+    workers: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32") -> None:
         if dtype not in DTYPES:

@@ -28,6 +28,8 @@ class NumPy(Backend):
     winograd = True
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
 
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
     def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         if len(parts) < 2:
             return super().map(function, parts)
@@ -74,5 +76,4 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    can_tell = hasattr(os, "sched_getaffinity")
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if can_tell else os.cpu_count())
+    return ThreadPoolExecutor(NumPy.workers)

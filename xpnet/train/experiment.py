@@ -62,7 +62,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
             print(
                 f"{dataset.name}: {len(train.x):,} images to train on, {len(validation.x):,} for validation, "
                 f"{len(test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
-                f"{model.summary(train.x.shape[1:])}\n"
+                f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
             go_on(model, config, checkpoints, folder)

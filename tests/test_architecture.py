@@ -25,6 +25,7 @@ LAYERS = [
     {"gradcheck", "data", "metrics", "summary"},
     {"callbacks"},
     {"step"},
+    {"divergence"},
     {"loop"},
     {"checkpoint"},
     {"model"},

@@ -269,16 +269,19 @@ def test_runs_in_a_thread(tmp_path: Path) -> None:
     check_folder(tmp_path / "run", 2)
 
 
-def test_a_loss_that_diverges_is_an_error_that_says_so(tmp_path: Path) -> None:
-    options = {**SMALL, "learning_rate": 1e30, "output_dir": str(tmp_path / "run")}
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(
-            DivergedError, match="epoch 1: expected a finite training loss, got nan; a learning rate below"
-        ),
-    ):
-        train.run(train.Config(**options))
+def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
+    """With a rate of 0.1 in the first epoch and 1e29 in the second, the files are those of the first."""
+    schedule = {"schedule": "step", "schedule_every": 1, "schedule_factor": 1e30}
+    with pytest.raises(DivergedError) as error:
+        train.run(train.Config(**SMALL, **schedule, output_dir=str(tmp_path / "run")))
+    message = str(error.value)
+    assert message.startswith("epoch 2, step 2 of 24, learning rate 1e+29: expected a finite loss, got nan; ")
+    checkpoint = tmp_path / "run" / "checkpoints" / "epoch-1-step-0.safetensors"
+    assert message.endswith(f"the last good checkpoint is {checkpoint}")
+    assert checkpoint.exists()
     assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 2
+    model = experiment.make_model(train.Config(**SMALL), (28, 28, 1), 10)
+    model.load(tmp_path / "run" / "best.npz")
 
 
 @pytest.mark.parametrize(

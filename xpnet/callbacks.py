@@ -190,7 +190,10 @@ class Checkpoints(Callback):
 
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
         if step < n_steps and time.monotonic() - self.saved_at >= 60 * self.minutes:
-            self._save(model)
+            if model.has_diverged():
+                model.stop()  # fit says why, and the checkpoints are good ones
+            else:
+                self._save(model)
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         self._save(model)
@@ -198,6 +201,11 @@ class Checkpoints(Callback):
     def on_end(self, model: Model) -> None:
         if self.saved != (model.epoch, model.epoch_step):
             self._save(model)
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint in the folder."""
+        positions = self._positions()
+        return max(positions, key=positions.__getitem__, default=None)
 
     def _save(self, model: Model) -> None:
         here = model.epoch, model.epoch_step

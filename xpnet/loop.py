@@ -1,16 +1,21 @@
 """The training loop: epochs of steps, and what is told of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from xpnet import divergence
+from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Companion, watch_every_step
 from xpnet.data.batches import batch_indices, slices
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.divergence import Stretch
+from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
 from xpnet.step import zero_totals
-from xpnet.tree import Array
+from xpnet.tree import Array, Tree
 
 Model = Any  # xpnet.Model, which imports this module
 
@@ -94,35 +99,94 @@ def _train_epoch(
     callbacks: Sequence[Callback],
 ) -> float | None:
     """One epoch of steps: how many seconds it took, or None if it was broken off."""
-    model.backend.synchronize()
+    stacks = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
+    n_steps = sum(indices.shape[0] for indices in stacks)
+    rates = _learning_rates(model, schedule, n_steps)
     skipped = model.epoch_step
     if not skipped:
         totals = zero_totals(model.objective, model.backend, x, y)
-        model._state = model._state._replace(totals=totals)
+        zero = model.backend.from_host(np.int32(0))
+        model._state = model._state._replace(totals=totals, finite_steps=zero)
         model._epoch_seconds = 0.0
+    before = divergence.to_host(model.backend, model._state)
+
+    def stretches() -> Iterator[Stretch]:
+        return _stretches(model.backend, (x, y), stacks, None if schedule is None else rates, skipped)
+
+    model.backend.synchronize()
     start = time.perf_counter() - model._epoch_seconds
-    stacks = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
-    n_steps, done = sum(indices.shape[0] for indices in stacks), 0
-    rates = _learning_rates(model, schedule, n_steps)
-    at_once = 1 if watch_every_step(callbacks) else model.backend.steps_at_once
+    _train(model, stretches(), rates, callbacks, start)
+    model.backend.synchronize()
+    seconds = time.perf_counter() - start
+    if divergence.has_diverged(model._state):
+        raise _diverged(model, before, stretches(), rates, skipped)
+    return seconds if model.epoch_step == n_steps else None
+
+
+def _stretches(
+    backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
+) -> Iterator[Stretch]:
+    """The steps of these stacks of batches but for the first ones."""
+    first = 0
     for indices in stacks:
-        first, n = done, indices.shape[0]
-        rows = indices, None if schedule is None else model.backend.asarray(rates[first : first + n])
-        for part in slices(n, at_once):
-            done = first + part.stop
-            model.learning_rate = rates[done - 1]
-            if done <= skipped:
+        n = indices.shape[0]
+        of_these = None if rates is None else backend.asarray(rates[first : first + n])
+        if skipped < first + n:
+            yield Stretch(first, data, (indices, of_these), begin=max(skipped - first, 0))
+        first += n
+
+
+def _train(
+    model: Model,
+    stretches: Iterable[Stretch],
+    rates: list[float],
+    callbacks: Sequence[Callback],
+    start: float,
+) -> None:
+    """Take these steps, or as many of them as there are until the model is told to stop."""
+    at_once = 1 if watch_every_step(callbacks) else model.backend.steps_at_once
+    for first, data, rows, begin in stretches:
+        for part in slices(rows[0].shape[0], at_once):
+            if part.stop <= begin:
                 continue
-            begin = max(part.start, skipped - first)
-            model._state = model._training_loop(model._state, (x, y), rows, begin, part.stop)
-            model.epoch_step = done
+            model.epoch_step = first + part.stop
+            model.learning_rate = rates[model.epoch_step - 1]
+            model._state = model._training_loop(model._state, data, rows, max(part.start, begin), part.stop)
             model._epoch_seconds = time.perf_counter() - start
             for callback in callbacks:
-                callback.on_step(model, done, n_steps)
-            if model._stopping and done < n_steps:
-                return None
-    model.backend.synchronize()
-    return time.perf_counter() - start
+                callback.on_step(model, model.epoch_step, len(rates))
+            if model._stopping:
+                return
+
+
+def _diverged(
+    model: Model, before: Tree, stretches: Iterable[Stretch], rates: list[float], skipped: int
+) -> DivergedError:
+    """What there is to say of an epoch that diverged. The model goes back to where the epoch began."""
+    done, finite = model.epoch_step, int(model._state.finite_steps)
+    loss = float(model._state.totals.loss)
+    model._state, model.epoch_step = divergence.from_host(model.backend, before), skipped
+    found = divergence.trace(
+        divergence.from_host(model.backend, before),
+        stretches,
+        model.objective,
+        model._training_loop,
+        model._make_step,
+        model.backend,
+    )
+    if finite < done:
+        steps, rate = f"step {finite + 1} of {len(rates)}", rates[finite]
+        problem = f"expected a finite loss, got {loss}"
+    else:
+        steps, rate = f"steps {skipped + 1} to {done} of {len(rates)}", rates[done - 1]
+        problem = "expected finite parameters, got others"
+    again = f"run again from step {skipped + 1}"
+    if found is None:
+        again += ", all numbers were finite: this device does not repeat itself"
+    else:
+        again += f", what first is not finite is {found.where}, in step {found.step}"
+        again += "" if found.was_given else "; a lower learning rate may help"
+    return DivergedError(f"epoch {model.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
 
 
 def _learning_rates(model: Model, schedule: Schedule | None, n_steps: int) -> list[float]:

@@ -1,5 +1,6 @@
 """The imperative shell: a network with everything that changes while it learns."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import checkpoint, files, loop, optim, random, summary, tree
+from xpnet import checkpoint, divergence, files, loop, optim, random, summary, tree
 from xpnet.callbacks import Callback, Companion
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError, Error, ShapeError
@@ -110,16 +111,20 @@ class Model:
         self._companion_states: dict[str, Any] = {}
         self._input_shape: Shape | None = None
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
-        self._training_loop = self.backend.compile_loop(
-            training_step(
-                self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
-            )
+        self._make_step = functools.partial(
+            training_step,
+            optimizer=optimizer,
+            backend=self.backend,
+            seed=seed,
+            augment=augment,
+            micro_batch=micro_batch,
         )
+        self._training_loop = self.backend.compile_loop(self._make_step(self.objective))
         self._evaluation_step = self.backend.compile(evaluation_step(self.objective, self.backend))
         self._prediction_step = self.backend.compile(prediction_step(net))
         statistics = tree.map(self.backend.copy, net.init_statistics())
-        step = self.backend.from_host(np.zeros(1, np.int32))
-        self._state = State({}, statistics, {}, Totals(0.0, 0), step)
+        zero = self.backend.from_host(np.zeros(1, np.int32))
+        self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
         self.params = net.init(random.generator(seed, "weights"))
 
     @property
@@ -241,7 +246,9 @@ class Model:
             callbacks: are told of each step and each epoch.
 
         Returns what there is to tell of each of these epochs; `history` has all since the model was made.
-        Raises ConfigError where an epoch was broken off whose batches were other ones.
+        Raises ConfigError where an epoch was broken off whose batches were other ones, and DivergedError
+        where the loss or a parameter became infinite or not a number, which is looked at after each epoch:
+        it tells the step and the layer where that began. The model is then as it was before that epoch.
         """
         x, y = self.prepare(x, y)
         validation = None if validation is None else self.prepare(*validation)
@@ -261,9 +268,19 @@ class Model:
         """End `fit` after the current step. An epoch that this breaks off is not in the history."""
         self._stopping = True
 
+    def has_diverged(self) -> bool:
+        """Whether a loss of this epoch or a parameter is not finite; waits for the device."""
+        return divergence.has_diverged(self._state)
+
     def running_loss(self, examples: int) -> float:
-        """The mean training loss over the first `examples` of this epoch; waits for the device."""
-        return float(self._state.totals.loss) / examples
+        """The mean training loss over the first `examples` of this epoch; waits for the device.
+
+        Where it is not finite, `fit` goes no further than the current step.
+        """
+        loss = float(self._state.totals.loss) / examples
+        if not math.isfinite(loss):
+            self.stop()
+        return loss
 
     def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet import losses, optim, random, summary, tree
-from xpnet.backend import Backend
+from xpnet.backend import Backend, namespace
 from xpnet.data.batches import slices, take
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
@@ -31,13 +31,20 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that a training step changes."""
+    """Everything that a training step changes.
+
+    Fields:
+        totals: of the epoch so far.
+        step: int32 (1,), the number of steps before.
+        finite_steps: int32, a 0-d array: after how many steps of the epoch the sum of losses was finite.
+    """
 
     params: Tree
     statistics: Tree
     optimizer: Tree
     totals: Totals
     step: Array
+    finite_steps: Array
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,10 @@ def training_step(
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         totals_so_far = _add_totals(state.totals, totals)
-        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1), totals
+        xp = namespace(totals_so_far.loss)
+        finite_steps = state.finite_steps
+        finite_steps = xp.where(xp.isfinite(totals_so_far.loss), finite_steps + 1, finite_steps)
+        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps), totals
 
     return step
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import signal
 import threading
 import time
@@ -15,7 +14,6 @@ from tqdm import tqdm
 
 from xpnet import files, tree
 from xpnet.callbacks import Callback
-from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 
@@ -176,14 +174,3 @@ class Interrupts(Callback):
     def stop(self, model: Model) -> None:
         if self.received:
             model.stop()
-
-
-class StopIfDiverged(Callback):
-    """DivergedError after an epoch whose training loss is infinite or not a number."""
-
-    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
-        if not math.isfinite(metrics.train_loss):
-            raise DivergedError(
-                f"epoch {metrics.epoch}: expected a finite training loss, got {metrics.train_loss}; "
-                f"a learning rate below {metrics.learning_rate:g} may help"
-            )

@@ -8,14 +8,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpnet import data
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 from xpnet.train import folder as folders
 from xpnet.train import networks, plots
-from xpnet.train.callbacks import Best, Interrupts, MetricsFile, Progress, StopIfDiverged, Timer
+from xpnet.train.callbacks import Best, Interrupts, MetricsFile, Progress, Timer
 from xpnet.train.config import Config
 
 
@@ -43,7 +45,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
 
     Returns what `summary.json` holds. Raises ConfigError, DataError or BackendError before anything
     is written, CheckpointError where a file cannot be written or read, and DivergedError after an
-    epoch whose loss is not finite.
+    epoch in which the loss or a parameter was not finite.
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     train, validation = data.split(dataset.train, config.train_fraction)
@@ -162,12 +164,13 @@ def train_model(
 ) -> Outcome:
     """Fit the model, with the files that are written on the way; end with its best parameters."""
     best, timer = Best(folder / "best.npz"), Timer()
-    watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, StopIfDiverged(), timer]
+    watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
     progress = Progress(config.epochs, len(train.x))
     try:
-        with Interrupts() as interrupts:
+        # NumPy would warn of numbers that DivergedError tells more of.
+        with Interrupts() as interrupts, np.errstate(all="ignore"):
             model.fit(
                 *train,
                 epochs=config.epochs - model.epoch,
@@ -177,6 +180,10 @@ def train_model(
                 schedule=config.make_schedule(),
                 callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints],
             )
+    except DivergedError as error:
+        last = checkpoints.newest()
+        kept = "no checkpoint was written" if last is None else f"the last good checkpoint is {last}"
+        raise DivergedError(f"{error}; {kept}") from error
     finally:
         progress.close()
     seconds = timer.seconds

@@ -107,7 +107,7 @@ def test_saved_bytes_are_what_stays_allocated(
 def test_memory_of_a_step() -> None:
     net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9), dtype="float64")
-    memory = model.memory((6,), 20)
+    memory = model.step_memory((6,), 20)
     parameters = (6 * 5 + 5 + 5 * 3 + 3) * 8
     assert memory == (parameters, parameters, parameters, 20 * (6 + 5) * 8, 0)
 
@@ -119,7 +119,7 @@ def test_micro_batches_save_less_and_convolutions_need_room() -> None:
         model = xpnet.Model(
             net, losses.CrossEntropy(), optim.SGD(0.1), "array-api-strict", micro_batch=micro_batch
         )
-        return model.memory((8, 8, 3), 60)
+        return model.step_memory((8, 8, 3), 60)
 
     whole, cut = memory(None), memory(15)
     assert cut.saved_activations == whole.saved_activations / 4

@@ -1,7 +1,8 @@
 """The training loop: epochs of steps, and what is told of them."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from xpnet import divergence
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Companion, watch_every_step
 from xpnet.data.batches import batch_indices, slices
+from xpnet.data.stream import chunks
 from xpnet.divergence import Stretch
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
@@ -39,6 +41,7 @@ def run(
     shuffle: bool,
     schedule: Schedule | None,
     callbacks: Sequence[Callback],
+    data_on_device: bool = True,
 ) -> list[EpochMetrics]:
     """What `Model.fit` does, with inputs and targets that are prepared."""
     batches = Batches(x.shape[0], batch_size, shuffle)
@@ -54,12 +57,12 @@ def run(
     for _ in range(epochs):
         if model._stopping:
             break
-        seconds = _train_epoch(model, x, y, batch_size, shuffle, schedule, callbacks)
+        seconds = _train_epoch(model, x, y, batch_size, shuffle, schedule, callbacks, data_on_device)
         if seconds is None:
             break
         model.epoch += 1
         model.epoch_step = 0
-        history.append(_epoch_metrics(model, x.shape[0], seconds, validation))
+        history.append(_epoch_metrics(model, x.shape[0], seconds, validation, data_on_device))
         model.history.append(history[-1])
         if schedule is not None:
             schedule.on_epoch(history[-1].validation_loss)
@@ -97,6 +100,7 @@ def _train_epoch(
     shuffle: bool,
     schedule: Schedule | None,
     callbacks: Sequence[Callback],
+    data_on_device: bool,
 ) -> float | None:
     """One epoch of steps: how many seconds it took, or None if it was broken off."""
     stacks = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
@@ -110,22 +114,25 @@ def _train_epoch(
         model._epoch_seconds = 0.0
     before = divergence.to_host(model.backend, model._state)
 
-    def stretches() -> Iterator[Stretch]:
-        return _stretches(model.backend, (x, y), stacks, None if schedule is None else rates, skipped)
+    def stretches() -> Generator[Stretch, None, None]:
+        made = _stretches if data_on_device else _streamed
+        return made(model.backend, (x, y), stacks, None if schedule is None else rates, skipped)
 
     model.backend.synchronize()
     start = time.perf_counter() - model._epoch_seconds
-    _train(model, stretches(), rates, callbacks, start)
+    with closing(stretches()) as steps:
+        _train(model, steps, rates, callbacks, start)
     model.backend.synchronize()
     seconds = time.perf_counter() - start
     if divergence.has_diverged(model._state):
-        raise _diverged(model, before, stretches(), rates, skipped)
+        with closing(stretches()) as steps:
+            raise _diverged(model, before, steps, rates, skipped)
     return seconds if model.epoch_step == n_steps else None
 
 
 def _stretches(
     backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
-) -> Iterator[Stretch]:
+) -> Generator[Stretch, None, None]:
     """The steps of these stacks of batches but for the first ones."""
     first = 0
     for indices in stacks:
@@ -134,6 +141,23 @@ def _stretches(
         if skipped < first + n:
             yield Stretch(first, data, (indices, of_these), begin=max(skipped - first, 0))
         first += n
+
+
+def _streamed(
+    backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
+) -> Generator[Stretch, None, None]:
+    """`_stretches` with data that comes from the host in chunks."""
+    first = 0
+    for indices in stacks:
+        n_before = max(skipped - first, 0)
+        first += min(n_before, indices.shape[0])
+        with closing(chunks(*data, indices[n_before:], backend.dtype_name)) as of_stack:
+            for x, y, positions in of_stack:
+                n = positions.shape[0]
+                of_these = None if rates is None else backend.asarray(rates[first : first + n])
+                on_device = backend.from_host(x), backend.from_host(y)
+                yield Stretch(first, on_device, (backend.asarray(positions), of_these))
+                first += n
 
 
 def _train(
@@ -198,10 +222,14 @@ def _learning_rates(model: Model, schedule: Schedule | None, n_steps: int) -> li
 
 
 def _epoch_metrics(
-    model: Model, n: int, seconds: float, validation: tuple[Array, Array] | None
+    model: Model,
+    n: int,
+    seconds: float,
+    validation: tuple[Array, Array] | None,
+    data_on_device: bool,
 ) -> EpochMetrics:
     train = model._evaluation(model._state.totals, n, penalty=0.0)
-    held_out = model.evaluate(*validation) if validation is not None else None
+    held_out = None if validation is None else model.evaluate(*validation, data_on_device=data_on_device)
     return EpochMetrics(
         epoch=model.epoch,
         train_loss=train.loss,

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import checkpoint, divergence, files, loop, optim, random, summary, tree
+from xpnet import checkpoint, divergence, files, loop, memory, optim, random, summary, tree
 from xpnet.callbacks import Callback, Companion
 from xpnet.data.batches import slices
+from xpnet.edge import Edge
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn import Layer
-from xpnet.nn._layer import Shape, show_shape
+from xpnet.nn._layer import Shape
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
 from xpnet.step import (
@@ -109,7 +110,7 @@ class Model:
         self._batches: loop.Batches | None = None
         self._companions: dict[str, Companion] = {}
         self._companion_states: dict[str, Any] = {}
-        self._input_shape: Shape | None = None
+        self._edge = Edge(net, loss, self.backend)
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
         self._make_step = functools.partial(
             training_step,
@@ -125,7 +126,8 @@ class Model:
         statistics = tree.map(self.backend.copy, net.init_statistics())
         zero = self.backend.from_host(np.zeros(1, np.int32))
         self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
-        self.params = net.init(random.generator(seed, "weights"))
+        with memory.told_of(self.backend, lambda: "the parameters of the network"):
+            self.params = net.init(random.generator(seed, "weights"))
 
     @property
     def params(self) -> Tree:
@@ -173,7 +175,7 @@ class Model:
 
     def forward(self, x: Array) -> Array:
         """The network's output for x, an array of the backend; remembered for what follows."""
-        x = self._input(x)
+        x = self._edge.inputs(x)
         if self.training:
             key = random.Key(self._state.step, noise_stream(self.seed)).child(0)
             net, params = self.net.training_mode(key), self.params
@@ -188,13 +190,13 @@ class Model:
     def loss(self, target: Array) -> float:
         """The loss of the last `forward`, with the L2 penalty."""
         _, params, prediction, _ = self._last()
-        value, _ = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        value, _ = self.loss_function.forward(prediction, self._edge.target(prediction.shape, target))
         return float(self.objective.penalized(params, value))
 
     def errors(self, target: Array) -> int:
         """The number of wrong predictions in the last `forward`."""
         _, _, prediction, _ = self._last()
-        errors = self.loss_function.errors(prediction, self._target(prediction.shape, target))
+        errors = self.loss_function.errors(prediction, self._edge.target(prediction.shape, target))
         if errors is None:
             raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
         return int(errors)
@@ -202,7 +204,9 @@ class Model:
     def backward(self, target: Array) -> None:
         """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
         net, params, prediction, residuals = self._last()
-        _, loss_residuals = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        _, loss_residuals = self.loss_function.forward(
+            prediction, self._edge.target(prediction.shape, target)
+        )
         grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
         grads = self.objective.penalized_gradients(params, grads)
         self.grads = tree.map(lambda total, g: total + g, self.grads, grads)
@@ -229,12 +233,13 @@ class Model:
         shuffle: bool = True,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
+        data_on_device: bool | None = None,
     ) -> list[EpochMetrics]:
         """Train on all examples, `epochs` times, and tell of each epoch.
 
         Another call goes on where this one ended, and so does one after `load_checkpoint`: in the
         middle of an epoch too, which is then the first of `epochs`. The data set is moved to the device
-        once, and nothing in an epoch waits for the device unless a callback does.
+        once, unless it is too large, and nothing in an epoch waits for the device unless a callback does.
 
         Arguments:
             x, y: inputs (n, ...) and targets.
@@ -244,25 +249,33 @@ class Model:
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
             schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
             callbacks: are told of each step and each epoch.
+            data_on_device: False leaves x and y on the host, as arrays or memory-mapped files
+                (`np.load(path, mmap_mode="r")`), and brings batches to the device in chunks, of which a
+                thread reads the next one meanwhile. All results are the same, bit for bit. None: False
+                for arrays on the host that do not fit into the free memory of a GPU.
 
         Returns what there is to tell of each of these epochs; `history` has all since the model was made.
         Raises ConfigError where an epoch was broken off whose batches were other ones, and DivergedError
         where the loss or a parameter became infinite or not a number, which is looked at after each epoch:
         it tells the step and the layer where that began. The model is then as it was before that epoch.
         """
-        x, y = self.prepare(x, y)
-        validation = None if validation is None else self.prepare(*validation)
-        return loop.run(
-            self,
-            x,
-            y,
-            epochs=epochs,
-            batch_size=batch_size,
-            validation=validation,
-            shuffle=shuffle,
-            schedule=schedule,
-            callbacks=callbacks,
-        )
+        given = (x, y, *(validation or ()))
+        with memory.told_of(self.backend, lambda: memory.needed_by_fit(self, given, batch_size)):
+            if data_on_device is None:
+                data_on_device = memory.data_fits(self, given, batch_size)
+            x, y = self._edge.examples(x, y, data_on_device)
+            return loop.run(
+                self,
+                x,
+                y,
+                epochs=epochs,
+                batch_size=batch_size,
+                validation=None if validation is None else self._edge.examples(*validation, data_on_device),
+                shuffle=shuffle,
+                schedule=schedule,
+                callbacks=callbacks,
+                data_on_device=data_on_device,
+            )
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that this breaks off is not in the history."""
@@ -282,12 +295,20 @@ class Model:
             self.stop()
         return loss
 
-    def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
-        """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
-        x, y = self.prepare(x, y)
+    def evaluate(
+        self, x: Array, y: Array, batch_size: int = 250, data_on_device: bool | None = None
+    ) -> Evaluation:
+        """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory.
+
+        `data_on_device` is that of `fit`.
+        """
+        if data_on_device is None:
+            data_on_device = memory.data_fits(self, (x, y), batch_size)
+        x, y = self._edge.examples(x, y, data_on_device)
         params, totals = self._variables(), zero_totals(self.objective, self.backend, x, y)
         for part in slices(x.shape[0], batch_size):
-            totals, _ = self._evaluation_step(totals, (params, x[part, ...], y[part, ...]))
+            batch = self._edge.inputs(x[part, ...]), self.backend.asarray(y[part, ...])
+            totals, _ = self._evaluation_step(totals, (params, *batch))
         return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(params, 0.0)))
 
     @staticmethod
@@ -308,7 +329,7 @@ class Model:
         return self._predict(x, batch_size, probabilities)
 
     def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        x = self._input(x)
+        x = self._edge.inputs(x)
         params, parts = self._variables(), []
         for part in slices(x.shape[0], batch_size):
             _, prediction = self._prediction_step((), (params, x[part, ...]))
@@ -376,38 +397,21 @@ class Model:
                 last x seen, and without one only the parameters are told.
             batch_size: examples in a step.
         """
-        shape = self._input_shape[1:] if input_shape is None and self._input_shape else input_shape
+        seen = self._edge.input_shape
+        shape = seen[1:] if input_shape is None and seen else input_shape
         if shape is None:
             return summary.text(self.net, self.params)
         rows, memory = needs(self.net, self._state, self.backend, (batch_size, *shape), self.micro_batch)
         step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {memory}"
         return summary.text(self.net, self.params, rows, step)
 
-    def memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
+    def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
         """The bytes that a training step of so many examples takes, found without running it."""
         return needs(self.net, self._state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
-    # The edge: what comes in is checked here, so that the layers need not.
-
-    def _input(self, x: Array) -> Array:
-        x = self.backend.asarray(x, real=True)
-        shape = ("n", *x.shape[1:])
-        if shape != self._input_shape:
-            self.net.output_shape(tuple(x.shape))
-            self._input_shape = shape
-        return x
-
-    def _target(self, prediction_shape: Shape, target: Array) -> Array:
-        target = self.backend.asarray(target, real=len(np.shape(target)) == len(prediction_shape))
-        self.loss_function.check(tuple(prediction_shape), target)
-        return target
-
     def prepare(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Inputs and targets as the network takes them: on the device, in its dtype, of fitting shapes."""
-        x = self._input(x)
-        if x.shape[0] == 0:
-            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
-        return x, self._target(self.net.output_shape(tuple(x.shape)), y)
+        return self._edge.examples(x, y)
 
     def _last(self) -> tuple[Layer, Tree, Array, Any]:
         """The network of the last `forward`, its parameters, prediction and residuals."""

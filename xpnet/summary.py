@@ -44,8 +44,8 @@ class StepMemory(NamedTuple):
     workspace: int
 
     def __str__(self) -> str:
-        parts = (f"{name.replace('_', ' ')} {_short(value)}B" for name, value in self._asdict().items())
-        return f"{_short(sum(self))}B: {', '.join(parts)}"
+        parts = (f"{name.replace('_', ' ')} {short(value)}B" for name, value in self._asdict().items())
+        return f"{short(sum(self))}B: {', '.join(parts)}"
 
 
 def count(params: Tree) -> int:
@@ -135,10 +135,10 @@ def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = 
         return _align([("layer", "parameters"), *each, ("total", total)], left=1)
     cells = [("layer", "output shape", "parameters", "FLOPs forward", "FLOPs backward", "saved")]
     for row in layers:
-        flops = f"{_short(row.forward)}", f"{_short(row.backward)}"
+        flops = f"{short(row.forward)}", f"{short(row.backward)}"
         shape = show_shape(row.output_shape)
-        cells.append((_name(row.layer), shape, f"{row.parameters:,}", *flops, f"{_short(row.saved)}B"))
-    forward, backward, saved = (_short(sum(column)) for column in list(zip(*layers, strict=True))[3:])
+        cells.append((_name(row.layer), shape, f"{row.parameters:,}", *flops, f"{short(row.saved)}B"))
+    forward, backward, saved = (short(sum(column)) for column in list(zip(*layers, strict=True))[3:])
     table = _align([*cells, ("total", "", total, forward, backward, f"{saved}B")], left=2)
     return f"{table}\n\n{step}"
 
@@ -148,7 +148,7 @@ def _name(layer: Layer) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
-def _short(number: int) -> str:
+def short(number: int) -> str:
     """Three digits and the SI prefix: 12.8 M."""
     exponent, value = 0, float(number)
     while value >= 999.5 and exponent < len(PREFIXES) - 1:

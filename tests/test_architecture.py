@@ -17,7 +17,7 @@ SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
 # A module may import those of earlier lines, and those in its own package.
 LAYERS = [
     {"errors"},
-    {"tree", "files"},
+    {"tree", "files", "checks"},
     {"backend"},
     {"random", "special"},
     {"init"},

@@ -41,6 +41,8 @@ class Edge:
         if shape != self.input_shape:
             self.net.output_shape(tuple(x.shape))
             self.input_shape = shape
+        if 0 in x.shape:
+            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
 
     def target(self, prediction_shape: Shape, target: Array, on_device: bool = True) -> Array:
         """The target for predictions of that shape, on the device or on the host."""
@@ -59,6 +61,4 @@ class Edge:
         else:
             x = self.backend.numbers(x)
             self._check_shape(x)
-        if x.shape[0] == 0:
-            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
         return x, self.target(self.net.output_shape(tuple(x.shape)), y, on_device)

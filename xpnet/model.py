@@ -11,6 +11,7 @@ import numpy as np
 from xpnet import backend as backends
 from xpnet import checkpoint, divergence, files, loop, memory, optim, random, summary, tree
 from xpnet.callbacks import Callback, Companion
+from xpnet.checks import is_number, require_integer
 from xpnet.data.batches import slices
 from xpnet.edge import Edge
 from xpnet.errors import ConfigError, Error, ShapeError
@@ -90,10 +91,11 @@ class Model:
         augment: Augment | None = None,
         micro_batch: int | None = None,
     ) -> None:
-        if not 0 <= l2 < math.inf:
+        if not is_number(l2) or l2 < 0:
             raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {l2!r}")
-        if micro_batch is not None and micro_batch < 1:
-            raise ConfigError(f"Model: expected micro_batch to be at least 1, got {micro_batch!r}")
+        if micro_batch is not None:
+            require_integer("Model", "micro_batch", micro_batch)
+        require_integer("Model", "seed", seed, least=0)
         self.net = net
         self.loss_function = loss
         self.optimizer = optimizer
@@ -259,6 +261,8 @@ class Model:
         where the loss or a parameter became infinite or not a number, which is looked at after each epoch:
         it tells the step and the layer where that began. The model is then as it was before that epoch.
         """
+        require_integer("fit", "epochs", epochs, least=0)
+        require_integer("fit", "batch_size", batch_size)
         given = (x, y, *(validation or ()))
         with memory.told_of(self.backend, lambda: memory.needed_by_fit(self, given, batch_size)):
             if data_on_device is None:

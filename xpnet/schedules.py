@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.checks import is_number
 from xpnet.errors import ConfigError
 
 
@@ -194,7 +195,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 def _require(schedule: Schedule, name: str, above: float | None = None, below: float = math.inf) -> None:
     """ConfigError unless that argument is a number below `below` and above `above`, or at least 0."""
     value = getattr(schedule, name)
-    ok = isinstance(value, int | float) and value < below and (value >= 0 if above is None else value > above)
+    ok = is_number(value) and value < below and (value >= 0 if above is None else value > above)
     if not ok:
         least = "at least 0" if above is None else f"above {above:g}"
         most = "a finite number" if below == math.inf else f"a number below {below:g}"

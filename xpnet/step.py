@@ -10,8 +10,8 @@ import numpy as np
 
 from xpnet import losses, optim, random, summary, tree
 from xpnet.backend import Backend, namespace
+from xpnet.checks import require_integer
 from xpnet.data.batches import slices, take
-from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
@@ -181,8 +181,7 @@ def needs(
     Raises ShapeError where the shape does not fit, ConfigError for a batch without examples.
     """
     n, *example = input_shape
-    if n < 1:
-        raise ConfigError(f"summary: expected a batch size of at least 1, got {n}")
+    require_integer("summary", "batch_size", n)
     net.output_shape(("n", *example))
     size = min(n, micro_batch or examples_at_once(net.training_mode(Key(None)), tuple(example), n, backend))
     parts = math.ceil(n / size)

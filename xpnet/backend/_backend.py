@@ -88,6 +88,8 @@ class Backend:
         not an array of numbers.
         """
         if self.owns(x):
+            if not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+                raise ShapeError(f"expected an array of real numbers, got dtype {x.dtype}")
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
             x = x if x.dtype == dtype else self.xp.astype(x, dtype)

@@ -145,6 +145,15 @@ def require_positive_integers(layer: Layer, **arguments: Any) -> None:
             raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")
 
 
+def require_initializers(layer: Layer) -> None:
+    """ConfigError unless each argument that ends in `_init` can be called."""
+    for field in fields(layer):  # type: ignore[arg-type]  # every subclass is a dataclass
+        value = getattr(layer, field.name)
+        if field.name.endswith("_init") and not callable(value):
+            expected = "an initialiser of xpnet.init"
+            raise ConfigError(f"{layer}: expected {field.name} to be {expected}, got {value!r}")
+
+
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:
     """ConfigError unless that argument is a number, 0 <= number < below."""
     value = getattr(layer, name)

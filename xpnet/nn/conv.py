@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from xpnet import init
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Flops, Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -40,6 +40,7 @@ class _Conv(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, in_channels=self.in_channels, out_channels=self.out_channels)
+        require_initializers(self)
         per_axis(self, "kernel_size")
         per_axis(self, "stride")
         is_integer = isinstance(self.padding, Integral) and not isinstance(self.padding, bool)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import device, namespace
-from xpnet.nn._layer import Flops, Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -41,6 +41,7 @@ class Embedding(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, entries=self.entries, features=self.features)
+        require_initializers(self)
 
     def init(self, rng: Generator) -> Tree:
         return {"weight": self.weight_init(rng, (self.entries, self.features))}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import namespace
-from xpnet.nn._layer import Flops, Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -39,6 +39,7 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, n_in=self.n_in, n_out=self.n_out)
+        require_initializers(self)
 
     def init(self, rng: Generator) -> Tree:
         params = {"weight": self.weight_init(rng, (self.n_in, self.n_out))}

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from xpnet import data, init, losses, nn, optim, schedules
+from xpnet.checks import has_type
 from xpnet.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run
@@ -175,6 +176,11 @@ class Config:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if not has_type(value, option.type):
+                expected = kind_of(option.type)
+                raise ConfigError(f"{option_name(option.name)}: expected {expected}, got {value!r}")
         at_least_0 = ("random_crop", "cutout", "early_stopping", "micro_batch", "seed")
         at_least_1 = ("kernel_size", "schedule_every", "epochs", "batch_size")
         counts = ("channels", "pool", "hidden")
@@ -269,6 +275,13 @@ def option_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
+def kind_of(annotation: Any) -> str:
+    """The type of an option in words: `int`, `str or None`, `tuple[int, ...]`, `relu, tanh`."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace(" | ", " or ")
+
+
 def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
     """The config that command-line arguments and the YAML files they name describe.
 
@@ -311,7 +324,7 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
     def values(arguments: Sequence[str], defaults: bool = True) -> dict[str, Any]:
         try:
             found = parser.parse_args(list(arguments), defaults=defaults).as_dict()
-        except jsonargparse.ArgumentError as error:
+        except (jsonargparse.ArgumentError, UnicodeError) as error:
             raise ConfigError(" ".join(str(error).split())) from error
         found.pop("config", None)
         return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}

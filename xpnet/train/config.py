@@ -178,6 +178,9 @@ class Config:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
+            if isinstance(value, list):  # as a YAML file has it
+                value = tuple(value)
+                object.__setattr__(self, option.name, value)
             if not has_type(value, option.type):
                 expected = kind_of(option.type)
                 raise ConfigError(f"{option_name(option.name)}: expected {expected}, got {value!r}")

@@ -26,6 +26,7 @@ LAYERS = [
     {"callbacks"},
     {"step"},
     {"divergence", "memory"},
+    {"evaluation"},
     {"loop"},
     {"checkpoint"},
     {"model"},

@@ -53,7 +53,7 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
 
     Raises CheckpointError, and leaves the model as it was, where that was another one.
     """
-    template = {name: getattr(model._state, name) for name in ("params", "statistics", "optimizer", "step")}
+    template = {name: value for name, value in model._state._asdict().items() if name != "totals"}
     expected = {name: model.backend.to_numpy(array) for name, array in _items(template)}
     try:
         found = dict(_items({name: saved[name] for name in template}))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import divergence
+from xpnet import divergence, evaluation
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Companion, watch_every_step
 from xpnet.data.batches import batch_indices, slices
@@ -107,6 +107,7 @@ def _train_epoch(
     n_steps = sum(indices.shape[0] for indices in stacks)
     rates = _learning_rates(model, schedule, n_steps)
     skipped = model.epoch_step
+    model.learning_rate = rates[max(skipped - 1, 0)]
     if not skipped:
         totals = zero_totals(model.objective, model.backend, x, y)
         zero = model.backend.from_host(np.int32(0))
@@ -228,7 +229,7 @@ def _epoch_metrics(
     validation: tuple[Array, Array] | None,
     data_on_device: bool,
 ) -> EpochMetrics:
-    train = model._evaluation(model._state.totals, n, penalty=0.0)
+    train = evaluation.of_totals(model._state.totals, n, penalty=0.0)
     held_out = None if validation is None else model.evaluate(*validation, data_on_device=data_on_device)
     return EpochMetrics(
         epoch=model.epoch,

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import checkpoint, divergence, files, loop, memory, optim, random, summary, tree
+from xpnet import checkpoint, divergence, evaluation, files, loop, memory, optim, random, summary, tree
 from xpnet.callbacks import Callback, Companion
-from xpnet.checks import is_number, require_integer
-from xpnet.data.batches import slices
+from xpnet.checks import require_integer
 from xpnet.edge import Edge
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
@@ -31,7 +30,6 @@ from xpnet.step import (
     noise_stream,
     prediction_step,
     training_step,
-    zero_totals,
 )
 from xpnet.summary import StepMemory
 from xpnet.tree import Array, Tree
@@ -91,11 +89,6 @@ class Model:
         augment: Augment | None = None,
         micro_batch: int | None = None,
     ) -> None:
-        if not is_number(l2) or l2 < 0:
-            raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {l2!r}")
-        if micro_batch is not None:
-            require_integer("Model", "micro_batch", micro_batch)
-        require_integer("Model", "seed", seed, least=0)
         self.net = net
         self.loss_function = loss
         self.optimizer = optimizer
@@ -251,10 +244,9 @@ class Model:
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
             schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
             callbacks: are told of each step and each epoch.
-            data_on_device: False leaves x and y on the host, as arrays or memory-mapped files
-                (`np.load(path, mmap_mode="r")`), and brings batches to the device in chunks, of which a
-                thread reads the next one meanwhile. All results are the same, bit for bit. None: False
-                for arrays on the host that do not fit into the free memory of a GPU.
+            data_on_device: False leaves x and y on the host, in memory or memory-mapped files, and brings
+                batches to the device in chunks, of which a thread reads the next one meanwhile; all results
+                are the same. None: False for what does not fit into the free memory of a GPU.
 
         Returns what there is to tell of each of these epochs; `history` has all since the model was made.
         Raises ConfigError where an epoch was broken off whose batches were other ones, and DivergedError
@@ -302,24 +294,12 @@ class Model:
     def evaluate(
         self, x: Array, y: Array, batch_size: int = 250, data_on_device: bool | None = None
     ) -> Evaluation:
-        """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory.
-
-        `data_on_device` is that of `fit`.
-        """
+        """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
+        require_integer("evaluate", "batch_size", batch_size)
         if data_on_device is None:
             data_on_device = memory.data_fits(self, (x, y), batch_size)
-        x, y = self._edge.examples(x, y, data_on_device)
-        params, totals = self._variables(), zero_totals(self.objective, self.backend, x, y)
-        for part in slices(x.shape[0], batch_size):
-            batch = self._edge.inputs(x[part, ...]), self.backend.asarray(y[part, ...])
-            totals, _ = self._evaluation_step(totals, (params, *batch))
-        return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(params, 0.0)))
-
-    @staticmethod
-    def _evaluation(totals: Totals, n: int, penalty: float) -> Evaluation:
-        errors = None if totals.errors is None else int(totals.errors)
-        accuracy = None if errors is None else 1 - errors / n
-        return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
+        examples = self._edge.examples(x, y, data_on_device)
+        return evaluation.evaluate(self, self._variables(), *examples, batch_size)
 
     def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
         """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
@@ -333,12 +313,8 @@ class Model:
         return self._predict(x, batch_size, probabilities)
 
     def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        x = self._edge.inputs(x)
-        params, parts = self._variables(), []
-        for part in slices(x.shape[0], batch_size):
-            _, prediction = self._prediction_step((), (params, x[part, ...]))
-            parts.append(self.backend.to_numpy(interpret(prediction)))
-        return np.concatenate(parts)
+        require_integer("predict", "batch_size", batch_size)
+        return evaluation.predict(self, self._variables(), self._edge.inputs(x), batch_size, interpret)
 
     # Copies, files and tables.
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from xpnet import losses, optim, random, summary, tree
 from xpnet.backend import Backend, namespace
-from xpnet.checks import require_integer
+from xpnet.checks import is_number, require_integer
 from xpnet.data.batches import slices, take
+from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
@@ -61,6 +62,10 @@ class Objective:
     loss: Loss
     l2: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not is_number(self.l2) or self.l2 < 0:
+            raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {self.l2!r}")
+
     def value(self, params: Tree, x: Array, target: Array) -> Array:
         """The objective on these examples, a 0-d array."""
         prediction, _ = self.net.forward(params, x)
@@ -107,6 +112,8 @@ def training_step(
             batch, with the same masks and noise. (Not the same with batch normalisation, which then
             sees micro-batches: such a network is cut up only if `micro_batch` says so.)
     """
+    if micro_batch is not None:
+        require_integer("Model", "micro_batch", micro_batch)
     stream = noise_stream(seed)
     net = faster(objective.net, backend)
     in_training = net.training_mode(Key(None))  # as an example of the nets with real keys
@@ -198,7 +205,8 @@ def needs(
 
 
 def noise_stream(seed: int) -> int:
-    """The stream of the random numbers in training steps."""
+    """The stream of the random numbers in training steps; ConfigError for a seed that is none."""
+    require_integer("Model", "seed", seed, least=0)
     return random.stream(seed, "noise")
 
 

@@ -118,10 +118,10 @@ class Model:
         self._training_loop = self.backend.compile_loop(self._make_step(self.objective))
         self._evaluation_step = self.backend.compile(evaluation_step(self.objective, self.backend))
         self._prediction_step = self.backend.compile(prediction_step(net))
-        statistics = tree.map(self.backend.copy, net.init_statistics())
         zero = self.backend.from_host(np.zeros(1, np.int32))
-        self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
         with memory.told_of(self.backend, lambda: "the parameters of the network"):
+            statistics = tree.map(self.backend.copy, net.init_statistics())
+            self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
             self.params = net.init(random.generator(seed, "weights"))
 
     @property

@@ -59,7 +59,7 @@ class Step(Schedule):
         _require(self, "factor", above=0)
 
     def __call__(self, epoch: float) -> float:
-        return self.factor ** math.floor(epoch / self.every)
+        return _power(self.factor, math.floor(min(epoch / self.every, 1e300)))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Exponential(Schedule):
         _require(self, "factor", above=0)
 
     def __call__(self, epoch: float) -> float:
-        return self.factor**epoch
+        return _power(self.factor, epoch)
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,14 @@ class ReduceOnPlateau(Schedule):
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.reduction, self.best, self.bad_epochs = state["reduction"], state["best"], state["bad_epochs"]
+
+
+def _power(base: float, exponent: float) -> float:
+    """Base to the exponent in floating point, ∞ where it is beyond that."""
+    try:
+        return float(base) ** float(exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

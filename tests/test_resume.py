@@ -22,7 +22,6 @@ import xpnet
 from xpnet import checkpoint, files, train, tree
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError
-from xpnet.train import experiment
 from xpnet.train import folder as run_folder
 from xpnet.train.config import parse
 
@@ -213,11 +212,19 @@ class At(Callback):
             self.action(model)
 
 
+FIT = xpnet.Model.fit
+
+
 def train_with(
     patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
 ) -> dict:
     """Run with one more callback, before the checkpoints'."""
-    patch.setattr(experiment, "StopIfDiverged", lambda: callback)
+
+    def fit_with(model: xpnet.Model, *data, callbacks, **options):
+        *others, checkpoints = callbacks
+        return FIT(model, *data, callbacks=[*others, callback, checkpoints], **options)
+
+    patch.setattr(xpnet.Model, "fit", fit_with)
     return train.run(config, resume)
 
 

@@ -196,6 +196,20 @@ def test_a_metric_that_is_read_ends_the_epoch_there() -> None:
     assert read.steps == 4
 
 
+def test_an_epoch_that_was_broken_off_is_run_again_from_there() -> None:
+    class StopAt3(Callback):
+        def on_step(self, model, step, n_steps) -> None:
+            if step == 3:
+                model.stop()
+
+    model = make_model(nn.Linear(6, 2), Faulty(forwards=6))
+    model.fit(*make_data(), batch_size=16, callbacks=[StopAt3()])
+    message = message_of(model, *make_data())
+    assert message.startswith("epoch 1, step 6 of 13, ")
+    assert "run again from step 4, what first is not finite is in the output of layer 1, Faulty(" in message
+    assert model.epoch_step == 3
+
+
 def test_what_does_not_happen_again() -> None:
     message = message_of(make_model(nn.Linear(6, 2), Faulty(forwards=4, times=1)), *make_data())
     assert message.endswith(

@@ -108,6 +108,23 @@ def test_the_thread_ends_when_training_is_stopped_or_fails() -> None:
     assert not [name for name in names if name.startswith("xpnet-data")], error
 
 
+def test_an_epoch_that_was_broken_off_goes_on_in_chunks() -> None:
+    class StopAt3(Callback):
+        def on_step(self, model, step, n_steps) -> None:
+            if model.epoch == 0 and step == 3:
+                model.stop()
+
+    x, y = images()
+    at_once, broken = make_model(), make_model()
+    for model, on_device in ((at_once, True), (broken, False)):
+        model.fit(x, y, epochs=1, batch_size=16, data_on_device=on_device, callbacks=[StopAt3()])
+        assert model.epoch_step == 3
+    at_once.fit(x, y, epochs=1, batch_size=16, data_on_device=True)
+    broken.fit(x, y, epochs=1, batch_size=16, data_on_device=False)
+    assert_same(broken.backend, broken._state.params, fetch(at_once.backend, at_once._state.params))
+    assert int(broken._state.finite_steps) == 5
+
+
 def test_an_error_of_the_thread_is_that_of_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(np.ndarray):
         def __getitem__(self, index):

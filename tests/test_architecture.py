@@ -17,15 +17,18 @@ SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
 # A module may import those of earlier lines, and those in its own package.
 LAYERS = [
     {"errors"},
-    {"tree", "files"},
+    {"tree", "files", "checks"},
     {"backend"},
     {"random", "special"},
     {"init"},
     {"nn", "losses", "optim", "schedules"},
-    {"gradcheck", "data", "metrics", "summary"},
+    {"gradcheck", "data", "metrics", "summary", "edge"},
     {"callbacks"},
     {"step"},
+    {"divergence", "memory"},
+    {"evaluation"},
     {"loop"},
+    {"checkpoint"},
     {"model"},
     {"train"},
 ]
@@ -95,9 +98,15 @@ def test_files_stay_short() -> None:
 def test_public_names() -> None:
     """Adding or taking away a public name is a decision: it shows here."""
     assert set(xpnet.__all__) == {
-        "Callback", "EarlyStopping", "Error", "Model", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+        "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
+        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
         "schedules",
     }  # fmt: skip
+    for error in (
+        value for value in vars(xpnet).values() if isinstance(value, type) and issubclass(value, Exception)
+    ):
+        assert issubclass(error, xpnet.Error)
+        assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
         "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
         "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",

@@ -89,6 +89,11 @@ def test_pooch_is_imported_only_when_needed(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, env=environment)
 
 
+def test_a_name_with_a_line_break_is_still_one_line():
+    with fails(r"^a b\.csv: no such file"):
+        load("csv:a\nb.csv,c.csv")
+
+
 def test_unknown_name():
     with fails(
         "'minst': expected mnist-sample, shapes, mnist, fashion-mnist, cifar10 or csv:TRAIN.csv,TEST.csv"

@@ -273,8 +273,9 @@ X, Y = make_data(4)
         (lambda m: m.fit(X[:0], Y[:0]), "expected at least one example, got x of shape (0, 6)"),
         (lambda m: m.fit([["a"] * 6], [1]), "expected an array of real numbers, got dtype <U1"),
         (lambda m: m.fit([[1, 2], [3]], [1, 2]), "expected an array of numbers, got uneven rows"),
-        (lambda m: m.fit(X, Y, batch_size=0), "batches: expected a batch size of at least 1, got 0"),
+        (lambda m: m.fit(X, Y, batch_size=0), "fit: expected batch_size to be an integer of at least 1, got 0"),
         (lambda m: m.loss(Y), "Model: expected a call of forward(x) first, got none"),
+        (lambda m: m.summary((6,), batch_size=0), "summary: expected batch_size to be an integer of at least 1, got 0"),
         (lambda m: m.summary((5,)), "layer 0, Linear(6, 5): expected x of shape (n, 6), got (n, 5)"),
     ],
 )  # fmt: skip
@@ -313,12 +314,9 @@ def test_a_network_out_of_step_says_which_layer() -> None:
         net.forward(params, np.zeros((7, 6)))
 
 
-def test_summary() -> None:
+def test_summary_of_the_last_input_seen() -> None:
     model = make_model()
-    lines = model.summary((6,)).splitlines()
-    assert lines[0].split() == ["layer", "output", "shape", "parameters"]
-    assert lines[2].split() == ["Linear(6,", "5)", "(n,", "5)", "35"]
-    assert lines[-1].split() == ["total", "53"]
+    assert "(n, 5)" in model.summary((6,))
     assert "(n, 5)" not in model.summary()
     model.forward(X)
     assert model.summary() == model.summary((6,))

@@ -67,7 +67,7 @@ def test_refuses_options_that_do_not_fit(options: dict, shape: tuple[int, ...], 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_describe_networks(path: Path) -> None:
-    config = parse(["--config", str(path)], "train.py")
+    config, _ = parse(["--config", str(path)], "train.py")
     shape = (32, 32, 3) if config.dataset == "cifar10" else (28, 28, 1)
     assert networks.build(config, shape, 10).output_shape((5, *shape)) == (5, 10)
 
@@ -76,7 +76,7 @@ def test_cnn_and_mlp_deep_have_as_many_parameters() -> None:
     counts = {}
     for path in CONFIGS:
         if path.stem in ("cnn", "mlp_deep"):
-            net = networks.build(parse(["--config", str(path)], "train.py"), (28, 28, 1), 10)
+            net = networks.build(parse(["--config", str(path)], "train.py")[0], (28, 28, 1), 10)
             counts[path.stem] = count(net.init(np.random.default_rng(0)))
     assert 500_000 <= counts["mlp_deep"] <= 1_000_000
     assert abs(counts["cnn"] / counts["mlp_deep"] - 1) < 0.1

@@ -74,7 +74,8 @@ def test_statistics_take_little_memory() -> None:
 def test_wrong_shapes() -> None:
     for shape in ((3, 4), (2, 28, 28), (0, 2, 2, 3)):
         with fails(
-            r"^channel_statistics: expected images \(n, height, width, channels\), got \(", ShapeError
+            r"^channel_statistics: expected images \(n, height, width, channels\), got float32 of shape \(",
+            ShapeError,
         ):
             channel_statistics(np.zeros(shape, np.float32))
     normalization = Normalization((0.0,) * 3, (1.0,) * 3)

@@ -99,7 +99,15 @@ def test_batches_are_shuffled_anew_each_epoch_from_the_seed() -> None:
 
 def check_folder(folder: Path, epochs: int, **expected) -> dict:
     """The run folder holds the files of a run of so many epochs, and nothing else."""
-    files = {"config.yaml", "metrics.csv", "best.npz", "curves.png", "confusion.png", "summary.json"}
+    files = {
+        "config.yaml",
+        "metrics.csv",
+        "best.npz",
+        "curves.png",
+        "confusion.png",
+        "summary.json",
+        "checkpoints",
+    }
     assert {path.name for path in folder.iterdir()} == files
     with open(folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
@@ -133,7 +141,7 @@ def check_folder(folder: Path, epochs: int, **expected) -> dict:
 def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "run"
     returned = train.run(train.Config(**SMALL, output_dir=str(folder), seed=3))
-    summary = check_folder(folder, 2, backend="numpy", dataset="mnist-sample", seed=3, interrupted=False)
+    summary = check_folder(folder, 2, backend="numpy", dataset="mnist-sample", seed=3, interrupted=None)
     assert returned == summary
     assert summary["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
     assert capsys.readouterr().out.startswith(f"test accuracy {summary['test_accuracy']:.4f} (epoch ")
@@ -236,7 +244,7 @@ def test_an_interrupt_ends_after_the_step_and_keeps_the_files(
     monkeypatch.setattr(experiment, "MetricsFile", Interrupting)
     before = signal.getsignal(signal.SIGINT)
     train.run(train.Config(**{**SMALL, "epochs": 50}, output_dir=str(tmp_path / "run")))
-    check_folder(tmp_path / "run", 2, interrupted=True)
+    check_folder(tmp_path / "run", 2, interrupted="SIGINT")
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -261,16 +269,19 @@ def test_runs_in_a_thread(tmp_path: Path) -> None:
     check_folder(tmp_path / "run", 2)
 
 
-def test_a_loss_that_diverges_is_an_error_that_says_so(tmp_path: Path) -> None:
-    options = {**SMALL, "learning_rate": 1e30, "output_dir": str(tmp_path / "run")}
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(
-            DivergedError, match="epoch 1: expected a finite training loss, got nan; a learning rate below"
-        ),
-    ):
-        train.run(train.Config(**options))
+def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
+    """With a rate of 0.1 in the first epoch and 1e29 in the second, the files are those of the first."""
+    schedule = {"schedule": "step", "schedule_every": 1, "schedule_factor": 1e30}
+    with pytest.raises(DivergedError) as error:
+        train.run(train.Config(**SMALL, **schedule, output_dir=str(tmp_path / "run")))
+    message = str(error.value)
+    assert message.startswith("epoch 2, step 2 of 24, learning rate 1e+29: expected a finite loss, got nan; ")
+    checkpoint = tmp_path / "run" / "checkpoints" / "epoch-1-step-0.safetensors"
+    assert message.endswith(f"the last good checkpoint is {checkpoint}")
+    assert checkpoint.exists()
     assert (tmp_path / "run" / "metrics.csv").read_text().count("\n") == 2
+    model = experiment.make_model(train.Config(**SMALL), (28, 28, 1), 10)
+    model.load(tmp_path / "run" / "best.npz")
 
 
 @pytest.mark.parametrize(

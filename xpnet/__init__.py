@@ -1,15 +1,30 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
 from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules
-from xpnet.callbacks import Callback, EarlyStopping
-from xpnet.errors import Error
+from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.errors import (
+    BackendError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DivergedError,
+    Error,
+    ShapeError,
+)
 from xpnet.model import Model
 
 __all__ = [
+    "BackendError",
     "Callback",
+    "CheckpointError",
+    "Checkpoints",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
     "EarlyStopping",
     "Error",
     "Model",
+    "ShapeError",
     "backend",
     "data",
     "gradcheck",

@@ -1,13 +1,27 @@
 """What may happen beside the training steps of `Model.fit`."""
 
 import math
+import re
+import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
-from xpnet.errors import ConfigError
+from xpnet import files
+from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
 
 Model = Any  # xpnet.Model, which imports this module
+
+
+class Companion(Protocol):
+    """What goes along with `Model.fit`, a schedule or a callback, with a state that a checkpoint keeps."""
+
+    def state(self) -> dict[str, Any]:
+        """What `load_state` needs: a tree of arrays, of any library, and of what JSON can hold."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, with arrays of NumPy, and tuples for lists."""
 
 
 class Callback:
@@ -20,6 +34,9 @@ class Callback:
 
     every_step: ClassVar[bool] = True
 
+    def on_start(self, model: Model) -> None:
+        """Before the first step of `fit`, and after `load_state` if it goes on from a checkpoint."""
+
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
         """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
 
@@ -27,7 +44,14 @@ class Callback:
         """After each whole epoch and its validation."""
 
     def on_end(self, model: Model) -> None:
-        """At the end of `fit`."""
+        """At the end of `fit`; the last callback is the first to be told."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: a tree of arrays, of any library, and of what JSON can hold."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
 
 
 def watch_every_step(callbacks: Sequence[Callback]) -> bool:
@@ -59,10 +83,7 @@ class EarlyStopping(Callback):
     ) -> None:
         if patience < 1:
             raise ConfigError(f"EarlyStopping: expected patience to be at least 1, got {patience!r}")
-        if monitor not in ("validation_loss", "validation_accuracy"):
-            raise ConfigError(
-                f"EarlyStopping: expected monitor validation_loss or validation_accuracy, got {monitor!r}"
-            )
+        _check_monitor(self, monitor)
         self.patience = patience
         self.monitor = monitor
         self.min_delta = min_delta
@@ -71,19 +92,155 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self.snapshot: Any = None
 
+    def on_start(self, model: Model) -> None:
+        if self.best_epoch and model.epoch - self.best_epoch >= self.patience:
+            model.stop()  # the checkpoint was written when it had stopped
+
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
-        value = getattr(metrics, self.monitor)
-        if value is None:
+        score = _score(metrics, self.monitor)
+        if score is None:
             raise ConfigError(
                 f"EarlyStopping: expected fit to have validation with a {self.monitor}, got none"
             )
-        score = -value if self.monitor == "validation_loss" else value
         if score > self.best + self.min_delta:
             self.best, self.best_epoch = score, metrics.epoch
             self.snapshot = model.snapshot() if self.restore else None
         elif metrics.epoch - self.best_epoch >= self.patience:
             model.stop()
 
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "snapshot": self.snapshot}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch, self.snapshot = state["best"], state["best_epoch"], state["snapshot"]
+
     def on_end(self, model: Model) -> None:
         if self.snapshot is not None:
             model.restore(self.snapshot)
+
+
+class Checkpoints(Callback):
+    """Keeps a folder of checkpoints: the last two, and that of the best epoch if there is validation.
+
+    One is written after each epoch, every so many minutes within an epoch, and where `fit` is stopped.
+    `epoch-3-step-57.safetensors` is that after 3 epochs and 57 steps. It is to be the last callback, so
+    that it finds the others as they are after the epoch. To go on, in a new process:
+
+        checkpoints = Checkpoints("folder")
+        checkpoints.resume(model)
+        model.fit(x, y, epochs=20 - model.epoch, callbacks=[checkpoints])
+
+    Arguments:
+        folder: is made if need be.
+        minutes: from one checkpoint to the next within an epoch; math.inf for none.
+        monitor: what makes an epoch the best, "validation_accuracy" or "validation_loss".
+
+    Raises ConfigError for a value out of its range, and in `fit` where the folder holds a training that
+    has come further than the model; CheckpointError where a file cannot be written.
+    """
+
+    every_step = False
+
+    def __init__(
+        self, folder: str | Path, minutes: float = 10.0, monitor: str = "validation_accuracy"
+    ) -> None:
+        if not minutes > 0:
+            raise ConfigError(f"Checkpoints: expected minutes to be above 0, got {minutes!r}")
+        _check_monitor(self, monitor)
+        self.folder = Path(folder)
+        self.minutes = minutes
+        self.monitor = monitor
+        self.saved: tuple[int, int] | None = None
+        self.saved_at = time.monotonic()
+
+    def resume(self, model: Model) -> list[CheckpointError]:
+        """Load the newest checkpoint that is whole, if there is any.
+
+        Newer ones are removed; what was wrong with them is returned. Raises CheckpointError where there
+        are checkpoints, and none fits the model.
+        """
+        errors: list[CheckpointError] = []
+        newest_first = sorted(self._positions().items(), key=lambda item: item[1], reverse=True)
+        for path, _ in newest_first:
+            try:
+                model.load_checkpoint(path)
+            except CheckpointError as error:
+                errors.append(error)
+                continue
+            for damaged, _ in newest_first[: len(errors)]:
+                damaged.unlink()
+            return errors
+        if errors:
+            raise errors[0]
+        return []
+
+    def on_start(self, model: Model) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.remove_temporaries(self.folder)
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        newest = max(self._positions().values(), default=(0, 0))
+        if newest > (model.epoch, model.epoch_step):
+            raise ConfigError(
+                f"Checkpoints: expected a folder of this training, got {self.folder}, where one has come to "
+                f"step {newest[1]} after epoch {newest[0]}; resume(model) goes on from there"
+            )
+        self.saved_at = time.monotonic()
+
+    def on_step(self, model: Model, step: int, n_steps: int) -> None:
+        if step < n_steps and time.monotonic() - self.saved_at >= 60 * self.minutes:
+            if model.has_diverged():
+                model.stop()  # fit says why, and the checkpoints are good ones
+            else:
+                self._save(model)
+
+    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+        self._save(model)
+
+    def on_end(self, model: Model) -> None:
+        if self.saved != (model.epoch, model.epoch_step):
+            self._save(model)
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint in the folder."""
+        positions = self._positions()
+        return max(positions, key=positions.__getitem__, default=None)
+
+    def _save(self, model: Model) -> None:
+        here = model.epoch, model.epoch_step
+        model.save_checkpoint(self.folder / "epoch-{}-step-{}.safetensors".format(*here))
+        self.saved, self.saved_at = here, time.monotonic()
+        positions = self._positions()
+        keep = {*sorted(positions.values())[-2:], (self._best_epoch(model.history), 0)}
+        for path, position in positions.items():
+            if position not in keep:
+                path.unlink()
+
+    def _positions(self) -> dict[Path, tuple[int, int]]:
+        """The checkpoints in the folder, each with its epochs and its steps of the next one."""
+        found = {}
+        for path in self.folder.glob("*.safetensors"):
+            if match := re.fullmatch(r"epoch-(\d+)-step-(\d+)\.safetensors", path.name):
+                found[path] = int(match[1]), int(match[2])
+        return found
+
+    def _best_epoch(self, history: Sequence[EpochMetrics]) -> int | None:
+        """The first of the best epochs."""
+        scores = {metrics.epoch: _score(metrics, self.monitor) for metrics in history}
+        with_score = {epoch: score for epoch, score in scores.items() if score is not None}
+        return max(with_score, key=with_score.__getitem__, default=None)
+
+
+def _check_monitor(callback: Callback, monitor: str) -> None:
+    if monitor not in ("validation_loss", "validation_accuracy"):
+        raise ConfigError(
+            f"{type(callback).__name__}: expected monitor validation_loss or validation_accuracy, "
+            f"got {monitor!r}"
+        )
+
+
+def _score(metrics: EpochMetrics, monitor: str) -> float | None:
+    """The number of which more is better; None where the epoch has none."""
+    value = getattr(metrics, monitor)
+    return -value if value is not None and monitor == "validation_loss" else value

@@ -8,6 +8,9 @@ that line and exit with status 2; any other exception is a bug in xpnet.
 class Error(Exception):
     """The base of every error that xpnet raises on purpose."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a file's name may have a line break in it
+
 
 class ShapeError(Error, ValueError):
     """An array has the wrong shape or dtype for the layer or loss that it was given to."""
@@ -26,7 +29,7 @@ class BackendError(Error, RuntimeError):
 
 
 class CheckpointError(Error, ValueError):
-    """A file of saved parameters is damaged or belongs to another network."""
+    """A file of a training cannot be read or written, is damaged, or belongs to another network."""
 
 
 class DivergedError(Error, ArithmeticError):

@@ -1,17 +1,23 @@
 """Files that are never half-written, and arrays in `.npz` files."""
 
+import errno
 import os
 import tempfile
+import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from xpnet.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -21,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     Until then, and after an error, what was at `path` is as it was.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -30,8 +36,52 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):  # the folder may be gone
+            os.unlink(temporary)
         raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def saving(path: str | Path) -> Iterator[IO[bytes]]:
+    """`replacing`, with CheckpointError where the file cannot be written."""
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power failure, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `replacing` leaves in a folder when the process is killed meanwhile."""
+    for path in folder.glob(".*.????????.part"):
+        path.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> IO[bytes]:
+    """A lock on the file, which is made if need be, until it is closed or the process ends, however it does.
+
+    Raises BlockingIOError where another process has it, or this one already.
+    """
+    file = path.open("ab")
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system without locks
+            file.close()
+            raise
+    return file
 
 
 def _umask() -> int:
@@ -41,41 +91,47 @@ def _umask() -> int:
 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write named arrays to a `.npz` file; no pickle."""
-    with replacing(path) as file:
+    """Write named arrays to a `.npz` file; no pickle. CheckpointError where it cannot be written."""
+    with saving(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The named arrays of a `.npz` file, which are to have these shapes; nothing in it is ever executed.
 
-    Raises CheckpointError where the file is missing, damaged, holds pickled objects or other arrays.
+    Raises CheckpointError where the file is missing, damaged, holds pickled objects or other arrays: before
+    it reads any, so that a damaged number in a file cannot ask for memory.
     """
-    arrays = _read_arrays(path)
-    found = {name: array.shape for name, array in arrays.items()}
-    for name in shapes | found:
-        if shapes.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{path}: expected {name} of shape {shapes.get(name)}, got {found.get(name)}"
-            )
-    return arrays
-
-
-def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray):
-                raise ValueError(f"{name} is no array")
-        return arrays
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's, of odd escapes in a damaged header
+            found = {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
+            for name in shapes | found:
+                if shapes.get(name) != found.get(name):
+                    raise CheckpointError(
+                        f"{path}: expected {name} of shape {shapes.get(name)}, got {found.get(name)}"
+                    )
+            return {name: _read(archive, f"{name}.npy") for name in shapes}
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile, zlib, tokenize and NumPy raise whatever they happen to meet
         raise CheckpointError(f"{path}: expected a .npz file of parameters: {error}") from error
+
+
+def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    """What the array of that name says of itself, if it is one of numbers."""
+    with archive.open(name) as file:
+        if not name.endswith(".npy") or (version := np.lib.format.read_magic(file)) not in _HEADERS:
+            raise ValueError(f"{name} is no array")
+        shape, _, dtype = _HEADERS[version](file)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of {dtype}, not of numbers")
+    return shape
+
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,5 +1,6 @@
 """The imperative shell: a network with everything that changes while it learns."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import files, loop, optim, random, summary, tree
-from xpnet.callbacks import Callback
-from xpnet.data.batches import slices
+from xpnet import checkpoint, divergence, evaluation, files, loop, memory, optim, random, summary, tree
+from xpnet.callbacks import Callback, Companion
+from xpnet.checks import require_integer
+from xpnet.edge import Edge
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn import Layer
-from xpnet.nn._layer import Shape, show_shape
+from xpnet.nn._layer import Shape
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
 from xpnet.step import (
@@ -24,11 +26,12 @@ from xpnet.step import (
     State,
     Totals,
     evaluation_step,
+    needs,
     noise_stream,
     prediction_step,
     training_step,
-    zero_totals,
 )
+from xpnet.summary import StepMemory
 from xpnet.tree import Array, Tree
 
 
@@ -62,6 +65,10 @@ class Model:
         micro_batch: in `fit`, how many examples of a batch go through the network at once; their
             gradients are added up. It bounds the memory. None: all, or on NumPy what suits the cache.
 
+    Attributes:
+        epoch, epoch_step: how many epochs `fit` has done, and how many steps of the next one.
+        history: what `fit` has told of each of them.
+
     Raises BackendError where the backend cannot be used, ConfigError for a number out of range,
     and its methods ShapeError where x or the target do not fit the network.
     """
@@ -82,38 +89,47 @@ class Model:
         augment: Augment | None = None,
         micro_batch: int | None = None,
     ) -> None:
-        if not 0 <= l2 < math.inf:
-            raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {l2!r}")
-        if micro_batch is not None and micro_batch < 1:
-            raise ConfigError(f"Model: expected micro_batch to be at least 1, got {micro_batch!r}")
         self.net = net
         self.loss_function = loss
         self.optimizer = optimizer
+        self.micro_batch = micro_batch
         self.objective = Objective(net, loss, l2)
         self.backend = backends.get(backend, device, dtype)
         self.seed = seed
         self.epoch = 0
+        self.epoch_step = 0
+        self.history: list[EpochMetrics] = []
         self.training = True
         self._stopping = False
-        self._input_shape: Shape | None = None
+        self._epoch_seconds = 0.0
+        self._batches: loop.Batches | None = None
+        self._companions: dict[str, Companion] = {}
+        self._companion_states: dict[str, Any] = {}
+        self._edge = Edge(net, loss, self.backend)
         self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
-        self._training_loop = self.backend.compile_loop(
-            training_step(
-                self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
-            )
+        self._make_step = functools.partial(
+            training_step,
+            optimizer=optimizer,
+            backend=self.backend,
+            seed=seed,
+            augment=augment,
+            micro_batch=micro_batch,
         )
+        self._training_loop = self.backend.compile_loop(self._make_step(self.objective))
         self._evaluation_step = self.backend.compile(evaluation_step(self.objective, self.backend))
-        self._prediction_step = self.backend.compile(prediction_step(net))
-        statistics = tree.map(self.backend.copy, net.init_statistics())
-        step = self.backend.from_host(np.zeros(1, np.int32))
-        self._state = State({}, statistics, {}, Totals(0.0, 0), step)
-        self.params = net.init(random.generator(seed, "weights"))
+        self._prediction_step = self.backend.compile(prediction_step(net, self.backend))
+        zero = self.backend.from_host(np.zeros(1, np.int32))
+        with memory.told_of(self.backend, lambda: "the parameters of the network"):
+            statistics = tree.map(self.backend.copy, net.init_statistics())
+            self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
+            self.params = net.init(random.generator(seed, "weights"))
 
     @property
     def params(self) -> Tree:
         """The parameters, a tree of arrays on the device, which training may overwrite.
 
-        Set to a tree of any library's arrays: the model takes copies and starts the optimizer afresh.
+        Set to a tree of any library's arrays: the model takes copies and starts the optimizer, and an
+        epoch that was broken off, afresh.
         """
         return self._state.params
 
@@ -121,6 +137,7 @@ class Model:
     def params(self, params: Tree) -> None:
         params = tree.map(self.backend.copy, params)
         self._state = self._state._replace(params=params, optimizer=self.optimizer.init(params))
+        self.epoch_step = 0
         self.zero_grads()
 
     @property
@@ -153,7 +170,7 @@ class Model:
 
     def forward(self, x: Array) -> Array:
         """The network's output for x, an array of the backend; remembered for what follows."""
-        x = self._input(x)
+        x = self._edge.inputs(x)
         if self.training:
             key = random.Key(self._state.step, noise_stream(self.seed)).child(0)
             net, params = self.net.training_mode(key), self.params
@@ -168,13 +185,13 @@ class Model:
     def loss(self, target: Array) -> float:
         """The loss of the last `forward`, with the L2 penalty."""
         _, params, prediction, _ = self._last()
-        value, _ = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        value, _ = self.loss_function.forward(prediction, self._edge.target(prediction.shape, target))
         return float(self.objective.penalized(params, value))
 
     def errors(self, target: Array) -> int:
         """The number of wrong predictions in the last `forward`."""
         _, _, prediction, _ = self._last()
-        errors = self.loss_function.errors(prediction, self._target(prediction.shape, target))
+        errors = self.loss_function.errors(prediction, self._edge.target(prediction.shape, target))
         if errors is None:
             raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
         return int(errors)
@@ -182,7 +199,9 @@ class Model:
     def backward(self, target: Array) -> None:
         """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
         net, params, prediction, residuals = self._last()
-        _, loss_residuals = self.loss_function.forward(prediction, self._target(prediction.shape, target))
+        _, loss_residuals = self.loss_function.forward(
+            prediction, self._edge.target(prediction.shape, target)
+        )
         grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
         grads = self.objective.penalized_gradients(params, grads)
         self.grads = tree.map(lambda total, g: total + g, self.grads, grads)
@@ -193,8 +212,7 @@ class Model:
 
     def step(self) -> None:
         """Let the optimizer update the parameters with `grads`."""
-        # The last `forward`, which may still be asked for its loss, keeps the parameters that it had.
-        params = tree.map(self.backend.copy, self.params)
+        params = tree.map(self.backend.copy, self.params)  # the last `forward` keeps those that it had
         params, optimizer = self.optimizer.update(params, self.grads, self._state.optimizer)
         self._state = self._state._replace(params=params, optimizer=optimizer, step=self._state.step + 1)
 
@@ -211,11 +229,13 @@ class Model:
         shuffle: bool = True,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
+        data_on_device: bool | None = None,
     ) -> list[EpochMetrics]:
         """Train on all examples, `epochs` times, and tell of each epoch.
 
-        Another call goes on where this one ended. The data set is moved to the device once, and
-        nothing in an epoch waits for the device unless a callback does.
+        Another call goes on where this one ended, and so does one after `load_checkpoint`: in the
+        middle of an epoch too, which is then the first of `epochs`. The data set is moved to the device
+        once, unless it is too large, and nothing in an epoch waits for the device unless a callback does.
 
         Arguments:
             x, y: inputs (n, ...) and targets.
@@ -225,42 +245,62 @@ class Model:
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
             schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
             callbacks: are told of each step and each epoch.
+            data_on_device: False leaves x and y on the host, in memory or memory-mapped files, and brings
+                batches to the device in chunks, of which a thread reads the next one meanwhile; all results
+                are the same. None: False for what does not fit into the free memory of a GPU.
+
+        Returns what there is to tell of each of these epochs; `history` has all since the model was made.
+        Raises ConfigError where an epoch was broken off whose batches were other ones, and DivergedError
+        where the loss or a parameter became infinite or not a number, which is looked at after each epoch:
+        it tells the step and the layer where that began. The model is then as it was before that epoch.
         """
-        x, y = self.prepare(x, y)
-        validation = None if validation is None else self.prepare(*validation)
-        return loop.run(
-            self,
-            x,
-            y,
-            epochs=epochs,
-            batch_size=batch_size,
-            validation=validation,
-            shuffle=shuffle,
-            schedule=schedule,
-            callbacks=callbacks,
-        )
+        require_integer("fit", "epochs", epochs, least=0)
+        require_integer("fit", "batch_size", batch_size)
+        given = (x, y, *(validation or ()))
+        with memory.told_of(self.backend, lambda: memory.needed_by_fit(self, given, batch_size)):
+            if data_on_device is None:
+                data_on_device = memory.data_fits(self, given, batch_size)
+            x, y = self._edge.examples(x, y, data_on_device)
+            return loop.run(
+                self,
+                x,
+                y,
+                epochs=epochs,
+                batch_size=batch_size,
+                validation=None if validation is None else self._edge.examples(*validation, data_on_device),
+                shuffle=shuffle,
+                schedule=schedule,
+                callbacks=callbacks,
+                data_on_device=data_on_device,
+            )
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that this breaks off is not in the history."""
         self._stopping = True
 
+    def has_diverged(self) -> bool:
+        """Whether a loss of this epoch or a parameter is not finite; waits for the device."""
+        return divergence.has_diverged(self._state)
+
     def running_loss(self, examples: int) -> float:
-        """The mean training loss over the first `examples` of this epoch; waits for the device."""
-        return float(self._state.totals.loss) / examples
+        """The mean training loss over the first `examples` of this epoch; waits for the device.
 
-    def evaluate(self, x: Array, y: Array, batch_size: int = 250) -> Evaluation:
+        Where it is not finite, `fit` goes no further than the current step.
+        """
+        loss = float(self._state.totals.loss) / examples
+        if not math.isfinite(loss):
+            self.stop()
+        return loss
+
+    def evaluate(
+        self, x: Array, y: Array, batch_size: int = 250, data_on_device: bool | None = None
+    ) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
-        x, y = self.prepare(x, y)
-        params, totals = self._variables(), zero_totals(self.objective, self.backend, x, y)
-        for part in slices(x.shape[0], batch_size):
-            totals, _ = self._evaluation_step(totals, (params, x[part, ...], y[part, ...]))
-        return self._evaluation(totals, x.shape[0], penalty=float(self.objective.penalized(params, 0.0)))
-
-    @staticmethod
-    def _evaluation(totals: Totals, n: int, penalty: float) -> Evaluation:
-        errors = None if totals.errors is None else int(totals.errors)
-        accuracy = None if errors is None else 1 - errors / n
-        return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
+        require_integer("evaluate", "batch_size", batch_size)
+        if data_on_device is None:
+            data_on_device = memory.data_fits(self, (x, y), batch_size)
+        examples = self._edge.examples(x, y, data_on_device)
+        return evaluation.evaluate(self, self._variables(), *examples, batch_size)
 
     def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
         """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
@@ -274,12 +314,8 @@ class Model:
         return self._predict(x, batch_size, probabilities)
 
     def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        x = self._input(x)
-        params, parts = self._variables(), []
-        for part in slices(x.shape[0], batch_size):
-            _, prediction = self._prediction_step((), (params, x[part, ...]))
-            parts.append(self.backend.to_numpy(interpret(prediction)))
-        return np.concatenate(parts)
+        require_integer("predict", "batch_size", batch_size)
+        return evaluation.predict(self, self._variables(), self._edge.inputs(x), batch_size, interpret)
 
     # Copies, files and tables.
 
@@ -294,10 +330,7 @@ class Model:
         self.statistics = tree.replace(self.statistics, arrays)
 
     def save(self, path: str | Path) -> None:
-        """Write parameters and statistics to a `.npz` file: one array each, with names like `0.weight`.
-
-        They are those that `evaluate` and `predict` use.
-        """
+        """Write what `evaluate` and `predict` use to a `.npz` file: arrays with names like `0.weight`."""
         arrays = {name: self.backend.to_numpy(array) for name, array in tree.items(self._variables())}
         files.save_arrays(path, arrays)
 
@@ -310,37 +343,53 @@ class Model:
         shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
         self.restore(files.load_arrays(path, shapes))
 
-    def summary(self, input_shape: Shape | None = None) -> str:
-        """A table of the layers, the shapes of their outputs and their numbers of parameters.
+    def save_checkpoint(self, path: str | Path) -> None:
+        """Write all that `fit` goes on from to a file; in a callback it may be called after any step.
+
+        Beside parameters, statistics and the optimizer's state these are the position in the epoch,
+        the history, and the state of the schedule and the callbacks of the last `fit`. Not so the
+        network, the data and what else this model and `fit` were given: that is for your program to
+        give again. `xpnet.checkpoint` tells the format. Raises CheckpointError where it cannot be written.
+        """
+        checkpoint.write(path, checkpoint.capture(self))
+
+    def load_checkpoint(self, path: str | Path) -> None:
+        """Go back to what `save_checkpoint` wrote: `fit` then does bit for bit what it would have done.
+
+        That holds for the same data and options on the same backend; on another one, up to rounding.
+        Schedule and callbacks get their state when `fit` starts.
+
+        Raises CheckpointError where the file cannot be read, or is of another network, optimizer,
+        dtype or seed, and leaves the model as it was.
+        """
+        checkpoint.restore(self, checkpoint.read(path), path)
+
+    def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
+        """A table of the layers: outputs, parameters, operations, and the memory of a training step.
+
+        Operations are those in matrix products; bytes are those that the forward pass keeps for the
+        backward pass, where two layers keep the same array at the first of them.
 
         Arguments:
             input_shape: that of x without the examples, `(28, 28, 1)`; if not given, that of the
-                last x seen, and without one the shapes are left out.
+                last x seen, and without one only the parameters are told.
+            batch_size: examples in a step.
         """
-        shape = self._input_shape if input_shape is None else ("n", *input_shape)
-        return summary.table(self.net, self.params, shape)
+        seen = self._edge.input_shape
+        shape = seen[1:] if input_shape is None and seen else input_shape
+        if shape is None:
+            return summary.text(self.net, self.params)
+        rows, memory = needs(self.net, self._state, self.backend, (batch_size, *shape), self.micro_batch)
+        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {memory}"
+        return summary.text(self.net, self.params, rows, step)
 
-    # The edge: what comes in is checked here, so that the layers need not.
-
-    def _input(self, x: Array) -> Array:
-        x = self.backend.asarray(x, real=True)
-        shape = ("n", *x.shape[1:])
-        if shape != self._input_shape:
-            self.net.output_shape(tuple(x.shape))
-            self._input_shape = shape
-        return x
-
-    def _target(self, prediction_shape: Shape, target: Array) -> Array:
-        target = self.backend.asarray(target, real=len(np.shape(target)) == len(prediction_shape))
-        self.loss_function.check(tuple(prediction_shape), target)
-        return target
+    def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
+        """The bytes that a training step of so many examples takes, found without running it."""
+        return needs(self.net, self._state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
     def prepare(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Inputs and targets as the network takes them: on the device, in its dtype, of fitting shapes."""
-        x = self._input(x)
-        if x.shape[0] == 0:
-            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
-        return x, self._target(self.net.output_shape(tuple(x.shape)), y)
+        return self._edge.examples(x, y)
 
     def _last(self) -> tuple[Layer, Tree, Array, Any]:
         """The network of the last `forward`, its parameters, prediction and residuals."""

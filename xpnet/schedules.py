@@ -10,7 +10,9 @@ All raise ConfigError for an argument out of its range.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+from xpnet.checks import is_number
 from xpnet.errors import ConfigError
 
 
@@ -23,6 +25,13 @@ class Schedule:
 
     def on_epoch(self, validation_loss: float | None) -> None:
         """Is told of the end of each epoch; the validation loss is None if there is none."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, of a schedule that remembers anything: numbers that JSON can hold."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Step(Schedule):
         _require(self, "factor", above=0)
 
     def __call__(self, epoch: float) -> float:
-        return self.factor ** math.floor(epoch / self.every)
+        return _power(self.factor, math.floor(min(epoch / self.every, 1e300)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Exponential(Schedule):
         _require(self, "factor", above=0)
 
     def __call__(self, epoch: float) -> float:
-        return self.factor**epoch
+        return _power(self.factor, epoch)
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,20 @@ class ReduceOnPlateau(Schedule):
             self.reduction *= self.factor
             self.bad_epochs = 0
 
+    def state(self) -> dict[str, Any]:
+        return {"reduction": self.reduction, "best": self.best, "bad_epochs": self.bad_epochs}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.reduction, self.best, self.bad_epochs = state["reduction"], state["best"], state["bad_epochs"]
+
+
+def _power(base: float, exponent: float) -> float:
+    """Base to the exponent in floating point, ∞ where it is beyond that."""
+    try:
+        return float(base) ** float(exponent)
+    except OverflowError:
+        return math.inf
+
 
 def _half_cosine(start: float, end: float, share: float) -> float:
     """From start to end while the share of the way goes from 0 to 1; the end afterwards."""
@@ -180,7 +203,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 def _require(schedule: Schedule, name: str, above: float | None = None, below: float = math.inf) -> None:
     """ConfigError unless that argument is a number below `below` and above `above`, or at least 0."""
     value = getattr(schedule, name)
-    ok = isinstance(value, int | float) and value < below and (value >= 0 if above is None else value > above)
+    ok = is_number(value) and value < below and (value >= 0 if above is None else value > above)
     if not ok:
         least = "at least 0" if above is None else f"above {above:g}"
         most = "a finite number" if below == math.inf else f"a number below {below:g}"

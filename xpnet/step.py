@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet import losses, optim, random, tree
-from xpnet.backend import Backend
+from xpnet import losses, optim, random, summary, tree
+from xpnet.backend import Backend, namespace
+from xpnet.checks import is_number, require_integer
 from xpnet.data.batches import slices, take
+from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
@@ -30,13 +32,20 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that a training step changes."""
+    """Everything that a training step changes.
+
+    Fields:
+        totals: of the epoch so far.
+        step: int32 (1,), the number of steps before.
+        finite_steps: int32, a 0-d array: after how many steps of the epoch the sum of losses was finite.
+    """
 
     params: Tree
     statistics: Tree
     optimizer: Tree
     totals: Totals
     step: Array
+    finite_steps: Array
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,10 @@ class Objective:
     net: Layer
     loss: Loss
     l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not is_number(self.l2) or self.l2 < 0:
+            raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {self.l2!r}")
 
     def value(self, params: Tree, x: Array, target: Array) -> Array:
         """The objective on these examples, a 0-d array."""
@@ -99,6 +112,8 @@ def training_step(
             batch, with the same masks and noise. (Not the same with batch normalisation, which then
             sees micro-batches: such a network is cut up only if `micro_batch` says so.)
     """
+    if micro_batch is not None:
+        require_integer("Model", "micro_batch", micro_batch)
     stream = noise_stream(seed)
     net = faster(objective.net, backend)
     in_training = net.training_mode(Key(None))  # as an example of the nets with real keys
@@ -141,7 +156,10 @@ def training_step(
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         totals_so_far = _add_totals(state.totals, totals)
-        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1), totals
+        xp = namespace(totals_so_far.loss)
+        finite_steps = state.finite_steps
+        finite_steps = xp.where(xp.isfinite(totals_so_far.loss), finite_steps + 1, finite_steps)
+        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps), totals
 
     return step
 
@@ -162,8 +180,33 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
     return math.ceil(n / parts)
 
 
+def needs(
+    net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
+) -> tuple[list[summary.Row], summary.StepMemory]:
+    """What each layer and what a whole training step takes for a batch of that shape, without running it.
+
+    Raises ShapeError where the shape does not fit, ConfigError for a batch without examples.
+    """
+    n, *example = input_shape
+    require_integer("summary", "batch_size", n)
+    net.output_shape(("n", *example))
+    size = min(n, micro_batch or examples_at_once(net.training_mode(Key(None)), tuple(example), n, backend))
+    parts = math.ceil(n / size)
+    at_once = min(n, size * backend.workers)
+    rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
+    parameters = summary.count(state.params) * backend.itemsize
+    return rows, summary.StepMemory(
+        parameters=parameters,
+        gradients=parameters * parts,  # each part's, until all are there
+        optimizer_state=summary.count(state.optimizer) * backend.itemsize,
+        saved_activations=sum(row.saved for row in rows),
+        workspace=net.workspace((at_once, *example)) * backend.itemsize,
+    )
+
+
 def noise_stream(seed: int) -> int:
-    """The stream of the random numbers in training steps."""
+    """The stream of the random numbers in training steps; ConfigError for a seed that is none."""
+    require_integer("Model", "seed", seed, least=0)
     return random.stream(seed, "noise")
 
 
@@ -197,8 +240,9 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
     return step
 
 
-def prediction_step(net: Layer) -> Callable[..., tuple[tuple[()], Array]]:
+def prediction_step(net: Layer, backend: Backend) -> Callable[..., tuple[tuple[()], Array]]:
     """The pure step `((), (params, x)) -> ((), prediction)`."""
+    net = faster(net, backend)
     return lambda state, batch: (state, net.forward(*batch)[0])
 
 

@@ -15,10 +15,8 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, dict):
         return {key: map(function, tree[key], *(other[key] for other in others)) for key in tree}
     if isinstance(tree, tuple):
-        branches = [map(function, *each) for each in zip(tree, *others, strict=True)]
-        return (
-            tree._make(branches) if hasattr(tree, "_make") else tuple(branches)
-        )  # named tuples keep their names
+        make = getattr(tree, "_make", tuple)  # what was a NamedTuple is one again
+        return make([map(function, *branches) for branches in zip(tree, *others, strict=True)])
     return function(tree, *others)
 
 

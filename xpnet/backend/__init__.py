@@ -59,7 +59,7 @@ def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
     Raises BackendError, in one line, where the name is unknown, or where its library or its
     device is not there; the line says what to install.
     """
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
     return BACKENDS[name](device, dtype)
 

@@ -31,6 +31,7 @@ class Backend:
         winograd: whether convolutions are faster by `nn._winograd`.
         cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
+        workers: how many parts of a step's work `map` runs side by side.
 
     Raises BackendError where the library or the device is not there.
     """
@@ -43,6 +44,7 @@ class Backend:
     winograd: ClassVar[bool] = False
     cache_bytes: ClassVar[int | None] = None
     steps_at_once: ClassVar[int] = 1
+    workers: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32") -> None:
         if dtype not in DTYPES:
@@ -86,18 +88,29 @@ class Backend:
         not an array of numbers.
         """
         if self.owns(x):
+            if not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+                raise ShapeError(f"expected an array of real numbers, got dtype {x.dtype}")
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
             x = x if x.dtype == dtype else self.xp.astype(x, dtype)
             return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
+        return self.from_host(self.on_host(x, real))
+
+    def on_host(self, x: Any, real: bool = False) -> np.ndarray:
+        """`asarray` on the host: a NumPy array in the dtype of training, or int64."""
+        host = self.numbers(x)
+        real = real or host.dtype.kind == "f"
+        return host.astype(self.dtype_name if real else np.int64, copy=False)
+
+    def numbers(self, x: Any) -> np.ndarray:
+        """The same values as a NumPy array of their own dtype; ShapeError where they are no numbers."""
         try:
-            host = np.asarray(x)
+            host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
         except ValueError as error:
             raise ShapeError(f"expected an array of numbers, got uneven rows ({one_line(error)})") from error
         if host.dtype.kind not in "biuf":
             raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
-        real = real or host.dtype.kind == "f"
-        return self.from_host(host.astype(self.dtype_name if real else np.int64, copy=False))
+        return host
 
     def from_host(self, x: np.ndarray) -> Array:
         """The same values and dtype on this backend's device."""
@@ -117,6 +130,15 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until the device has finished all that was asked of it."""
+
+    def free_bytes(self) -> int | None:
+        """How much of the device's own memory is free; None where arrays are in that of the host."""
+        return None
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether the library raised this since there was too little memory."""
+        too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
+        return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
     def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         """The function's value for each part of a step's work, in their order; maybe side by side."""

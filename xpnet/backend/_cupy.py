@@ -54,6 +54,10 @@ class CuPy(Backend):
     def synchronize(self) -> None:
         self.library.cuda.get_current_stream().synchronize()
 
+    def free_bytes(self) -> int | None:
+        in_pool = self.library.get_default_memory_pool().free_bytes()
+        return self.library.cuda.runtime.memGetInfo()[0] + in_pool
+
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         try:
             cublas = importlib.import_module("nvmath.bindings.cublas")

@@ -30,6 +30,13 @@ class JAX(Backend):
     def synchronize(self) -> None:
         self.library.block_until_ready(self.library.live_arrays())
 
+    def free_bytes(self) -> int | None:
+        statistics = self.device.memory_stats()  # None on a CPU
+        return statistics and statistics["bytes_limit"] - statistics["bytes_in_use"]
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return "RESOURCE_EXHAUSTED" in str(error) or super().is_out_of_memory(error)
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self.library.jit(step, donate_argnums=0)
 

@@ -17,7 +17,8 @@ from xpnet.backend._backend import Backend
 class NumPy(Backend):
     """Parts of a step's work run on all cores, a part on a core: BLAS gets one thread meanwhile.
 
-    How the work is cut into parts does not depend on the number of cores, nor does any result.
+    How the work is cut into parts does not depend on the number of cores. The bits may, through the order in
+    which a BLAS with several threads adds up a product; $OPENBLAS_NUM_THREADS says how many OpenBLAS takes.
     """
 
     name = "numpy"
@@ -26,6 +27,8 @@ class NumPy(Backend):
     adds_products = True
     winograd = True
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
+
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
         if len(parts) < 2:
@@ -37,10 +40,17 @@ class NumPy(Backend):
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         _keep_freed_memory()
-        return step
+
+        def alone(state: Any, batch: Any) -> Any:
+            with _one_at_a_time:
+                return step(state, batch)
+
+        return alone
 
 
-_one_at_a_time = threading.Lock()
+# The number of BLAS's threads is the process's, and may decide in which order a product is added up: what a
+# model gives must not depend on a model in another thread, for which `map` is changing that number.
+_one_at_a_time = threading.RLock()
 
 
 @functools.cache
@@ -66,5 +76,4 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    can_tell = hasattr(os, "sched_getaffinity")
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if can_tell else os.cpu_count())
+    return ThreadPoolExecutor(NumPy.workers)

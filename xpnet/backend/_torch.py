@@ -40,6 +40,13 @@ class Torch(Backend):
         if self.device.type == "cuda":
             self.library.cuda.synchronize(self.device)
 
+    def free_bytes(self) -> int | None:
+        return self.library.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        on_gpu = isinstance(error, self.library.OutOfMemoryError)
+        return on_gpu or "can't allocate memory" in str(error) or super().is_out_of_memory(error)
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self.library.no_grad()(step)
 

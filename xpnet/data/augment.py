@@ -9,13 +9,16 @@ All of them raise ConfigError for arguments that make no sense, ShapeError where
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from xpnet.backend import device, namespace
+from xpnet.checks import require_integer
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
 from xpnet.tree import Array
+
+LARGEST = 1 << 20  # of a number of pixels: sums of them stay below 2³¹
 
 Augmentation = Callable[[Array, Key], Array]
 
@@ -155,7 +158,6 @@ def _zero(x: Array) -> Array:
 
 def _require_positive_integer(augmentation: Augmentation, **arguments: Any) -> None:
     for name, value in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ConfigError(
-                f"{augmentation}: expected {name} to be an integer of at least 1, got {value!r}"
-            )
+        require_integer(augmentation, name, value)
+        if value > LARGEST:
+            raise ConfigError(f"{augmentation}: expected {name} to be at most {LARGEST:,}, got {value:,}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xpnet.backend import device, namespace
+from xpnet.checks import require_integer
 from xpnet.errors import ConfigError
 from xpnet.random import generator
 from xpnet.tree import Array
@@ -36,8 +37,8 @@ def batch_indices(
     n = x.shape[0]
     if n == 0:
         raise ConfigError("batches: expected at least one example, got none")
-    if batch_size < 1:
-        raise ConfigError(f"batches: expected a batch size of at least 1, got {batch_size}")
+    require_integer("batches", "batch_size", batch_size)
+    batch_size = min(batch_size, n)
     order = generator(seed, "shuffle", epoch).permutation(n) if shuffle else np.arange(n)
     order = namespace(x).asarray(order, device=device(x))
     whole = n - n % batch_size

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xpnet.checks import is_number
 from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError
@@ -99,7 +100,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     Raises ConfigError where one of the two would be empty.
     """
     n = len(examples.y)
-    first = math.floor(fraction * n) if 0 < fraction < 1 else 0
+    first = math.floor(fraction * n) if is_number(fraction) and 0 < fraction < 1 else 0
     if not 0 < first < n:
         raise ConfigError(
             f"split: expected a fraction that leaves one of {n} examples or more on each side, got {fraction}"

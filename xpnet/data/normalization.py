@@ -30,10 +30,11 @@ def channel_statistics(x: NDArray[np.floating]) -> Normalization:
     Arguments:
         x: images on the host, (n, height, width, channels): those to train on, and no others.
 
-    Raises ShapeError where x has another number of axes, or no pixels.
+    Raises ShapeError where x has another number of axes, or no pixels, or is not of real numbers.
     """
-    if x.ndim != 4 or not x.size:
-        raise ShapeError(f"channel_statistics: expected images (n, height, width, channels), got {x.shape}")
+    if x.ndim != 4 or not x.size or x.dtype.kind not in "biuf":
+        expected = "channel_statistics: expected images (n, height, width, channels)"
+        raise ShapeError(f"{expected}, got {x.dtype} of shape {x.shape}")
     mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
     parts = np.array_split(x, math.ceil(len(x) / 128))  # all of CIFAR-10 in float64 is 1.2 GB
     std = np.sqrt(sum(((part - mean) ** 2).sum(axis=(0, 1, 2)) for part in parts) / (x.size / x.shape[3]))

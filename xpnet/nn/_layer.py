@@ -17,6 +17,17 @@ class NoResiduals(NamedTuple):
     """For layers whose backward pass needs nothing of the forward pass."""
 
 
+class Flops(NamedTuple):
+    """Additions and multiplications in the matrix products of a layer's methods, one field for each method.
+
+    What is done element by element is not counted: it takes the time of moving the numbers.
+    """
+
+    forward: int
+    backward: int
+    parameter_gradients: int
+
+
 class Layer:
     """A pure function of parameters and an input, with its derivative.
 
@@ -70,6 +81,20 @@ class Layer:
         """
         return 0
 
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        """The operations in matrix products for an input of that shape. 0 for layers that have none.
+
+        A convolution counts as the product with its windows, however it is computed.
+        """
+        return Flops(0, 0, 0)
+
+    def kept(self, residuals: Any, input_shape: Shape) -> Any:
+        """What is kept of these residuals, of a few examples, where the input has that shape: all.
+
+        A layer that keeps less of large inputs than of small ones overrides this, for the summary.
+        """
+        return residuals
+
     def training_mode(self, key: Key) -> "Layer":
         """The function of the same parameters that this layer is in a training step.
 
@@ -118,6 +143,15 @@ def require_positive_integers(layer: Layer, **arguments: Any) -> None:
     for name, value in arguments.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")
+
+
+def require_initializers(layer: Layer) -> None:
+    """ConfigError unless each argument that ends in `_init` can be called."""
+    for field in fields(layer):  # type: ignore[arg-type]  # every subclass is a dataclass
+        value = getattr(layer, field.name)
+        if field.name.endswith("_init") and not callable(value):
+            expected = "an initialiser of xpnet.init"
+            raise ConfigError(f"{layer}: expected {field.name} to be {expected}, got {value!r}")
 
 
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:

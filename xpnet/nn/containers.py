@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn._layer import Layer, Shape, show_shape
+from xpnet.nn._layer import Flops, Layer, Shape, show_shape
 from xpnet.nn.activations import Identity
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -63,14 +63,17 @@ class Sequential(Layer):
         return dy, tuple(grads)
 
     def parameter_gradients(self, params: Tree, residuals: SequentialResiduals, dy: Array) -> Tree:
-        # The first layer with parameters ends the way back: what is before it has nothing to learn.
-        first = next((i for i, layer_params in enumerate(params) if layer_params), len(self.layers))
+        first = self.first_to_learn(params)
         grads: list[Tree] = [{} for _ in self.layers]
         for i in reversed(range(first + 1, len(self.layers))):
             dy, grads[i] = self.layers[i].backward(params[i], residuals.layers[i], dy)
         if first < len(self.layers):
             grads[first] = self.layers[first].parameter_gradients(params[first], residuals.layers[first], dy)
         return tuple(grads)
+
+    def first_to_learn(self, params: Tree) -> int:
+        """The first layer with parameters. It ends the way back: what is before it has nothing to learn."""
+        return next((i for i, layer_params in enumerate(params) if layer_params), len(self.layers))
 
     def output_shape(self, input_shape: Shape) -> Shape:
         shape = input_shape
@@ -86,11 +89,28 @@ class Sequential(Layer):
         return any(layer.mixes_examples for layer in self.layers)
 
     def workspace(self, input_shape: Shape) -> int:
-        shape, largest = input_shape, 0
+        rows = zip(self.layers, self.input_shapes(input_shape), strict=True)
+        return max((layer.workspace(shape) for layer, shape in rows), default=0)
+
+    def input_shapes(self, input_shape: Shape) -> list[Shape]:
+        """The shape of each layer's input."""
+        shapes = []
         for layer in self.layers:
-            largest = max(largest, layer.workspace(shape))
-            shape = layer.output_shape(shape)
-        return largest
+            shapes.append(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return shapes
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        rows = zip(self.layers, params, self.input_shapes(input_shape), strict=True)
+        each = [layer.flops(layer_params, shape) for layer, layer_params, shape in rows]
+        first = self.first_to_learn(params)
+        way_back = sum(flops.parameter_gradients for flops in each[first : first + 1])
+        way_back += sum(flops.backward for flops in each[first + 1 :])
+        return Flops(sum(flops.forward for flops in each), sum(flops.backward for flops in each), way_back)
+
+    def kept(self, residuals: SequentialResiduals, input_shape: Shape) -> SequentialResiduals:
+        rows = zip(self.layers, residuals.layers, self.input_shapes(input_shape), strict=True)
+        return SequentialResiduals(tuple([layer.kept(of_layer, shape) for layer, of_layer, shape in rows]))
 
     def training_mode(self, key: Key) -> Layer:
         layers = [layer.training_mode(key.child(i)) for i, layer in enumerate(self.layers)]
@@ -179,6 +199,17 @@ class Residual(Layer):
 
     def workspace(self, input_shape: Shape) -> int:
         return max(self.branch.workspace(input_shape), self.shortcut.workspace(input_shape))
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        branch = self.branch.flops(params["branch"], input_shape)
+        shortcut = self.shortcut.flops(params["shortcut"], input_shape)
+        return Flops(*map(operator.add, branch, shortcut))
+
+    def kept(self, residuals: ResidualResiduals, input_shape: Shape) -> ResidualResiduals:
+        branch, shortcut = residuals
+        return ResidualResiduals(
+            self.branch.kept(branch, input_shape), self.shortcut.kept(shortcut, input_shape)
+        )
 
     def training_mode(self, key: Key) -> Layer:
         return self._with(self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1)))

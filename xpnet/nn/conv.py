@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from xpnet import backend, init
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -40,6 +40,7 @@ class _Conv(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, in_channels=self.in_channels, out_channels=self.out_channels)
+        require_initializers(self)
         per_axis(self, "kernel_size")
         per_axis(self, "stride")
         is_integer = isinstance(self.padding, Integral) and not isinstance(self.padding, bool)
@@ -138,6 +139,13 @@ class _Conv(Layer):
     def workspace(self, input_shape: Shape) -> int:
         outputs = math.prod(self.output_shape(input_shape)[:-1])
         return outputs * math.prod(per_axis(self, "kernel_size")) * self.in_channels
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        product = 2 * self.workspace(input_shape) * self.out_channels
+        return Flops(product, 2 * product, product)
+
+    def kept(self, residuals: ConvResiduals, input_shape: Shape) -> ConvResiduals:
+        return residuals if self.workspace(input_shape) <= KEPT else residuals._replace(rows=None)
 
     def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
         """Kernel and stride along each axis, and the zeros before and after x."""

@@ -1,11 +1,12 @@
 """A table of learned vectors."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import device, namespace
-from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -40,6 +41,7 @@ class Embedding(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, entries=self.entries, features=self.features)
+        require_initializers(self)
 
     def init(self, rng: Generator) -> Tree:
         return {"weight": self.weight_init(rng, (self.entries, self.features))}
@@ -65,3 +67,7 @@ class Embedding(Layer):
         if len(input_shape) < 1:
             self.refuse("(n, ...)", input_shape)
         return (*input_shape, self.features)
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        product = 2 * math.prod(input_shape) * self.entries * self.features
+        return Flops(0, product, product)

@@ -1,11 +1,12 @@
 """The fully connected layer."""
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import namespace
-from xpnet.nn._layer import Layer, Shape, require_positive_integers
+from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -38,6 +39,7 @@ class Linear(Layer):
 
     def __post_init__(self) -> None:
         require_positive_integers(self, n_in=self.n_in, n_out=self.n_out)
+        require_initializers(self)
 
     def init(self, rng: Generator) -> Tree:
         params = {"weight": self.weight_init(rng, (self.n_in, self.n_out))}
@@ -67,3 +69,7 @@ class Linear(Layer):
         if len(input_shape) < 2 or input_shape[-1] != self.n_in:
             self.refuse(f"(n, {self.n_in})", input_shape)
         return (*input_shape[:-1], self.n_out)
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        product = 2 * math.prod(input_shape) * self.n_out
+        return Flops(product, 2 * product, product)

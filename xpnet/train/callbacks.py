@@ -1,17 +1,19 @@
-"""What happens beside the training steps: a progress bar, the table of metrics, the best epoch."""
+"""What happens beside the training steps: a progress bar, the table of metrics, the best epoch, signals."""
 
 import csv
 import io
-import math
+import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
-from xpnet import files
+from xpnet import files, tree
 from xpnet.callbacks import Callback
-from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 
@@ -33,6 +35,7 @@ class Progress(Callback):
         if self.bar is None:
             self.bar = tqdm(
                 total=self.epochs * n_steps,
+                initial=model.epoch * n_steps + step - 1,
                 unit=" steps",
                 mininterval=0,
                 disable=None,  # where standard error is no terminal
@@ -68,19 +71,19 @@ class MetricsFile(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[EpochMetrics] = []
-        self.write()
+
+    def on_start(self, model: Model) -> None:
+        self.write(model)
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
-        self.rows.append(metrics)
-        self.write()
+        self.write(model)
 
-    def write(self) -> None:
+    def write(self, model: Model) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(EpochMetrics._fields)
-        writer.writerows(self.rows)
-        with files.replacing(self.path) as file:
+        writer.writerows(model.history)
+        with files.saving(self.path) as file:
             file.write(text.getvalue().encode())
 
 
@@ -90,21 +93,84 @@ class Best(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metrics: EpochMetrics | None = None
+        self.arrays: dict[str, np.ndarray] = {}
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         accuracy = metrics.validation_accuracy
         assert accuracy is not None
         if self.metrics is None or accuracy > (self.metrics.validation_accuracy or 0.0):
-            model.save(self.path)
             self.metrics = metrics
+            snapshot = tree.items(model.snapshot())
+            self.arrays = {name: model.backend.to_numpy(array) for name, array in snapshot}
+            files.save_arrays(self.path, self.arrays)
+
+    def state(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "arrays": self.arrays}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if state["metrics"] is not None:
+            self.metrics, self.arrays = EpochMetrics(*state["metrics"]), state["arrays"]
+            files.save_arrays(self.path, self.arrays)  # the file may be of a later epoch, which comes again
 
 
-class StopIfDiverged(Callback):
-    """DivergedError after an epoch whose training loss is infinite or not a number."""
+class Timer(Callback):
+    """How many seconds `fit` has taken, together with those before the checkpoint that it went on from."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.start
+
+    def state(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.before = state["seconds"]
+
+
+class Interrupts(Callback):
+    """Lets SIGINT (Ctrl-C) and SIGTERM end `fit` after the current step; a second one ends the process.
+
+    For use in a `with` block. In a thread other than the main one, which alone gets signals, it does nothing.
+
+    Attributes:
+        received: the first signal that came, if any.
+    """
+
+    every_step = False
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if self.received:
+            signal.raise_signal(number)
+        self.received = signal.Signals(number)
+
+    def on_start(self, model: Model) -> None:
+        self.stop(model)
+
+    def on_step(self, model: Model, step: int, n_steps: int) -> None:
+        self.stop(model)
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
-        if not math.isfinite(metrics.train_loss):
-            raise DivergedError(
-                f"epoch {metrics.epoch}: expected a finite training loss, got {metrics.train_loss}; "
-                f"a learning rate below {metrics.learning_rate:g} may help"
-            )
+        self.stop(model)
+
+    def stop(self, model: Model) -> None:
+        if self.received:
+            model.stop()

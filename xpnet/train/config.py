@@ -2,11 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 from xpnet import data, init, losses, nn, optim, schedules
+from xpnet.checks import has_type
 from xpnet.errors import ConfigError
+
+CONFIG_FILE = "config.yaml"  # in the folder of a run
+OF_A_RESUME = (  # options that may differ when a run goes on
+    "epochs", "checkpoint_every", "data_dir", "download", "backend", "device", "quiet",
+)  # fmt: skip
 
 ACTIVATIONS: dict[str, Callable[[], nn.Layer]] = {
     "identity": nn.Identity,
@@ -105,6 +112,7 @@ class Config:
         device: where the library has several, say cuda:1
         dtype: of all arrays
         output_dir: the run folder, which must be new; without it runs/DATE-TIME-NAME
+        checkpoint_every: minutes between checkpoints within an epoch; one is written after each epoch anyway
         quiet: print the last line only
 
     Raises ConfigError for a value out of its range.
@@ -164,9 +172,18 @@ class Config:
     dtype: Literal["float32", "float64"] = "float32"
     # output
     output_dir: str | None = None
+    checkpoint_every: float = 10.0
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(value, list):  # as a YAML file has it
+                value = tuple(value)
+                object.__setattr__(self, option.name, value)
+            if not has_type(value, option.type):
+                expected = kind_of(option.type)
+                raise ConfigError(f"{option_name(option.name)}: expected {expected}, got {value!r}")
         at_least_0 = ("random_crop", "cutout", "early_stopping", "micro_batch", "seed")
         at_least_1 = ("kernel_size", "schedule_every", "epochs", "batch_size")
         counts = ("channels", "pool", "hidden")
@@ -179,6 +196,7 @@ class Config:
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
             ("input_noise", 0 <= self.input_noise < math.inf, "a finite number and at least 0"),
             ("weight_scale", math.isfinite(self.weight_scale), "a finite number"),
+            ("checkpoint_every", self.checkpoint_every > 0, "above 0"),
             ("l2", 0 <= self.l2 < math.inf, "a finite number and at least 0"),
         ):
             if not ok:
@@ -260,10 +278,20 @@ def option_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def parse(arguments: Sequence[str], prog: str) -> Config:
+def kind_of(annotation: Any) -> str:
+    """The type of an option in words: `int`, `str or None`, `tuple[int, ...]`, `relu, tanh`."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace(" | ", " or ")
+
+
+def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
     """The config that command-line arguments and the YAML files they name describe.
 
-    Raises ConfigError, in one line, for an option that does not exist or a value of the wrong type.
+    With `--resume RUN_DIR` it is the run's own, and the folder comes with it.
+
+    Raises ConfigError, in one line, for an option that does not exist, a value of the wrong type, or an
+    option that a resumed run does not have like that.
     """
     # Imported here: who starts runs from Python needs neither.
     import docstring_parser
@@ -278,6 +306,12 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
     parser.add_argument(
         "--config", action="config", help="YAML file of options; what follows it overrides it"
     )
+    others = ", ".join(option_name(name) for name in OF_A_RESUME)
+    parser.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help=f"go on with the run in that folder, with its own options; of others only {others}",
+    )
     helps = {
         param.arg_name: param.description for param in docstring_parser.parse(Config.__doc__ or "").params
     }
@@ -289,10 +323,39 @@ def parse(arguments: Sequence[str], prog: str) -> Config:
         elif isinstance(option.default, tuple):
             kind = {"type": int, "nargs": "*", "default": list(option.default)}
         parser.add_argument(option_name(option.name), help=helps[option.name], **kind)
-    try:
-        options = parser.parse_args(list(arguments))
-    except jsonargparse.ArgumentError as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    values: dict[str, Any] = {option.name: options[option.name] for option in fields(Config)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Config(**{**values, **lists})
+
+    def values(arguments: Sequence[str], defaults: bool = True) -> dict[str, Any]:
+        try:
+            found = parser.parse_args(list(arguments), defaults=defaults).as_dict()
+        except (jsonargparse.ArgumentError, UnicodeError) as error:
+            raise ConfigError(" ".join(str(error).split())) from error
+        found.pop("config", None)
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+    given = values(arguments, defaults=False)
+    resume = given.pop("resume", None)
+    if resume is None:
+        options = values(arguments)
+        del options["resume"]
+        return Config(**options), None
+    folder = Path(resume)
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ConfigError(f"--resume: expected the folder of a run, got {folder}, without a {CONFIG_FILE}")
+    options = values(["--config", str(path)])
+    del options["resume"]
+    return go_on_with(Config(**options), given), folder
+
+
+def go_on_with(config: Config, given: dict[str, Any]) -> Config:
+    """The config of a run that is resumed with these options.
+
+    Raises ConfigError for one that differs from the run's and cannot.
+    """
+    for name, value in given.items():
+        own = getattr(config, name)
+        if name not in OF_A_RESUME and value != own:
+            raise ConfigError(f"{option_name(name)}: expected the run's own {own} with --resume, got {value}")
+    if given.get("backend", config.backend) != config.backend:
+        given = {"device": None, **given}  # the run's own is one of its own library
+    return replace(config, **given)

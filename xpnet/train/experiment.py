@@ -1,28 +1,23 @@
 """A training run, from its config to the folder that it leaves."""
 
-import dataclasses
 import json
 import platform
-import signal
 import statistics
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+import sys
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
-import yaml
+import numpy as np
 
-from xpnet import data, files
-from xpnet.callbacks import Callback, EarlyStopping
-from xpnet.errors import ConfigError
+from xpnet import data
+from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
+from xpnet.train import folder as folders
 from xpnet.train import networks, plots
-from xpnet.train.callbacks import Best, MetricsFile, Progress, StopIfDiverged
+from xpnet.train.callbacks import Best, Interrupts, MetricsFile, Progress, Timer
 from xpnet.train.config import Config
 
 
@@ -32,18 +27,25 @@ class Outcome(NamedTuple):
     history: list[EpochMetrics]
     best: EpochMetrics | None
     seconds: float
-    interrupted: bool
+    interrupted: str | None
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     """Train as the config says, test the epoch that was best on validation, and write the run folder.
 
     The folder gets `config.yaml` (all options, to run again), `metrics.csv` (a row an epoch),
-    `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png` and `summary.json`.
-    Ctrl-C ends the training after the current step; the files tell of the epochs that were whole.
+    `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png`, `summary.json`, and
+    `checkpoints/`, from which the run can go on. SIGINT (Ctrl-C) and SIGTERM end the training after
+    the current step, with a checkpoint; the other files tell of the epochs that were whole.
+
+    Arguments:
+        config: all options.
+        resume: the folder of a run that goes on where it was; `config` is to be that of the run, but
+            for what `config.OF_A_RESUME` names.
 
     Returns what `summary.json` holds. Raises ConfigError, DataError or BackendError before anything
-    is written, and DivergedError after an epoch whose loss is not finite.
+    is written, CheckpointError where a file cannot be written or read, and DivergedError after an
+    epoch in which the loss or a parameter was not finite.
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     train, validation = data.split(dataset.train, config.train_fraction)
@@ -55,15 +57,45 @@ def run(config: Config) -> dict[str, Any]:
             data.Examples(data.normalize(x, normalization), y) for x, y in (train, validation, test)
         )
     model = make_model(config, train.x.shape[1:], dataset.classes)
-    folder = make_folder(config)
-    if not config.quiet:
-        print(
-            f"{dataset.name}: {len(train.x):,} images to train on, {len(validation.x):,} for validation, "
-            f"{len(test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
-            f"{model.summary(train.x.shape[1:])}\n"
-        )
-    outcome = train_model(model, config, train, validation, folder)
+    opened = folders.new(config) if resume is None else folders.old(Path(resume))
+    with opened as folder:
+        checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
+        if not config.quiet:
+            print(
+                f"{dataset.name}: {len(train.x):,} images to train on, {len(validation.x):,} for validation, "
+                f"{len(test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
+                f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
+            )
+        if resume is not None:
+            go_on(model, config, checkpoints, folder)
+        outcome = train_model(model, config, train, validation, checkpoints, folder)
+        return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
 
+
+def go_on(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
+    """Bring the model to where the run in that folder has come."""
+    for error in checkpoints.resume(model):
+        print(f"{error}; the one before is used", file=sys.stderr)
+    if config.epochs < model.epoch + (model.epoch_step > 0):
+        raise ConfigError(
+            f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "
+            f"got {config.epochs}"
+        )
+    folders.write_config(folder, config)
+    if not config.quiet:
+        print(f"{folder} goes on after epoch {model.epoch}, step {model.epoch_step}\n")
+
+
+def report(
+    model: Model,
+    config: Config,
+    dataset: data.Dataset,
+    test: data.Examples,
+    normalization: data.Normalization | None,
+    outcome: Outcome,
+    folder: Path,
+) -> dict[str, Any]:
+    """Test the model, draw the pictures, write `summary.json` and return what it holds."""
     tested = model.evaluate(*test)
     title = f"{config.name} on {dataset.name}, {config.backend}"
     if outcome.history:
@@ -94,13 +126,15 @@ def run(config: Config) -> dict[str, Any]:
         "interrupted": outcome.interrupted,
         "versions": versions(model),
     }
-    write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    folders.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     of = (
         f"epoch {outcome.best.epoch}, the best on validation"
         if outcome.best
         else "before the first epoch's end"
     )
-    print(f"{accuracy} ({of}); {'interrupted; ' if outcome.interrupted else ''}files in {folder}")
+    print(f"{accuracy} ({of}); files in {folder}")
+    if outcome.interrupted:
+        print(f"interrupted; --resume {folder} goes on with it")
     return summary
 
 
@@ -121,83 +155,45 @@ def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Mo
 
 
 def train_model(
-    model: Model, config: Config, train: data.Examples, validation: data.Examples, folder: Path
+    model: Model,
+    config: Config,
+    train: data.Examples,
+    validation: data.Examples,
+    checkpoints: Checkpoints,
+    folder: Path,
 ) -> Outcome:
     """Fit the model, with the files that are written on the way; end with its best parameters."""
-    metrics = MetricsFile(folder / "metrics.csv")
-    best = Best(folder / "best.npz")
-    watchers: list[Callback] = [metrics, best, StopIfDiverged()]
+    best, timer = Best(folder / "best.npz"), Timer()
+    watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
     progress = Progress(config.epochs, len(train.x))
-    start = time.perf_counter()
     try:
-        with stopping_on_interrupt(model) as interrupts:
-            history = model.fit(
+        # NumPy would warn of numbers that DivergedError tells more of.
+        with Interrupts() as interrupts, np.errstate(all="ignore"):
+            model.fit(
                 *train,
-                epochs=config.epochs,
+                epochs=config.epochs - model.epoch,
                 batch_size=config.batch_size,
                 validation=validation,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
-                callbacks=watchers if config.quiet else [progress, *watchers],
+                callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints],
             )
+    except DivergedError as error:
+        last = checkpoints.newest()
+        kept = "no checkpoint was written" if last is None else f"the last good checkpoint is {last}"
+        raise DivergedError(f"{error}; {kept}") from error
     finally:
         progress.close()
-    seconds = time.perf_counter() - start
+    seconds = timer.seconds
     if best.metrics is None:
         model.save(best.path)  # stopped in the first epoch: what there is
     else:
         model.load(best.path)
-    return Outcome(history, best.metrics, seconds, bool(interrupts))
-
-
-@contextmanager
-def stopping_on_interrupt(model: Model) -> Iterator[list[int]]:
-    """Let Ctrl-C end `model.fit` after the current step; a second one leaves at once.
-
-    Gives a list that holds the signals that came.
-    """
-    interrupts: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        model.stop()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        signal.signal(signal.SIGINT, handle)
-    except ValueError:  # not the main thread, which alone gets signals
-        yield interrupts
-        return
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def make_folder(config: Config) -> Path:
-    """The run folder, new and with `config.yaml` in it."""
-    stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
-    folder = Path(config.output_dir) if config.output_dir else Path("runs") / f"{stamp}-{config.name}"
-    try:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(f"--output-dir: expected a folder that does not exist, got {folder}") from error
-    except OSError as error:
-        raise ConfigError(f"--output-dir: cannot make {folder}: {error.strerror}") from error
-    options = dataclasses.asdict(dataclasses.replace(config, output_dir=None))
-    write_text(folder / "config.yaml", yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
-    return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all."""
-    with files.replacing(path) as file:
-        file.write(text.encode())
+    return Outcome(
+        model.history, best.metrics, seconds, interrupts.received.name if interrupts.received else None
+    )
 
 
 def versions(model: Model) -> dict[str, str]:

@@ -68,5 +68,5 @@ def confusion(
 
 
 def _save(path: Path, figure: Figure) -> None:
-    with files.replacing(path) as file:
+    with files.saving(path) as file:
         figure.savefig(file, format="png", dpi=150)

@@ -1,0 +1,373 @@
+"""`train.py --resume`: runs that are killed, interrupted or out of space, as a user sees them."""
+
+import csv
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import xpnet
+from xpnet import checkpoint, files, train, tree
+from xpnet.callbacks import Callback
+from xpnet.errors import CheckpointError, ConfigError
+from xpnet.train import folder as run_folder
+from xpnet.train.config import parse
+
+ROOT = Path(__file__).parents[1]
+RUN = [
+    "--hidden", "16", "--batch-norm", "--dropout", "0.2", "--input-noise", "0.1", "--random-crop", "2",
+    "--average-weights", "0.9", "--schedule", "plateau", "--schedule-every", "1", "--schedule-factor", "0.5",
+    "--early-stopping", "14", "--epochs", "16", "--batch-size", "100", "--train-fraction", "0.2",
+    "--checkpoint-every", "0.0001", "--output-dir", "run",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Matplotlib keeps its fonts there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-u", "-W", "error", str(ROOT / "scripts" / "train.py"), *arguments]
+
+
+def start_command(folder: Path, arguments: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    return start_command(folder, command(*arguments))
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return finish(start(folder, *arguments))
+
+
+def started(process: subprocess.Popen) -> None:
+    """Wait until it trains: the table of the layers is out, and whatever comes before the first epoch."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(("total", "run goes on")):
+            return
+    pytest.fail(finish(process)[2])
+
+
+def handles_signals(folder: Path) -> None:
+    """Wait until a new run there is in `fit`."""
+    deadline = time.monotonic() + 60
+    while not (folder / "metrics.csv").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def history(folder: Path) -> list[dict]:
+    """The rows of `metrics.csv` without times."""
+    with open(folder / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row.pop("seconds") and row.pop("images_per_second") for row in rows)
+    return rows
+
+
+def last_state(folder: Path) -> dict[str, np.ndarray]:
+    """All arrays of the newest checkpoint, those of the best epoch among them."""
+    paths = (folder / "checkpoints").glob("epoch-*.safetensors")
+    newest = max(paths, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
+    return {name: leaf for name, leaf in tree.items(checkpoint.read(newest)) if isinstance(leaf, np.ndarray)}
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    assert history(folder) == history(other)
+    assert (folder / "best.npz").read_bytes() == (other / "best.npz").read_bytes()
+    state, expected = last_state(folder), last_state(other)
+    assert state.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(state[name], array, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken")
+    status, _, err = run(folder, *RUN, "--quiet")
+    assert (status, err) == (0, "")
+    assert len(history(folder / "run")) == 16
+    return folder / "run"
+
+
+def check_kills(folder: Path, unbroken: Path, seed: int, kills: int) -> None:
+    """Kill a run at random moments so many times; then it goes on to the same end."""
+    draw = random.Random(seed)
+    arguments = RUN
+    for _ in range(kills):
+        process = start(folder, *arguments)
+        started(process)
+        time.sleep(draw.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        arguments = ["--resume", "run"]
+    status, out, err = run(folder, *arguments)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1].startswith("test accuracy ")
+    assert_same_run(folder / "run", unbroken)
+    assert not list((folder / "run").glob(".*"))
+
+
+def test_killed_ten_times_it_is_bit_for_bit_the_unbroken_run(tmp_path: Path, unbroken: Path) -> None:
+    check_kills(tmp_path, unbroken, seed=0, kills=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_killed_two_hundred_times(seed: int, tmp_path: Path, unbroken: Path) -> None:
+    check_kills(tmp_path, unbroken, seed, kills=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_with_128_and_its_number(
+    number: signal.Signals, tmp_path: Path, unbroken: Path
+) -> None:
+    process = start(tmp_path, *RUN)
+    handles_signals(tmp_path / "run")
+    process.send_signal(number)
+    status, out, err = finish(process)
+    assert (status, err) == (128 + number, "")
+    assert out.splitlines()[-1] == "interrupted; --resume run goes on with it"
+    status, out, err = run(tmp_path, "--resume", "run", "--quiet")
+    assert (status, err, len(out.splitlines())) == (0, "", 1)
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path, unbroken: Path) -> None:
+    process = start(tmp_path, *RUN)
+    handles_signals(tmp_path / "run")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] in (-signal.SIGINT, -signal.SIGTERM)
+    assert run(tmp_path, "--resume", "run")[0] == 0
+    assert_same_run(tmp_path / "run", unbroken)
+
+
+def test_what_another_process_works_on_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path, *RUN, "--epochs", "10000")
+    started(process)
+    status, out, err = run(tmp_path, "--resume", "run")
+    assert (status, out) == (2, "")
+    assert err == "train.py: run: expected a run that no process works on, got one at work\n"
+    process.kill()
+    process.communicate()
+    files.lock(tmp_path / "run" / "checkpoints" / "lock").close()  # a kill has released it
+
+
+def all_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_is_one_line_and_checkpoints_are_as_they_were(tmp_path: Path) -> None:
+    """No file can become as long as a checkpoint is."""
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); os.execv(sys.executable, sys.argv[1:])"
+    assert run(tmp_path, *RUN, "--epochs", "1", "--quiet")[0] == 0
+    before = all_files(tmp_path / "run")
+    arguments = command("--resume", "run", "--epochs", "3", "--quiet")
+    status, out, err = finish(start_command(tmp_path, [sys.executable, "-c", limited, *arguments]))
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith("train.py: run/")
+    assert err.endswith(": cannot be written (File too large)\n")
+    after = all_files(tmp_path / "run")
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} <= {"config.yaml", "metrics.csv"}
+    assert run(tmp_path, "--resume", "run", "--quiet")[0] == 0
+    assert len(history(tmp_path / "run")) == 3
+
+
+SMALL = {"hidden": (16,), "epochs": 3, "batch_size": 200, "quiet": True, "checkpoint_every": 1e-9}
+
+
+class At(Callback):
+    """Does something after that step of that epoch."""
+
+    def __init__(self, epoch: int, step: int, action: Callable[[xpnet.Model], None]) -> None:
+        self.at, self.action = (epoch, step), action
+
+    def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+        if (model.epoch, step) == self.at:
+            self.action(model)
+
+
+FIT = xpnet.Model.fit
+
+
+def train_with(
+    patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
+) -> dict:
+    """Run with one more callback, before the checkpoints'."""
+
+    def fit_with(model: xpnet.Model, *data, callbacks, **options):
+        *others, checkpoints = callbacks
+        return FIT(model, *data, callbacks=[*others, callback, checkpoints], **options)
+
+    patch.setattr(xpnet.Model, "fit", fit_with)
+    return train.run(config, resume)
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(CheckpointError, match=r"run/.*: cannot be written \(No such file or directory\)$"):
+        train_with(
+            monkeypatch,
+            At(1, 3, lambda model: shutil.rmtree(folder)),
+            train.Config(**SMALL, output_dir=str(folder)),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = train.Config(**SMALL, output_dir=str(tmp_path / "run"))
+    train.run(config)
+    before = all_files(tmp_path)
+
+    def read_only(*args, **kwargs) -> None:  # permissions would not stop root
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "lock", read_only)
+        with pytest.raises(ConfigError, match=r"run: cannot be written \(Read-only file system\)$"):
+            train.run(config, tmp_path / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.mkstemp", read_only)
+        with pytest.raises(
+            CheckpointError, match=r"run/config.yaml: cannot be written \(Read-only file system\)$"
+        ):
+            train.run(config, tmp_path / "run")
+    assert all_files(tmp_path) == before
+
+
+def test_a_run_goes_on_for_more_epochs_and_on_another_library(tmp_path: Path) -> None:
+    """In float64, so that the libraries agree to 10 digits."""
+    options = {**SMALL, "dtype": "float64", "dropout": 0.2, "device": "cpu"}
+    train.run(train.Config(**{**options, "epochs": 3}, output_dir=str(tmp_path / "whole")))
+    train.run(train.Config(**{**options, "epochs": 2}, output_dir=str(tmp_path / "run")))
+    other = ["--epochs", "3", "--backend", "array-api-strict", "--hidden", "16"]  # the last is as it was
+    config, folder = parse(["--resume", str(tmp_path / "run"), *other], "train.py")
+    assert config == train.Config(**{**options, "epochs": 3, "backend": "array-api-strict", "device": None})
+    summary = train.run(config, folder)
+    assert (summary["epochs"], summary["backend"]) == (3, "array-api-strict")
+    for row, expected in zip(history(tmp_path / "run"), history(tmp_path / "whole"), strict=True):
+        assert {key: float(value) for key, value in row.items()} == pytest.approx(
+            {key: float(value) for key, value in expected.items()}, rel=1e-10
+        )
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (written["epochs"], written["backend"]) == (3, "array-api-strict")
+
+
+def test_what_best_npz_holds_is_what_the_checkpoint_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after an epoch that was the best, before its checkpoint; stopped again before it came again."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(model: xpnet.Model) -> None:
+        raise Killed
+
+    class KillAfterEpoch(Callback):
+        def on_epoch(self, model: xpnet.Model, metrics) -> None:
+            if metrics.epoch == 2:
+                kill(model)
+
+    folder = tmp_path / "run"
+    config = train.Config(**SMALL, output_dir=str(folder))
+    with pytest.raises(Killed):
+        train_with(monkeypatch, KillAfterEpoch(), config)
+    assert len(history(folder)) == 2
+    of_epoch_2 = (folder / "best.npz").read_bytes()
+    with pytest.raises(Killed):
+        train_with(monkeypatch, At(1, 12, kill), config, folder)
+    assert len(history(folder)) == 1
+    train.run(train.Config(**{**SMALL, "epochs": 1}, output_dir=str(tmp_path / "one")))
+    of_epoch_1 = (tmp_path / "one" / "best.npz").read_bytes()
+    assert (folder / "best.npz").read_bytes() == of_epoch_1 != of_epoch_2
+
+
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    train.run(train.Config(**SMALL, output_dir=str(tmp_path / "whole")))
+    config = train.Config(**SMALL, output_dir=str(tmp_path / "run"))
+    train.run(config)
+    newest = tmp_path / "run" / "checkpoints" / "epoch-3-step-0.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    train.run(config, tmp_path / "run")
+    err = capsys.readouterr().err
+    assert err.startswith(f"{newest}: expected ")
+    assert err.endswith("; the one before is used\n")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_two_runs_of_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz=None) -> datetime:
+            return datetime(2026, 11, 21, 8, 15, 30)
+
+    monkeypatch.setattr(run_folder, "datetime", Clock)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        train.run(train.Config(**{**SMALL, "epochs": 1}))
+    names = [f"20261121-081530-mlp{end}" for end in ("", "-2", "-3")]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning-rate", "0.3"], "--learning-rate: expected the run's own 0.1 with --resume, got 0.3"),
+        (["--hidden", "8"], "--hidden: expected the run's own (16,) with --resume, got (8,)"),
+        (["--no-shuffle"], "--shuffle: expected the run's own True with --resume, got False"),
+        (["--config", "other.yaml"], "--seed: expected the run's own 0 with --resume, got 5"),
+        (["--output-dir", "other"], "--output-dir: expected the run's own None with --resume, got other"),
+        (["--epochs", "2"], "--epochs: expected at least 3, which run has begun, got 2"),
+        (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
+        (["--checkpoint-every", "0"], "--checkpoint-every: expected above 0, got 0"),
+        (
+            ["--resume", "nowhere"],
+            "--resume: expected the folder of a run, got nowhere, without a config.yaml",
+        ),
+        (["--resume", "damaged"], "epochs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_conflict_are_refused_by_name(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train.run(train.Config(**SMALL, output_dir="run"))
+    (tmp_path / "other.yaml").write_text("hidden: [16]\nseed: 5\n")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.yaml").write_text("epochs: many\n")
+    before = all_files(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        train.run(*parse(["--resume", "run", *arguments], "train.py"))
+    assert message in str(error.value)
+    assert all_files(tmp_path) == before

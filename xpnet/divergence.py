@@ -1,0 +1,209 @@
+"""Numbers that went wrong: found without waiting for the device at each step, then traced to their origin."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import tree
+from xpnet.backend import Backend, namespace
+from xpnet.data.batches import take
+from xpnet.nn import Layer, Residual, Sequential
+from xpnet.nn._layer import Flops, Shape
+from xpnet.random import Key
+from xpnet.step import Objective, State
+from xpnet.tree import Array, Tree
+
+
+class Stretch(NamedTuple):
+    """Some training steps in a row.
+
+    Fields:
+        first: the number of steps of the epoch before them.
+        data: inputs and targets, of all examples or of those in these steps.
+        rows: a row for each step: the positions of its examples in `data`, and its learning rate, or None.
+        begin: the first row to take; those before it are of steps that were taken earlier.
+    """
+
+    first: int
+    data: tuple[Array, Array]
+    rows: tuple[Array, Array | None]
+    begin: int = 0
+
+
+class Origin(NamedTuple):
+    """Where the first number is that is not finite.
+
+    Fields:
+        step: of the epoch, from 1.
+        where: in words.
+        was_given: whether the step was given it, and did not make it.
+    """
+
+    step: int
+    where: str
+    was_given: bool = False
+
+
+def is_finite(arrays: Tree) -> bool:
+    """Whether all numbers in a tree of arrays are finite; waits for the device."""
+    finite: Any = True
+    for array in tree.leaves(arrays):
+        xp = namespace(array)
+        if xp.isdtype(array.dtype, "real floating"):
+            finite = xp.all(xp.isfinite(array)) & finite
+    return bool(finite)
+
+
+def has_diverged(state: State) -> bool:
+    """Whether the loss of a step, or what it left, is infinite or not a number; waits for the device.
+
+    A sum of losses stays so once it is so, and so do parameters.
+    """
+    return not is_finite((state.totals.loss, state.params, state.statistics))
+
+
+def to_host(backend: Backend, state: Tree) -> Tree:
+    """A copy of a tree of arrays on the host; what is None stays."""
+    return tree.map(lambda array: None if array is None else np.array(backend.to_numpy(array)), state)
+
+
+def from_host(backend: Backend, state: Tree) -> Tree:
+    """A copy on the device of what `to_host` gave."""
+    return tree.map(lambda array: None if array is None else backend.from_host(array.copy()), state)
+
+
+def _copy(backend: Backend, state: Tree) -> Tree:
+    return tree.map(lambda array: None if array is None else backend.xp.asarray(array, copy=True), state)
+
+
+def trace(
+    state: State,
+    stretches: Iterable[Stretch],
+    objective: Objective,
+    run: Callable[..., State],
+    make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
+    backend: Backend,
+) -> Origin | None:
+    """Go through steps that diverged once more, and tell where the first number is that is not finite.
+
+    Arguments:
+        state: before the first of these steps; it is overwritten.
+        stretches: the steps.
+        objective: what they minimise.
+        run: `(state, data, rows, start, stop) -> state`, as `Backend.compile_loop` makes it.
+        make_step: `xpnet.step.training_step` of an objective, for the step that is looked into.
+
+    Returns None where this time all numbers are finite, as may be on a device that does not give the
+    same bits twice.
+    """
+    for first, data, rows, begin in stretches:
+        for i in range(begin, rows[0].shape[0]):
+            before = _copy(backend, state)
+            state = run(state, data, rows, i, i + 1)
+            if has_diverged(state):
+                row = [None if array is None else array[i, ...] for array in rows]
+                return _look_into(first + i + 1, before, (*data, *row), objective, make_step)
+    return None
+
+
+def _look_into(
+    number: int,
+    state: State,
+    batch: tuple[Array, Array, Array, Array | None],
+    objective: Objective,
+    make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
+) -> Origin:
+    """Where in that step, from that state, the first number is that is not finite."""
+    x, target, index, rate = batch
+    given = {
+        "in the parameters before it": (state.params, state.statistics),
+        "in the inputs": take(x, index),
+        "in the targets": take(target, index),
+        "the learning rate": () if rate is None else rate,
+    }
+    for name, arrays in given.items():
+        if not is_finite(arrays):
+            return Origin(number, name, was_given=True)
+    found: list[tuple[int, str]] = []
+    net, leaves = _watched(objective.net, "", 0, found)
+    _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
+    if not is_finite(totals.loss):
+        found.append((leaves, f"in the loss, {objective.loss}"))
+    # Parts of the batch run side by side: what comes first in a step is first, whoever found it first.
+    return Origin(number, min(found)[1] if found else "in the parameters after the update")
+
+
+@dataclass(frozen=True, repr=False)
+class Watched(Layer):
+    """A layer that does the same, and notes where its output or its gradients are not finite.
+
+    Arguments:
+        layer: the layer.
+        name: with its place in the network.
+        place: how many layers are before it.
+        found: where its notes go, with their place in the order of a step.
+    """
+
+    layer: Layer
+    name: str
+    place: int
+    found: list[tuple[int, str]] = field(compare=False)
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
+        y, residuals = self.layer.forward(params, x)
+        self._note(y, self.place, "output")
+        return y, residuals
+
+    def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
+        dx, grads = self.layer.backward(params, residuals, dy)
+        self._note((dx, grads), _LAST - self.place, "gradient")
+        return dx, grads
+
+    def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
+        grads = self.layer.parameter_gradients(params, residuals, dy)
+        self._note(grads, _LAST - self.place, "gradient")
+        return grads
+
+    def _note(self, arrays: Tree, order: int, what: str) -> None:
+        if not is_finite(arrays):
+            self.found.append((order, f"in the {what} of {self.name}"))
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.layer.output_shape(input_shape)
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return self.layer.mixes_examples
+
+    def workspace(self, input_shape: Shape) -> int:
+        return self.layer.workspace(input_shape)
+
+    def flops(self, params: Tree, input_shape: Shape) -> Flops:
+        return self.layer.flops(params, input_shape)
+
+    def training_mode(self, key: Key) -> Layer:
+        layer = self.layer.training_mode(key)
+        return self if layer is self.layer else Watched(layer, self.name, self.place, self.found)
+
+    def new_statistics(self, statistics: Tree, residuals: Any) -> Tree:
+        return self.layer.new_statistics(statistics, residuals)
+
+
+_LAST = 1 << 30  # the way back comes after all outputs and the loss, the last layer first
+
+
+def _watched(layer: Layer, name: str, place: int, found: list[tuple[int, str]]) -> tuple[Layer, int]:
+    """The network with each layer watched, and how many layers there are up to its end."""
+    if isinstance(layer, Sequential):
+        layers = []
+        for i, each in enumerate(layer.layers):
+            each, place = _watched(each, f"{name}layer {i}, ", place, found)
+            layers.append(each)
+        return Sequential(*layers), place
+    if isinstance(layer, Residual):
+        branch, place = _watched(layer.branch, f"{name}branch, ", place, found)
+        shortcut, place = _watched(layer.shortcut, f"{name}shortcut, ", place, found)
+        return Residual(branch, shortcut), place
+    return Watched(layer, f"{name}{layer}", place, found), place + 1

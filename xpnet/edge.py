@@ -1,0 +1,64 @@
+"""The edge: what comes in is checked here and put where it belongs, so that the layers need not."""
+
+import numpy as np
+
+from xpnet.backend import Backend
+from xpnet.errors import ShapeError
+from xpnet.losses import Loss
+from xpnet.nn import Layer
+from xpnet.nn._layer import Shape, show_shape
+from xpnet.tree import Array
+
+
+class Edge:
+    """Turns what users give into inputs and targets that fit a network and its loss.
+
+    Arguments:
+        net: the network.
+        loss: the loss.
+        backend: where arrays shall be.
+
+    Attributes:
+        input_shape: that of the last inputs, ("n", ...); None before the first.
+
+    All methods raise ShapeError for what does not fit.
+    """
+
+    def __init__(self, net: Layer, loss: Loss, backend: Backend) -> None:
+        self.net = net
+        self.loss = loss
+        self.backend = backend
+        self.input_shape: Shape | None = None
+
+    def inputs(self, x: Array) -> Array:
+        """x on the device, in the dtype of training."""
+        x = self.backend.asarray(x, real=True)
+        self._check_shape(x)
+        return x
+
+    def _check_shape(self, x: Array) -> None:
+        shape = ("n", *x.shape[1:])
+        if shape != self.input_shape:
+            self.net.output_shape(tuple(x.shape))
+            self.input_shape = shape
+        if 0 in x.shape:
+            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
+
+    def target(self, prediction_shape: Shape, target: Array, on_device: bool = True) -> Array:
+        """The target for predictions of that shape, on the device or on the host."""
+        real = len(np.shape(target)) == len(prediction_shape)
+        target = self.backend.asarray(target, real) if on_device else self.backend.on_host(target, real)
+        self.loss.check(tuple(prediction_shape), target)
+        return target
+
+    def examples(self, x: Array, y: Array, on_device: bool = True) -> tuple[Array, Array]:
+        """Inputs and their targets, at least one of each.
+
+        If not on the device, x stays on the host as it is, in a memory-mapped file too.
+        """
+        if on_device:
+            x = self.inputs(x)
+        else:
+            x = self.backend.numbers(x)
+            self._check_shape(x)
+        return x, self.target(self.net.output_shape(tuple(x.shape)), y, on_device)

@@ -149,6 +149,7 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
+        # Added up as they come: what a part leaves is as large as the parameters.
         parts = backend.map(learn, slices(n, size))
         grads, statistics, totals = functools.reduce(_add_parts, parts)
         totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
@@ -190,17 +191,19 @@ def needs(
     n, *example = input_shape
     require_integer("summary", "batch_size", n)
     net.output_shape(("n", *example))
-    size = min(n, micro_batch or examples_at_once(net.training_mode(Key(None)), tuple(example), n, backend))
+    in_training = faster(net, backend).training_mode(Key(None))
+    size = min(n, micro_batch or examples_at_once(in_training, tuple(example), n, backend))
     parts = math.ceil(n / size)
     at_once = min(n, size * backend.workers)
     rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
     parameters = summary.count(state.params) * backend.itemsize
     return rows, summary.StepMemory(
         parameters=parameters,
-        gradients=parameters * parts,  # each part's, until all are there
+        gradients=parameters
+        * min(parts, backend.workers + 1),  # the sum so far, and those of the parts at work
         optimizer_state=summary.count(state.optimizer) * backend.itemsize,
         saved_activations=sum(row.saved for row in rows),
-        workspace=net.workspace((at_once, *example)) * backend.itemsize,
+        workspace=in_training.workspace((at_once, *example)) * backend.itemsize,
     )
 
 

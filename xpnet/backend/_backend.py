@@ -1,7 +1,7 @@
 """What a backend is."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -140,9 +140,9 @@ class Backend:
         too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
-    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
         """The function's value for each part of a step's work, in their order; maybe side by side."""
-        return [function(part) for part in parts]
+        return map(function, parts)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.

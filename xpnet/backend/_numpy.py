@@ -5,7 +5,7 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,16 +27,16 @@ class NumPy(Backend):
     adds_products = True
     winograd = True
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
-
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
         if len(parts) < 2:
-            return super().map(function, parts)
+            yield from super().map(function, parts)
+            return
         # A copy for each part, so that np.errstate and the like hold in the threads too.
         contexts = [contextvars.copy_context() for _ in parts]
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
-            return list(_threads().map(lambda context, part: context.run(function, part), contexts, parts))
+            yield from _threads().map(lambda context, part: context.run(function, part), contexts, parts)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         _keep_freed_memory()

@@ -1,6 +1,6 @@
 """The small pure steps that optimizers are composed of: functions of trees, a formula each.
 
-Some overwrite the state that they are given, and say so; none writes into parameters or gradients.
+Some overwrite the state or the parameters that they are given, and say so; none writes into gradients.
 A hyper-parameter is a Python number, a 0-d array, or an array of length K where every parameter
 has a leading axis of K networks: then each network has its own.
 """

@@ -10,6 +10,8 @@ import gzip
 import inspect
 import io
 import math
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 
 import xpnet
 from data_files import idx_bytes
-from xpnet import files, losses, nn, optim, schedules
+from xpnet import checkpoint, files, losses, nn, optim, schedules
 from xpnet.data import augment, cifar, csv, idx, split
 from xpnet.data.normalization import channel_statistics, normalize
 from xpnet.train import Config
@@ -445,3 +447,36 @@ def data_functions(x: np.ndarray, fraction: Any) -> None:
     found = channel_statistics(x)
     normalize(x, found)
     split(xpnet.data.Examples(x, np.zeros(len(x), np.int64)), fraction)
+
+
+def good_files(folder: Path) -> dict[str, bytes]:
+    """A file that can be read, for each reader of `fuzz_files`."""
+    checkpoint.write(folder / "state", {"epoch": 1, "params": ({"weight": np.ones((2, 2))},)})
+    return {
+        "idx": IMAGES,
+        "csv": b"label,a,b\n0,51,255\n2,255,0\n1,0,102\n",
+        "cifar": b"\0" * (2 * cifar.RECORD),
+        "parameters": npz(),
+        "checkpoint": (folder / "state").read_bytes(),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", ["idx", "csv", "cifar", "parameters", "checkpoint"])
+def test_files_that_reach_new_lines(tmp_path: Path, reader: str) -> None:
+    """Led by coverage, which random damage is not: see `fuzz_files`."""
+    pytest.importorskip("atheris", reason="atheris is not installed; pip install '.[fuzz]'")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "good").write_bytes(good_files(tmp_path)[reader])
+    program = Path(__file__).with_name("fuzz_files.py")
+    options = [
+        f"-runs={MANY}",
+        "-seed=1",
+        "-max_len=8192",
+        "-rss_limit_mb=2048",
+        f"-artifact_prefix={tmp_path}/",
+    ]
+    done = subprocess.run([sys.executable, program, reader, corpus, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Done {MANY}" in done.stderr

@@ -1,0 +1,46 @@
+"""Fuzzing of what reads files, led by coverage: `python tests/fuzz_files.py READER CORPUS_FOLDER -runs=10000`.
+
+Atheris makes files from those in the folder, and looks for ones that take the reader to new lines. A file either
+can be read or is answered with an `xpnet.Error` of one line; anything else ends the program with status 77.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["xpnet"]):
+    import xpnet
+    from xpnet import checkpoint, files
+    from xpnet.data import cifar, csv, idx
+
+cifar.RECORDS = 2  # images in a file, not ten thousand
+READERS: dict[str, Callable[[Path], object]] = {
+    "idx": lambda path: idx.read(path, (28, 28)),
+    "csv": lambda path: csv.read(path, path, "first"),
+    "cifar": lambda path: cifar.read([path]),
+    "parameters": lambda path: files.load_arrays(path, {"0.weight": (4, 3), "0.bias": (3,)}),
+    "checkpoint": checkpoint.read,
+}
+
+
+def main(arguments: list[str]) -> None:
+    read = READERS[arguments.pop(1)]
+    path = Path(tempfile.mkdtemp()) / "file"
+
+    def one_file(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            read(path)
+        except xpnet.Error as error:
+            if len(str(error).splitlines()) != 1:
+                raise AssertionError("an answer of several lines") from error
+
+    atheris.Setup(arguments, one_file)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)

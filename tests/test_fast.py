@@ -169,6 +169,36 @@ def test_other_convolutions_stay_as_they_are(layer: nn.Layer) -> None:
     assert on_numpy(layer) is layer
 
 
+class MySequential(nn.Sequential):
+    pass
+
+
+class MyReLU(nn.ReLU):
+    pass
+
+
+class MyLinear(nn.Linear):
+    pass
+
+
+class MyResidual(nn.Residual):
+    pass
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        MySequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Linear(2, 2)),
+        nn.Sequential(MyReLU(), nn.MaxPool2d(2)),
+        MyLinear(3, 3),
+        MyResidual(nn.Conv2d(8, 8, 3, padding="same")),
+    ],
+    ids=str,
+)
+def test_classes_of_one_s_own_stay_as_they_are(net: nn.Layer) -> None:
+    assert fast.deferred(on_numpy(net)) is net or fast.deferred(on_numpy(net)).layers == net.layers
+
+
 def test_winograd_is_for_numpy() -> None:
     layer, _ = CONVOLUTIONS[0]
     pytest.importorskip("array_api_strict")

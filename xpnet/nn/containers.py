@@ -117,6 +117,8 @@ class Sequential(Layer):
         return self._with(layers)
 
     def map_layers(self, function: Callable[[Layer], Layer]) -> Layer:
+        if type(self) is not Sequential:
+            return function(self)
         return function(self._with([layer.map_layers(function) for layer in self.layers]))
 
     def _with(self, layers: list[Layer]) -> "Sequential":
@@ -215,6 +217,8 @@ class Residual(Layer):
         return self._with(self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1)))
 
     def map_layers(self, function: Callable[[Layer], Layer]) -> Layer:
+        if type(self) is not Residual:
+            return function(self)
         return function(self._with(self.branch.map_layers(function), self.shortcut.map_layers(function)))
 
     def _with(self, branch: Layer, shortcut: Layer) -> "Residual":

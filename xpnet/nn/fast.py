@@ -1,7 +1,7 @@
 """Networks in a faster form: the same function of the same parameters, for a training step.
 
 A reader needs none of this: the layers as they are written elsewhere say what is computed, and the forms here
-are tested against them.
+are tested against them. Classes that are derived from xpnet's, and layers of your own, stay as they are.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def faster(net: Layer, backend: Backend) -> Layer:
     """The network with layers in forms that are faster on this backend, and in a faster order."""
 
     def form(layer: Layer) -> Layer:
-        if isinstance(layer, Sequential):
+        if type(layer) is Sequential:
             layer = pool_first(layer)
         return winograd(layer) if backend.winograd else layer
 
@@ -45,16 +45,16 @@ def pool_first(net: Sequential) -> Sequential:
     without a positive number pass no gradient either way. The ReLU then has a fraction of the elements.
     """
     layers = list(net.layers)
-    for i, pair in enumerate(pairwise(layers)):
-        if isinstance(pair[0], ReLU) and isinstance(pair[1], MaxPool2d | MaxPool1d):
-            layers[i : i + 2] = reversed(pair)
+    for i, (first, second) in enumerate(pairwise(net.layers)):
+        if type(first) is ReLU and type(second) in (MaxPool2d, MaxPool1d):
+            layers[i : i + 2] = second, first
     return Sequential(*layers)
 
 
 def deferred(net: Layer) -> Layer:
     """The network with weight gradients that are `Product`s where that is faster."""
 
-    def faster(layer: Layer) -> Layer:
+    def form(layer: Layer) -> Layer:
         return DeferredLinear(**vars(layer)) if type(layer) is Linear else layer
 
-    return net.map_layers(faster)
+    return net.map_layers(form)

@@ -42,6 +42,39 @@ def test_subtract_scaled(make_backend: MakeBackend, factor: float | np.ndarray) 
     np.testing.assert_array_equal(place.to_numpy(direction), y)
 
 
+@pytest.mark.parametrize("factor", [0.5, np.array(0.5), np.array([0.5, 2.0])[:, None]])
+def test_subtract_ratio(make_backend: MakeBackend, factor: float | np.ndarray) -> None:
+    """x and z may be overwritten and y may not."""
+    place = make_backend("float32")
+    x, y = np.ones((2, 3), np.float32), np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    of_place = factor if isinstance(factor, float) else place.asarray(factor)
+    above, below = place.asarray(y), place.asarray(np.full((2, 3), 4.0))
+    found = backend.subtract_ratio(place.copy(x), of_place, above, below)
+    assert found.dtype == place.dtype
+    np.testing.assert_array_equal(place.to_numpy(found), x - factor * y / 4)
+    np.testing.assert_array_equal(place.to_numpy(above), y)
+
+
+@pytest.mark.parametrize("factor", [0.5, np.array(0.5), np.array([0.5, 2.0])[:, None]])
+def test_decay_and_add(make_backend: MakeBackend, factor: float | np.ndarray) -> None:
+    place = make_backend("float32")
+    x, y = np.ones((2, 3), np.float32), np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    of_place = factor if isinstance(factor, float) else place.asarray(factor)
+    more = place.asarray(y)
+    found = backend.decay_and_add(place.copy(x), of_place, more)
+    assert found.dtype == place.dtype
+    np.testing.assert_array_equal(place.to_numpy(found), factor * x + y)
+    np.testing.assert_array_equal(place.to_numpy(more), y)
+
+
+def test_add_square(make_backend: MakeBackend) -> None:
+    place = make_backend("float32")
+    x, y = np.ones((2, 3), np.float32), np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    more = place.asarray(y)
+    np.testing.assert_array_equal(place.to_numpy(backend.add_square(place.copy(x), more)), x + y * y)
+    np.testing.assert_array_equal(place.to_numpy(more), y)
+
+
 def test_constant(make_backend: MakeBackend) -> None:
     for dtype in ("float32", "float64"):
         place = make_backend(dtype)

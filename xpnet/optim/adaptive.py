@@ -13,7 +13,7 @@ from xpnet.optim.steps import (
     average_squares,
     decay_weights,
     descend,
-    divide_by_root,
+    descend_by_root,
     interpolate,
     shrink_weights,
     sign,
@@ -62,8 +62,8 @@ class RMSprop(Optimizer):
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         grads = decay_weights(grads, params, self.weight_decay)
         square = average_squares(state["square"], grads, self.beta)
-        direction = divide_by_root(grads, square, self.epsilon)
-        return descend(params, direction, self.learning_rate), {"square": square}
+        params = descend_by_root(params, grads, square, self.epsilon, self.learning_rate)
+        return params, {"square": square}
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class Adagrad(Optimizer):
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         grads = decay_weights(grads, params, self.weight_decay)
         square = accumulate_squares(state["square"], grads)
-        direction = divide_by_root(grads, square, self.epsilon)
-        return descend(params, direction, self.learning_rate), {"square": square}
+        params = descend_by_root(params, grads, square, self.epsilon, self.learning_rate)
+        return params, {"square": square}
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,8 @@ class Adam(Optimizer):
         b = self.beta2 * state["square_weight"] + 1
         root_b = namespace(b).sqrt(b)
         # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which is two passes less.
-        direction = divide_by_root(mean, square, self.epsilon * root_b)
-        state = {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
-        return descend(params, direction, self.learning_rate * root_b / a), state
+        params = descend_by_root(params, mean, square, self.epsilon * root_b, self.learning_rate * root_b / a)
+        return params, {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
 
 
 @dataclass(frozen=True)

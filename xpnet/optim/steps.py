@@ -8,7 +8,15 @@ has a leading axis of K networks: then each network has its own.
 from typing import Any
 
 from xpnet import tree
-from xpnet.backend import Product, device, namespace, subtract_scaled
+from xpnet.backend import (
+    Product,
+    add_square,
+    decay_and_add,
+    device,
+    namespace,
+    subtract_ratio,
+    subtract_scaled,
+)
 from xpnet.tree import Array, Tree
 
 Number = Any  # a Python number, a 0-d array or an array of length K
@@ -56,9 +64,7 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
             return g.add_to(v, 1, momentum)
-        v *= _along(momentum, v)
-        v += g
-        return v
+        return decay_and_add(v, _along(momentum, v), g)
 
     return tree.map(step, velocity, grads)
 
@@ -70,8 +76,7 @@ def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
     def step(s: Array, g: Array) -> Array:
         if has_decay:
             s *= _along(beta, s)
-        s += g * g
-        return s
+        return add_square(s, g)
 
     return tree.map(step, squares, grads)
 
@@ -121,17 +126,6 @@ def sign(direction: Tree) -> Tree:
     return tree.map(lambda d: namespace(d).sign(d), direction)
 
 
-def divide_by_root(direction: Tree, squares: Tree, epsilon: Number) -> Tree:
-    """d / (√s + ε)"""
-
-    def step(d: Array, s: Array) -> Array:
-        root = namespace(s).sqrt(s)
-        root += _along(epsilon, s)
-        return d / root
-
-    return tree.map(step, direction, squares)
-
-
 def clip_norm(grads: Tree, max_norm: Number) -> Tree:
     """g · c / max(‖g‖, c) with the norm ‖g‖ = √Σg² over all leaves; over each network's for c of length K."""
     leaves = tree.leaves(grads)
@@ -168,6 +162,19 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
         return subtract_scaled(p, _along(learning_rate, p), d)
 
     return tree.map(step, params, direction)
+
+
+def descend_by_root(
+    params: Tree, direction: Tree, squares: Tree, epsilon: Number, learning_rate: Number
+) -> Tree:
+    """p ← p - η d / (√s + ε), maybe overwriting p."""
+
+    def step(p: Array, d: Array, s: Array) -> Array:
+        root = namespace(s).sqrt(s)
+        root += _along(epsilon, s)
+        return subtract_ratio(p, _along(learning_rate, p), d, root)
+
+    return tree.map(step, params, direction, squares)
 
 
 def is_zero(value: Number) -> bool:

@@ -162,7 +162,7 @@ def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: Make
     """Convolutions and pools of each backend against NumPy's, over the same grid and with odd "same" padding."""
     place = make_backend("float64")
     odd = [(nn.Conv2d(2, 3, (2, 4), stride, "same"), (2, 5, 6, 2)) for stride in (1, 2)]
-    grid = GRID if place.name == "torch" else GRID[::7]  # the others have nothing of their own
+    grid = GRID if place.name == "torch" else GRID[::29]  # the others have nothing of their own
     for layer, shape in grid + odd:
         try:
             layer.output_shape(shape)

@@ -148,6 +148,22 @@ def test_winograd_s_convolution_is_the_plain_one(
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * expected.std(), err_msg=name)
 
 
+def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transformed weights are made once a step, and every layer finds its own."""
+    block = nn.Sequential(nn.Conv2d(8, 8, 3, padding="same"), nn.ReLU(), nn.Conv2d(8, 8, 5, padding="same"))
+    net = on_numpy(nn.Sequential(nn.Residual(block), nn.Residual(nn.Conv2d(8, 8, 3, padding="same"))))
+    params = net.init(np.random.default_rng(0))
+    x, dy = (np.random.default_rng(seed).normal(size=(2, 6, 6, 8)) for seed in (1, 2))
+    y, residuals = net.forward(params, x)
+    bare = y, *net.backward(params, residuals, dy)
+    prepared = net.prepare(params)
+    monkeypatch.setattr(WinogradConv2d, "prepare", lambda self, params: pytest.fail("prepared again"))
+    y, residuals = net.forward(prepared, x)
+    once = y, *net.backward(prepared, residuals, dy)
+    for (name, found), (_, expected) in zip(tree.items(once), tree.items(bare), strict=True):
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
 def test_winograd_s_gradients_are_those_of_finite_differences() -> None:
     layer, shape = CONVOLUTIONS[1]
     x = np.random.default_rng(0).normal(size=(*shape, layer.in_channels))

@@ -75,6 +75,38 @@ def test_add_square(make_backend: MakeBackend) -> None:
     np.testing.assert_array_equal(place.to_numpy(more), y)
 
 
+@pytest.mark.parametrize("n", [5, 600, 1024, 1500])
+@pytest.mark.parametrize("columns", [27, 400])
+def test_products_with_many_rows(make_backend: MakeBackend, n: int, columns: int) -> None:
+    """By blocks where that is faster; blocks and the rows that fill none are added up."""
+    place = make_backend("float32")
+    rng = np.random.default_rng(0)
+    rows, matrix, dy = (rng.normal(size=s).astype("float32") for s in ((n, columns), (columns, 16), (n, 16)))
+    for x in (
+        place.asarray(rows),
+        place.asarray(np.ascontiguousarray(rows.T)).mT,
+        place.asarray(rows)[::2, :],
+    ):
+        there = place.to_numpy(x).copy()
+        product = backend.rows_product(x, place.asarray(matrix))
+        np.testing.assert_allclose(place.to_numpy(product), there @ matrix, rtol=1e-4, atol=1e-4)
+        gradient = backend.rows_gradient(x, place.asarray(dy[: len(there)]))
+        np.testing.assert_allclose(place.to_numpy(gradient), there.T @ dy[: len(there)], rtol=1e-4, atol=1e-4)
+        assert product.dtype == gradient.dtype == place.dtype
+        np.testing.assert_array_equal(place.to_numpy(x), there)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
+    place = make_backend("float32")
+    rows = np.random.default_rng(0).normal(size=(n, 3)).astype("float32")
+    row = np.arange(3, dtype="float32")
+    for copy in (place.copy(rows), place.copy(rows.T).mT):
+        np.testing.assert_array_equal(
+            place.to_numpy(backend.add_to_rows(copy, place.asarray(row))), rows + row
+        )
+
+
 def test_constant(make_backend: MakeBackend) -> None:
     for dtype in ("float32", "float64"):
         place = make_backend(dtype)

@@ -122,13 +122,18 @@ def training_step(
     may_defer = backend.adds_products and optimizer.only_adds_gradients and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
 
+    @functools.cache
+    def part_size(input_shape: Shape, n: int) -> int:
+        return micro_batch or examples_at_once(in_training, input_shape, n, backend)
+
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
         params = state.params
 
-        size = micro_batch or examples_at_once(in_training, x.shape[1:], n, backend)
+        size = part_size(x.shape[1:], n)
         whole = deferring if size >= n else net
+        prepared = params if size >= n else net.prepare(params)
 
         def learn(part: slice) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
@@ -137,7 +142,7 @@ def training_step(
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
-            prediction, residuals = here.forward(params, inputs)
+            prediction, residuals = here.forward(prepared, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
             statistics = state.statistics if is_plain else here.new_statistics(state.statistics, residuals)
@@ -145,21 +150,21 @@ def training_step(
             if share < 1:
                 dprediction = dprediction * share
                 statistics = tree.map(lambda value: value * share, statistics)
-            grads = here.parameter_gradients(params, residuals, dprediction)
+            grads = here.parameter_gradients(prepared, residuals, dprediction)
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
         # Added up as they come: what a part leaves is as large as the parameters.
         parts = backend.map(learn, slices(n, size))
         grads, statistics, totals = functools.reduce(_add_parts, parts)
-        totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
+        if objective.l2 != 0:
+            totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
         grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         totals_so_far = _add_totals(state.totals, totals)
         xp = namespace(totals_so_far.loss)
-        finite_steps = state.finite_steps
-        finite_steps = xp.where(xp.isfinite(totals_so_far.loss), finite_steps + 1, finite_steps)
+        finite_steps = state.finite_steps + xp.astype(xp.isfinite(totals_so_far.loss), xp.int32)
         return State(params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps), totals
 
     return step
@@ -229,6 +234,8 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch
         n = x.shape[0]
+
+        params = net.prepare(params)
 
         def judge(part: slice) -> Totals:
             inputs, targets = x[part, ...], target[part, ...]

@@ -25,7 +25,7 @@ from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, m
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
-from xpnet.backend._products import Product, transform
+from xpnet.backend._products import Product, add_to_rows, rows_gradient, rows_product, transform
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -37,6 +37,7 @@ __all__ = [
     "Product",
     "add_at",
     "add_square",
+    "add_to_rows",
     "available",
     "constant",
     "convolve",
@@ -48,6 +49,8 @@ __all__ = [
     "max_pool_gradient",
     "namespace",
     "positive_part",
+    "rows_gradient",
+    "rows_product",
     "set_at",
     "subtract_ratio",
     "subtract_scaled",

@@ -11,7 +11,9 @@ import numpy as np
 from xpnet.tree import Array
 
 # NumPy >= 2.1 is the standard itself: array_api_compat's wrappers would only cost microseconds a call.
-_namespaces: dict[type, Any] = {np.ndarray: np, np.float32: np, np.float64: np, np.int64: np}
+_namespaces: dict[type, Any] = dict.fromkeys(
+    [np.ndarray, np.float32, np.float64, np.int32, np.int64, np.bool_], np
+)
 
 
 def namespace(x: Array) -> Any:

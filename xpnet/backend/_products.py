@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,70 @@ def transform(matrix: Array, rows: Array) -> Array:
     np.matmul(matrix, blocks(rows), out=blocks(product))
     np.matmul(matrix, rows[:, in_blocks:], out=product[:, in_blocks:])
     return product
+
+
+def rows_product(rows: Array, matrix: Array) -> Array:
+    """rows @ matrix for many rows and a small matrix.
+
+    In the standard: just this. (OpenBLAS is 1.3 to 1.9 times as fast by blocks of rows.)
+    """
+    size = _block_of_rows(rows, matrix)
+    if size == 0:
+        return rows @ matrix
+    product = np.empty((len(rows), matrix.shape[1]), rows.dtype)
+    blocks, rest = _in_blocks(rows, size)
+    of_blocks, of_rest = _in_blocks(product, size)
+    np.matmul(blocks, matrix, out=of_blocks)
+    np.matmul(rest, matrix, out=of_rest)
+    return product
+
+
+def rows_gradient(rows: Array, dy: Array) -> Array:
+    """rowsᵀ @ dy for many rows of few numbers each.
+
+    In the standard: just this. (OpenBLAS is 1.5 times as fast by blocks of rows, which are then added up.)
+    """
+    size = _block_of_rows(rows, dy)
+    if size == 0:
+        return rows.mT @ dy
+    (left, left_rest), (right, right_rest) = _in_blocks(rows, size), _in_blocks(dy, size)
+    total = (left.mT @ right).sum(axis=0)
+    total += left_rest.T @ right_rest
+    return total
+
+
+def add_to_rows(rows: Array, row: Array) -> Array:
+    """rows + row, overwriting rows where the library lets one.
+
+    In the standard: `rows += row`. (NumPy's loops are as long as a row; where many short rows make
+    a long one, it takes half of the time.)
+    """
+    count = math.gcd(rows.shape[0], 32)
+    if isinstance(rows, np.ndarray) and rows.flags.c_contiguous and count > 1:
+        long = rows.reshape(-1, count * rows.shape[1])
+        long += np.tile(row, count)
+    else:
+        rows += row
+    return rows
+
+
+SMALL = 1_000_000  # multiplications up to which OpenBLAS has a kernel that need not copy its operands
+
+
+def _block_of_rows(rows: Array, other: Array) -> int:
+    """How many rows make a block for that kernel; 0 where that does not pay, or it is not NumPy."""
+    if not isinstance(rows, np.ndarray) or not (rows.flags.c_contiguous or rows.flags.f_contiguous):
+        return 0
+    size = min(512, SMALL // (rows.shape[1] * other.shape[1]))
+    return size if 128 <= size < len(rows) else 0
+
+
+def _in_blocks(rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of the rows: whole blocks (n, size, columns), and what is left."""
+    whole, columns = len(rows) // size * size, rows.shape[1]
+    if rows.flags.c_contiguous:
+        return rows[:whole].reshape(-1, size, columns), rows[whole:]
+    return rows.T[:, :whole].reshape(columns, -1, size).transpose(1, 2, 0), rows[whole:]
 
 
 @functools.cache

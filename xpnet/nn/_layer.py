@@ -95,6 +95,13 @@ class Layer:
         """
         return residuals
 
+    def prepare(self, params: Tree) -> Tree:
+        """The parameters, with what can be made of them once for many calls of the other methods.
+
+        These must do with the bare parameters too.
+        """
+        return params
+
     def training_mode(self, key: Key) -> "Layer":
         """The function of the same parameters that this layer is in a training step.
 

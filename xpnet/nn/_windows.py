@@ -54,8 +54,10 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
     """
     total = None
     put = backend.set_at if kernel == stride else backend.add_at  # equal ones do not overlap
+    whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
     for tap, part in zip(taps(shape[1:-1], kernel, stride), parts, strict=True):
-        total = zeros(shape, like=part) if total is None else total
+        if total is None:
+            total = (empty if whole else zeros)(shape, like=part)
         total = put(total, tap, part)
     return total
 
@@ -74,6 +76,11 @@ def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
     """The adjoint of `pad`: x without what it put before and after."""
     inner = [slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
     return x[(slice(None), *inner, slice(None))]
+
+
+def empty(shape: Lengths, like: Array) -> Array:
+    """`zeros`, but with whatever was in the memory."""
+    return namespace(like).empty(shape, dtype=like.dtype, device=backend.device(like))
 
 
 def zeros(shape: Lengths, like: Array) -> Array:

@@ -59,7 +59,7 @@ class WinogradConv2d(Conv2d):
         d = xp.permute_dims(self._tiles(x, rows, columns), (3, 4, 0, 1, 2, 5))
         v = transform(b, xp.reshape(d, (side * side, -1)))
         v = xp.reshape(v, (side * side, -1, self.in_channels))
-        m = v @ self._transformed_weight(params)
+        m = v @ self._prepared(params)["transformed"]
         y = transform(a, xp.reshape(m, (side * side, -1)))
         y = xp.permute_dims(xp.reshape(y, (M, M, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
         y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
@@ -75,10 +75,7 @@ class WinogradConv2d(Conv2d):
         rows, columns, side = tiles(h), tiles(w), self._side
         _, b, _ = matrices(self._size, like=dy)
         dm = self._product_gradient(dy)
-        # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
-        u = self._transformed_weight(params)
-        u_transposed = xp.reshape(xp.reshape(u.mT, (-1,)), (u.shape[0], u.shape[2], u.shape[1]))
-        dv = dm @ u_transposed
+        dv = dm @ self._prepared(params)["transposed"]
         dd = transform(b.mT, xp.reshape(dv, (side * side, -1)))
         dd = xp.permute_dims(xp.reshape(dd, (side, side, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
         return self._overlap_add(dd, residuals.shape), self._parameter_gradients(residuals, dy, dm)
@@ -109,12 +106,17 @@ class WinogradConv2d(Conv2d):
         dm = transform(a.mT, xp.reshape(dy, (M * M, -1)))
         return xp.reshape(dm, (a.shape[1], -1, self.out_channels))
 
-    def _transformed_weight(self, params: Tree) -> Array:
-        """U (s², in_channels, out_channels)"""
+    def prepare(self, params: Tree) -> Tree:
+        """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""
         xp, weight = namespace(params["weight"]), params["weight"]
         _, _, g = matrices(self._size, like=weight)
-        u = g @ xp.reshape(weight, (self._size**2, -1))
-        return xp.reshape(u, (-1, self.in_channels, self.out_channels))
+        u = xp.reshape(g @ xp.reshape(weight, (self._size**2, -1)), (-1, *weight.shape[2:]))
+        # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
+        transposed = xp.reshape(xp.reshape(u.mT, (-1,)), u.mT.shape)
+        return {**params, "transformed": u, "transposed": transposed}
+
+    def _prepared(self, params: Tree) -> Tree:
+        return params if "transformed" in params else self.prepare(params)
 
     def _tiles(self, x: Array, rows: int, columns: int) -> Array:
         """A view (n, rows, columns, s, s, in_channels) of x in tiles, with zeros around up to whole ones."""
@@ -132,11 +134,13 @@ class WinogradConv2d(Conv2d):
         total = zeros((n, rows + 1, M, columns + 1, M, channels), like=tiles)
         # A tile reaches into its neighbour's place, but not beyond: kernel_size - 1 <= M.
         here_and_next = (slice(0, M), slice(M, None))
+        put = backend.set_at  # the first part has no other under it
         for i, j in itertools.product((0, 1), (0, 1)):
             part = tiles[:, :, here_and_next[i], :, here_and_next[j], :]
             height, width = part.shape[2], part.shape[4]
             where = (slice(None), slice(i, i + rows), slice(height), slice(j, j + columns), slice(width))
-            total = backend.add_at(total, where, part)
+            total = put(total, where, part)
+            put = backend.add_at
         total = namespace(tiles).reshape(total, (n, (rows + 1) * M, (columns + 1) * M, channels))
         _, _, ((top, _), (left, _)) = self._geometry(shape)
         return total[:, top : top + shape[1], left : left + shape[2], :]

@@ -112,6 +112,9 @@ class Sequential(Layer):
         rows = zip(self.layers, residuals.layers, self.input_shapes(input_shape), strict=True)
         return SequentialResiduals(tuple([layer.kept(of_layer, shape) for layer, of_layer, shape in rows]))
 
+    def prepare(self, params: Tree) -> Tree:
+        return tuple([layer.prepare(own) for layer, own in zip(self.layers, params, strict=True)])
+
     def training_mode(self, key: Key) -> Layer:
         layers = [layer.training_mode(key.child(i)) for i, layer in enumerate(self.layers)]
         return self._with(layers)
@@ -212,6 +215,12 @@ class Residual(Layer):
         return ResidualResiduals(
             self.branch.kept(branch, input_shape), self.shortcut.kept(shortcut, input_shape)
         )
+
+    def prepare(self, params: Tree) -> Tree:
+        return {
+            "branch": self.branch.prepare(params["branch"]),
+            "shortcut": self.shortcut.prepare(params["shortcut"]),
+        }
 
     def training_mode(self, key: Key) -> Layer:
         return self._with(self.branch.training_mode(key.child(0)), self.shortcut.training_mode(key.child(1)))

@@ -62,9 +62,9 @@ class _Conv(Layer):
         if native is not None:
             return native, ConvResiduals(x, None)
         rows = self._windows(x)
-        y = rows @ self._matrix(params)
+        y = backend.rows_product(rows, self._matrix(params))
         if self.bias:
-            y += params["bias"]
+            y = backend.add_to_rows(y, params["bias"])
         kept = rows if math.prod(rows.shape) <= KEPT else None
         return namespace(x).reshape(y, self.output_shape(x.shape)), ConvResiduals(x, kept)
 
@@ -111,7 +111,7 @@ class _Conv(Layer):
         xp = namespace(dy)
         dy = xp.reshape(dy, (-1, self.out_channels))
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
-        grads = {"weight": xp.reshape(rows.mT @ dy, params["weight"].shape)}
+        grads = {"weight": xp.reshape(backend.rows_gradient(rows, dy), params["weight"].shape)}
         if self.bias:
             grads["bias"] = self._bias_gradient(dy)
         return grads

@@ -1,5 +1,6 @@
 """Pooling: one number for each window of an image or a sequence, channel by channel."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -13,9 +14,11 @@ from xpnet.tree import Array, Tree
 
 
 class MaxPoolResiduals(NamedTuple):
+    """Fields: x, what is before and after the maximum along each axis, or a library's own positions in x."""
+
     x: Array
-    y: Array
-    positions: Array | None
+    along: tuple[tuple[Array, Array], ...]
+    positions: Array | None = None
 
 
 class ShapeResiduals(NamedTuple):
@@ -46,43 +49,57 @@ class _Pool(Layer):
         kernel = per_axis(self, "kernel_size")
         return kernel, kernel if self.stride is None else per_axis(self, "stride")
 
-    def _taps(self, x: Array) -> list[Array]:
-        return [x[tap] for tap in taps(x.shape[1:-1], *self._geometry())]
-
 
 @dataclass(frozen=True, repr=False)
 class _MaxPool(_Pool):
+    """The maximum along the last axis of the window, then that of these along the axis before.
+
+    So the first of equal elements is the one of the first row, and there the one of the first column.
+    """
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
         native = backend.max_pool(x, *self._geometry())
         if native is not None:
             y, positions = native
-            return y, MaxPoolResiduals(x, y, positions)
-        xp = namespace(x)
-        first, *others = self._taps(x)
-        y = xp.asarray(first, copy=True)
-        for tap in others:
-            y = xp.maximum(y, tap)
-        return y, MaxPoolResiduals(x, y, None)
+            return y, MaxPoolResiduals(x, (), positions)
+        y, along = x, []
+        for kernel, stride in self._one_axis_each():
+            before = y
+            each = [before[tap] for tap in taps(before.shape[1:-1], kernel, stride)]
+            y = functools.reduce(namespace(x).maximum, each)
+            along.append((before, y))
+        return y, MaxPoolResiduals(x, tuple(along))
 
     def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
-        x, y, positions = residuals
+        x, along, positions = residuals
         if positions is not None:
             return backend.max_pool_gradient(dy, x, positions, *self._geometry()), {}
         xp = namespace(dy)
-        *taps_but_last, _ = self._taps(x)
-        parts, unclaimed = [], dy
-        for tap in taps_but_last:
-            part = xp.astype(tap == y, dy.dtype)
-            part *= unclaimed
-            unclaimed = unclaimed - part
-            parts.append(part)
-        return overlap_add([*parts, unclaimed], x.shape, *self._geometry()), {}
+        for (kernel, stride), (before, y) in reversed(list(zip(self._one_axis_each(), along, strict=True))):
+            *all_but_last, _ = taps(before.shape[1:-1], kernel, stride)
+            parts, unclaimed = [], dy
+            for tap in all_but_last:
+                part = xp.astype(before[tap] == y, dy.dtype)
+                part *= unclaimed
+                unclaimed = unclaimed - part
+                parts.append(part)
+            dy = overlap_add([*parts, unclaimed], before.shape, kernel, stride)
+        return dy, {}
+
+    def _one_axis_each(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Kernel and stride of the maximum along each axis alone, the last one first."""
+        kernel, stride = self._geometry()
+
+        def alone(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
+            return tuple([value if i == axis else 1 for i, value in enumerate(values)])
+
+        return [(alone(kernel, axis), alone(stride, axis)) for axis in reversed(range(self.axes))]
 
 
 @dataclass(frozen=True, repr=False)
 class _AvgPool(_Pool):
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
-        first, *others = self._taps(x)
+        first, *others = [x[tap] for tap in taps(x.shape[1:-1], *self._geometry())]
         y = first / (1 + len(others))
         for tap in others:
             y += tap / (1 + len(others))

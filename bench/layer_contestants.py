@@ -171,13 +171,13 @@ class XPNetLayer(LayerContestant):
         def in_training(number: Any, part: slice) -> Any:
             return layer if case.is_loss else layer.training_mode(Key(number, SEED, part.start))
 
-        def forward(params: Any, x: Any, dy: Any, number: Any, part: slice) -> Any:
+        def forward(x: Any, dy: Any, number: Any, part: slice, params: Any) -> Any:
             if case.is_loss:
                 return layer.forward(x, dy)
             return in_training(number, part).forward(params, x[part, ...])
 
-        def both(params: Any, x: Any, dy: Any, number: Any, part: slice) -> Any:
-            y, residuals = forward(params, x, dy, number, part)
+        def both(x: Any, dy: Any, number: Any, part: slice, params: Any) -> Any:
+            y, residuals = forward(x, dy, number, part, params)
             if case.is_loss:
                 return y, layer.backward(residuals), {}
             return y, *in_training(number, part).backward(params, residuals, dy[part, ...])
@@ -195,7 +195,11 @@ class XPNetLayer(LayerContestant):
 
         def compile(function: Any, finish: Any) -> Any:
             def step(state: Any, batch: Any) -> Any:
-                return state, finish(list(backend.map(functools.partial(function, *batch), parts)))
+                params, *rest = batch
+                prepare = {} if case.is_loss else {"prepare": layer.prepare}
+                return state, finish(
+                    list(backend.map(functools.partial(function, *rest), parts, params, **prepare))
+                )
 
             compiled = backend.compile(step)
             # JAX on a CPU would start with the next call before this one has ended.

@@ -177,10 +177,10 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
 
 
 def test_an_error_in_a_part_is_the_caller_s() -> None:
-    def fail(part: int) -> int:
-        return np.divide(1.0, part)
+    def fail(part: float, common: float) -> float:
+        return np.divide(common, part)
 
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-        list(backend.get("numpy").map(fail, [np.float64(1), np.float64(0)]))
+        list(backend.get("numpy").map(fail, [np.float64(1), np.float64(0)], 1.0))
     with np.errstate(divide="ignore"):
-        assert list(backend.get("numpy").map(fail, [np.float64(0), np.float64(2)])) == [np.inf, 0.5]
+        assert list(backend.get("numpy").map(fail, [np.float64(0), np.float64(2)], 1.0)) == [np.inf, 0.5]

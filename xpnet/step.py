@@ -133,16 +133,15 @@ def training_step(
 
         size = part_size(x.shape[1:], n)
         whole = deferring if size >= n else net
-        prepared = params if size >= n else net.prepare(params)
 
-        def learn(part: slice) -> tuple[Tree, Tree, Totals]:
+        def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
             key = Key(state.step, stream).part(part.start)
             inputs, targets = take(x, index[part]), take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
-            prediction, residuals = here.forward(prepared, inputs)
+            prediction, residuals = here.forward(params, inputs)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
             statistics = state.statistics if is_plain else here.new_statistics(state.statistics, residuals)
@@ -150,12 +149,12 @@ def training_step(
             if share < 1:
                 dprediction = dprediction * share
                 statistics = tree.map(lambda value: value * share, statistics)
-            grads = here.parameter_gradients(prepared, residuals, dprediction)
+            grads = here.parameter_gradients(params, residuals, dprediction)
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
         # Added up as they come: what a part leaves is as large as the parameters.
-        parts = backend.map(learn, slices(n, size))
+        parts = backend.map(learn, slices(n, size), params, net.prepare)
         grads, statistics, totals = functools.reduce(_add_parts, parts)
         if objective.l2 != 0:
             totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
@@ -235,16 +234,14 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
         params, x, target = batch
         n = x.shape[0]
 
-        params = net.prepare(params)
-
-        def judge(part: slice) -> Totals:
+        def judge(part: slice, params: Tree) -> Totals:
             inputs, targets = x[part, ...], target[part, ...]
             prediction, _ = net.forward(params, inputs)
             value, _ = objective.loss.forward(prediction, targets)
             return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
 
         size = examples_at_once(net, x.shape[1:], n, backend)
-        here = functools.reduce(_add_totals, backend.map(judge, slices(n, size)))
+        here = functools.reduce(_add_totals, backend.map(judge, slices(n, size), params, net.prepare))
         return _add_totals(totals, here), here
 
     return step

@@ -140,9 +140,20 @@ class Backend:
         too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
-    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
-        """The function's value for each part of a step's work, in their order; maybe side by side."""
-        return map(function, parts)
+    def map(
+        self,
+        function: Callable[[Any, Any], Any],
+        parts: Sequence[Any],
+        common: Any = None,
+        prepare: Callable[[Any], Any] = lambda common: common,
+    ) -> Iterator[Any]:
+        """`function(part, common)` for each part of a step's work, in their order; maybe side by side.
+
+        Where there is more than one part, they are given `prepare(common)`, which is made once.
+        """
+        if len(parts) > 1:
+            common = prepare(common)
+        return (function(part, common) for part in parts)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.

@@ -3,6 +3,7 @@
 import contextvars
 import ctypes
 import functools
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +30,25 @@ class NumPy(Backend):
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def map(self, function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
+    def map(
+        self,
+        function: Callable[[Any, Any], Any],
+        parts: Sequence[Any],
+        common: Any = None,
+        prepare: Callable[[Any], Any] = lambda common: common,
+    ) -> Iterator[Any]:
         if len(parts) < 2:
-            yield from super().map(function, parts)
+            yield from super().map(function, parts, common)
             return
         # A copy for each part, so that np.errstate and the like hold in the threads too.
         contexts = [contextvars.copy_context() for _ in parts]
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
-            yield from _threads().map(lambda context, part: context.run(function, part), contexts, parts)
+            prepared = prepare(common)  # here: a second thread of BLAS would keep a core busy long after it
+            runs = [
+                functools.partial(context.run, function, part, prepared)
+                for context, part in zip(contexts, parts, strict=True)
+            ]
+            yield from _threads().map(operator.call, runs)
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         _keep_freed_memory()

@@ -155,7 +155,7 @@ def table(report: Report, name: str, variants: Sequence[Variant], what: str, cap
     """
     columns = [
         *(what, "parameters", "train loss", "train accuracy", "validation accuracy"),
-        *("test accuracy", "least", "greatest", "diverged"),
+        *("test accuracy", "test, least", "test, greatest", "diverged"),
     ]
     rows = []
     for variant in variants:

@@ -1,0 +1,286 @@
+"""Initial weights: zeros, a standard normal distribution, and Glorot's.
+
+A network with two hidden layers of 512 ReLUs is trained from three kinds of initial weights: all of them
+zero; drawn from N(0, 1); and Glorot's, drawn from U(-a, a) with `a² = 6 / (inputs + outputs)` of the layer,
+which keeps the signals of the same size from layer to layer. (Glorot and Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", 2010.)
+
+Zeros have a fault that no training can mend. Let a network with one hidden layer have two units with equal
+weights, w₁ = w₂ into them and v₁ = v₂ out of them. Then they have equal outputs `h = f(w·x)` and equal
+gradients, `∂L/∂v = h ∂L/∂ŷ` and `∂L/∂w = v f'(w·x) x ∂L/∂ŷ`; so a step of gradient descent leaves them equal,
+and so do all further ones. A layer of such units can do no more than a single unit can.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import init, losses, nn, optim, tree
+from xpnet.callbacks import Callback
+from xpnet.metrics import EpochMetrics
+from xpnet.model import Model
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+from xpnet.train.config import Config, Initializer
+from xpnet.train.experiment import make_model
+
+KINDS: dict[str, Initializer] = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
+UNITS = 8  # of the small network that shows the symmetry
+
+
+def run(options: Options, report: Report) -> None:
+    """Train from each kind of initial weights, and watch hidden units that begin as equals."""
+    base = sweep.base_config(
+        options, hidden=(512, 512), learning_rate=0.03, momentum=0.0, nesterov=False, l2=0.0,
+        epochs=options.choose(10, quick=3), batch_size=100,
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base)
+    start_of_training(report, base, examples)
+    training(options, report, base, examples)
+    symmetry(options, report, examples)
+
+
+def start_of_training(report: Report, base: Config, examples: sweep.Data) -> None:
+    """How large signals and gradients are before the first step."""
+    n = 500
+    x, y = examples.train.x[:n], examples.train.y[:n]
+    first_losses, rows, growth = {}, [], {}
+    for kind, name in KINDS.items():
+        model = make_model(replace(base, weight_init=name), x.shape[1:], examples.classes)
+        model.forward(x)
+        model.zero_grads()
+        model.backward(y)
+        first_losses[kind] = model.loss(y)
+        of_layers = sizes(model, x)
+        rows += [(kind, layer, *of_layer) for layer, of_layer in enumerate(of_layers, start=1)]
+        growth[kind] = of_layers[-1][0] / max(of_layers[0][0], 1e-30)
+
+    report.section("Before the first step")
+    losses = ", ".join(f"{loss:.4g} from {kind}" for kind, loss in first_losses.items())
+    chance = math.log(examples.classes)
+    report.text(
+        f"A network that knows nothing gives each of {examples.classes} classes the same probability, and "
+        f"its cross-entropy is ln {examples.classes} = {chance:.4f}. The loss at the start is {losses}."
+    )
+    report.table(
+        "before-the-first-step",
+        [
+            "initial weights",
+            "layer",
+            "standard deviation of its outputs",
+            "root mean square of its weights' gradient",
+        ],
+        rows,
+        f"Each fully connected layer's outputs, before the ReLU, and gradients, on {len(x)} training images.",
+    )
+    report.text(
+        "From the first layer's outputs to the last one's, the standard deviation becomes "
+        f"{growth['N(0, 1)']:.3g} times as large with weights from N(0, 1), and {growth['Glorot']:.3g} times "
+        "with Glorot's. The softmax of outputs that large puts all probability on one class, mostly a wrong "
+        "one."
+    )
+    report.expect(
+        f"From zeros the loss at the start is ln {examples.classes}, that of equal probabilities.",
+        f"{first_losses['zeros']:.6f}, where ln {examples.classes} is {chance:.6f}.",
+        math.isclose(first_losses["zeros"], chance, rel_tol=1e-5),
+    )
+    report.expect(
+        f"From Glorot's weights the loss at the start is within 1 of ln {examples.classes}; from N(0, 1) it "
+        "is more than 100 times as large.",
+        f"{losses}.",
+        abs(first_losses["Glorot"] - chance) < 1 and first_losses["N(0, 1)"] > 100 * chance,
+    )
+
+
+def sizes(model: Model, x: np.ndarray) -> list[tuple[float, float]]:
+    """Standard deviation of the outputs, and root mean square of the gradient, of each layer with weights."""
+    assert isinstance(model.net, nn.Sequential)
+    found = []
+    signal = model.backend.asarray(x)
+    for layer, params, grads in zip(model.net.layers, model.params, model.grads, strict=True):
+        signal, _ = layer.forward(params, signal)
+        if "weight" in params:
+            gradient = model.backend.to_numpy(grads["weight"])
+            deviation = float(model.backend.to_numpy(signal).std())
+            found.append((deviation, float(np.sqrt(np.mean(gradient**2)))))
+    return found
+
+
+def training(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
+    """Train from each kind, and compare the curves."""
+    changes = {kind: {"weight_init": name} for kind, name in KINDS.items()}
+    variants = sweep.sweep(base, changes, options.seeds(options.choose(5, quick=2)), examples)
+    zeros, normal, glorot = variants
+    report.section("Training")
+    report.figure(
+        [sweep.curves(variants, "train_loss", log=True), sweep.curves(variants, "validation_accuracy")],
+        f"Training loss, on a logarithmic axis, and validation accuracy after each of {base.epochs} epochs: "
+        f"mean and range over {len(zeros.runs)} seeds.",
+    )
+    sweep.table(
+        report,
+        "training",
+        variants,
+        "initial weights",
+        f"After {base.epochs} epochs; least and greatest test accuracy.",
+    )
+    frequencies = np.bincount(examples.train.y) / len(examples.train.y)
+    entropy = -float(
+        np.sum(frequencies * np.log(frequencies, where=frequencies > 0, out=np.zeros_like(frequencies)))
+    )
+    zero_loss, most = zeros.mean("train_loss"), float(frequencies.max())
+    report.text(
+        "From zeros, all hidden units give 0, so all weights have the gradient 0 for ever: only the output "
+        "layer's biases learn, and the best they can do is tell the classes' frequencies. The loss of that "
+        f"is their entropy, {entropy:.4f}; training came to {zero_loss:.4f}, with "
+        f"{zeros.mean('train_accuracy'):.1%} of the training images right, of which the most frequent class "
+        f"has {most:.1%}."
+    )
+    report.expect(
+        "From zeros nothing but the classes' frequencies is learned: the loss ends within 0.01 of their "
+        "entropy.",
+        f"Loss {zero_loss:.4f}, entropy {entropy:.4f}.",
+        abs(zero_loss - entropy) < 0.01,
+    )
+    first = {variant.label: float(variant.curve("train_loss")[:, 0].mean()) for variant in variants}
+    report.expect(
+        "In the first epoch, Glorot's weights have the least training loss.",
+        "; ".join(f"{loss:.4g} from {label}" for label, loss in first.items()) + ".",
+        first["Glorot"] <= min(first.values()),
+    )
+    accuracy = {variant.label: variant.mean("validation_accuracy") for variant in variants}
+    report.expect(
+        "At the end, Glorot's weights have the highest validation accuracy.",
+        "; ".join(f"{value:.4f} from {label}" for label, value in accuracy.items()) + ".",
+        accuracy["Glorot"] >= np.nanmax(list(accuracy.values())),
+    )
+    if normal.diverged:
+        report.text(f"From N(0, 1), {normal.diverged} of {len(normal.runs)} runs diverged.")
+    elif normal.mean("train_loss") < glorot.mean("train_loss"):
+        report.text(
+            "From N(0, 1) the training loss ends lower than from Glorot's weights, "
+            f"{normal.mean('train_loss'):.3g} against {glorot.mean('train_loss'):.3g}, but the images that "
+            f"it has not seen tell another story: {accuracy['N(0, 1)']:.4f} of them are right against "
+            f"{accuracy['Glorot']:.4f}. Weights that large hardly move by training; the many random features "
+            "of the first layers are kept as they are, and the last ones learn the training images by heart."
+        )
+
+
+class Units(NamedTuple):
+    """How far apart the hidden units are, and how large their weights.
+
+    Fields:
+        into: the largest difference of two units' weights from the same input.
+        out: that of their weights to the same class.
+        largest: of all weights.
+    """
+
+    into: float
+    out: float
+    largest: float
+
+
+class WatchUnits(Callback):
+    """Notes how the hidden units are before the first epoch, and after each."""
+
+    def __init__(self) -> None:
+        self.seen: list[Units] = []
+
+    def on_start(self, model: Model) -> None:
+        self.look(model)
+
+    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+        self.look(model)
+
+    def look(self, model: Model) -> None:
+        """Note how they are now."""
+        w, v = hidden_weights(model)
+        into, out = np.ptp(w, axis=1).max(), np.ptp(v, axis=0).max()
+        self.seen.append(Units(float(into), float(out), float(max(np.abs(w).max(), np.abs(v).max()))))
+
+
+def hidden_weights(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """The weights into the hidden units (inputs, units), and out of them (units, classes)."""
+    w, v = tree.weights(model.params)
+    return model.backend.to_numpy(w), model.backend.to_numpy(v)
+
+
+def symmetry(options: Options, report: Report, examples: sweep.Data) -> None:
+    """Train a small network of sigmoids whose hidden units begin as equals, and look at its weights."""
+    starts = {"zeros": init.zeros, "all 0.1": init.scaled(init.ones, 0.1), "Glorot": init.glorot_uniform}
+    shape, epochs = examples.train.x.shape[1:], options.choose(10, quick=5)
+    rows: list[list[Any]] = []
+    seen, accuracy, drawings = {}, {}, []
+    for start, weight_init in starts.items():
+        net = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(math.prod(shape), UNITS, weight_init=weight_init),
+            nn.Sigmoid(),
+            nn.Linear(UNITS, examples.classes, weight_init=weight_init),
+        )
+        model = Model(
+            net, losses.CrossEntropy(), optim.SGD(0.5),
+            backend=options.backend, device=options.device, seed=options.seed, dtype="float64",
+        )  # fmt: skip
+        watch = WatchUnits()
+        model.fit(*examples.train, epochs=epochs, callbacks=[watch])
+        seen[start], accuracy[start] = watch.seen, model.evaluate(*examples.test).accuracy or 0.0
+        rows += [[start, i, *watch.seen[i], None] for i in (0, 1, epochs)]
+        rows[-1][-1] = accuracy[start]
+        if len(shape) == 3 and start != "all 0.1":  # pictures of one grey
+            title = f"from {start}, after {epochs} epochs"
+            drawings.append(drawing(hidden_weights(model)[0].T.reshape(UNITS, *shape), title))
+
+    report.section("Units that begin as equals")
+    report.table(
+        "units",
+        [
+            "initial weights",
+            "epochs",
+            "difference of weights in",
+            "of weights out",
+            "largest weight",
+            "test accuracy",
+        ],
+        rows,
+        f"A network with {UNITS} sigmoids, in float64, learning rate 0.5: the largest difference between any "
+        "two of them, over all inputs or classes, and the largest of all weights.",
+    )
+    if drawings:
+        report.figure(
+            drawings,
+            f"The weights into each of the {UNITS} hidden units, a picture a unit: red above 0, blue below.",
+        )
+    zeros, equal, glorot = (seen[start][-1] for start in starts)
+    report.text(
+        f"After {epochs} epochs the weights are no longer zero: the largest has come to {zeros.largest:.3g}. "
+        f"But the largest difference between two hidden units is {zeros.into:.3g} into them and "
+        f"{zeros.out:.3g} out of them. From 0.1 in all places the differences are {equal.into:.3g} and "
+        f"{equal.out:.3g}: what matters is not zero, but that the units are equal. From Glorot's weights "
+        f"they are {glorot.into:.3g} and {glorot.out:.3g}, and {accuracy['Glorot']:.1%} of the test images "
+        f"are right, against {accuracy['zeros']:.1%} from zeros."
+    )
+    for start in ("zeros", "all 0.1"):
+        first, last = seen[start][0], seen[start][-1]
+        report.expect(
+            f"From {start}, hidden units stay equal, w₁ = w₂ and v₁ = v₂, though the weights change.",
+            f"After {epochs} epochs the largest difference is {max(last.into, last.out):.3g}; the largest "
+            f"weight went from {first.largest:.3g} to {last.largest:.3g}.",
+            max(last.into, last.out) <= 1e-12 * last.largest and last.largest != first.largest,
+        )
+
+
+def drawing(images: np.ndarray, title: str) -> Figure:
+    """The weights into each unit, (units, height, width, channels), as pictures with a common scale."""
+    figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+    figure.suptitle(title)
+    largest = float(np.abs(images).max()) or 1.0
+    for axes, image in zip(figure.subplots(2, len(images) // 2).flat, images, strict=True):
+        axes.imshow(image.mean(axis=-1), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        axes.set_axis_off()
+    return figure

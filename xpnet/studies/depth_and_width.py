@@ -26,7 +26,7 @@ def run(options: Options, report: Report) -> None:
     )  # fmt: skip
     report.config(base)
     examples = sweep.load(options, report, base)
-    seeds = options.seeds(options.choose(5, quick=2))
+    seeds = options.seeds(options.choose(3, quick=2))
     depths, widths = options.choose((DEPTHS, WIDTHS), quick=((1, 3), (8, 32, 128)))
     sizes = [(depth, width) for depth in depths for width in widths]
     changes = {"none": {"hidden": ()}} | {
@@ -102,5 +102,5 @@ def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:
             color=color, label=str(depth), marker="o", markersize=4, capsize=3,
         )  # fmt: skip
     axes.set_xscale("log")
-    axes.legend(frameon=False, title="hidden layers", fontsize=9)
+    sweep.legend(figure, "hidden layers")
     return figure

@@ -232,7 +232,7 @@ def curves(variants: Sequence[Variant], quantity: str, what: str = "", log: bool
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
-    axes.legend(frameon=False, title=what or None, fontsize=9)
+    legend(figure, what)
     return figure
 
 
@@ -270,7 +270,7 @@ def against(
     elif log:
         axes.set_xscale("log")
     if not one:
-        axes.legend(frameon=False, fontsize=9)
+        legend(figure)
     return figure
 
 
@@ -282,3 +282,10 @@ def axes_of(xlabel: str, ylabel: str, size: tuple[float, float] = (5.2, 3.7)) ->
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def legend(figure: Figure, title: str = "") -> None:
+    """A legend below the axes, in as many columns as there is room for."""
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    columns = max(1, min(5, 72 // (6 + max(map(len, labels)))))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title or None)

@@ -158,7 +158,7 @@ def course_set(options: Options, report: Report) -> None:
     )
     by_rate = [[v for v in variants if v.config.learning_rate == rate] for rate in (0.01, 0.001)]
     report.figure(
-        [sweep.curves(some, "validation_accuracy") for some in by_rate],
+        [sweep.curves(some, "validation_accuracy", ylabel="test accuracy") for some in by_rate],
         "Accuracy on the test images after each epoch, for the two learning rates η.",
     )
     sigmoid, relu, deeper = np.array([row[-1] for row in rows]).reshape(3, 4)

@@ -261,24 +261,23 @@ class Report:
             "seed": str(options.seed),
             "backend": f"{options.backend}, device {backend.device}",
             "data set": "" if self.dataset is None else _describe(self.dataset),
-            "commit": commit() or "not known: not run from a git checkout",
+            "commit": commit(Path(__file__)) or commit(Path(sys.argv[0]).absolute()) or "not known",
             "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
         }
         return {name: fact for name, fact in facts.items() if fact}
 
 
-def commit() -> str:
-    """The git commit of the sources, or of the script where the sources are installed; "" without one."""
-    for file in (Path(__file__), Path(sys.argv[0]).absolute()):
-        git = ["git", "-C", str(file.parent)]
-        try:
-            tracked = subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True)
-            describe = [*git, "describe", "--always", "--dirty=, with changes", "--abbrev=40", "--exclude=*"]
-            if tracked.returncode == 0:
-                return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that it refuses to read
-            continue
-    return ""
+def commit(file: Path) -> str:
+    """The git commit of the checkout that the file belongs to, "" where it is in none."""
+    git = ["git", "-C", str(file.parent)]
+    describe = [*git, "describe", "--always", "--dirty=, with changes", "--abbrev=40", "--exclude=*"]
+    try:
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True)
+        if tracked.returncode != 0:
+            return ""
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that it refuses to read
+        return ""
 
 
 def _describe(dataset: data.Dataset) -> str:

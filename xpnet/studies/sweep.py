@@ -218,12 +218,14 @@ def colors(count: int) -> list[Any]:
     return list(colormaps["viridis"](np.linspace(0, 0.88, count)))
 
 
-def curves(variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False) -> Figure:
+def curves(
+    variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False, ylabel: str = ""
+) -> Figure:
     """A field of `EpochMetrics` against the epoch: the mean over the seeds, in a band from least to greatest.
 
     An epoch in which a run had diverged has no mean, and the line ends.
     """
-    figure, axes = axes_of("epoch", quantity.replace("_", " "))
+    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
     for variant, color in zip(variants, colors(len(variants)), strict=True):
         values = variant.curve(quantity)
         epochs = np.arange(1, values.shape[1] + 1)

@@ -32,7 +32,7 @@ def run(name: str, options: Options | None = None, command: str = "") -> Report:
 def run_and_tell(name: str, options: Options, command: str = "") -> None:
     """`run`, and print a line about it; with the name "all", run all of them; with "list", name them."""
     if name == "list":
-        width = max(map(len, studies.NAMES), default=0)
+        width = max(map(len, studies.NAMES))
         for each in studies.NAMES:
             print(f"{each:{width}}  {studies.title(each)}")
         return

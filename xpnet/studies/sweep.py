@@ -165,11 +165,11 @@ def best(variants: Sequence[Variant], quantity: str = "validation_accuracy") -> 
     return max(variants, key=lambda variant: np.nan_to_num(sign * variant.mean(quantity), nan=-np.inf))
 
 
-def listed(variants: Sequence[Variant], quantity: str, spec: str = ".4f") -> str:
-    """Each variant's mean in words: `0.9012 with 0.1; 0.8825 with 0.3`."""
-    values = [variant.mean(quantity) for variant in variants]
-    words = ["diverged" if math.isnan(value) else format(value, spec) for value in values]
-    return "; ".join(f"{word} with {variant.label}" for word, variant in zip(words, variants, strict=True))
+def listed(variants: Sequence[Variant], quantity: str, spec: str = ".4f", word: str = "with") -> str:
+    """Each variant's mean in words: `0.9012 with 0.1; 0.8825 with 0.3; diverged with 10`."""
+    means = [variant.mean(quantity) for variant in variants]
+    words = ["diverged" if math.isnan(mean) else format(mean, spec) for mean in means]
+    return "; ".join(f"{each} {word} {variant.label}" for each, variant in zip(words, variants, strict=True))
 
 
 def table(

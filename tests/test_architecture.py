@@ -31,6 +31,7 @@ LAYERS = [
     {"checkpoint"},
     {"model"},
     {"train"},
+    {"studies"},
 ]
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
 
@@ -86,6 +87,9 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "tqdm",
         "yaml",
         "jsonargparse",
+        "jinja2",
+        "scipy",
+        "optuna",
     }
     assert "numpy" in loaded
     assert not loaded & heavy

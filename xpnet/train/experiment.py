@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import data
+from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
@@ -124,7 +125,7 @@ def report(
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
         "seed": config.seed,
         "interrupted": outcome.interrupted,
-        "versions": versions(model),
+        "versions": versions(model.backend),
     }
     folders.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     of = (
@@ -196,12 +197,12 @@ def train_model(
     )
 
 
-def versions(model: Model) -> dict[str, str]:
+def versions(backend: Backend) -> dict[str, str]:
     """Versions of all that a result may depend on."""
     names = ("xpnet", "numpy", "array-api-compat")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: metadata.version(name) for name in names},
-        model.backend.name: model.backend.library.__version__,
+        backend.name: backend.library.__version__,
     }

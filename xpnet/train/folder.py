@@ -19,7 +19,7 @@ CHECKPOINTS = "checkpoints"
 @contextmanager
 def new(config: Config) -> Iterator[Path]:
     """A folder that was not there, with `config.yaml` in it, for this process alone."""
-    folder = _make(config)
+    folder = make(config.output_dir, config.name)
     with _locked(folder):
         write_config(folder, config)
         yield folder
@@ -45,27 +45,38 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def _make(config: Config) -> Path:
-    if config.output_dir:
-        folder = Path(config.output_dir)
+def make(output_dir: str | None, name: str) -> Path:
+    """A folder that was not there: `output_dir`, or `runs/DATE-TIME-NAME`.
+
+    Raises ConfigError where there is something in it, or it cannot be made.
+    """
+    if output_dir:
+        folder = Path(output_dir)
+        check_new(folder)
     else:
-        stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{config.name}"
+        stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
         numbered = (stamped.with_name(f"{stamped.name}-{i}") for i in count(2))
         folder = stamped
         while folder.exists():  # another run began in the same second
             folder = next(numbered)
     try:
-        if folder.is_dir() and not any(folder.iterdir()):
+        if folder.is_dir():
             folder.rmdir()
         folder.mkdir(parents=True)
-    except FileExistsError as error:
-        what = f", a run: --resume {folder} goes on with it" if (folder / CONFIG_FILE).exists() else ""
-        raise ConfigError(
-            f"--output-dir: expected a folder that does not exist, got {folder}{what}"
-        ) from error
     except OSError as error:
         raise ConfigError(f"--output-dir: cannot make {folder}: {error.strerror}") from error
     return folder
+
+
+def check_new(folder: Path) -> None:
+    """ConfigError where there is something in that folder, or a file in its place."""
+    try:
+        taken = any(folder.iterdir()) if folder.is_dir() else folder.exists()
+    except OSError as error:
+        raise ConfigError(f"--output-dir: cannot make {folder}: {error.strerror}") from error
+    if taken:
+        what = f", a run: --resume {folder} goes on with it" if (folder / CONFIG_FILE).exists() else ""
+        raise ConfigError(f"--output-dir: expected a folder that does not exist, got {folder}{what}")
 
 
 @contextmanager

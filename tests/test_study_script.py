@@ -1,0 +1,177 @@
+"""`scripts/study.py` as a user runs it: what it prints, its exit status, the files it leaves."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from xpnet import studies
+from xpnet.errors import ConfigError
+from xpnet.studies import runner
+from xpnet.studies.options import Options, parse
+from xpnet.studies.report import Report
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "study.py"
+
+
+def study(name: str) -> ModuleType:
+    """A study that tells what it was run with."""
+
+    def run(options: Options, report: Report) -> None:
+        dataset = options.load_dataset()
+        report.trained_on(dataset)
+        report.table("numbers", ["seed", "quick"], [[options.seed, options.quick]])
+        report.expect("It runs.", "It ran.", True)
+
+    module = ModuleType(
+        f"xpnet.studies.{name}", f"What {name} shows.\n\nMore of it.\nStill more.\n\nThe end.\n"
+    )
+    module.run = run  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Two studies in place of those that there are."""
+    for name in ("first_one", "second"):
+        monkeypatch.setitem(sys.modules, f"xpnet.studies.{name}", study(name))
+    monkeypatch.setattr(studies, "NAMES", ("first-one", "second"))
+    return studies.NAMES
+
+
+def main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
+) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the script, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    out, err = capsys.readouterr()
+    return exit_.value.code or 0, out, err  # type: ignore[return-value]
+
+
+def test_list_names_every_study(tmp_path: Path) -> None:
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), "list"], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(studies.NAMES)
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_every_study_has_a_title_an_introduction_and_run() -> None:
+    for name in studies.NAMES:
+        module = studies.load(name)
+        assert callable(module.run)
+        assert studies.title(name)[0].isupper()
+        assert len((module.__doc__ or "").strip().split("\n\n")) > 1, name
+
+
+@pytest.mark.usefixtures("names")
+def test_a_study_leaves_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = main(monkeypatch, capsys, "first-one", "--quick", "--seed", "3", "--output-dir", "run")
+    assert (status, err) == (0, "")
+    assert out.startswith("first-one: 1 of 1 expectations agree; run/report.html (")
+    assert (tmp_path / "run" / "numbers.csv").read_text() == "seed,quick\n3,true\n"
+    page = (tmp_path / "run" / "report.html").read_text()
+    for words in (
+        "<h1>What first_one shows</h1>", "<p>More of it. Still more.</p>", "<p>The end.</p>",
+        "study.py first-one --quick --seed 3", "mnist-sample: 3,000 training and 1,000 test examples",
+    ):  # fmt: skip
+        assert words in page
+
+
+def test_all_runs_each_into_one_folder(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = main(monkeypatch, capsys, "all", "--quick")
+    assert (status, err) == (0, "")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == set(names)
+    assert [line.partition(":")[0] for line in out.splitlines()] == list(names)
+    assert all((folder / name / "report.html").exists() for name in names)
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["third"], "no study is called 'third': expected one of first-one, second"),
+        (["first_one"], "no study is called 'first_one'"),
+        ([], "NAME"),
+        (["second", "extra"], "extra"),
+        (["second", "--epochs", "3"], "--epochs"),
+        (["second", "--qui"], "--qui"),
+        (["second", "--seed", "x"], "--seed: invalid int value: 'x'"),
+        (["second", "--seed", "-1"], "--seed: expected at least 0, got -1"),
+        (["second", "--backend", "abacus"], "unknown backend 'abacus': expected one of numpy"),
+        (["all", "--backend", "abacus"], "unknown backend 'abacus': expected one of numpy"),
+        (["second", "--device", "cuda"], "backend 'numpy': expected device 'cpu', got 'cuda'"),
+        (["second", "--dataset", "imagenet"], "no data set is called 'imagenet'"),
+        (
+            ["second", "--dataset", "mnist", "--data-dir", ".", "--no-download"],
+            "train-images-idx3-ubyte.gz is missing",
+        ),
+        (
+            ["all", "--dataset", "mnist", "--data-dir", ".", "--no-download"],
+            "train-images-idx3-ubyte.gz is missing",
+        ),
+        (
+            ["second", "--output-dir", "taken"],
+            "--output-dir: expected a folder that does not exist, got taken",
+        ),
+        (["all", "--output-dir", "taken"], "--output-dir: expected a folder that does not exist, got taken"),
+        (["second", "--output-dir", "taken/file"], "--output-dir: expected a folder that does not exist"),
+        (["second", "--output-dir", "taken/file/run"], "--output-dir: cannot make taken/file/run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    status, out, err = main(monkeypatch, capsys, *arguments)
+    assert status == 2, err
+    assert out == ""
+    assert err.startswith("study.py: ")
+    assert len(err.splitlines()) == 1, err
+    assert words in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_the_options_say() -> None:
+    name, options = parse(["x", "--data-dir", "d", "--quick", "--no-download"], "study.py", "")
+    assert (name, options) == ("x", Options(data_dir="d", quick=True, download=False))
+    assert parse(["x"], "study.py", "") == ("x", Options())
+    assert options.choose(50, quick=3) == 3
+    assert Options().choose(50, quick=3) == 50
+    assert list(Options(seed=4).seeds(3)) == [4, 5, 6]
+
+
+def test_an_output_folder_that_is_taken_is_refused_before_the_study_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = study("never")
+    module.run = None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xpnet.studies.never", module)
+    monkeypatch.setattr(studies, "NAMES", ("never",))
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="--output-dir"):
+        runner.run("never", Options(output_dir=str(tmp_path)))

@@ -1,0 +1,121 @@
+"""Trainings that are repeated and compared."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xpnet import data
+from xpnet.errors import ConfigError, DataError
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Report:
+    return Report("a-study", options=Options(output_dir=str(tmp_path / "run")))
+
+
+@pytest.fixture
+def examples(report: Report) -> sweep.Data:
+    return sweep.load(report.options, report, sweep.base_config(report.options), examples=400)
+
+
+def variants(report: Report, examples: sweep.Data) -> list[sweep.Variant]:
+    """Three learning rates, of which the last diverges, with two seeds each."""
+    base = sweep.base_config(
+        report.options, hidden=(8,), epochs=3, batch_size=50, momentum=0.0, nesterov=False
+    )
+    changes = {f"{rate:g}": {"learning_rate": rate} for rate in (0.01, 0.1, 1e20)}
+    return sweep.sweep(base, changes, [3, 4], examples)
+
+
+def test_the_data_are_split_and_told_of(report: Report, examples: sweep.Data) -> None:
+    whole = data.load("mnist-sample")
+    assert [len(part.x) for part in examples[:3]] == [320, 80, 1000]
+    np.testing.assert_array_equal(examples.validation.x, whole.train.x[320:400])
+    assert report.dataset is not None
+    assert report.dataset.name == "mnist-sample"
+    with pytest.raises(DataError, match="imagenet"):
+        sweep.load(Options(dataset="imagenet"), report, sweep.base_config(Options()))
+
+
+def test_the_options_of_the_study_are_those_of_the_training(tmp_path: Path) -> None:
+    options = Options("array-api-strict", "device1", "shapes", str(tmp_path), False, seed=5)
+    config = sweep.base_config(options, epochs=2)
+    assert (config.backend, config.device, config.dataset) == ("array-api-strict", "device1", "shapes")
+    assert (config.data_dir, config.download, config.seed, config.epochs) == (str(tmp_path), False, 5, 2)
+    with pytest.raises(ConfigError, match="--backend"):
+        sweep.base_config(Options("abacus"))
+
+
+def test_a_training_is_repeated_by_its_seed_and_goes_by_its_config(
+    report: Report, examples: sweep.Data
+) -> None:
+    slow, fast, diverged = variants(report, examples)
+    assert [run.seed for run in slow.runs] == [3, 4]
+    assert slow.parameters == 785 * 8 + 9 * 10
+    again = variants(report, examples)[1]
+    np.testing.assert_array_equal(fast.curve("train_loss"), again.curve("train_loss"))
+    assert (fast.curve("train_loss")[0] != fast.curve("train_loss")[1]).all()
+    assert fast.curve("train_loss").shape == (2, 3)
+    model, run = sweep.train(replace(fast.config, seed=4), examples)
+    assert run.history[-1].train_loss == fast.curve("train_loss")[1, -1]
+    assert run.test == model.evaluate(*examples.test)
+    assert fast.final("test_accuracy")[1] == run.test.accuracy
+    assert fast.mean("train_accuracy") == fast.final("train_accuracy").mean()
+    squares = sum(float(np.sum(np.square(layer["weight"]))) for layer in model.params if layer)
+    assert math.isclose(run.weight_norm, math.sqrt(squares), rel_tol=1e-5)
+    assert sweep.best([diverged, slow, fast]) is fast
+    assert sweep.best([diverged, slow, fast], "train_loss") is fast
+
+
+def test_a_divergence_is_told_and_has_no_numbers(report: Report, examples: sweep.Data) -> None:
+    diverged = variants(report, examples)[2]
+    assert diverged.diverged == 2
+    assert "epoch 1" in diverged.runs[0].diverged
+    assert np.isnan(diverged.curve("train_loss")).all()
+    for quantity in ("train_loss", "test_accuracy", "weight_norm", "seconds"):
+        assert np.isnan(diverged.final(quantity)).all(), quantity
+    assert sweep.listed([diverged], "test_accuracy") == "diverged with 1e+20"
+
+
+def test_the_table_has_means_and_ranges_and_a_file_all_epochs(report: Report, examples: sweep.Data) -> None:
+    found = variants(report, examples)
+    sweep.table(report, "rates", found, "rate", "A caption.", ["weight_norm"])
+    with (report.folder / "rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, variant in zip(rows, found, strict=True):
+        tests = variant.final("test_accuracy")
+        assert row["rate"] == variant.label
+        for column, value in (
+            ("test accuracy", tests.mean()), ("test, least", tests.min()), ("test, greatest", tests.max()),
+            ("train loss", variant.mean("train_loss")), ("weight norm", variant.mean("weight_norm")),
+        ):  # fmt: skip
+            assert row[column] == repr(float(value)), column
+    assert [row["diverged"] for row in rows] == ["no", "no", "2 of 2"]
+    with (report.folder / "rates-epochs.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    assert [(row["rate"], row["seed"], row["epoch"]) for row in epochs] == [
+        (rate, seed, epoch) for rate in ("0.01", "0.1") for seed in ("3", "4") for epoch in ("1", "2", "3")
+    ]
+    assert float(epochs[-1]["train_loss"]) == found[1].curve("train_loss")[1, -1]
+
+
+def test_a_figure_has_the_mean_in_a_band_of_the_range(report: Report, examples: sweep.Data) -> None:
+    found = variants(report, examples)
+    axes = sweep.curves(found, "train_loss", "rate", log=True).axes[0]
+    values = found[1].curve("train_loss")
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), values.mean(axis=0))
+    band = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (values.min(), values.max())
+    assert [line.get_label() for line in axes.lines] == ["0.01", "0.1", "1e+20"]
+    assert axes.get_yscale() == "log"
+    axes = sweep.against(found, [0.0, 0.1, 1e20], "rate", ["test_accuracy"]).axes[0]
+    assert axes.get_xscale() == "symlog"
+    assert axes.get_ylabel() == "test accuracy"
+    np.testing.assert_array_equal(axes.lines[0].get_ydata()[:2], [v.mean("test_accuracy") for v in found[:2]])

@@ -1,0 +1,138 @@
+"""The studies that train networks, at their quick size: what is known of them beforehand holds."""
+
+import csv
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from xpnet.studies import runner
+from xpnet.studies.options import Options
+
+NAMES = (
+    "initialization", "learning-rate", "regularization-strength", "batch-size", "depth-and-width", "activation",
+)  # fmt: skip
+
+
+class Results:
+    """Runs each study once, and reads its files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(self, study: str, name: str) -> list[dict[str, str]]:
+        folder = self.folder / study
+        if not folder.exists():
+            runner.run(study, Options(quick=True, output_dir=str(folder)))
+        with (folder / f"{name}.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def column(self, study: str, name: str, column: str) -> list[float]:
+        return [float(row[column]) for row in self.table(study, name)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return Results(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expectations_are_compared_with_what_came(results: Results, name: str) -> None:
+    """Those that no other rounding can turn over are tested one by one below."""
+    rows = results.table(name, "expectations")
+    assert len(rows) >= 3
+    assert all(row["expected"].endswith(".") and row["came"].endswith(".") for row in rows)
+    page = (results.folder / name / "report.html").read_text()
+    for agrees, mark in (("true", "✓ agrees:"), ("false", "✗ differs:")):
+        assert page.count(mark) == [row["agrees"] for row in rows].count(agrees)
+    assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
+
+
+def test_zero_weights_keep_hidden_units_equal(results: Results) -> None:
+    rows = results.table("initialization", "units")
+    for start in ("zeros", "all 0.1"):
+        first, *later = [row for row in rows if row["initial weights"] == start]
+        assert len(later) == 2
+        for row in later:
+            assert float(row["difference of weights in"]) == float(row["of weights out"]) == 0
+            assert row["largest weight"] != first["largest weight"]
+    (*_, last) = [row for row in rows if row["initial weights"] == "Glorot"]
+    assert min(float(last["difference of weights in"]), float(last["of weights out"])) > 0.1
+
+
+def test_zero_weights_of_a_network_of_relus_stay_zero(results: Results) -> None:
+    rows = results.table("initialization", "before-the-first-step")
+    assert [row["initial weights"] for row in rows] == ["zeros"] * 3 + ["N(0, 1)"] * 3 + ["Glorot"] * 3
+    outputs = [float(row["standard deviation of its outputs"]) for row in rows]
+    gradients = [float(row["root mean square of its weights' gradient"]) for row in rows]
+    assert outputs[:3] == gradients[:3] == [0, 0, 0]
+    # Of n inputs, N(0, 1) weights make a sum with a variance of Σx²: √(n/2) times larger after each ReLU.
+    for before, after in pairwise(outputs[3:6]):
+        assert after / before == pytest.approx(math.sqrt(512 / 2), rel=0.25)
+
+
+def test_the_loss_at_the_start_is_that_of_chance(results: Results) -> None:
+    first, second, *_ = results.table("initialization", "expectations")
+    assert first["came"].startswith("2.302585, ")
+    assert "more than 100 times" in second["expected"]
+    zeros, _, _ = results.table("initialization", "training")
+    assert float(zeros["train loss"]) == pytest.approx(math.log(10), abs=0.01)
+
+
+def test_the_learning_rate_has_a_best_value_in_between(results: Results) -> None:
+    losses = results.column("learning-rate", "learning-rate", "train loss")
+    least = min(range(len(losses)), key=losses.__getitem__)
+    assert 0 < least < len(losses) - 1
+    assert losses[: least + 1] == sorted(losses[: least + 1], reverse=True)
+    assert losses[-1] > losses[least]
+
+
+def test_the_penalty_shrinks_the_weights(results: Results) -> None:
+    norms = results.column("regularization-strength", "regularization-strength", "weight norm")
+    assert norms == sorted(norms, reverse=True)
+    assert norms[-1] < norms[0] / 2
+
+
+def test_smaller_batches_train_further_in_an_epoch(results: Results) -> None:
+    losses = results.column("batch-size", "batch-size", "train loss")
+    assert losses == sorted(losses)
+    scaled = results.column("batch-size", "scaled-learning-rate", "train loss")
+    assert max(scaled[:4]) / min(scaled[:4]) < max(losses[:4]) / min(losses[:4])
+
+
+def test_wider_networks_fit_better(results: Results) -> None:
+    rows = results.table("depth-and-width", "depth-and-width")
+    assert rows[0]["hidden layers"] == "none"
+    assert int(rows[0]["parameters"]) == 7850
+    for depth in ("1", "3"):
+        losses = [float(row["train loss"]) for row in rows if row["hidden layers"].startswith(f"{depth} x")]
+        assert len(losses) == 3
+        assert losses == sorted(losses, reverse=True)
+
+
+def test_gradients_vanish_through_sigmoids(results: Results) -> None:
+    rows = {row["activation"]: row for row in results.table("activation", "gradients")}
+    factors = {name: float(row["layer 6"]) / float(row["layer 2"]) for name, row in rows.items()}
+    assert factors["sigmoid"] > 4**4  # the derivative is at most 1/4, four times
+    assert factors["relu"] < 4
+    assert factors["tanh"] < 4
+
+
+def test_the_set_of_twelve_has_accuracies_to_four_decimals(results: Results) -> None:
+    rows = results.table("activation", "sigmoid-or-relu")
+    settings = [
+        (row["hidden layers"], row["activation"], row["learning rate"], row["batch size"]) for row in rows
+    ]
+    networks = (("256", "sigmoid"), ("256", "relu"), ("384-256", "relu"))
+    assert settings == [
+        (*network, rate, size) for network in networks for rate in ("0.01", "0.001") for size in ("50", "200")
+    ]
+    page = (results.folder / "activation" / "report.html").read_text()
+    for row in rows:
+        for column, examples in (("train accuracy", 3000), ("test accuracy", 1000)):
+            accuracy = float(row[column])
+            assert accuracy * examples == pytest.approx(
+                round(accuracy * examples)
+            )  # a share of these examples
+            assert f">{accuracy:.4f}</td>" in page

@@ -1,0 +1,106 @@
+"""Batch sizes: many noisy steps, or few good ones.
+
+A batch's gradient is the mean over its B examples. Its noise falls with `1/√B`, while an epoch has `n/B`
+steps: a batch four times as large has gradients half as noisy, and a quarter of the steps. With the
+learning rate in proportion to B, k small steps and one large one go about the same way, as long as the
+gradient changes little meanwhile. (Goyal et al., "Accurate, large minibatch SGD", 2017.) Large batches are
+worth their lack of steps where the hardware does them faster.
+"""
+
+import numpy as np
+
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+SIZES = (10, 30, 100, 300, 1000)
+RATE, OF_SIZE = 0.05, 30  # the learning rate, and for which batch size, where it goes in proportion
+
+
+def run(options: Options, report: Report) -> None:
+    """Train with each batch size, with one learning rate and with one in proportion."""
+    base = sweep.base_config(
+        options, hidden=(128,), learning_rate=RATE, momentum=0.0, nesterov=False, l2=0.0,
+        epochs=options.choose(20, quick=4),
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base)
+    seeds = options.seeds(options.choose(5, quick=2))
+    n = len(examples.train.x)
+
+    report.section("The same learning rate")
+    same = sweep.sweep(base, {f"{size}": {"batch_size": size} for size in SIZES}, seeds, examples)
+    show(report, "batch-size", same, f"Learning rate {RATE} with all batch sizes")
+    smallest, largest = same[0], same[-1]
+    steps = {variant: -(-n // variant.config.batch_size) for variant in (smallest, largest)}
+    report.text(
+        f"Batches of {smallest.label} make {steps[smallest]:,} steps an epoch, those of {largest.label} only "
+        f"{steps[largest]:,}. After {base.epochs} epochs the training loss is "
+        f"{smallest.mean('train_loss'):.4g} with the first and {largest.mean('train_loss'):.4g} with the "
+        f"second. An epoch took {smallest.mean('seconds'):.3g} s and {largest.mean('seconds'):.3g} s."
+    )
+    report.expect(
+        "With one learning rate and the same number of epochs, smaller batches train further: the training "
+        "loss rises with the batch size.",
+        f"{sweep.listed(same, 'train_loss', '.4g')}.",
+        rises([variant.mean("train_loss") for variant in same]),
+    )
+    report.expect(
+        "An epoch with the largest batches takes less time than one with the smallest.",
+        f"{sweep.listed([smallest, largest], 'seconds', '.3g')}, in seconds.",
+        largest.mean("seconds") < smallest.mean("seconds"),
+    )
+
+    report.section("A learning rate in proportion to the batch size")
+    changes = {
+        f"{size}, η = {RATE * size / OF_SIZE:.3g}": {
+            "batch_size": size,
+            "learning_rate": RATE * size / OF_SIZE,
+        }
+        for size in SIZES
+    }
+    scaled = sweep.sweep(base, changes, seeds, examples)
+    show(report, "scaled-learning-rate", scaled, f"Learning rate η = {RATE} · B/{OF_SIZE}")
+    spread_same, spread_scaled = spread(same), spread(scaled)
+    report.text(
+        f"Over the batch sizes up to {SIZES[-2]}, the training loss at the end differs by a factor of "
+        f"{spread_same:.3g} with one learning rate for all, and of {spread_scaled:.3g} with one in "
+        f"proportion. With batches of {SIZES[-1]} and η = {scaled[-1].config.learning_rate:.3g}, "
+        + (
+            f"{scaled[-1].diverged} of {len(seeds)} runs diverged."
+            if scaled[-1].diverged
+            else f"it is {scaled[-1].mean('train_loss'):.4g}."
+        )
+    )
+    report.expect(
+        f"Up to {SIZES[-2]}, a learning rate in proportion makes the batch sizes more alike in training "
+        "loss.",
+        f"Largest over least loss {spread_scaled:.3g} in proportion, {spread_same:.3g} with one rate.",
+        spread_scaled < spread_same,
+    )
+
+
+def show(report: Report, name: str, variants: list[sweep.Variant], caption: str) -> None:
+    """The curves and the table of some variants."""
+    report.figure(
+        [
+            sweep.curves(variants, "train_loss", "batch size", log=True),
+            sweep.curves(variants, "validation_accuracy", "batch size"),
+        ],
+        f"{caption}: mean and range over {len(variants[0].runs)} seeds.",
+    )
+    sweep.table(
+        report, name, variants, "batch size",
+        "Means over the seeds, and the test's range; seconds are of an epoch.", ["seconds"],
+    )  # fmt: skip
+
+
+def rises(values: list[float]) -> bool:
+    """Whether each is above the one before."""
+    return bool(np.all(np.diff(values) > 0))
+
+
+def spread(variants: list[sweep.Variant]) -> float:
+    """The largest over the least training loss, without the largest batches."""
+    values = [variant.mean("train_loss") for variant in variants[:-1]]
+    return max(values) / min(values)

@@ -1,0 +1,106 @@
+"""Deeper or wider: networks of 0 to 4 hidden layers.
+
+A fully connected layer from n to m units has `(n + 1)m` parameters. Wider layers have more features to choose
+from, and deeper networks make features of features. Without a hidden layer, softmax regression is
+left: it draws planes between the classes, and no number of epochs bends them.
+"""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+DEPTHS = (1, 2, 3, 4)
+WIDTHS = (8, 32, 128, 512)
+
+Grid = dict[tuple[int, int], sweep.Variant]
+
+
+def run(options: Options, report: Report) -> None:
+    """Train a grid of networks, and compare them by depth, width and number of parameters."""
+    base = sweep.base_config(
+        options, learning_rate=0.05, momentum=0.9, nesterov=True, l2=0.0,
+        epochs=options.choose(20, quick=4), batch_size=50,
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base)
+    seeds = options.seeds(options.choose(3, quick=2))
+    depths, widths = options.choose((DEPTHS, WIDTHS), quick=((1, 3), (8, 32, 128)))
+    sizes = [(depth, width) for depth in depths for width in widths]
+    changes = {"none": {"hidden": ()}} | {
+        f"{depth} x {width}": {"hidden": (width,) * depth} for depth, width in sizes
+    }
+    linear, *others = variants = sweep.sweep(base, changes, seeds, examples)
+    grid = dict(zip(sizes, others, strict=True))
+
+    report.section("Accuracy and size")
+    report.figure(
+        [by_parameters(linear, grid, quantity) for quantity in ("train_accuracy", "validation_accuracy")],
+        f"After {base.epochs} epochs: mean and range over {len(seeds)} seeds. A line joins networks of one "
+        "depth, which become wider to the right.",
+    )
+    sweep.table(
+        report, "depth-and-width", variants, "hidden layers",
+        "Means over the seeds, and the test's range; seconds are of an epoch.", ["seconds"],
+    )  # fmt: skip
+    report.section("Curves")
+    deepest, widest = depths[-1], widths[-1]
+    report.figure(
+        [
+            sweep.curves(
+                [linear, *(grid[depth, widest] for depth in depths)], "train_loss", "hidden layers", log=True
+            ),
+            sweep.curves(
+                [linear, *(grid[1, width] for width in widths)], "train_loss", "hidden layers", log=True
+            ),
+        ],
+        f"Training loss of networks with {widest} units a layer, and of those with one hidden layer.",
+    )
+
+    best = sweep.best(variants)
+    report.text(
+        f"On the validation examples {best.label} is best, with {best.mean('validation_accuracy'):.4f} of "
+        f"{best.parameters:,} parameters; its test accuracy is {best.mean('test_accuracy'):.4f}. Softmax "
+        f"regression, without hidden layers, has {linear.mean('test_accuracy'):.4f}."
+    )
+    one, deep = grid[1, widest], grid[deepest, widest]
+    report.text(
+        f"With {widest} units a layer, going from 1 to {deepest} hidden layers changes the validation "
+        f"accuracy by {100 * (deep.mean('validation_accuracy') - one.mean('validation_accuracy')):+.2f} "
+        f"points; with one hidden layer, going from {widths[0]} to {widest} units changes it by "
+        f"{100 * (one.mean('validation_accuracy') - grid[1, widths[0]].mean('validation_accuracy')):+.2f} "
+        "points."
+    )
+    for depth in depths:
+        of_depth = [grid[depth, width] for width in widths]
+        report.expect(
+            f"With {depth} hidden layer{'s' if depth > 1 else ''}, wider ones fit the training examples "
+            "better: the loss falls with each width.",
+            f"{sweep.listed(of_depth, 'train_loss', '.4g')}.",
+            bool(np.all(np.diff([variant.mean("train_loss") for variant in of_depth]) < 0)),
+        )
+    report.expect(
+        f"A hidden layer of {widest} units is better on the validation examples than none.",
+        f"{sweep.listed([one, linear], 'validation_accuracy')}.",
+        one.mean("validation_accuracy") > linear.mean("validation_accuracy"),
+    )
+
+
+def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:
+    """A quantity against the number of parameters, a line for each depth."""
+    figure, axes = sweep.axes_of("parameters", quantity.replace("_", " "))
+    lines = {0: [linear]}
+    for (depth, _), variant in grid.items():
+        lines.setdefault(depth, []).append(variant)
+    for (depth, variants), color in zip(lines.items(), sweep.colors(len(lines)), strict=True):
+        finals = np.array([variant.final(quantity) for variant in variants])
+        mean = finals.mean(1)
+        axes.errorbar(
+            [variant.parameters for variant in variants], mean, [mean - finals.min(1), finals.max(1) - mean],
+            color=color, label=str(depth), marker="o", markersize=4, capsize=3,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    sweep.legend(figure, "hidden layers")
+    return figure

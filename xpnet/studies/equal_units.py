@@ -1,0 +1,132 @@
+"""Hidden units that begin as equals, watched from epoch to epoch: a part of `initialization`."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import init, losses, nn, optim, tree
+from xpnet.callbacks import Callback
+from xpnet.metrics import EpochMetrics
+from xpnet.model import Model
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+UNITS = 8
+
+
+class Units(NamedTuple):
+    """How far apart the hidden units are, and how large their weights.
+
+    Fields:
+        into: the largest difference of two units' weights from the same input.
+        out: that of their weights to the same class.
+        largest: of all weights.
+    """
+
+    into: float
+    out: float
+    largest: float
+
+
+class WatchUnits(Callback):
+    """Notes how the hidden units are before the first epoch, and after each."""
+
+    def __init__(self) -> None:
+        self.seen: list[Units] = []
+
+    def on_start(self, model: Model) -> None:
+        self.look(model)
+
+    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+        self.look(model)
+
+    def look(self, model: Model) -> None:
+        """Note how they are now."""
+        w, v = hidden_weights(model)
+        into, out = np.ptp(w, axis=1).max(), np.ptp(v, axis=0).max()
+        self.seen.append(Units(float(into), float(out), float(max(np.abs(w).max(), np.abs(v).max()))))
+
+
+def hidden_weights(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """The weights into the hidden units (inputs, units), and out of them (units, classes)."""
+    w, v = tree.weights(model.params)
+    return model.backend.to_numpy(w), model.backend.to_numpy(v)
+
+
+def train_and_compare(options: Options, report: Report, examples: sweep.Data) -> None:
+    """Train a small network of sigmoids whose hidden units begin as equals, and look at its weights."""
+    starts = {"zeros": init.zeros, "all 0.1": init.scaled(init.ones, 0.1), "Glorot": init.glorot_uniform}
+    shape, epochs = examples.train.x.shape[1:], options.choose(10, quick=5)
+    rows: list[list[Any]] = []
+    seen, accuracy, drawings = {}, {}, []
+    for start, weight_init in starts.items():
+        net = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(math.prod(shape), UNITS, weight_init=weight_init),
+            nn.Sigmoid(),
+            nn.Linear(UNITS, examples.classes, weight_init=weight_init),
+        )
+        model = Model(
+            net, losses.CrossEntropy(), optim.SGD(0.5),
+            backend=options.backend, device=options.device, seed=options.seed, dtype="float64",
+        )  # fmt: skip
+        watch = WatchUnits()
+        model.fit(*examples.train, epochs=epochs, callbacks=[watch])
+        seen[start], accuracy[start] = watch.seen, model.evaluate(*examples.test).accuracy or 0.0
+        rows += [[start, i, *watch.seen[i], None] for i in (0, 1, epochs)]
+        rows[-1][-1] = accuracy[start]
+        if len(shape) == 3 and start != "all 0.1":  # pictures of one grey
+            title = f"from {start}, after {epochs} epochs"
+            drawings.append(drawing(hidden_weights(model)[0].T.reshape(UNITS, *shape), title))
+
+    report.section("Units that begin as equals")
+    report.table(
+        "units",
+        [
+            "initial weights",
+            "epochs",
+            "difference of weights in",
+            "of weights out",
+            "largest weight",
+            "test accuracy",
+        ],
+        rows,
+        f"A network with {UNITS} sigmoids, in float64, learning rate 0.5: the largest difference between any "
+        "two of them, over all inputs or classes, and the largest of all weights.",
+    )
+    if drawings:
+        report.figure(
+            drawings,
+            f"The weights into each of the {UNITS} hidden units, a picture a unit: red above 0, blue below.",
+        )
+    zeros, equal, glorot = (seen[start][-1] for start in starts)
+    report.text(
+        f"After {epochs} epochs the weights are no longer zero: the largest has come to {zeros.largest:.3g}. "
+        f"But the largest difference between two hidden units is {zeros.into:.3g} into them and "
+        f"{zeros.out:.3g} out of them. From 0.1 in all places the differences are {equal.into:.3g} and "
+        f"{equal.out:.3g}: what matters is not zero, but that the units are equal. From Glorot's weights "
+        f"they are {glorot.into:.3g} and {glorot.out:.3g}, and {accuracy['Glorot']:.1%} of the test images "
+        f"are right, against {accuracy['zeros']:.1%} from zeros."
+    )
+    for start in ("zeros", "all 0.1"):
+        first, last = seen[start][0], seen[start][-1]
+        report.expect(
+            f"From {start}, hidden units stay equal, w₁ = w₂ and v₁ = v₂, though the weights change.",
+            f"After {epochs} epochs the largest difference is {max(last.into, last.out):.3g}; the largest "
+            f"weight went from {first.largest:.3g} to {last.largest:.3g}.",
+            max(last.into, last.out) <= 1e-12 * last.largest and last.largest != first.largest,
+        )
+
+
+def drawing(images: np.ndarray, title: str) -> Figure:
+    """The weights into each unit, (units, height, width, channels), as pictures with a common scale."""
+    figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+    figure.suptitle(title)
+    largest = float(np.abs(images).max()) or 1.0
+    for axes, image in zip(figure.subplots(2, len(images) // 2).flat, images, strict=True):
+        axes.imshow(image.mean(axis=-1), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        axes.set_axis_off()
+    return figure

@@ -1,0 +1,167 @@
+"""Initial weights: zeros, a standard normal distribution, and Glorot's.
+
+A network with two hidden layers of 512 ReLUs is trained from three kinds of initial weights: all of them
+zero; drawn from N(0, 1); and Glorot's, drawn from U(-a, a) with `a² = 6 / (inputs + outputs)` of the layer,
+which keeps the signals of the same size from layer to layer. (Glorot and Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", 2010.)
+
+Zeros have a fault that no training can mend. Let a network with one hidden layer have two units with equal
+weights, w₁ = w₂ into them and v₁ = v₂ out of them. Then they have equal outputs `h = f(w·x)` and equal
+gradients, `∂L/∂v = h ∂L/∂ŷ` and `∂L/∂w = v f'(w·x) x ∂L/∂ŷ`; so a step of gradient descent leaves them equal,
+and so do all further ones. A layer of such units can do no more than a single unit can.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from xpnet import nn
+from xpnet.model import Model
+from xpnet.studies import equal_units, sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+from xpnet.train.config import Config, Initializer
+from xpnet.train.experiment import make_model
+
+KINDS: dict[str, Initializer] = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
+
+
+def run(options: Options, report: Report) -> None:
+    """Train from each kind of initial weights, and watch hidden units that begin as equals."""
+    base = sweep.base_config(
+        options, hidden=(512, 512), learning_rate=0.03, momentum=0.0, nesterov=False, l2=0.0,
+        epochs=options.choose(10, quick=5), batch_size=100,
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base)
+    start_of_training(report, base, examples)
+    training(options, report, base, examples)
+    equal_units.train_and_compare(options, report, examples)
+
+
+def start_of_training(report: Report, base: Config, examples: sweep.Data) -> None:
+    """How large signals and gradients are before the first step."""
+    n = 500
+    x, y = examples.train.x[:n], examples.train.y[:n]
+    first_losses, rows, growth = {}, [], {}
+    for kind, name in KINDS.items():
+        model = make_model(replace(base, weight_init=name), x.shape[1:], examples.classes)
+        model.forward(x)
+        model.zero_grads()
+        model.backward(y)
+        first_losses[kind] = model.loss(y)
+        of_layers = sizes(model, x)
+        rows += [(kind, layer, *of_layer) for layer, of_layer in enumerate(of_layers, start=1)]
+        growth[kind] = of_layers[-1][0] / max(of_layers[0][0], 1e-30)
+
+    report.section("Before the first step")
+    losses = ", ".join(f"{loss:.4g} from {kind}" for kind, loss in first_losses.items())
+    chance = math.log(examples.classes)
+    report.text(
+        f"A network that knows nothing gives each of {examples.classes} classes the same probability, and "
+        f"its cross-entropy is ln {examples.classes} = {chance:.4f}. The loss at the start is {losses}."
+    )
+    report.table(
+        "before-the-first-step",
+        [
+            "initial weights",
+            "layer",
+            "standard deviation of its outputs",
+            "root mean square of its weights' gradient",
+        ],
+        rows,
+        f"Each fully connected layer's outputs, before the ReLU, and gradients, on {len(x)} training images.",
+    )
+    report.text(
+        "From the first layer's outputs to the last one's, the standard deviation becomes "
+        f"{growth['N(0, 1)']:.3g} times as large with weights from N(0, 1), and {growth['Glorot']:.3g} times "
+        "with Glorot's. The softmax of outputs that large puts all probability on one class, mostly a wrong "
+        "one."
+    )
+    report.expect(
+        f"From zeros the loss at the start is ln {examples.classes}, that of equal probabilities.",
+        f"{first_losses['zeros']:.6f}, where ln {examples.classes} is {chance:.6f}.",
+        math.isclose(first_losses["zeros"], chance, rel_tol=1e-5),
+    )
+    report.expect(
+        f"From Glorot's weights the loss at the start is within 1 of ln {examples.classes}; from N(0, 1) it "
+        "is more than 100 times as large.",
+        f"{losses}.",
+        abs(first_losses["Glorot"] - chance) < 1 and first_losses["N(0, 1)"] > 100 * chance,
+    )
+
+
+def sizes(model: Model, x: np.ndarray) -> list[tuple[float, float]]:
+    """Standard deviation of the outputs, and root mean square of the gradient, of each layer with weights."""
+    assert isinstance(model.net, nn.Sequential)
+    found = []
+    signal = model.backend.asarray(x)
+    for layer, params, grads in zip(model.net.layers, model.params, model.grads, strict=True):
+        signal, _ = layer.forward(params, signal)
+        if "weight" in params:
+            gradient = model.backend.to_numpy(grads["weight"])
+            deviation = float(model.backend.to_numpy(signal).std())
+            found.append((deviation, float(np.sqrt(np.mean(gradient**2)))))
+    return found
+
+
+def training(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
+    """Train from each kind, and compare the curves."""
+    changes = {kind: {"weight_init": name} for kind, name in KINDS.items()}
+    variants = sweep.sweep(base, changes, options.seeds(options.choose(5, quick=2)), examples)
+    zeros, normal, glorot = variants
+    report.section("Training")
+    report.figure(
+        [sweep.curves(variants, "train_loss", log=True), sweep.curves(variants, "validation_accuracy")],
+        f"Training loss, on a logarithmic axis, and validation accuracy after each of {base.epochs} epochs: "
+        f"mean and range over {len(zeros.runs)} seeds.",
+    )
+    sweep.table(
+        report,
+        "training",
+        variants,
+        "initial weights",
+        f"After {base.epochs} epochs; least and greatest test accuracy.",
+    )
+    frequencies = np.bincount(examples.train.y) / len(examples.train.y)
+    entropy = -float(
+        np.sum(frequencies * np.log(frequencies, where=frequencies > 0, out=np.zeros_like(frequencies)))
+    )
+    zero_loss, most = zeros.mean("train_loss"), float(frequencies.max())
+    report.text(
+        "From zeros, all hidden units give 0, so all weights have the gradient 0 for ever: only the output "
+        "layer's biases learn, and the best they can do is tell the classes' frequencies. The loss of that "
+        f"is their entropy, {entropy:.4f}; training came to {zero_loss:.4f}, with "
+        f"{zeros.mean('train_accuracy'):.1%} of the training images right, of which the most frequent class "
+        f"has {most:.1%}."
+    )
+    report.expect(
+        "From zeros nothing but the classes' frequencies is learned: the loss ends within 0.01 of their "
+        "entropy.",
+        f"Loss {zero_loss:.4f}, entropy {entropy:.4f}.",
+        abs(zero_loss - entropy) < 0.01,
+    )
+    first = {variant.label: float(variant.curve("train_loss")[:, 0].mean()) for variant in variants}
+    report.expect(
+        "In the first epoch, Glorot's weights have the least training loss.",
+        "; ".join(f"{loss:.4g} from {label}" for label, loss in first.items()) + ".",
+        first["Glorot"] <= np.nanmin(list(first.values())),
+    )
+    report.expect(
+        "At the end, Glorot's weights have the highest validation accuracy.",
+        f"{sweep.listed(variants, 'validation_accuracy', word='from')}.",
+        sweep.best(variants) is glorot,
+    )
+    if normal.diverged:
+        report.text(f"From N(0, 1), {normal.diverged} of {len(normal.runs)} runs diverged.")
+    else:
+        lower = sweep.best([normal, glorot], "train_loss")
+        higher = sweep.best([normal, glorot])
+        gaps = [v.mean("train_accuracy") - v.mean("validation_accuracy") for v in (normal, glorot)]
+        report.text(
+            f"Of the two that learn, {lower.label} ends with the lower training loss, and {higher.label} "
+            "with the higher validation accuracy. From training to validation images the accuracy falls by "
+            f"{100 * gaps[0]:.1f} points with N(0, 1), and by {100 * gaps[1]:.1f} with Glorot's weights: so "
+            "much of what was learned is of the training images alone."
+        )

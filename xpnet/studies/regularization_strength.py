@@ -1,0 +1,101 @@
+"""How strong the L2 penalty should be.
+
+The penalty adds `λ/2 · Σw²` over all weights to the loss, and `λw` to their gradients: each step also makes
+every weight smaller by the factor `1 - ηλ`. Weights that the training examples do not hold up shrink, so a
+network that could learn a small training set by heart is kept from it. Too strong a penalty leaves nothing to
+fit with.
+(Krogh and Hertz, "A simple weight decay can improve generalization", 1991.)
+"""
+
+import numpy as np
+
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+STRENGTHS = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+
+
+def run(options: Options, report: Report) -> None:
+    """Train on few examples with each strength, and compare."""
+    base = sweep.base_config(
+        options, hidden=(256,), learning_rate=0.1, momentum=0.9, nesterov=True,
+        epochs=options.choose(50, quick=15), batch_size=50,
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base, examples=1250)
+    seeds = options.seeds(options.choose(5, quick=2))
+    strengths = (0.0, 1e-3, 1e-2, 1e-1) if options.quick else STRENGTHS
+    changes = {f"{strength:g}": {"l2": strength} for strength in strengths}
+    variants = sweep.sweep(base, changes, seeds, examples)
+
+    report.section("Curves")
+    report.figure(
+        [
+            sweep.curves(variants, "train_accuracy", "λ"),
+            sweep.curves(variants, "validation_accuracy", "λ"),
+        ],
+        f"A network with 256 ReLUs on {len(examples.train.x):,} training images: mean and range over "
+        f"{len(seeds)} seeds.",
+    )
+    report.section(f"After {base.epochs} epochs")
+    report.figure(
+        [
+            sweep.against(
+                variants, strengths, "λ", ["train_accuracy", "validation_accuracy", "test_accuracy"]
+            ),
+            sweep.against(variants, strengths, "λ", ["weight_norm"]),
+        ],
+        "Accuracy, and the norm √Σw² of all weights, against the strength of the penalty.",
+    )
+    sweep.table(
+        report, "regularization-strength", variants, "λ",
+        "Means over the seeds, and the test's range. The losses have the penalty in them.", ["weight_norm"],
+    )  # fmt: skip
+
+    none, strongest, best = variants[0], variants[-1], sweep.best(variants)
+    gaps = {variant.label: gap(variant) for variant in variants}
+    report.text(
+        f"Without a penalty, {none.mean('train_accuracy'):.2%} of the training images end up right and "
+        f"{none.mean('test_accuracy'):.2%} of the test images. With the strongest, λ = {strongest.label}, it "
+        f"is {strongest.mean('train_accuracy'):.2%} of the training images. {verdict(none, best)}"
+    )
+    norms = [variant.mean("weight_norm") for variant in variants]
+    report.expect(
+        "The stronger the penalty, the smaller the weights: √Σw² falls with each larger λ.",
+        f"{sweep.listed(variants, 'weight_norm', '.3g')}.",
+        bool(np.all(np.diff(norms) < 0)),
+    )
+    report.expect(
+        f"The gap between training and test accuracy is smaller with λ = {strongest.label} than without a "
+        "penalty.",
+        "; ".join(f"{value:.4f} with {label}" for label, value in gaps.items()) + ".",
+        gaps[strongest.label] < gaps[none.label],
+    )
+    report.expect(
+        "The best λ on the validation images is in between: neither 0 nor the largest.",
+        f"{sweep.listed(variants, 'validation_accuracy')}.",
+        best not in (none, strongest),
+    )
+    report.expect(
+        "The strongest penalty leaves the lowest training accuracy.",
+        f"{sweep.listed(variants, 'train_accuracy')}.",
+        strongest.mean("train_accuracy") <= min(variant.mean("train_accuracy") for variant in variants),
+    )
+
+
+def gap(variant: sweep.Variant) -> float:
+    """Training accuracy less test accuracy: what was learned of the training images alone."""
+    return variant.mean("train_accuracy") - variant.mean("test_accuracy")
+
+
+def verdict(none: sweep.Variant, best: sweep.Variant) -> str:
+    """Whether a penalty helps, in a sentence."""
+    if best is none:
+        return "On the validation images, no penalty is best."
+    gain = 100 * (best.mean("test_accuracy") - none.mean("test_accuracy"))
+    return (
+        f"On the validation images λ = {best.label} is best; with it, {best.mean('test_accuracy'):.2%} of "
+        f"the test images are right, {abs(gain):.2f} points {'more' if gain > 0 else 'less'} than without a "
+        "penalty."
+    )

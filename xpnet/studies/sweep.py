@@ -1,0 +1,293 @@
+"""Train the same network with a few options changed, each with several seeds, and compare what comes."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from tqdm import tqdm
+
+from xpnet import data, tree
+from xpnet.errors import DivergedError
+from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.model import Model
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+from xpnet.train.config import Config
+from xpnet.train.experiment import make_model
+
+DIVERGED = Evaluation(math.nan, math.nan, None)
+PARTS = ("train", "validation", "test")
+
+
+class Data(NamedTuple):
+    """The examples to train on, to choose by, and to test with at the end."""
+
+    train: data.Examples
+    validation: data.Examples
+    test: data.Examples
+    classes: int
+
+
+class Run(NamedTuple):
+    """One training.
+
+    Fields:
+        history: the epochs up to the end, or to where the loss diverged.
+        train, validation, test: after the last epoch; not a number where the loss diverged.
+        weight_norm: √Σw² over all weights, then.
+        diverged: what the DivergedError said, or "".
+    """
+
+    seed: int
+    history: list[EpochMetrics]
+    train: Evaluation
+    validation: Evaluation
+    test: Evaluation
+    weight_norm: float
+    diverged: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Variant:
+    """The trainings of one config with several seeds."""
+
+    label: str
+    config: Config
+    parameters: int
+    runs: Sequence[Run]
+
+    def curve(self, quantity: str) -> np.ndarray:
+        """A field of `EpochMetrics`, (runs, epochs); nan after a divergence."""
+        values = np.full((len(self.runs), self.config.epochs), np.nan)
+        for row, run in zip(values, self.runs, strict=True):
+            row[: len(run.history)] = [getattr(metrics, quantity) for metrics in run.history]
+        return values
+
+    def final(self, quantity: str) -> np.ndarray:
+        """`train_accuracy`, `test_loss` or the like after the last epoch, (runs,); nan where it diverged.
+
+        Or "seconds", the median over the epochs, or "weight_norm".
+        """
+        if quantity == "seconds":
+            return np.array([np.median([m.seconds for m in run.history] or [math.nan]) for run in self.runs])
+        if quantity == "weight_norm":
+            return np.array([run.weight_norm for run in self.runs])
+        part, _, name = quantity.partition("_")
+        return np.array([getattr(getattr(run, part), name) for run in self.runs], float)
+
+    @property
+    def diverged(self) -> int:
+        """How many of the runs did."""
+        return sum(bool(run.diverged) for run in self.runs)
+
+    def mean(self, quantity: str) -> float:
+        """The mean of `final` over all runs; nan if one of them diverged."""
+        return float(self.final(quantity).mean())
+
+
+def base_config(options: Options, **values: Any) -> Config:
+    """The config of these values, with what the study's options say."""
+    return Config(
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        download=options.download,
+        backend=options.backend,  # type: ignore[arg-type]  # checked as a Config is made
+        device=options.device,
+        seed=options.seed,
+        quiet=True,
+        **values,
+    )
+
+
+def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
+    """The study's data set, split as the config says, of which training takes the first `examples`."""
+    dataset = options.load_dataset()
+    config.check_inputs(dataset.train.x.shape[1:])
+    report.trained_on(dataset)
+    first = data.Examples(dataset.train.x[:examples], dataset.train.y[:examples])
+    return Data(*data.split(first, config.train_fraction), dataset.test, dataset.classes)
+
+
+def train(config: Config, examples: Data) -> tuple[Model, Run]:
+    """Train as the config says, without files; a loss that diverges ends the run, and it says so."""
+    model = make_model(config, examples.train.x.shape[1:], examples.classes)
+    diverged = ""
+    try:
+        with np.errstate(all="ignore"):  # of numbers that DivergedError tells more of
+            model.fit(
+                *examples.train,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                validation=examples.validation,
+                shuffle=config.shuffle,
+                schedule=config.make_schedule(),
+            )
+    except DivergedError as error:
+        diverged = str(error)
+    results = {part: DIVERGED if diverged else model.evaluate(*getattr(examples, part)) for part in PARTS}
+    weights = [model.backend.to_numpy(w) for w in tree.weights(model.params)]
+    norm = math.nan if diverged else math.hypot(*(float(np.linalg.norm(w)) for w in weights))
+    return model, Run(config.seed, model.history, weight_norm=norm, diverged=diverged, **results)
+
+
+def sweep(
+    base: Config, changes: Mapping[str, Mapping[str, Any]], seeds: Iterable[int], examples: Data
+) -> list[Variant]:
+    """Train `base` with each of the changes, once with each seed.
+
+    Arguments:
+        changes: by the label of the variant, the options that differ, `{"0.1": {"learning_rate": 0.1}}`.
+        seeds: of initial weights and the order of the examples.
+    """
+    seeds = list(seeds)
+    variants = []
+    with tqdm(total=len(changes) * len(seeds), unit=" trainings", leave=False, disable=None) as bar:
+        for label, options in changes.items():
+            config = dataclasses.replace(base, **options)
+            runs = []
+            for seed in seeds:
+                bar.set_description(f"{label}, seed {seed}")
+                model, run = train(dataclasses.replace(config, seed=seed), examples)
+                runs.append(run)
+                bar.update()
+            variants.append(Variant(label, config, model.parameter_count(), runs))
+    return variants
+
+
+def best(variants: Sequence[Variant], quantity: str = "validation_accuracy") -> Variant:
+    """The one with the highest mean, or the least one of a loss. Those that diverged do not count."""
+    sign = -1 if quantity.endswith("loss") else 1
+    return max(variants, key=lambda variant: np.nan_to_num(sign * variant.mean(quantity), nan=-np.inf))
+
+
+def listed(variants: Sequence[Variant], quantity: str, spec: str = ".4f", word: str = "with") -> str:
+    """Each variant's mean in words: `0.9012 with 0.1; 0.8825 with 0.3; diverged with 10`."""
+    means = [variant.mean(quantity) for variant in variants]
+    words = ["diverged" if math.isnan(mean) else format(mean, spec) for mean in means]
+    return "; ".join(f"{each} {word} {variant.label}" for each, variant in zip(words, variants, strict=True))
+
+
+def table(
+    report: Report,
+    name: str,
+    variants: Sequence[Variant],
+    what: str,
+    caption: str,
+    more: Sequence[str] = (),
+) -> None:
+    """A row for each variant: accuracies after the last epoch, their mean and range over the seeds.
+
+    Before the last column stand the means of what `more` names, for `Variant.final`.
+
+    All epochs of all runs go to the file `name`-epochs.csv.
+    """
+    columns = [
+        *(what, "parameters", "train loss", "train accuracy", "validation accuracy"),
+        *("test accuracy", "test, least", "test, greatest"),
+        *(quantity.replace("_", " ") for quantity in more),
+        "diverged",
+    ]
+    rows = []
+    for variant in variants:
+        test = variant.final("test_accuracy")
+        means = [variant.mean(q) for q in ("train_loss", "train_accuracy", "validation_accuracy")]
+        diverged = f"{variant.diverged} of {len(variant.runs)}" if variant.diverged else "no"
+        others = [variant.mean(quantity) for quantity in more]
+        tests = [test.mean(), test.min(), test.max()]
+        rows.append([variant.label, variant.parameters, *means, *tests, *others, diverged])
+    formats = {column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest"))}
+    report.table(name, columns, rows, caption, formats)
+    epochs = [
+        (variant.label, run.seed, *metrics)
+        for variant in variants
+        for run in variant.runs
+        for metrics in run.history
+    ]
+    report.numbers(
+        f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs, "Every epoch of every run:"
+    )
+
+
+def colors(count: int) -> list[Any]:
+    """So many colours, from dark to light."""
+    return list(colormaps["viridis"](np.linspace(0, 0.88, count)))
+
+
+def curves(
+    variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False, ylabel: str = ""
+) -> Figure:
+    """A field of `EpochMetrics` against the epoch: the mean over the seeds, in a band from least to greatest.
+
+    An epoch in which a run had diverged has no mean, and the line ends.
+    """
+    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
+    for variant, color in zip(variants, colors(len(variants)), strict=True):
+        values = variant.curve(quantity)
+        epochs = np.arange(1, values.shape[1] + 1)
+        axes.plot(epochs, values.mean(0), color=color, label=variant.label, marker="o", markersize=2.5)
+        axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if log:
+        axes.set_yscale("log")
+    legend(figure, what)
+    return figure
+
+
+def against(
+    variants: Sequence[Variant],
+    values: Sequence[float],
+    xlabel: str,
+    quantities: Sequence[str],
+    log: bool = True,
+) -> Figure:
+    """What came in the end against the number that was changed: mean and range over the seeds.
+
+    The axis is logarithmic, or linear from 0 to the least other value where there is a 0.
+    """
+    one = len(quantities) == 1
+    figure, axes = axes_of(
+        xlabel, quantities[0].replace("_", " ") if one else quantities[0].partition("_")[2]
+    )
+    for quantity, color in zip(quantities, ("#1f77b4", "#d95f02", "#1b9e77"), strict=False):
+        finals = np.array([variant.final(quantity) for variant in variants])
+        mean, low, high = finals.mean(1), finals.min(1), finals.max(1)
+        bars = np.array([mean - low, high - mean])
+        axes.errorbar(
+            values,
+            mean,
+            bars,
+            color=color,
+            label=quantity.replace("_", " "),
+            marker="o",
+            markersize=4,
+            capsize=3,
+        )
+    if 0 in values:
+        axes.set_xscale("symlog", linthresh=min(value for value in values if value))
+    elif log:
+        axes.set_xscale("log")
+    if not one:
+        legend(figure)
+    return figure
+
+
+def axes_of(xlabel: str, ylabel: str, size: tuple[float, float] = (5.2, 3.7)) -> tuple[Figure, Any]:
+    """A figure with one pair of axes, as all studies draw them."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def legend(figure: Figure, title: str = "") -> None:
+    """A legend below the axes, in as many columns as there is room for."""
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    columns = max(1, min(5, 72 // (6 + max(map(len, labels)))))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title or None)

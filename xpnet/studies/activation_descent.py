@@ -1,22 +1,32 @@
-"""Gradient descent on an activation function
+"""Gradient descent on an activation function.
 
-GELU(x) ≈ x σ(1.702 x) is not monotone: it has one minimum, a little below 0, and is nearly flat to the
+GELU(x) ≈ x σ(1.702 x) is not monotone: it has one minimum, a little below 0, and is nearly flat far to the
 left of it. Gradient descent on this curve shows in one dimension what a learning rate and momentum do.
+
+The steps are those of `optim.SGD`, x ← x - η f'(x), and of `optim.EMAMomentum`, v ← β v + (1 - β) f'(x) and
+x ← x - η v, which starts here with v₀ = f'(x₀).
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import optimize
 
 from xpnet import nn, optim
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+from xpnet.studies.sweep import axes_of
 
 GELU = nn.GELU(form="sigmoid")
 ACTIVATIONS = {"ReLU": nn.ReLU(), "ELU": nn.ELU(), "GELU": GELU}
 BETA = 0.9
 RUNS = ((0.0, 0.1), (0.0, 1.0), (-3.0, 0.1))  # where it starts, and the learning rate η
 STEPS = 600
+NEAR = 0.01  # a path has arrived where it stays as near to the minimum as this
+PLAIN, WITH_MOMENTUM = "no", f"β = {BETA}"
+COLORS = {PLAIN: "#1f77b4", WITH_MOMENTUM: "#d95f02"}
+GREY = "#999999"
 
 
 class Curve(NamedTuple):
@@ -63,3 +73,189 @@ def minimum(options: Options) -> float:
         return float(curve(options, GELU, np.array([x])).slope[0])
 
     return float(optimize.brentq(slope, -2, 0, xtol=1e-12))
+
+
+class Path(NamedTuple):
+    """A run: where it started, its learning rate, whether with momentum, its points, and when it arrived."""
+
+    start: float
+    rate: float
+    momentum: str
+    points: Curve
+    arrival: int | None
+
+
+def paths(options: Options, lowest: float) -> list[Path]:
+    """All runs, each without and with momentum; `arrival` is when x comes near `lowest` for good."""
+    result = []
+    for start, rate in RUNS:
+        for name, optimizer in ((PLAIN, optim.SGD(rate)), (WITH_MOMENTUM, optim.EMAMomentum(rate, BETA))):
+            points = descend(options, start, optimizer, STEPS)
+            last_far = int(np.nonzero(np.abs(points.x - lowest) > NEAR)[0].max(initial=-1))
+            result.append(Path(start, rate, name, points, last_far + 1 if last_far < STEPS else None))
+    return result
+
+
+def run(options: Options, report: Report) -> None:
+    """The activations side by side, the first steps as one would take them by hand, and the longer paths."""
+    report.config({"steps": STEPS, "β": BETA, "near": NEAR})
+    lowest = minimum(options)
+    runs = paths(options, lowest)
+    _activations(options, report, lowest)
+    _first_steps(report, runs)
+    _long_paths(options, report, runs, lowest)
+
+
+def _activations(options: Options, report: Report, lowest: float) -> None:
+    report.section("ReLU, ELU and GELU side by side")
+    x = np.linspace(-4, 3, 281)
+    figures = []
+    for field, label in (("f", "f(x)"), ("slope", "f'(x)")):
+        figure, axes = axes_of("x", label)
+        for (name, layer), color in zip(ACTIVATIONS.items(), ("#666666", "#1b9e77", "#7570b3"), strict=True):
+            axes.plot(x, getattr(curve(options, layer, x), field), label=name, color=color)
+        axes.legend(frameon=False)
+        figures.append(figure)
+    report.figure(figures, "The three activations and their derivatives.")
+    at = np.array([-3.0, -1.0, 1.0])
+    slopes = {name: curve(options, layer, at).slope for name, layer in ACTIVATIONS.items()}
+    report.table(
+        "slopes", ["f", *(f"f'({x:g})" for x in at)], [[name, *row] for name, row in slopes.items()],
+        "Slopes: what gradient descent would have to go by.",
+    )  # fmt: skip
+    value = float(curve(options, GELU, np.array([lowest])).f[0])
+    stays = " Gradient descent on ReLU would never leave that point." if slopes["ReLU"][0] == 0 else ""
+    report.text(
+        f"GELU has its minimum {value:.4f} at x = {lowest:.4f}. At -3 its slope is {slopes['GELU'][0]:.4f}: "
+        f"a step from there is short, but goes towards the minimum. The slope of ReLU at -3 is "
+        f"{slopes['ReLU'][0]:g}, that of ELU {slopes['ELU'][0]:.4f}.{stays}"
+    )
+    wide = np.linspace(-8, 8, 16001)
+    error = np.abs(curve(options, GELU, wide).f - curve(options, nn.GELU(), wide).f)
+    worst = int(error.argmax())
+    report.expect(
+        "x σ(1.702 x) is within 0.021 of GELU(x) = x Φ(x).",
+        f"The largest difference on a grid from -8 to 8 is {error[worst]:.4f}, at x = {wide[worst]:.2f}.",
+        error[worst] < 0.021,
+    )
+
+
+def _first_steps(report: Report, runs: list[Path]) -> None:
+    report.section("The first three steps")
+    names = [f"{name}{i}{end}" for name, end in (("x", ""), ("f(x", ")")) for i in "₁₂₃"]
+    report.table(
+        "first-steps",
+        ["x₀", "η", "momentum", *names],
+        [[*each[:3], *each.points.x[1:4], *each.points.f[1:4]] for each in runs],
+        "Where the first steps lead, and the function's values there.",
+        dict.fromkeys(names, ".5f"),
+    )
+    from_0 = [each for each in runs if each.start == 0]
+    report.expect(
+        "The slope at 0 is 1/2, so the first step from 0 is -η/2.",
+        ", ".join(f"x₁ = {each.points.x[1]:.4g} with η = {each.rate:g}" for each in from_0[::2]) + ".",
+        all(np.isclose(each.points.x[1], -each.rate / 2) for each in from_0),
+    )
+    apart = [
+        np.abs(plain.points.x[1:3] - momentum.points.x[1:3])
+        for plain, momentum in zip(runs[::2], runs[1::2], strict=True)
+    ]
+    first, second = np.max(apart, axis=0)[0], np.min(apart, axis=0)[1]
+    report.expect(
+        "Momentum that starts with v₀ = f'(x₀) takes the same first step as plain gradient descent, and "
+        "another second step.",
+        f"With and without it, x₁ differs by at most {first:.1g}, and x₂ by at least {second:.1g}.",
+        first < 1e-12 < second,
+    )
+
+
+def _long_paths(options: Options, report: Report, runs: list[Path], lowest: float) -> None:
+    report.section("The longer paths")
+    pairs = list(zip(runs[::2], runs[1::2], strict=True))
+    report.text(
+        "On the left are the points x₀, x₁, ... on the curve; those with momentum are drawn a little above "
+        f"it, to tell them apart. A path has arrived where it stays within {NEAR:g} of the minimum, the dotted "
+        "line."
+    )
+    for plain, momentum in pairs:
+        title = f"from {plain.start:g}, η = {plain.rate:g}"
+        past = lowest - momentum.points.x.min() if plain.start > lowest else momentum.points.x.max() - lowest
+        report.figure(
+            [
+                _on_the_curve(options, (plain, momentum), lowest, title),
+                _against_steps((plain, momentum), lowest, title),
+            ],
+            f"From {plain.start:g} with η = {plain.rate:g}, plain gradient descent {_arrives(plain)}. "
+            f"Momentum {_arrives(momentum)}, after going {max(past, 0):.2g} past the minimum.",
+        )
+    report.table(
+        "arrivals",
+        ["x₀", "η", "momentum", "arrived at step", "leftmost x", "last x", "last f(x)"],
+        [
+            [*each[:3], each.arrival, each.points.x.min(), each.points.x[-1], each.points.f[-1]]
+            for each in runs
+        ],
+        f"All paths, which end after {STEPS} steps.",
+        dict.fromkeys(["leftmost x", "last x", "last f(x)"], ".4f"),
+    )
+    report.numbers(
+        "paths",
+        ["x₀", "η", "momentum", "step", "x", "f(x)", "f'(x)"],
+        [[*each[:3], i, *point] for each in runs for i, point in enumerate(zip(*each.points, strict=True))],
+        "Every point of every path:",
+    )
+    (small, small_momentum), (large, large_momentum), (flat, _) = pairs
+    report.expect(
+        f"With η = {small.rate:g}, plain gradient descent takes longer from {flat.start:g}, where the curve "
+        f"is nearly flat, than from {small.start:g}.",
+        f"From {flat.start:g}, where the slope is {flat.points.slope[0]:.4f}, it {_arrives(flat)}. From "
+        f"{small.start:g}, where it is {small.points.slope[0]:.4f}, it {_arrives(small)}.",
+        _steps(flat) > _steps(small),
+    )
+    report.expect(
+        f"From {small.start:g}, momentum is faster with the small learning rate and slower with the large "
+        "one: the average of past slopes then carries x far past the minimum, to where the curve is nearly flat.",
+        f"With η = {small.rate:g} it {_arrives(small_momentum)}, without momentum {_steps(small):g}. With "
+        f"η = {large.rate:g} it {_arrives(large_momentum)}, without momentum {_steps(large):g}; it has been at "
+        f"{large_momentum.points.x.min():.2f}, where the slope is "
+        f"{large_momentum.points.slope[large_momentum.points.x.argmin()]:.4f}.",
+        _steps(small_momentum) < _steps(small) and _steps(large_momentum) > _steps(large),
+    )
+
+
+def _steps(path: Path) -> float:
+    return np.inf if path.arrival is None else path.arrival
+
+
+def _arrives(path: Path) -> str:
+    return (
+        f"has not arrived after {STEPS} steps" if path.arrival is None else f"arrives at step {path.arrival}"
+    )
+
+
+def _on_the_curve(options: Options, pair: tuple[Path, Path], lowest: float, title: str) -> Figure:
+    figure, axes = axes_of("x", "f(x)")
+    x = np.linspace(min(-2.0, *(each.points.x.min() for each in pair)) - 0.3, 0.4, 300)
+    axes.plot(x, curve(options, GELU, x).f, color=GREY, linewidth=1)
+    axes.axvline(lowest, color=GREY, linewidth=1, linestyle=":")
+    for each, lift in zip(pair, (0, 0.012), strict=True):
+        n = STEPS if each.arrival is None else each.arrival
+        points = each.points.x[: n + 1], each.points.f[: n + 1] + lift
+        label = f"momentum: {each.momentum}"
+        axes.plot(*points, "o", color=COLORS[each.momentum], markersize=3, alpha=0.5, label=label)
+    axes.set_title(title, fontsize=11)
+    axes.set_ylim(-0.18, 0.12)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _against_steps(pair: tuple[Path, Path], lowest: float, title: str) -> Figure:
+    figure, axes = axes_of("step", "x")
+    end = int(min(1.15 * max(map(_steps, pair)) + 3, STEPS))
+    for each in pair:
+        label = f"momentum: {each.momentum}"
+        axes.plot(each.points.x[: end + 1], color=COLORS[each.momentum], label=label)
+    axes.axhline(lowest, color=GREY, linewidth=1, linestyle=":")
+    axes.set_title(title, fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    return figure

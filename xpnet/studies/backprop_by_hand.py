@@ -1,4 +1,4 @@
-"""Backpropagation by hand
+"""Backpropagation by hand.
 
 Two networks so small that every number can be checked on paper. The first is the worked example of
 a machine-learning course: one hidden layer of sigmoid units, a softmax with cross-entropy, one
@@ -172,9 +172,7 @@ def _model(
     net: nn.Layer, loss: losses.Loss, learning_rate: float, options: Options, l2: float = 0.0
 ) -> xpnet.Model:
     optimizer = optim.SGD(learning_rate)
-    return xpnet.Model(
-        net, loss, optimizer, options.backend, dtype="float64", device=options.device, l2=l2
-    )
+    return xpnet.Model(net, loss, optimizer, options.backend, dtype="float64", device=options.device, l2=l2)
 
 
 def _units(backend: Backend, layer: Tree) -> np.ndarray:

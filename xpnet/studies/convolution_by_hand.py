@@ -1,15 +1,21 @@
-"""Convolution by hand
+"""Convolution by hand.
 
-One image of 6×6 numbers and one filter of 3×3: small enough to check each product on paper. The same
-three layers, a convolution, zero padding and a pooling, are what a convolutional network is made of.
+An image of 6×6 numbers and a filter of 3×3: so small that every product can be checked on paper. Convolution,
+zero padding and pooling are what a convolutional network is made of.
+
+As in all of deep learning, the filter is not turned round: `nn.Conv2d` computes a correlation.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from xpnet import nn
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
 
 IMAGE = np.array(
     [
@@ -24,7 +30,8 @@ IMAGE = np.array(
 )
 FILTER = np.array([[-2, -2, -2], [-2, 5, -2], [-2, -2, -2]], float)
 AVERAGE = np.full((2, 2), 1 / 4)
-J = 9  # the letter's place in the alphabet, from 0: outputs are named A, B, C ... row by row
+LETTERS = "ABCDEFGHIJKLMNOP"  # of the outputs, row by row
+J = LETTERS.index("J")
 
 
 class Grids(NamedTuple):
@@ -55,3 +62,169 @@ def _apply(options: Options, layer: nn.Layer, kernel: np.ndarray | None = None) 
     params = {} if kernel is None else {"weight": backend.asarray(kernel[:, :, None, None])}
     y, _ = layer.forward(params, backend.asarray(IMAGE[None, :, :, None]))
     return backend.to_numpy(y)[0, :, :, 0]
+
+
+def run(options: Options, report: Report) -> None:
+    """All grids, as pictures, and each number that can be told beforehand."""
+    result = grids(options)
+    _valid(result.valid, report)
+    _same(result, report)
+    _pooling(result, report)
+
+
+def _valid(valid: np.ndarray, report: Report) -> None:
+    report.section("Convolution without padding")
+    row, column = divmod(J, valid.shape[1])
+    window = IMAGE[row : row + 3, column : column + 3]
+    products = [f"{_factor(w)}·{_factor(x)}" for w, x in zip(FILTER.flat, window.flat, strict=True)]
+    lines = [" + ".join(products[i : i + 3]) for i in (0, 3, 6)]
+    report.text(
+        f"The filter is laid on each of the {valid.shape[0]}×{valid.shape[1]} places where it fits. Each "
+        "time, the nine products of a weight and the number under it are added up. The outputs are called A, "
+        f"B, C and so on, row by row. J is in row {row + 1}, column {column + 1}:"
+    )
+    report.code("J =   {}\n    + {}\n    + {}\n  = {}".format(*lines, _number(valid.flat[J])))
+    report.figure(
+        [
+            _picture([Grid("image", IMAGE, marked=(row, column)), Grid("filter", FILTER)]),
+            _picture([Grid("output", valid, marked=(row, column), mark=1, letters=True)]),
+        ],
+        "The window that J sees in the image, the filter, and the outputs with their letters.",
+    )
+    _table(report, "valid", valid, "The convolution without padding.")
+    report.expect("J is -6.", f"J is {_number(valid.flat[J])}.", valid.flat[J] == -6)
+
+
+def _same(result: Grids, report: Report) -> None:
+    report.section("Zero padding for the same size")
+    k, n = len(FILTER), len(IMAGE)
+    rows = []
+    for p in range(k):
+        _, height, width, _ = nn.Conv2d(1, 1, kernel_size=k, padding=p).output_shape((1, n, n, 1))
+        rows.append([p, f"{n} + 2·{p} - {k} + 1", f"{height}×{width}", (height, width) == IMAGE.shape])
+    keeping = [p for p, _, _, keeps in rows if keeps]
+    report.table(
+        "padding",
+        ["zeros p", "n + 2p - k + 1", "output", "same size"],
+        rows,
+        f"The size of the output for n = {n}, k = {k} and p zeros on each side.",
+    )
+    report.text(
+        f"For an image of n×n and a filter of k×k, the size stays the same with p = (k - 1)/2, here "
+        f'{(k - 1) / 2:g}. `padding="same"` finds it. Where the filter lies within the image nothing '
+        "changes: the inner outputs are those from before."
+    )
+    report.figure(
+        [
+            _picture([Grid("image with zeros around", np.pad(IMAGE, 1), border=True)]),
+            _picture([Grid("output", result.same, border=True)]),
+        ],
+        "What padding adds is grey: zeros around the image, and the outputs that see some of them.",
+    )
+    _table(report, "same", result.same, "The convolution with zero padding.")
+    report.expect(
+        "One zero on each side, (k - 1)/2, keeps the size of 6×6.",
+        f"Of the paddings tried, the size is kept by p = {', '.join(map(str, keeping))}.",
+        keeping == [1],
+    )
+    inner = result.same[1:-1, 1:-1]
+    report.expect(
+        "Without its border, the padded output is the output without padding.",
+        f"The largest difference is {_number(np.abs(inner - result.valid).max())}.",
+        np.array_equal(inner, result.valid),
+    )
+    tenth, (row, column) = result.same.flat[J], divmod(J, result.same.shape[1])
+    report.text(
+        f"Counted in this larger output, the tenth number is in row {row + 1}, column {column + 1}, and sees "
+        f"another window than J. It is {_number(tenth)}, "
+        + ("by chance the same number." if tenth == result.valid.flat[J] else "and so another number.")
+    )
+
+
+def _pooling(result: Grids, report: Report) -> None:
+    report.section("Average pooling is a convolution")
+    report.text(
+        "Average pooling of 2×2 with stride 2 replaces each block of four numbers by their mean. A "
+        "convolution with that stride whose four weights are 1/4 adds up the same products. So average "
+        "pooling is a convolution that has nothing to learn, done for each channel by itself."
+    )
+    report.figure(
+        [
+            _picture([Grid("image", IMAGE, blocks=2), Grid("average pooling", result.pooled)]),
+            _picture([Grid("filter", AVERAGE), Grid("convolution, stride 2", result.averaged)]),
+        ],
+        "The blocks of the image and their means; the filter, and the convolution with it.",
+    )
+    _table(report, "pooled", result.pooled, "Average pooling, 2×2 with stride 2.")
+    difference = np.abs(result.pooled - result.averaged).max()
+    report.expect(
+        "Average pooling 2×2 with stride 2 equals a convolution with weights of 1/4 and that stride.",
+        f"The largest difference is {_number(difference)}.",
+        difference == 0,
+    )
+
+
+def _table(report: Report, name: str, values: np.ndarray, caption: str) -> None:
+    columns = ["row", *(str(j + 1) for j in range(values.shape[1]))]
+    report.table(name, columns, [[i + 1, *row] for i, row in enumerate(values)], caption)
+
+
+class Grid(NamedTuple):
+    """A grid of numbers to draw.
+
+    `marked` is the first row and column of a square of `mark` cells that gets an outline; `blocks` is the
+    size of squares that all get one; `border` greys the outermost cells; `letters` names the cells.
+    """
+
+    title: str
+    values: np.ndarray
+    marked: tuple[int, int] | None = None
+    mark: int = len(FILTER)
+    blocks: int = 0
+    border: bool = False
+    letters: bool = False
+
+
+def _picture(pictured: Sequence[Grid], width: float = 10.6, cell: float = 0.5) -> Figure:
+    """Grids side by side: `width` is that of the picture in cells, `cell` that of a cell in inches."""
+    height = max(len(grid.values) for grid in pictured) + 1.4
+    figure = Figure(figsize=(width * cell, height * cell))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height - 1.1, -1.1), aspect="equal")
+    axes.axis("off")
+    columns = sum(grid.values.shape[1] for grid in pictured)
+    gap = (width - columns) / (len(pictured) + 1)
+    left = gap
+    for grid in pictured:
+        _draw(axes, grid, left)
+        left += grid.values.shape[1] + gap
+    return figure
+
+
+def _draw(axes: Any, grid: Grid, left: float) -> None:
+    rows, columns = grid.values.shape
+    axes.text(left + columns / 2, -0.5, grid.title, ha="center", va="center", fontsize=12)
+    for place, (row, column) in enumerate(np.ndindex(rows, columns)):
+        outer = row in (0, rows - 1) or column in (0, columns - 1)
+        face = "#e4e4e8" if grid.border and outer else "white"
+        axes.add_patch(Rectangle((left + column, row), 1, 1, facecolor=face, edgecolor="#bbbbbb"))
+        middle = (left + column + 0.5, row + (0.62 if grid.letters else 0.5))
+        axes.text(*middle, _number(float(grid.values[row, column])), ha="center", va="center", fontsize=12)
+        if grid.letters:
+            axes.text(left + column + 0.07, row + 0.04, LETTERS[place], va="top", fontsize=9, color="#666666")
+    squares = [] if grid.marked is None else [(*grid.marked, grid.mark)]
+    if grid.blocks:
+        starts = np.ndindex(rows // grid.blocks, columns // grid.blocks)
+        squares += [(i * grid.blocks, j * grid.blocks, grid.blocks) for i, j in starts]
+    for row, column, size in squares:
+        outline = Rectangle((left + column, row), size, size, fill=False, edgecolor="#d95f02", linewidth=2.5)
+        axes.add_patch(outline)
+
+
+def _number(value: float) -> str:
+    """Whole numbers without a point, and no negative zero."""
+    return f"{value + 0:g}"
+
+
+def _factor(value: float) -> str:
+    return f"({value:g})" if value < 0 else f"{value:g}"

@@ -1,4 +1,4 @@
-"""Logic gates
+"""Logic gates with threshold and sigmoid units.
 
 A neuron with a threshold cuts the plane of its two inputs along a line. That is enough for AND and OR, but
 not for XOR and XNOR (Minsky and Papert, "Perceptrons", 1969): they need a hidden layer, of two units.

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from xpnet import nn, optim
-from xpnet.studies import activation_descent, backprop_by_hand, convolution_by_hand, logic_gates
+from xpnet.studies import (
+    _regression_by_hand,
+    activation_descent,
+    backprop_by_hand,
+    convolution_by_hand,
+    logic_gates,
+)
 from xpnet.studies.options import Options
 
 NUMPY = Options()
@@ -73,19 +79,22 @@ class TestBackpropByHand:
         np.testing.assert_allclose(jacobian.differences, jacobian.formula, atol=1e-9)
 
     def test_the_regression(self, anywhere: Options) -> None:
-        rows, columns = backprop_by_hand.ORIENTATIONS.values()
-        relu = backprop_by_hand.regression_losses(anywhere, rows, nn.ReLU())
-        assert [round(loss, 4) for loss in relu] == [209.4557]
-        assert backprop_by_hand.regression_losses(anywhere, columns, nn.ReLU())[0] == pytest.approx(405.0977)
+        rows, columns = _regression_by_hand.ORIENTATIONS.values()
+        by_rows, by_columns = (
+            _regression_by_hand.regression(anywhere, nn.ReLU(), weight).losses for weight in (rows, columns)
+        )
+        assert [round(loss, 4) for loss in by_rows] == [209.4557]
+        assert by_columns == [pytest.approx(405.0977)]
 
     def test_tanh_has_the_least_loss(self) -> None:
-        losses = backprop_by_hand.activation_losses(NUMPY)
-        assert min(losses, key=losses.__getitem__) == "tanh"
+        found = _regression_by_hand.by_activation(NUMPY)
+        assert set(found) == {"ReLU", "tanh", "sigmoid", "identity"}
+        assert min(found, key=lambda name: found[name].losses[0]) == "tanh"
 
     def test_of_the_learning_rates_0_001_is_best_after_two_steps(self) -> None:
-        after = {rate: losses[2] for rate, losses in backprop_by_hand.learning_rate_losses(NUMPY).items()}
-        assert set(after) == {0.9, 0.1, 0.001, 0.0001}
-        assert min(after, key=after.__getitem__) == 0.001
+        found = _regression_by_hand.by_learning_rate(NUMPY)
+        assert set(found) == {0.9, 0.1, 0.001, 0.0001}
+        assert min(found, key=lambda rate: found[rate].losses[2]) == 0.001
 
 
 class TestLogicGates:
@@ -165,7 +174,9 @@ class TestActivationDescent:
 
     def test_the_minimum(self, anywhere: Options) -> None:
         lowest = activation_descent.minimum(anywhere)
-        around = activation_descent.curve(anywhere, activation_descent.GELU, lowest + np.array([-1e-3, 0, 1e-3]))
+        around = activation_descent.curve(
+            anywhere, activation_descent.GELU, lowest + np.array([-1e-3, 0, 1e-3])
+        )
         assert lowest == pytest.approx(-0.7511542554, abs=1e-9)
         assert around.f[1] == min(around.f)
         assert abs(around.slope[1]) < 1e-11

@@ -174,8 +174,8 @@ def _long_paths(options: Options, report: Report, runs: list[Path], lowest: floa
     pairs = list(zip(runs[::2], runs[1::2], strict=True))
     report.text(
         "On the left are the points x₀, x₁, ... on the curve; those with momentum are drawn a little above "
-        f"it, to tell them apart. A path has arrived where it stays within {NEAR:g} of the minimum, the dotted "
-        "line."
+        f"it, to tell them apart. A path has arrived where it stays within {NEAR:g} of the minimum, the "
+        "dotted line."
     )
     for plain, momentum in pairs:
         title = f"from {plain.start:g}, η = {plain.rate:g}"
@@ -214,10 +214,11 @@ def _long_paths(options: Options, report: Report, runs: list[Path], lowest: floa
     )
     report.expect(
         f"From {small.start:g}, momentum is faster with the small learning rate and slower with the large "
-        "one: the average of past slopes then carries x far past the minimum, to where the curve is nearly flat.",
+        "one: the average of past slopes then carries x far past the minimum, to where the curve is nearly "
+        "flat.",
         f"With η = {small.rate:g} it {_arrives(small_momentum)}, without momentum {_steps(small):g}. With "
-        f"η = {large.rate:g} it {_arrives(large_momentum)}, without momentum {_steps(large):g}; it has been at "
-        f"{large_momentum.points.x.min():.2f}, where the slope is "
+        f"η = {large.rate:g} it {_arrives(large_momentum)}, without momentum {_steps(large):g}; it has been "
+        f"at {large_momentum.points.x.min():.2f}, where the slope is "
         f"{large_momentum.points.slope[large_momentum.points.x.argmin()]:.4f}.",
         _steps(small_momentum) < _steps(small) and _steps(large_momentum) > _steps(large),
     )

@@ -5,14 +5,18 @@ a machine-learning course: one hidden layer of sigmoid units, a softmax with cro
 example, one step. The second is a regression with two hidden units.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import xpnet
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.backend import Backend
+from xpnet.studies import _regression_by_hand
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
 from xpnet.tree import Tree
 
 # A row is a unit, its bias first: α of the 4 hidden units, β of the 3 outputs.
@@ -21,17 +25,9 @@ ALPHA = np.array(
 )
 BETA = np.array([[1, 1, 2, -2, 3], [1, 2, -1, 3, 1], [1, 3, 1, -1, 1]], float)
 X, LABEL = np.array([[1, 0, 1, 0, 1, 1]], float), np.array([2])
+NETWORK = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid(), nn.Linear(4, 3))
 LEARNING_RATE = 1.0
 L2 = 0.02  # λ of λ/2·Σw²: the course writes 0.01·Σw²
-
-POINTS = np.array([[-1, 0.4], [3, 8], [-3, 0.3], [4, 10], [-0.5, 5]])
-TARGETS = np.array([[2], [-4], [3.2], [-8.3], [-2.3]])
-W1, B1 = np.array([[0.2, 3.8], [-1.1, 2.3]]), np.array([-1.3, 0.86])
-W2, B2 = np.array([[-1.2], [0.7]]), np.zeros(1)
-ORIENTATIONS = {"rows are hidden units, x W1ᵀ": W1.T, "columns are hidden units, x W1": W1}
-MSE = {"1/n Σ (ŷ - y)²": 1.0, "1/(2n) Σ (ŷ - y)²": 0.5, "Σ (ŷ - y)²": float(len(POINTS))}  # times 1/n
-ACTIVATIONS = {"ReLU": nn.ReLU(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "identity": nn.Identity()}
-LEARNING_RATES = (0.9, 0.1, 0.001, 0.0001)
 
 
 class Trace(NamedTuple):
@@ -50,13 +46,16 @@ class Trace(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step of gradient descent: the loss before it, the gradients, and what α and β are after it."""
+    """A step of gradient descent: the gradients, α and β after it, and the loss before it.
 
-    loss: float
+    `gradient_error` is the largest relative difference between the gradients and finite differences.
+    """
+
     dalpha: np.ndarray
     dbeta: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
+    loss: float
     gradient_error: float
 
 
@@ -70,8 +69,15 @@ class Jacobian(NamedTuple):
 
 def course_model(options: Options, l2: float = 0.0) -> xpnet.Model:
     """6 inputs, 4 sigmoid units, 3 softmax outputs, with the weights α and β."""
-    net = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid(), nn.Linear(4, 3))
-    model = _model(net, losses.CrossEntropy(), LEARNING_RATE, options, l2)
+    model = xpnet.Model(
+        NETWORK,
+        losses.CrossEntropy(),  # it takes the logits b: the softmax is in it
+        optim.SGD(LEARNING_RATE),
+        options.backend,
+        dtype="float64",
+        device=options.device,
+        l2=l2,
+    )
     model.params = (
         {"weight": ALPHA[:, 1:].T, "bias": ALPHA[:, 0]},
         {},
@@ -83,18 +89,18 @@ def course_model(options: Options, l2: float = 0.0) -> xpnet.Model:
 def trace(options: Options) -> Trace:
     """Layer after layer forward, and layer after layer back: what `Model` does, one call at a time."""
     model = course_model(options)
-    backend = model.backend
-    hidden, sigmoid, output = model.net.layers
+    backend, loss_function = model.backend, model.loss_function
     alpha, _, beta = model.params
+    hidden, sigmoid, output = NETWORK.layers
     x, label = backend.asarray(X), backend.asarray(LABEL)
 
     a, hidden_residuals = hidden.forward(alpha, x)
     z, sigmoid_residuals = sigmoid.forward({}, a)
     b, output_residuals = output.forward(beta, z)
     y, _ = nn.Softmax().forward({}, b)
-    loss, loss_residuals = model.loss_function.forward(b, label)
+    loss, loss_residuals = loss_function.forward(b, label)
 
-    db = model.loss_function.backward(loss_residuals)
+    db = loss_function.backward(loss_residuals)
     dz, dbeta = output.backward(beta, output_residuals, db)
     da, _ = sigmoid.backward({}, sigmoid_residuals, dz)
     _, dalpha = hidden.backward(alpha, hidden_residuals, da)
@@ -113,8 +119,8 @@ def step(options: Options, l2: float = 0.0) -> Step:
     dalpha, _, dbeta = model.grads
     model.step()
     alpha, _, beta = model.params
-    units = [_units(model.backend, layer) for layer in (dalpha, dbeta, alpha, beta)]
-    return Step(loss, *units, gradient_error=max(checked.directions, checked.entries))
+    dalpha, dbeta, alpha, beta = (_units(model.backend, each) for each in (dalpha, dbeta, alpha, beta))
+    return Step(dalpha, dbeta, alpha, beta, loss, float(max(checked.directions, checked.entries)))
 
 
 def softmax_jacobian(options: Options, b: np.ndarray, epsilon: float = 1e-5) -> Jacobian:
@@ -134,48 +140,153 @@ def softmax_jacobian(options: Options, b: np.ndarray, epsilon: float = 1e-5) -> 
     return Jacobian(formula, backend.to_numpy(backward), differences)
 
 
-def regression_losses(
-    options: Options,
-    weight: np.ndarray,
-    activation: nn.Layer,
-    learning_rate: float = 0.0,
-    steps: int = 0,
-) -> list[float]:
-    """The mean squared error of the 2-2-1 network before and after each step on all five points.
-
-    Shapes: weight (2, 2), as `nn.Linear` has it: a column is a hidden unit. Returns steps + 1 numbers.
-    """
-    net = nn.Sequential(nn.Linear(2, 2), activation, nn.Linear(2, 1))
-    model = _model(net, losses.MeanSquaredError(), learning_rate, options)
-    model.params = ({"weight": weight, "bias": B1}, {}, {"weight": W2, "bias": B2})
-    values = []
-    for _ in range(steps + 1):
-        model.forward(POINTS)
-        values.append(model.loss(TARGETS))
-        model.zero_grads()
-        model.backward(TARGETS)
-        model.step()
-    return values
-
-
-def activation_losses(options: Options) -> dict[str, float]:
-    """The loss with each activation, with the same weights."""
-    return {name: regression_losses(options, W1.T, layer)[0] for name, layer in ACTIVATIONS.items()}
-
-
-def learning_rate_losses(options: Options) -> dict[float, list[float]]:
-    """The losses of the ReLU network before, after one and after two steps, for each learning rate."""
-    return {rate: regression_losses(options, W1.T, nn.ReLU(), rate, steps=2) for rate in LEARNING_RATES}
-
-
-def _model(
-    net: nn.Layer, loss: losses.Loss, learning_rate: float, options: Options, l2: float = 0.0
-) -> xpnet.Model:
-    optimizer = optim.SGD(learning_rate)
-    return xpnet.Model(net, loss, optimizer, options.backend, dtype="float64", device=options.device, l2=l2)
-
-
 def _units(backend: Backend, layer: Tree) -> np.ndarray:
     """The parameters of a linear layer, or their gradients, as rows of one unit each, its bias first."""
     weight, bias = backend.to_numpy(layer["weight"]), backend.to_numpy(layer["bias"])
     return np.column_stack([bias, weight.T])
+
+
+def run(options: Options, report: Report) -> None:
+    """Both examples, with every number on the way."""
+    report.config({"learning rate": LEARNING_RATE, "λ": L2})
+    traced = trace(options)
+    steps = {l2: step(options, l2) for l2 in (0.0, L2)}
+    _forward_and_back(report, traced)
+    _update(report, steps)
+    _jacobian(options, report, traced)
+    _regression_by_hand.run(options, report)
+
+
+def _forward_and_back(report: Report, traced: Trace) -> None:
+    report.section("Classification: forward and back")
+    report.text(
+        f"The input is x = ({', '.join(f'{x:g}' for x in X[0])}), its class is the third. A row of α or β "
+        "is a unit: its bias, then its weights. Forward, a = α x, z = σ(a), b = β z and ŷ = softmax(b), "
+        "where x and z have a 1 in front for the bias. The loss is L = -log ŷ₃."
+    )
+    inputs, hidden = _names("x", 6), _names("z", 4)
+    report.table("alpha", ["unit", "bias", *inputs], _named("α", ALPHA), "α before the step.")
+    report.table("beta", ["unit", "bias", *hidden], _named("β", BETA), "β before the step.")
+    slope, target = traced.z * (1 - traced.z), np.eye(3, dtype=int)[LABEL[0]]
+    _table(
+        report, "hidden", ["unit", "a", "z", "∂L/∂z", "z (1 - z)", "∂L/∂a"],
+        _named("", np.column_stack([traced.a, traced.z, traced.dz, slope, traced.da])),
+        "The hidden units, forward and back.",
+    )  # fmt: skip
+    _table(
+        report, "outputs", ["output", "b", "ŷ", "y", "∂L/∂b = ŷ - y"],
+        zip("₁₂₃", traced.b, traced.y, target, traced.db, strict=True),
+        f"The outputs. The loss is {traced.loss:.4f}.",
+    )  # fmt: skip
+    report.figure(
+        _picture(traced),
+        "The network, the values of its units, and the gradients of its weights: the wider a line, the "
+        "larger |∂L/∂w|. Blue lines are weights that the step makes larger, red ones those that it makes "
+        "smaller.",
+    )
+    silent = [name for name, x in zip(inputs, X[0], strict=True) if x == 0]
+    report.text(
+        f"The largest |∂L/∂β| is {np.abs(traced.dbeta).max():.4f}, the largest |∂L/∂α| is "
+        f"{np.abs(traced.dalpha).max():.4f}. On its way back to α the gradient is multiplied by z (1 - z), "
+        f"which is at most {slope.max():.4f} here, since all |a| are at least {np.abs(traced.a).min():g}: "
+        "the hidden units are saturated. ∂L/∂α is ∂L/∂a times x, and so 0 for the weights of "
+        f"{' and '.join(silent)}."
+    )
+
+
+def _update(report: Report, steps: dict[float, Step]) -> None:
+    report.section("Classification: the step, without and with L2")
+    report.text(
+        f"A step of gradient descent with learning rate {LEARNING_RATE:g}: for the loss alone (λ = 0), and "
+        f"for the loss with λ/2·Σw² (λ = {L2:g}). The sum is over weights, not over biases, and so λ w is "
+        "added to the gradient of each weight. The course writes the same penalty as 0.01·Σw²."
+    )
+    for file, name, columns in (
+        ("alpha", "α", ["λ", "unit", "bias", *_names("x", 6)]),
+        ("beta", "β", ["λ", "unit", "bias", *_names("z", 4)]),
+    ):
+        gradients, updated = (
+            [[f"{l2:g}", *row] for l2, each in steps.items() for row in _named(name, getattr(each, field))]
+            for field in (f"d{file}", file)
+        )
+        _table(report, f"{file}-gradient", columns, gradients, f"The gradient ∂L/∂{name}.")
+        _table(report, f"{file}-updated", columns, updated, f"{name} after the step.")
+    plain, penalized = steps.values()
+    for name, value, expected in (
+        ("β₂,₁", plain.beta[1, 1], 1.9772),
+        ("β₁,₀", plain.beta[0, 0], 0.5477),
+        ("α₃,₄", plain.alpha[2, 4], 2),
+    ):
+        claim = f"{name} is {expected} after the step without L2."
+        report.expect(claim, f"It is {value:.4f}.", round(value, 4) == expected)
+    report.expect(
+        "The loss with L2 is 3.9712 before the step.",
+        f"It is {plain.loss:.4f} + {penalized.loss - plain.loss:.4f} = {penalized.loss:.4f}.",
+        round(penalized.loss, 4) == 3.9712,
+    )
+    worst = max(each.gradient_error for each in steps.values())
+    report.expect(
+        "All gradients agree with finite differences to 7 digits.",
+        f"`gradcheck.check` finds a relative error of at most {worst:.1e}.",
+        worst < 1e-7,
+    )
+
+
+def _jacobian(options: Options, report: Report, traced: Trace) -> None:
+    report.section("The derivatives of softmax")
+    found = softmax_jacobian(options, traced.b)
+    report.text(
+        "Each output of s = softmax(b) depends on each input. The derivatives ∂sᵢ/∂bⱼ form the matrix "
+        "diag(s) - s sᵀ. `nn.Softmax.backward` never makes it: from a gradient ds it computes the product of "
+        "both, s (ds - Σ s ds). The unit vectors for ds give the matrix row by row."
+    )
+    rows = _named("∂s", found.formula)
+    _table(report, "jacobian", ["", *_names("∂b", 3)], rows, "diag(s) - s sᵀ at the b of the example.")
+    backward, differences = (float(np.abs(each - found.formula).max()) for each in found[1:])
+    report.expect(
+        "The Jacobian of softmax is diag(s) - s sᵀ.",
+        f"`nn.Softmax.backward` differs from it by at most {backward:.1e}, the central differences of "
+        f"`nn.Softmax.forward` by {differences:.1e}.",
+        backward < 1e-14 and differences < 1e-9,
+    )
+
+
+def _names(letter: str, count: int) -> list[str]:
+    return [f"{letter}{digit}" for digit in "₁₂₃₄₅₆"[:count]]
+
+
+def _named(name: str, units: np.ndarray) -> list[list[Any]]:
+    return [[label, *row] for label, row in zip(_names(name, len(units)), units, strict=True)]
+
+
+def _table(
+    report: Report, name: str, columns: list[str], rows: Iterable[Sequence[Any]], caption: str
+) -> None:
+    """With four decimals, but for whole numbers that are integers."""
+    report.table(name, columns, rows, caption, dict.fromkeys(columns, ".4f"))
+
+
+def _picture(traced: Trace) -> Figure:
+    """The network, with lines as wide as the gradients of the weights are large."""
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.axis("off")
+    layers = [np.r_[1, X[0]], np.r_[1, traced.z], traced.y]
+    heights = [np.linspace(1, 0, len(layer) + 2)[1:-1] for layer in layers]
+    for k, gradients in enumerate((traced.dalpha, traced.dbeta)):
+        first = 1 if k == 0 else 0  # nothing leads to the 1 that stands for a bias
+        for (unit, source), gradient in np.ndenumerate(gradients):
+            axes.plot(
+                [k, k + 1], [heights[k][source], heights[k + 1][unit + first]],
+                color="#c0392b" if gradient > 0 else "#1f77b4",
+                linewidth=6 * np.sqrt(abs(gradient)), alpha=0.6, zorder=1,
+            )  # fmt: skip
+    for k, (layer, ys) in enumerate(zip(layers, heights, strict=True)):
+        axes.scatter([k] * len(ys), ys, s=700, color="white", edgecolor="#666666", zorder=2)
+        for i, (value, y) in enumerate(zip(layer, ys, strict=True)):
+            is_one = k < 2 and i == 0
+            axes.text(k, y, "1" if is_one else f"{value:.2f}", ha="center", va="center", fontsize=9, zorder=3)
+    for k, label in enumerate(("1 and x", "1 and z", "ŷ")):
+        axes.text(k, 1, label, ha="center", fontsize=11)
+    axes.set(xlim=(-0.2, 2.2), ylim=(0, 1.06))
+    return figure

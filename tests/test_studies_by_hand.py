@@ -8,6 +8,7 @@ import pytest
 from xpnet import nn, optim
 from xpnet.studies import (
     _regression_by_hand,
+    _threshold_neurons,
     activation_descent,
     backprop_by_hand,
     convolution_by_hand,
@@ -100,8 +101,8 @@ class TestBackpropByHand:
 class TestLogicGates:
     @pytest.mark.parametrize("gate", [gate for gate in logic_gates.GATES if gate != "NOT"])
     def test_one_neuron_is_enough_or_a_certificate_says_why_not(self, gate: str) -> None:
-        separation = logic_gates.separate(gate)
-        search = logic_gates.search(NUMPY, gate)
+        separation = _threshold_neurons.separate(gate)
+        search = _threshold_neurons.search(NUMPY, gate)
         assert search.units == 65**3
         if gate in ("XOR", "XNOR"):
             assert separation.weights is None
@@ -113,7 +114,7 @@ class TestLogicGates:
         else:
             assert separation.certificate is None
             assert np.all(separation.inequalities @ separation.weights >= 1 - 1e-9)
-            fires = logic_gates.threshold_neuron(NUMPY, separation.weights)
+            fires = _threshold_neurons.threshold_neuron(NUMPY, separation.weights)
             np.testing.assert_array_equal(fires, logic_gates.GATES[gate])
             assert search.perfect > 0
             assert search.best == 4
@@ -122,7 +123,7 @@ class TestLogicGates:
         """AND, counted in whole sixteenths: right for (1, 1) alone means b ≤ 0, w + b ≤ 0, w₁ + w₂ + b > 0."""
         u, v, b = np.meshgrid(*[np.arange(-32, 33)] * 3)
         right = (b <= 0) & (u + b <= 0) & (v + b <= 0) & (u + v + b > 0)
-        assert logic_gates.search(NUMPY, "AND").perfect == right.sum()
+        assert _threshold_neurons.search(NUMPY, "AND").perfect == right.sum()
 
     @pytest.mark.parametrize("gate", logic_gates.GATES)
     def test_hand_set_weights(self, gate: str, anywhere: Options) -> None:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-import xpnet
 from xpnet import losses, nn, optim
+from xpnet.model import Model
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.studies.sweep import axes_of
@@ -17,7 +17,7 @@ W1, B1 = np.array([[0.2, 3.8], [-1.1, 2.3]]), np.array([-1.3, 0.86])
 W2, B2 = np.array([[-1.2], [0.7]]), np.zeros(1)
 LOSS = 209.4557  # what is known of the example
 
-ORIENTATIONS = {"a row is a hidden unit: x W1ᵀ": W1.T, "a column is one: x W1": W1}
+ORIENTATIONS = {"a row is a hidden unit (x W1ᵀ)": W1.T, "a column is one (x W1)": W1}
 MEANS = {"1/n Σ (ŷ - y)²": 1.0, "1/(2n) Σ (ŷ - y)²": 0.5, "Σ (ŷ - y)²": float(len(POINTS))}  # times 1/n Σ
 ACTIVATIONS = {"ReLU": nn.ReLU(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "identity": nn.Identity()}
 LEARNING_RATES = (0.9, 0.1, 0.001, 0.0001)
@@ -41,7 +41,7 @@ def regression(
 
     Shapes: weight (2, 2), as `nn.Linear` has it: a column is a hidden unit.
     """
-    model = xpnet.Model(
+    model = Model(
         nn.Sequential(nn.Linear(2, 2), activation, nn.Linear(2, 1)),
         losses.MeanSquaredError(),
         optim.SGD(learning_rate),
@@ -100,10 +100,12 @@ def _orientation(options: Options, report: Report) -> None:
     }
     rows = [[name, *(values[name, mean] for mean in MEANS)] for name in ORIENTATIONS]
     report.table("orientations", ["W1", *MEANS], rows, "The loss.", dict.fromkeys(MEANS, ".4f"))
-    matching = [f"{name}, with {mean}" for (name, mean), value in values.items() if round(value, 4) == LOSS]
+    matching = [
+        f"{name} and the loss is {mean}" for (name, mean), value in values.items() if round(value, 4) == LOSS
+    ]
     report.expect(
         f"The mean squared error with ReLU is {LOSS}, with one of the orientations of W1.",
-        f"It is so if {', and if '.join(matching)}." if matching else "It is so with none of them.",
+        f"It is so if {', or if '.join(matching)}." if matching else "It is so with none of them.",
         len(matching) == 1,
     )
 
@@ -125,7 +127,7 @@ def _activations(options: Options, report: Report) -> None:
         f"The targets are between {TARGETS.min():g} and {TARGETS.max():g}. Values of tanh and of the "
         f"sigmoid are at most 1 in size, so that |ŷ| is at most |w2₁| + |w2₂| = {np.abs(W2).sum():g}. The "
         f"predictions with ReLU go down to {found['ReLU'].predictions.min():.1f}, those with the identity "
-        f"to {found['identity'].predictions.min():.1f}; squares of such differences are most of the loss."
+        f"to {found['identity'].predictions.min():.1f}."
     )
     best = min(found, key=lambda name: found[name].losses[0])
     report.expect(

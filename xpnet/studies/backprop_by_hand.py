@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-import xpnet
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.backend import Backend
+from xpnet.model import Model
 from xpnet.studies import _regression_by_hand
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -67,9 +67,9 @@ class Jacobian(NamedTuple):
     differences: np.ndarray
 
 
-def course_model(options: Options, l2: float = 0.0) -> xpnet.Model:
+def course_model(options: Options, l2: float = 0.0) -> Model:
     """6 inputs, 4 sigmoid units, 3 softmax outputs, with the weights α and β."""
-    model = xpnet.Model(
+    model = Model(
         NETWORK,
         losses.CrossEntropy(),  # it takes the logits b: the softmax is in it
         optim.SGD(LEARNING_RATE),
@@ -170,12 +170,12 @@ def _forward_and_back(report: Report, traced: Trace) -> None:
     slope, target = traced.z * (1 - traced.z), np.eye(3, dtype=int)[LABEL[0]]
     _table(
         report, "hidden", ["unit", "a", "z", "∂L/∂z", "z (1 - z)", "∂L/∂a"],
-        _named("", np.column_stack([traced.a, traced.z, traced.dz, slope, traced.da])),
+        _named("α", np.column_stack([traced.a, traced.z, traced.dz, slope, traced.da])),
         "The hidden units, forward and back.",
     )  # fmt: skip
     _table(
-        report, "outputs", ["output", "b", "ŷ", "y", "∂L/∂b = ŷ - y"],
-        zip("₁₂₃", traced.b, traced.y, target, traced.db, strict=True),
+        report, "outputs", ["unit", "b", "ŷ", "y", "∂L/∂b = ŷ - y"],
+        zip(_names("β", 3), traced.b, traced.y, target, traced.db, strict=True),
         f"The outputs. The loss is {traced.loss:.4f}.",
     )  # fmt: skip
     report.figure(
@@ -188,9 +188,9 @@ def _forward_and_back(report: Report, traced: Trace) -> None:
     report.text(
         f"The largest |∂L/∂β| is {np.abs(traced.dbeta).max():.4f}, the largest |∂L/∂α| is "
         f"{np.abs(traced.dalpha).max():.4f}. On its way back to α the gradient is multiplied by z (1 - z), "
-        f"which is at most {slope.max():.4f} here, since all |a| are at least {np.abs(traced.a).min():g}: "
-        "the hidden units are saturated. ∂L/∂α is ∂L/∂a times x, and so 0 for the weights of "
-        f"{' and '.join(silent)}."
+        f"which is at most {slope.max():.4f} here and would be 1/4 at a = 0: all |a| are at least "
+        f"{np.abs(traced.a).min():g}, the hidden units are saturated. ∂L/∂α is ∂L/∂a times x, and so 0 for "
+        f"the weights of {' and '.join(silent)}."
     )
 
 
@@ -262,8 +262,8 @@ def _named(name: str, units: np.ndarray) -> list[list[Any]]:
 def _table(
     report: Report, name: str, columns: list[str], rows: Iterable[Sequence[Any]], caption: str
 ) -> None:
-    """With four decimals, but for whole numbers that are integers."""
-    report.table(name, columns, rows, caption, dict.fromkeys(columns, ".4f"))
+    """Four decimals, but for the target y."""
+    report.table(name, columns, rows, caption, {column: ".4f" for column in columns if column != "y"})
 
 
 def _picture(traced: Trace) -> Figure:
@@ -284,8 +284,9 @@ def _picture(traced: Trace) -> Figure:
     for k, (layer, ys) in enumerate(zip(layers, heights, strict=True)):
         axes.scatter([k] * len(ys), ys, s=700, color="white", edgecolor="#666666", zorder=2)
         for i, (value, y) in enumerate(zip(layer, ys, strict=True)):
-            is_one = k < 2 and i == 0
-            axes.text(k, y, "1" if is_one else f"{value:.2f}", ha="center", va="center", fontsize=9, zorder=3)
+            is_given = k == 0 or (k == 1 and i == 0)
+            shown = f"{value:g}" if is_given else f"{value:.2f}"
+            axes.text(k, y, shown, ha="center", va="center", fontsize=9, zorder=3)
     for k, label in enumerate(("1 and x", "1 and z", "ŷ")):
         axes.text(k, 1, label, ha="center", fontsize=11)
     axes.set(xlim=(-0.2, 2.2), ylim=(0, 1.06))

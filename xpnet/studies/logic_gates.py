@@ -4,25 +4,19 @@ A neuron with a threshold cuts the plane of its two inputs along a line. That is
 not for XOR and XNOR (Minsky and Papert, "Perceptrons", 1969): they need a hidden layer, of two units.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize
+from matplotlib.figure import Figure
 
-import xpnet
 from xpnet import losses, nn, optim
+from xpnet.model import Model
+from xpnet.studies import _threshold_neurons
+from xpnet.studies._threshold_neurons import GATES, INPUTS, draw_points, in_words
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
 
-INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
-GATES = {  # what comes out for each row of INPUTS; for NOT, which has one input, for 0 and 1
-    "NOT": np.array([1, 0]),
-    "AND": np.array([0, 0, 0, 1]),
-    "OR": np.array([0, 1, 1, 1]),
-    "NAND": np.array([1, 1, 1, 0]),
-    "NOR": np.array([1, 0, 0, 0]),
-    "XOR": np.array([0, 1, 1, 0]),
-    "XNOR": np.array([1, 0, 0, 1]),
-}
 # Weights and bias of one sigmoid unit. The numbers are large so that σ is close to 0 or 1.
 UNITS = {
     "NOT": (-20, 10),
@@ -32,36 +26,15 @@ UNITS = {
     "NOR": (-20, -20, 10),
 }
 CIRCUITS = {"XOR": ("OR", "NAND", "AND"), "XNOR": ("AND", "NOR", "OR")}  # two hidden units, then the output
-GRID = np.arange(-32, 33) / 16  # of w₁, w₂ and b: sixteenths, whose sums are exact
 OPTIMIZER = optim.SGD(learning_rate=1.0, momentum=0.9)
 EPOCHS = 500
-
-
-class Search(NamedTuple):
-    """What the threshold neurons of a grid can do: so many `perfect` ones, `best` of 4 rows right."""
-
-    units: int
-    perfect: int
-    best: int
-
-
-class Separation(NamedTuple):
-    """What linear programming says of one threshold neuron.
-
-    Either there are weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ 1, or a certificate
-    y ≥ 0 that no weights do: yᵀA = 0 although yᵀ1 > 0.
-    """
-
-    inequalities: np.ndarray
-    weights: np.ndarray | None
-    certificate: np.ndarray | None
 
 
 class Trained(NamedTuple):
     """A network after training, and how many of the inputs it gets wrong."""
 
     seed: int
-    model: xpnet.Model
+    model: Model
     errors: int
     loss: float
 
@@ -71,47 +44,12 @@ def inputs(gate: str) -> np.ndarray:
     return INPUTS if gate != "NOT" else np.array([[0.0], [1.0]])
 
 
-def search(options: Options, gate: str) -> Search:
-    """Try all threshold neurons whose w₁, w₂ and b are on the grid: a `Linear` with as many outputs."""
-    backend = options.make_backend("float64")
-    w1, w2, b = (axis.ravel() for axis in np.meshgrid(GRID, GRID, GRID))
-    params = {"weight": backend.asarray(np.stack([w1, w2])), "bias": backend.asarray(b)}
-    z, _ = nn.Linear(2, len(b)).forward(params, backend.asarray(INPUTS))
-    fires = backend.to_numpy(losses.BinaryCrossEntropy().predict(z))  # 1 where z > 0
-    right = (fires == GATES[gate][:, None]).sum(axis=0)
-    return Search(len(b), int((right == len(INPUTS)).sum()), int(right.max()))
-
-
-def separate(gate: str) -> Separation:
-    """Weights for one threshold neuron, or a certificate (Farkas' lemma) that there are none.
-
-    The neuron is right about input x if s (w·x + b) > 0, with s = 1 where the gate gives 1 and s = -1
-    where it gives 0. Weights for this can be scaled up until s (w·x + b) ≥ 1: an inequality for each input.
-    """
-    signs = 2 * GATES[gate][:, None] - 1
-    inequalities = signs * np.column_stack([INPUTS, np.ones(len(INPUTS))]) + 0.0  # no -0
-    one = np.ones(len(INPUTS))
-    found = optimize.linprog(np.zeros(3), A_ub=-inequalities, b_ub=-one, bounds=(None, None))
-    if found.success:
-        return Separation(inequalities, found.x, None)
-    refuted = optimize.linprog(-one, A_eq=inequalities.T, b_eq=np.zeros(3), bounds=(0, 1))
-    return Separation(inequalities, None, refuted.x)
-
-
-def threshold_neuron(options: Options, weights: np.ndarray) -> np.ndarray:
-    """What the neuron with weights (w₁, w₂, b) gives for the four inputs: 1 where w·x + b > 0."""
-    backend = options.make_backend("float64")
-    params = {"weight": backend.asarray(weights[:2, None]), "bias": backend.asarray(weights[2:])}
-    z, _ = nn.Linear(2, 1).forward(params, backend.asarray(INPUTS))
-    return backend.to_numpy(losses.BinaryCrossEntropy().predict(z))
-
-
-def network(options: Options, gate: str, seed: int = 0) -> xpnet.Model:
+def network(options: Options, gate: str, seed: int = 0) -> Model:
     """The smallest sigmoid network for the gate: one unit, or two hidden units and one."""
     n_in = inputs(gate).shape[1]
     hidden = (nn.Linear(n_in, 2), nn.Sigmoid()) if gate in CIRCUITS else ()
     net = nn.Sequential(*hidden, nn.Linear(2 if hidden else n_in, 1))
-    return xpnet.Model(
+    return Model(
         net,
         losses.BinaryCrossEntropy(),  # it takes logits: the sigmoid of the output is in it
         OPTIMIZER,
@@ -122,7 +60,7 @@ def network(options: Options, gate: str, seed: int = 0) -> xpnet.Model:
     )
 
 
-def hand_set(options: Options, gate: str) -> xpnet.Model:
+def hand_set(options: Options, gate: str) -> Model:
     """The network with weights that one can think of: a hidden unit is a gate, too."""
     model = network(options, gate)
     if gate in CIRCUITS:
@@ -141,5 +79,132 @@ def train(options: Options, gate: str, seed: int) -> Trained:
     model = network(options, gate, seed)
     model.fit(inputs(gate), GATES[gate], epochs=EPOCHS, batch_size=len(GATES[gate]))
     result = model.evaluate(inputs(gate), GATES[gate])
-    assert result.errors is not None
-    return Trained(seed, model, result.errors, result.loss)
+    return Trained(seed, model, int(result.errors or 0), result.loss)
+
+
+def run(options: Options, report: Report) -> None:
+    """One neuron for each gate or a proof that there is none, then networks by hand and by training."""
+    seeds = options.seeds(options.choose(20, quick=5))
+    report.config({"optimizer": OPTIMIZER, "epochs": EPOCHS, "seeds": len(seeds)})
+    _threshold_neurons.run(options, report)
+    by_hand = {gate: hand_set(options, gate) for gate in GATES}
+    trained = {gate: [train(options, gate, seed) for seed in seeds] for gate in GATES}
+    _by_hand(report, by_hand)
+    _trained(report, by_hand, trained)
+
+
+def _by_hand(report: Report, models: Mapping[str, Model]) -> None:
+    report.section("The smallest sigmoid networks, set by hand")
+    report.text(
+        "One sigmoid unit is a threshold neuron with a soft edge. With weights of 20 the edge is sharp. XOR "
+        "is OR and NAND of the inputs, both together: two hidden units and one more. XNOR is AND or NOR. A "
+        "single hidden unit would not do: what is made of its output is again only a function of one w₁x₁ + "
+        "w₂x₂ + b that rises or falls."
+    )
+    report.figure(
+        _boundaries(models), "What the networks with hand-set weights give, from 0 (white) to 1 (blue)."
+    )
+    wrong = {gate: np.abs(_probabilities(gate, model) - GATES[gate]).max() for gate, model in models.items()}
+    worst = max(wrong, key=lambda gate: wrong[gate])
+    report.expect(
+        "With hand-set weights, all gates come out as 0 and 1 to 3 digits.",
+        f"The largest error is {wrong[worst]:.1e}, of {worst}.",
+        wrong[worst] < 5e-4,
+    )
+
+
+def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str, list[Trained]]) -> None:
+    report.section("The same networks, trained")
+    n = len(trained["XOR"])
+    learned = {gate: [each for each in runs if each.errors == 0] for gate, runs in trained.items()}
+    best = {gate: min(runs, key=lambda each: each.loss) for gate, runs in trained.items()}
+    report.text(
+        f"Each network is trained on its whole truth table, from random weights, with {n} seeds. The loss "
+        "of a single unit is convex in its weights, so there is no place but the best where a training "
+        "could end. With hidden units the loss is not convex."
+    )
+    shown = {gate: each.model for gate, each in best.items()}
+    stuck = [each for runs in trained.values() for each in runs if each.errors]
+    if stuck:
+        gate = next(gate for gate, runs in trained.items() if stuck[0] in runs)
+        shown[f"{gate}, seed {stuck[0].seed}"] = stuck[0].model
+    report.figure(
+        _boundaries(shown),
+        "What the best trained network of each gate gives, from 0 (white) to 1 (blue)"
+        + (", and at the end one that did not learn its gate." if stuck else "."),
+    )
+    report.table(
+        "networks",
+        ["gate", "network", "parameters", "learned", "seeds", "least loss", "greatest loss"],
+        [
+            [
+                gate, _shape(gate), best[gate].model.parameter_count(), len(learned[gate]), len(runs),
+                best[gate].loss, max(each.loss for each in runs),
+            ]
+            for gate, runs in trained.items()
+        ],
+        "How many seeds have learned each gate, that is, have no input on the wrong side of 1/2.",
+    )  # fmt: skip
+    report.table(
+        "truth-tables",
+        ["gate", "input", "output", "by hand", "trained"],
+        [
+            [gate, ", ".join(f"{x:g}" for x in row), int(output), *values]
+            for gate in GATES
+            for row, output, *values in zip(
+                inputs(gate), GATES[gate], _probabilities(gate, by_hand[gate]),
+                _probabilities(gate, best[gate].model), strict=True,
+            )
+        ],
+        "The truth tables, and what the networks give.",
+        {"by hand": ".5f", "trained": ".4f"},
+    )  # fmt: skip
+    if stuck:
+        losses_of_stuck = [each.loss for each in stuck]
+        report.text(
+            f"{len(stuck)} trainings did not learn their gate. Their losses are from "
+            f"{min(losses_of_stuck):.4f} to {max(losses_of_stuck):.4f}; with two inputs right and 1/2 for "
+            f"the other two it would be log(2)/2 = {np.log(2) / 2:.4f}."
+        )
+    always = [gate for gate in GATES if len(learned[gate]) == n]
+    report.expect(
+        "A single unit learns its gate with every seed.",
+        f"Learned with all {n} seeds: {in_words(always)}.",
+        all(gate in always for gate in UNITS),
+    )
+    report.expect(
+        "Two hidden units can learn XOR and XNOR, though not always.",
+        " and ".join(f"{gate} with {len(learned[gate])} of {n} seeds" for gate in CIRCUITS) + ".",
+        all(learned[gate] for gate in CIRCUITS) and any(len(learned[gate]) < n for gate in CIRCUITS),
+    )
+
+
+def _shape(gate: str) -> str:
+    return "2-2-1" if gate in CIRCUITS else f"{inputs(gate).shape[1]}-1"
+
+
+def _probabilities(gate: str, model: Model) -> np.ndarray:
+    return model.predict_proba(inputs(gate))[:, 0]
+
+
+def _boundaries(models: Mapping[str, Model]) -> Figure:
+    figure = Figure(figsize=(5.2, 5.6), layout="constrained")
+    all_axes = figure.subplots(3, 3).ravel()
+    line = np.linspace(-0.4, 1.4, 61)
+    plane = np.stack([axis.ravel() for axis in np.meshgrid(line, line)], axis=1)
+    for axes, (name, model) in zip(all_axes, models.items(), strict=False):
+        gate = name.partition(",")[0]
+        axes.set_title(name, fontsize=10)
+        if gate == "NOT":
+            axes.plot(line, model.predict_proba(line[:, None])[:, 0], color="#1f77b4")
+            axes.plot([0, 1], GATES[gate], "o", color="black", markersize=5)
+            axes.set(xlim=(-0.4, 1.4), ylim=(-0.4, 1.4), aspect="equal", xticks=[0, 1], yticks=[0, 1])
+            continue
+        p = model.predict_proba(plane)[:, 0].reshape(len(line), len(line))
+        axes.contourf(line, line, p, levels=np.linspace(0, 1, 11), cmap="Blues", vmin=0, vmax=1.8)
+        if p.min() < 0.5 < p.max():
+            axes.contour(line, line, p, levels=[0.5], colors=["#d95f02"])
+        draw_points(axes, gate)
+    for axes in all_axes[len(models) :]:
+        axes.axis("off")
+    return figure

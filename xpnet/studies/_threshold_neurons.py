@@ -1,0 +1,204 @@
+"""The first half of `logic_gates`: what one threshold neuron can do, and a proof of what it cannot."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import optimize
+
+from xpnet import losses, nn
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
+GATES = {  # what comes out for each row of INPUTS; for NOT, which has one input, for 0 and 1
+    "NOT": np.array([1, 0]),
+    "AND": np.array([0, 0, 0, 1]),
+    "OR": np.array([0, 1, 1, 1]),
+    "NAND": np.array([1, 1, 1, 0]),
+    "NOR": np.array([1, 0, 0, 0]),
+    "XOR": np.array([0, 1, 1, 0]),
+    "XNOR": np.array([1, 0, 0, 1]),
+}
+NEURONS = ("AND", "OR", "XOR", "XNOR")  # the gates that are tried with one threshold neuron
+GRID = np.arange(-32, 33) / 16  # of w₁, w₂ and b: sixteenths, whose sums are exact
+
+
+class Search(NamedTuple):
+    """What the threshold neurons of a grid can do: so many `perfect` ones, `best` of 4 rows right."""
+
+    units: int
+    perfect: int
+    best: int
+
+
+class Separation(NamedTuple):
+    """What linear programming says of one threshold neuron.
+
+    Either there are weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ 1, or a certificate
+    y ≥ 0 that no weights do: yᵀA = 0 although yᵀ1 > 0.
+    """
+
+    inequalities: np.ndarray
+    weights: np.ndarray | None
+    certificate: np.ndarray | None
+
+
+def search(options: Options, gate: str) -> Search:
+    """Try all threshold neurons whose w₁, w₂ and b are on the grid: a `Linear` with as many outputs."""
+    backend = options.make_backend("float64")
+    w1, w2, b = (axis.ravel() for axis in np.meshgrid(GRID, GRID, GRID))
+    params = {"weight": backend.asarray(np.stack([w1, w2])), "bias": backend.asarray(b)}
+    z, _ = nn.Linear(2, len(b)).forward(params, backend.asarray(INPUTS))
+    fires = backend.to_numpy(losses.BinaryCrossEntropy().predict(z))  # 1 where z > 0
+    right = (fires == GATES[gate][:, None]).sum(axis=0)
+    return Search(len(b), int((right == len(INPUTS)).sum()), int(right.max()))
+
+
+def separate(gate: str) -> Separation:
+    """Weights for one threshold neuron, or a certificate (Farkas' lemma) that there are none.
+
+    The neuron is right about input x if s (w·x + b) > 0, with s = 1 where the gate gives 1 and s = -1
+    where it gives 0. Weights for this can be scaled up until s (w·x + b) ≥ 1: an inequality for each input.
+    """
+    signs = 2 * GATES[gate][:, None] - 1
+    inequalities = signs * np.column_stack([INPUTS, np.ones(len(INPUTS))]) + 0.0  # no -0
+    one = np.ones(len(INPUTS))
+    found = optimize.linprog(np.zeros(3), A_ub=-inequalities, b_ub=-one, bounds=(None, None))
+    if found.success:
+        return Separation(inequalities, found.x, None)
+    refuted = optimize.linprog(-one, A_eq=inequalities.T, b_eq=np.zeros(3), bounds=(0, 1))
+    return Separation(inequalities, None, refuted.x)
+
+
+def threshold_neuron(options: Options, weights: np.ndarray) -> np.ndarray:
+    """What the neuron with weights (w₁, w₂, b) gives for the four inputs: 1 where w·x + b > 0."""
+    backend = options.make_backend("float64")
+    params = {"weight": backend.asarray(weights[:2, None]), "bias": backend.asarray(weights[2:])}
+    z, _ = nn.Linear(2, 1).forward(params, backend.asarray(INPUTS))
+    return backend.to_numpy(losses.BinaryCrossEntropy().predict(z))
+
+
+def run(options: Options, report: Report) -> None:
+    """Weights for each gate, or a proof that there are none."""
+    _neurons(options, report)
+    _certificates(report)
+
+
+def _neurons(options: Options, report: Report) -> None:
+    report.section("One threshold neuron")
+    separations = {gate: separate(gate) for gate in NEURONS}
+    found = {gate: search(options, gate) for gate in NEURONS}
+    report.text(
+        "A threshold neuron gives 1 where w₁x₁ + w₂x₂ + b > 0, and 0 elsewhere. Linear programming finds "
+        "weights that are right for all four inputs, or finds that there are none. Independently of that, "
+        f"all neurons with w₁, w₂ and b from {GRID[0]:g} to {GRID[-1]:g} in steps of "
+        f"1/{1 / (GRID[1] - GRID[0]):g} are tried, {found['AND'].units:,} of them."
+    )
+    report.table(
+        "neurons",
+        ["gate", "w₁", "w₂", "b", "right on the grid", "most inputs right"],
+        [
+            [
+                gate,
+                *([None] * 3 if each.weights is None else each.weights),
+                found[gate].perfect,
+                found[gate].best,
+            ]
+            for gate, each in separations.items()
+        ],
+        "Weights that linear programming found; how many neurons on the grid are right for all four inputs, "
+        "and for how many inputs the best of them is right.",
+    )
+    report.figure(
+        _planes(separations),
+        "The plane of the inputs. Full circles are inputs for which the gate gives 1, and the neuron fires "
+        "on the blue side of its line. For XOR and XNOR, the segments between equal outputs cross, and no "
+        "line can have one of them on each side.",
+    )
+    right = [
+        gate
+        for gate, each in separations.items()
+        if each.weights is not None and np.array_equal(threshold_neuron(options, each.weights), GATES[gate])
+    ]
+    report.expect(
+        "AND and OR are threshold neurons.",
+        f"Weights were found, and are right for all four inputs, for {in_words(right)}.",
+        right == ["AND", "OR"],
+    )
+    without = [gate for gate in NEURONS if found[gate].perfect == 0]
+    report.expect(
+        "For XOR and XNOR, no neuron of the grid is right for more than three inputs.",
+        f"None is right for all four for {in_words(without)}; the best are right for "
+        f"{' and '.join(str(found[gate].best) for gate in without)}.",
+        without == ["XOR", "XNOR"] and all(found[gate].best == 3 for gate in without),
+    )
+
+
+def _certificates(report: Report) -> None:
+    report.section("Why XOR and XNOR are none")
+    report.text(
+        "A neuron is right about an input if s (w₁x₁ + w₂x₂ + b) > 0, with s = 1 where the gate gives 1 and "
+        "s = -1 where it gives 0. If that holds for all inputs, w and b can be scaled up until each of "
+        "these numbers is at least 1. Linear programming finds numbers y ≥ 0, one for each inequality, with "
+        "which their sum is a contradiction: on the left all weights cancel, and on the right there is a "
+        "number above 0. By Farkas' lemma there are such numbers whenever there are no weights."
+    )
+    proofs = {}
+    for gate in ("XOR", "XNOR"):
+        _, _, y = separation = separate(gate)
+        if y is None:
+            continue
+        total = y @ separation.inequalities
+        rows = [
+            [f"({x[0]:g}, {x[1]:g})", int(output), *row, 1.0, factor]
+            for x, output, row, factor in zip(INPUTS, GATES[gate], separation.inequalities, y, strict=True)
+        ]
+        report.table(
+            f"certificate-{gate.lower()}",
+            ["input", gate, "w₁", "w₂", "b", "≥", "times y"],
+            [*rows, ["sum", None, *total, y.sum(), None]],
+            f"The inequalities of {gate}: a column has what w₁, w₂ or b is multiplied by. The last row is "
+            "their sum, each times its y.",
+            dict.fromkeys(("w₁", "w₂", "b", "≥", "times y"), "g"),
+        )
+        proofs[gate] = np.allclose(total, 0, atol=1e-9) and y.min() >= 0 and y.sum() > 0
+        left = " + ".join(f"{each:g} {name}" for each, name in zip(total, ("w₁", "w₂", "b"), strict=True))
+        report.text(f"So weights for {gate} would have to satisfy {left} ≥ {y.sum():g}, which none do.")
+    proved = [gate for gate, holds in proofs.items() if holds]
+    report.expect(
+        "A certificate proves that no threshold neuron is XOR or XNOR.",
+        f"There is one for {in_words(proved)}.",
+        proved == ["XOR", "XNOR"],
+    )
+
+
+def in_words(names: list[str]) -> str:
+    """The names, or "none"."""
+    return ", ".join(names) or "none"
+
+
+def draw_points(axes: Any, gate: str) -> None:
+    """The four inputs in the plane, full where the gate gives 1."""
+    for x, output in zip(INPUTS, GATES[gate], strict=True):
+        face = "black" if output else "white"
+        axes.plot(*x, "o", color="black", markerfacecolor=face, markersize=8, clip_on=False, zorder=4)
+    axes.set(xlim=(-0.4, 1.4), ylim=(-0.4, 1.4), aspect="equal", xticks=[0, 1], yticks=[0, 1])
+
+
+def _planes(separations: Mapping[str, Separation]) -> Figure:
+    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    grid = np.linspace(-0.4, 1.4, 181)
+    for axes, (gate, separation) in zip(figure.subplots(2, 2).flat, separations.items(), strict=True):
+        draw_points(axes, gate)
+        axes.set_title(gate, fontsize=11)
+        if separation.weights is not None:
+            w1, w2, b = separation.weights
+            z = w1 * grid + w2 * grid[:, None] + b
+            axes.contourf(grid, grid, z > 0, levels=[0.5, 1.5], colors=["#cfe1f2"])
+            axes.contour(grid, grid, z, levels=[0], colors=["#1f77b4"])
+        else:
+            for output in (0, 1):
+                axes.plot(*INPUTS[GATES[gate] == output].T, color="#d95f02", linewidth=2)
+    return figure

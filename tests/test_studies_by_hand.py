@@ -1,6 +1,8 @@
 """The studies whose numbers can be worked out on paper: each number, from xpnet's own layers."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from xpnet.studies import (
     backprop_by_hand,
     convolution_by_hand,
     logic_gates,
+    runner,
 )
 from xpnet.studies.options import Options
 
@@ -204,3 +207,16 @@ class TestConvolutionByHand:
         means = convolution_by_hand.IMAGE.reshape(3, 2, 3, 2).mean(axis=(1, 3))
         np.testing.assert_array_equal(grids.pooled, means)
         np.testing.assert_array_equal(grids.averaged, means)
+
+
+@pytest.mark.parametrize(
+    "name", ["backprop-by-hand", "logic-gates", "activation-descent", "convolution-by-hand"]
+)
+def test_all_comes_as_expected(name: str, tmp_path: Path) -> None:
+    report = runner.run(name, Options(quick=True, output_dir=str(tmp_path / name)))
+    assert len(report.expectations) >= 4
+    assert [each for each in report.expectations if not each.holds] == []
+    tables = [path.read_text() for path in report.folder.glob("*.csv")]
+    assert len(tables) >= 4
+    assert not any(re.search(r"\b(nan|inf)\b", table) for table in tables)
+    assert "data:image/svg+xml;base64," in report.path.read_text()

@@ -16,26 +16,35 @@ class PyTorch(Contestant):
 
     Images are (n, channels, height, width); with `channels_last` they and the network are laid out
     in memory as (n, height, width, channels), which PyTorch's documentation calls the faster way.
-    The optimizers are the fused ones, of which it says the same.
+    The optimizers are the fused ones, of which it says the same; `fused=False` is what it does without being
+    told, which makes a difference with Adam.
     """
 
     library = "torch"
 
     def __init__(
-        self, device: str = "cpu", precision: str = "float32", *, channels_last: bool = False
+        self,
+        device: str = "cpu",
+        precision: str = "float32",
+        *,
+        channels_last: bool = False,
+        fused: bool = True,
     ) -> None:
         super().__init__(device, precision)
         self.channels_last = channels_last
+        self.fused = fused
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         torch = import_torch(self.device)
         if self.channels_last and not workload.has_channels:
             raise Unavailable("for images with channels only")
+        if not self.fused and not isinstance(workload.optimizer, Adam):
+            raise Unavailable("for Adam only")
         torch.backends.cudnn.benchmark = True  # shapes stay the same: let cuDNN time its algorithms
         self.torch, self.batch_size = torch, workload.batch_size
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         net = network(torch, workload).to(self.device, memory_format=layout)
-        self.optimizer = optimizer(torch, workload.optimizer, net.parameters())
+        self.optimizer = optimizer(torch, workload.optimizer, net.parameters(), self.fused or None)
         self.mean_loss = lambda x, y: torch.nn.functional.cross_entropy(net(x), y)
         self.parts = []
         for pixels, labels in parts:
@@ -99,13 +108,13 @@ def import_torch(device: str) -> Any:
     return torch
 
 
-def optimizer(torch: Any, rule: SGD | Adam, parameters: Any) -> Any:
+def optimizer(torch: Any, rule: SGD | Adam, parameters: Any, fused: bool | None) -> Any:
     """An optimizer of xpnet's as PyTorch's."""
     match rule:
         case SGD(rate, momentum=0):
-            return torch.optim.SGD(parameters, lr=rate, fused=True)
+            return torch.optim.SGD(parameters, lr=rate, fused=fused)
         case Adam(rate, beta1, beta2, epsilon):
-            return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=True)
+            return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=fused)
     raise Unavailable(f"no optimizer for {rule}")
 
 

@@ -54,7 +54,6 @@ def run(options: Options, report: Report) -> None:
     )  # fmt: skip
 
     none, strongest, best = variants[0], variants[-1], sweep.best(variants)
-    gaps = {variant.label: gap(variant) for variant in variants}
     report.text(
         f"Without a penalty, {none.mean('train_accuracy'):.2%} of the training images end up right and "
         f"{none.mean('test_accuracy'):.2%} of the test images. With the strongest, λ = {strongest.label}, it "
@@ -69,8 +68,8 @@ def run(options: Options, report: Report) -> None:
     report.expect(
         f"The gap between training and test accuracy is smaller with λ = {strongest.label} than without a "
         "penalty.",
-        "; ".join(f"{value:.4f} with {label}" for label, value in gaps.items()) + ".",
-        gaps[strongest.label] < gaps[none.label],
+        f"{sweep.listed(variants, 'gap')}.",
+        strongest.mean("gap") < none.mean("gap"),
     )
     report.expect(
         "The best λ on the validation images is in between: neither 0 nor the largest.",
@@ -82,11 +81,6 @@ def run(options: Options, report: Report) -> None:
         f"{sweep.listed(variants, 'train_accuracy')}.",
         strongest.mean("train_accuracy") <= min(variant.mean("train_accuracy") for variant in variants),
     )
-
-
-def gap(variant: sweep.Variant) -> float:
-    """Training accuracy less test accuracy: what was learned of the training images alone."""
-    return variant.mean("train_accuracy") - variant.mean("test_accuracy")
 
 
 def verdict(none: sweep.Variant, best: sweep.Variant) -> str:

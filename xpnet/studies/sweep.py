@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from xpnet import data, tree
+from xpnet.callbacks import EarlyStopping
 from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.model import Model
@@ -37,8 +38,9 @@ class Run(NamedTuple):
     """One training.
 
     Fields:
-        history: the epochs up to the end, or to where the loss diverged.
-        train, validation, test: after the last epoch; not a number where the loss diverged.
+        history: the epochs up to the end, or to where it stopped early or the loss diverged.
+        train, validation, test: after the last epoch, or with early stopping after the best one; not a number
+            where the loss diverged.
         weight_norm: √Σw² over all weights, then.
         diverged: what the DivergedError said, or "".
     """
@@ -62,7 +64,12 @@ class Variant:
     runs: Sequence[Run]
 
     def curve(self, quantity: str) -> np.ndarray:
-        """A field of `EpochMetrics`, (runs, epochs); nan after a divergence."""
+        """A field of `EpochMetrics`, (runs, epochs); nan after an early stop or a divergence.
+
+        Or "train_error" or "validation_error", 1 less the accuracy.
+        """
+        if quantity.endswith("_error"):
+            return 1 - self.curve(quantity.replace("error", "accuracy"))
         values = np.full((len(self.runs), self.config.epochs), np.nan)
         for row, run in zip(values, self.runs, strict=True):
             row[: len(run.history)] = [getattr(metrics, quantity) for metrics in run.history]
@@ -71,8 +78,15 @@ class Variant:
     def final(self, quantity: str) -> np.ndarray:
         """`train_accuracy`, `test_loss` or the like after the last epoch, (runs,); nan where it diverged.
 
-        Or "seconds", the median over the epochs, or "weight_norm".
+        Or `test_error` or the like, 1 less the accuracy; "gap", the training accuracy less the test accuracy;
+        "epochs", how many there were; "seconds", the median over them; "weight_norm".
         """
+        if quantity.endswith("_error"):
+            return 1 - self.final(quantity.replace("error", "accuracy"))
+        if quantity == "gap":
+            return self.final("train_accuracy") - self.final("test_accuracy")
+        if quantity == "epochs":
+            return np.array([len(run.history) for run in self.runs])
         if quantity == "seconds":
             return np.array([np.median([m.seconds for m in run.history] or [math.nan]) for run in self.runs])
         if quantity == "weight_norm":
@@ -114,7 +128,11 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:
-    """Train as the config says, without files; a loss that diverges ends the run, and it says so."""
+    """Train as the config says, without files; a loss that diverges ends the run, and it says so.
+
+    With `config.early_stopping` the model ends with the parameters of its best epoch.
+    """
+    stopping = EarlyStopping(config.early_stopping, "validation_accuracy") if config.early_stopping else None
     model = make_model(config, examples.train.x.shape[1:], examples.classes)
     diverged = ""
     try:
@@ -126,6 +144,7 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
                 validation=examples.validation,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
+                callbacks=[stopping] if stopping else [],
             )
     except DivergedError as error:
         diverged = str(error)
@@ -221,9 +240,9 @@ def colors(count: int) -> list[Any]:
 def curves(
     variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False, ylabel: str = ""
 ) -> Figure:
-    """A field of `EpochMetrics` against the epoch: the mean over the seeds, in a band from least to greatest.
+    """What `Variant.curve` knows against the epoch: the mean over the seeds, in a band from least to greatest.
 
-    An epoch in which a run had diverged has no mean, and the line ends.
+    An epoch that a run did not come to has no mean: the line ends where one diverged or stopped early.
     """
     figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
     for variant, color in zip(variants, colors(len(variants)), strict=True):

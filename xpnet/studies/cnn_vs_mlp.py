@@ -1,0 +1,233 @@
+"""A convolutional network against fully connected ones of the same size.
+
+A convolution takes each output from a few neighbouring pixels, with the same weights everywhere: it is told
+that images have neighbourhoods, and that a stroke is the same stroke wherever it is. A fully connected layer
+has to learn that from examples. To compare what is told rather than how much can be stored, all networks here
+have the same number of parameters: the width of the fully connected ones is found by computing.
+(LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.)
+
+Then the convolutional network is trained on fewer images, with one technique of regularisation at a time.
+Each keeps the network from learning those images by heart, at the price of fitting them less well.
+(Srivastava et al., "Dropout", 2014; Krogh and Hertz, "A simple weight decay can improve generalization",
+1991; Prechelt, "Early stopping, but when?", 1998; Bishop, "Training with noise is equivalent to Tikhonov
+regularization", 1995.)
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import data
+from xpnet.studies import sweep
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+from xpnet.train.config import Config
+from xpnet.train.experiment import make_model
+
+CNN = "CNN"
+PLAIN = "nothing"
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "dropout": {"dropout": 0.5},
+    "weight decay": {"weight_decay": 0.003},
+    "early stopping": {"early_stopping": 3},
+    "input noise": {"input_noise": 0.3},
+    "augmentation": {"random_crop": 2},
+}
+
+
+def run(options: Options, report: Report) -> None:
+    """Compare networks of one size, then techniques of regularisation."""
+    base = sweep.base_config(
+        options, channels=(8, 16), kernel_size=5, pool=(2,), hidden=(128,),
+        learning_rate=0.05, momentum=0.9, nesterov=True, l2=0.0, epochs=10, batch_size=50,
+    )  # fmt: skip
+    report.config(base)
+    examples = sweep.load(options, report, base, examples=options.choose(10_000, quick=1250))
+    networks(options, report, base, examples)
+    n = options.choose(1000, quick=300)
+    few = examples._replace(train=data.Examples(examples.train.x[:n], examples.train.y[:n]))
+    regularisation(options, report, replace(base, epochs=options.choose(20, quick=10)), few)
+
+
+def parameter_count(config: Config, examples: sweep.Data) -> int:
+    """The number of parameters of the network that the config describes."""
+    return make_model(config, examples.train.x.shape[1:], examples.classes).parameter_count()
+
+
+def mlp_of_size(base: Config, layers: int, size: int, examples: sweep.Data) -> Config:
+    """The MLP of so many hidden layers of equal width whose number of parameters is nearest to `size`."""
+
+    def mlp(width: int) -> Config:
+        return replace(base, channels=(), hidden=(width,) * layers)
+
+    def excess(width: int) -> int:
+        return parameter_count(mlp(width), examples) - size
+
+    most = size // examples.train.x[0].size + 1  # the first layer alone has inputs times width
+    width = bisect_left(range(most), 0, lo=1, key=excess)
+    return mlp(min(max(width - 1, 1), width, key=lambda width: abs(excess(width))))
+
+
+def networks(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
+    """Train networks of equal size, and compare their errors epoch by epoch."""
+    size = parameter_count(base, examples)
+    one, two = (mlp_of_size(base, layers, size, examples) for layers in (1, 2))
+    configs = {CNN: base, "MLP, 1 hidden layer": one, "MLP, 2 hidden layers": two}
+    changes = {
+        label: {"channels": config.channels, "hidden": config.hidden} for label, config in configs.items()
+    }
+    seeds = options.seeds(options.choose(3, quick=2))
+    cnn, *mlps = variants = sweep.sweep(base, changes, seeds, examples)
+    sizes = [
+        f"{mlp.parameters:,} ({mlp.parameters / size - 1:+.2%}) with {mlp.label}, of "
+        f"{mlp.config.hidden[0]} units each"
+        for mlp in mlps
+    ]
+
+    report.section("Networks of equal size")
+    report.text(
+        f"The CNN has {size:,} parameters. Of MLPs with 1 and with 2 hidden layers, those are taken whose "
+        f"numbers of parameters are nearest to that: {'; '.join(sizes)}. All else is the same, and so are "
+        "the images. The layers of the CNN:"
+    )
+    shape = examples.train.x.shape[1:]
+    report.code(make_model(base, shape, examples.classes).summary(shape, base.batch_size))
+    report.figure(
+        [
+            sweep.curves(variants, "train_error", log=True),
+            sweep.curves(variants, "validation_error", log=True),
+        ],
+        f"Share of wrong answers in each of {base.epochs} epochs, on logarithmic axes: mean and range over "
+        f"{len(seeds)} seeds, with {len(examples.train.x):,} images to train on and "
+        f"{len(examples.validation.x):,} for validation. The training error is a mean over the epoch's "
+        "batches, each before its update.",
+    )
+    sweep.table(
+        report, "networks", variants, "network",
+        f"After {base.epochs} epochs: means over the seeds, and the test's range. The gap is the training "
+        "accuracy less the test accuracy; seconds are of an epoch.", ["gap", "seconds"],
+    )  # fmt: skip
+    mlp = sweep.best(mlps)
+    report.text(
+        f"The CNN gets {cnn.mean('test_error'):.2%} of the test images wrong; {mlp.label}, the better MLP on "
+        f"the validation images, gets {mlp.mean('test_error'):.2%}. On the training images it is "
+        f"{cnn.mean('train_error'):.2%} and {mlp.mean('train_error'):.2%}. The CNN uses each weight of its "
+        "convolutions at every position, so that the same number of parameters means more operations: one "
+        f"of its epochs took {cnn.mean('seconds') / mlp.mean('seconds'):.2g} times as long."
+    )
+    report.expect(
+        "The MLPs' numbers of parameters are within 1% of the CNN's.",
+        f"{size:,} with {CNN}; {'; '.join(sizes)}.",
+        all(abs(mlp.parameters - size) <= 0.01 * size for mlp in mlps),
+    )
+    report.expect(
+        f"After {base.epochs} epochs the CNN has the least validation error.",
+        f"{sweep.listed(variants, 'validation_error')}.",
+        sweep.best(variants) is cnn,
+    )
+    report.expect(
+        "The CNN has the least gap between training and test accuracy.",
+        f"{sweep.listed(variants, 'gap')}.",
+        cnn.mean("gap") < min(mlp.mean("gap") for mlp in mlps),
+    )
+    report.expect(
+        "An epoch of the CNN takes longer than one of each MLP.",
+        f"{sweep.listed(variants, 'seconds', '.3g')}, in seconds.",
+        cnn.mean("seconds") > max(mlp.mean("seconds") for mlp in mlps),
+    )
+
+
+def regularisation(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
+    """Train the CNN on few images, with one technique at a time."""
+    seeds = options.seeds(options.choose(3, quick=2))
+    plain, *others = variants = sweep.sweep(base, TECHNIQUES, seeds, examples)
+    stopped, augmented = (
+        next(variant for variant in others if variant.label == label)
+        for label in ("early stopping", "augmentation")
+    )
+    report.section("One technique of regularisation at a time")
+    report.text(
+        f"The same CNN, on {len(examples.train.x):,} of the training images, for {base.epochs} epochs: with "
+        f"nothing more; with dropout of {value('dropout'):.0%} of what enters the fully connected layers; "
+        f"with weight decay, λ = {value('weight decay'):g}; with early stopping after "
+        f"{value('early stopping')} epochs in which the validation accuracy did not rise, which goes back to "
+        f"the best epoch; with noise from N(0, {value('input noise'):g}²) on the pixels; and with "
+        f"augmentation, which shifts each image by up to {value('augmentation')} pixels."
+    )
+    report.figure(
+        [
+            sweep.curves(variants, "train_error", log=True),
+            sweep.curves(variants, "validation_error", log=True),
+        ],
+        f"Share of wrong answers in each epoch: mean and range over {len(seeds)} seeds. Dropout, noise and "
+        "shifts are there in training, not in validation. A line ends where a run stopped early.",
+    )
+    report.figure(
+        in_the_end(variants),
+        "Errors at the end, of the training images as they are and of the test images: mean and range over "
+        "the seeds. Between the two is the gap.",
+    )
+    sweep.table(
+        report, "regularisation", variants, "technique",
+        "At the end, means over the seeds, and the test's range.", ["gap", "epochs"],
+    )  # fmt: skip
+    best = sweep.best(variants)
+    helped = [v.label for v in others if v.mean("test_error") < plain.mean("test_error")]
+    report.text(
+        f"With {PLAIN} more, the CNN gets {plain.mean('train_error'):.2%} of the training images wrong in the "
+        f"end, and {plain.mean('test_error'):.2%} of the test images. Of the {len(others)} techniques, "
+        f"{len(helped)} lower{'s' if len(helped) == 1 else ''} the test error"
+        f"{': ' + ', '.join(helped) if helped else ''}. On the validation images the best is "
+        f"{best.label}; its test error is {best.mean('test_error'):.2%}."
+    )
+    for variant in others:
+        if variant is not stopped:
+            report.expect(
+                f"With {variant.label}, the gap between training and test accuracy is smaller than with "
+                f"{PLAIN}.",
+                f"{sweep.listed([variant, plain], 'gap')}.",
+                variant.mean("gap") < plain.mean("gap"),
+            )
+    epochs = stopped.final("epochs")
+    report.expect(
+        f"Early stopping ends before epoch {base.epochs} with every seed, and costs at most 1 point of test "
+        "accuracy.",
+        f"After {', '.join(f'{count:.0f}' for count in epochs)} epochs; test accuracy "
+        f"{sweep.listed([stopped, plain], 'test_accuracy')}.",
+        bool(np.all(epochs < base.epochs))
+        and stopped.mean("test_accuracy") >= plain.mean("test_accuracy") - 0.01,
+    )
+    report.expect(
+        "Augmentation, which tells the network something that is true of images, leaves the least test error.",
+        f"{sweep.listed(variants, 'test_error')}.",
+        augmented.mean("test_error") <= min(variant.mean("test_error") for variant in variants),
+    )
+
+
+def value(technique: str) -> Any:
+    """The option that makes a technique."""
+    (option,) = TECHNIQUES[technique].values()
+    return option
+
+
+def in_the_end(variants: Sequence[sweep.Variant]) -> Figure:
+    """Training and test error of each variant, one below the other."""
+    figure, axes = sweep.axes_of("error", "")
+    places = np.arange(len(variants))
+    for quantity, color in (("train_error", "#1f77b4"), ("test_error", "#d95f02")):
+        finals = np.array([variant.final(quantity) for variant in variants])
+        mean = finals.mean(1)
+        axes.errorbar(
+            mean, places, xerr=[mean - finals.min(1), finals.max(1) - mean],
+            color=color, label=quantity.replace("_", " "), marker="o", markersize=4, capsize=3, linestyle="",
+        )  # fmt: skip
+    axes.set_yticks(places, [variant.label for variant in variants])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    sweep.legend(figure)
+    return figure

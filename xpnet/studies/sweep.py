@@ -240,7 +240,7 @@ def colors(count: int) -> list[Any]:
 def curves(
     variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False, ylabel: str = ""
 ) -> Figure:
-    """What `Variant.curve` knows against the epoch: the mean over the seeds, in a band from least to greatest.
+    """What `Variant.curve` has, against the epoch: the mean over the seeds, in a band from least to greatest.
 
     An epoch that a run did not come to has no mean: the line ends where one diverged or stopped early.
     """
@@ -266,7 +266,7 @@ def against(
 ) -> Figure:
     """What came in the end against the number that was changed: mean and range over the seeds.
 
-    The axis is logarithmic, or linear from 0 to the least other value where there is a 0.
+    With `log` the axis is logarithmic, but linear from 0 to the least other value where there is a 0.
     """
     one = len(quantities) == 1
     figure, axes = axes_of(
@@ -286,7 +286,7 @@ def against(
             markersize=4,
             capsize=3,
         )
-    if 0 in values:
+    if log and 0 in values:
         axes.set_xscale("symlog", linthresh=min(value for value in values if value))
     elif log:
         axes.set_xscale("log")

@@ -74,6 +74,29 @@ def test_a_training_is_repeated_by_its_seed_and_goes_by_its_config(
     assert sweep.best([diverged, slow, fast], "train_loss") is fast
 
 
+def test_early_stopping_goes_back_to_the_best_epoch(report: Report, examples: sweep.Data) -> None:
+    base = sweep.base_config(report.options, hidden=(32,), epochs=30, batch_size=20)
+    changes = {"plain": {}, "stopped": {"early_stopping": 1}}
+    plain, stopped = sweep.sweep(base, changes, [0], examples)
+    (run,), (whole,) = stopped.runs, plain.runs
+    n = len(run.history)
+    accuracy = [metrics.validation_accuracy for metrics in whole.history]
+    assert n == next(i for i in range(1, 30) if accuracy[i] <= max(accuracy[:i])) + 1 < 30
+    assert run.validation.accuracy == max(accuracy[:n]) > accuracy[n - 1]
+    assert (stopped.mean("epochs"), plain.mean("epochs")) == (n, 30)
+    curve = stopped.curve("validation_accuracy")[0]
+    np.testing.assert_array_equal(curve[:n], accuracy[:n])
+    assert np.isnan(curve[n:]).all()
+
+
+def test_errors_and_the_gap_are_made_of_accuracies(report: Report, examples: sweep.Data) -> None:
+    variant = variants(report, examples)[1]
+    np.testing.assert_array_equal(variant.curve("validation_error"), 1 - variant.curve("validation_accuracy"))
+    run = variant.runs[0]
+    assert variant.final("test_error")[0] == 1 - run.test.accuracy
+    assert variant.final("gap")[0] == run.train.accuracy - run.test.accuracy
+
+
 def test_a_divergence_is_told_and_has_no_numbers(report: Report, examples: sweep.Data) -> None:
     diverged = variants(report, examples)[2]
     assert diverged.diverged == 2
@@ -119,3 +142,5 @@ def test_a_figure_has_the_mean_in_a_band_of_the_range(report: Report, examples: 
     assert axes.get_xscale() == "symlog"
     assert axes.get_ylabel() == "test accuracy"
     np.testing.assert_array_equal(axes.lines[0].get_ydata()[:2], [v.mean("test_accuracy") for v in found[:2]])
+    axes = sweep.against(found, [0.0, 0.1, 1e20], "rate", ["test_accuracy"], log=False).axes[0]
+    assert axes.get_xscale() == "linear"

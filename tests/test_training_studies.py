@@ -12,6 +12,7 @@ from xpnet.studies.options import Options
 
 NAMES = (
     "initialization", "learning-rate", "regularization-strength", "batch-size", "depth-and-width", "activation",
+    "cnn-vs-mlp", "random-labels",
 )  # fmt: skip
 
 
@@ -136,3 +137,56 @@ def test_the_set_of_twelve_has_accuracies_to_four_decimals(results: Results) -> 
                 round(accuracy * examples)
             )  # a share of these examples
             assert f">{accuracy:.4f}</td>" in page
+
+
+def test_the_networks_that_are_compared_are_of_one_size(results: Results) -> None:
+    rows = results.table("cnn-vs-mlp", "networks")
+    cnn, *mlps = [int(row["parameters"]) for row in rows]
+    assert cnn == (25 + 1) * 8 + (8 * 25 + 1) * 16 + (7 * 7 * 16 + 1) * 128 + (128 + 1) * 10
+    assert [abs(mlp / cnn - 1) < 0.01 for mlp in mlps] == [True, True]
+    epochs = results.table("cnn-vs-mlp", "networks-epochs")
+    assert [(row["network"], row["seed"], row["epoch"]) for row in epochs] == [
+        (row["network"], seed, str(epoch)) for row in rows for seed in ("0", "1") for epoch in range(1, 11)
+    ]
+
+
+def test_convolutions_are_better_than_as_many_parameters_without(results: Results) -> None:
+    cnn, *mlps = results.column("cnn-vs-mlp", "networks", "test accuracy")
+    assert cnn > max(mlps) + 0.02
+
+
+def test_regularisation_hinders_fitting_and_augmentation_helps(results: Results) -> None:
+    rows = {row["technique"]: row for row in results.table("cnn-vs-mlp", "regularisation")}
+    plain = rows.pop("nothing")
+    assert list(rows) == ["dropout", "weight decay", "early stopping", "input noise", "augmentation"]
+    for technique, row in rows.items():
+        assert float(row["train loss"]) > float(plain["train loss"]), technique
+    for technique in ("dropout", "augmentation"):
+        assert float(rows[technique]["gap"]) < float(plain["gap"]), technique
+    assert float(rows["augmentation"]["test accuracy"]) > float(plain["test accuracy"])
+    epochs = [row["technique"] for row in results.table("cnn-vs-mlp", "regularisation-epochs")]
+    assert epochs.count("early stopping") < epochs.count("nothing") == epochs.count("dropout") == 20
+
+
+def test_anything_is_learned_by_heart(results: Results) -> None:
+    rows = results.table("random-labels", "random-labels")
+    names = [row["data"] for row in rows]
+    assert names == [
+        "true data", "50% random labels", "random labels", "shuffled pixels", "random pixels", "Gaussian pixels"
+    ]  # fmt: skip
+    assert min(float(row["train accuracy"]) for row in rows) >= 0.99
+    epochs = results.column("random-labels", "epochs-to-fit", "epochs to fit")
+    assert epochs[names.index("random labels")] > 1.5 * epochs[names.index("true data")]
+
+
+def test_what_is_learned_of_random_data_is_nothing(results: Results) -> None:
+    rows = results.table("random-labels", "random-labels")
+    test = {row["data"]: float(row["test accuracy"]) for row in rows}
+    for kind in ("random labels", "Gaussian pixels"):
+        assert test[kind] == pytest.approx(0.1, abs=0.06), kind
+    assert test["true data"] > 0.75
+    assert 0.3 < test["50% random labels"] < test["true data"] - 0.2
+    assert test["shuffled pixels"] == pytest.approx(test["true data"], abs=0.03)
+    assert test["random pixels"] < 0.3
+    for row in rows:
+        assert float(row["gap"]) == pytest.approx(float(row["train accuracy"]) - test[row["data"]])

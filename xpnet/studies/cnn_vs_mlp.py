@@ -7,7 +7,7 @@ have the same number of parameters: the width of the fully connected ones is fou
 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.)
 
 Then the convolutional network is trained on fewer images, with one technique of regularisation at a time.
-Each keeps the network from learning those images by heart, at the price of fitting them less well.
+Each is meant to keep the network from learning those images by heart, at the price of fitting them less well.
 (Srivastava et al., "Dropout", 2014; Krogh and Hertz, "A simple weight decay can improve generalization",
 1991; Prechelt, "Early stopping, but when?", 1998; Bishop, "Training with noise is equivalent to Tikhonov
 regularization", 1995.)
@@ -97,12 +97,12 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
         f"Share of wrong answers in each of {base.epochs} epochs, on logarithmic axes: mean and range over "
         f"{len(seeds)} seeds, with {len(examples.train.x):,} images to train on and "
         f"{len(examples.validation.x):,} for validation. The training error is a mean over the epoch's "
-        "batches, each before its update; where it is 0 there is no point.",
+        "batches, each before its update; a line that drops to the axis has come to 0.",
     )
     sweep.table(
         report, "networks", variants, "network",
         f"After {base.epochs} epochs: means over the seeds, and the test's range. The gap is the training "
-        "accuracy less the test accuracy; seconds are of an epoch.", ["gap", "seconds"],
+        "accuracy less the test accuracy.", ["gap"],
     )  # fmt: skip
     mlp = sweep.best(mlps)
     report.text(
@@ -154,7 +154,8 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     report.figure(
         [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
         f"Share of wrong answers in each epoch: mean and range over {len(seeds)} seeds. Dropout, noise and "
-        "shifts are there in training, not in validation. A line ends where a run stopped early.",
+        "shifts are there in training, not in validation. A line that drops to the axis has come to 0; one "
+        "that ends before is of runs that stopped early.",
     )
     report.figure(
         in_the_end(variants),
@@ -163,7 +164,7 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     )
     sweep.table(
         report, "regularisation", variants, "technique",
-        "At the end, means over the seeds, and the test's range.", ["gap", "epochs"],
+        "At the end, means over the seeds, and the test's range.", ["gap"],
     )  # fmt: skip
     best = sweep.best(variants)
     helped = [v.label for v in others if v.mean("test_error") < plain.mean("test_error")]

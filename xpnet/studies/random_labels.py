@@ -1,10 +1,10 @@
 """Learning random labels by heart.
 
 A network that gets unseen images right has learned something about them. Why did it not learn the training
-images by heart instead? Not because it could not: the same network, with the same training, fits labels that
-were drawn by lot, and images that are noise, as completely as true ones. There is nothing in such data to be
-learned, so what it then knows of other images is nothing. Neither the number of parameters nor the training
-error tells which of the two has happened; the gap between training and test does.
+images by heart instead? Zhang and others found that it could have: the same network, with the same training,
+fits labels that were drawn by lot, and images that are noise, as completely as true ones. There is nothing in
+such data to be learned, so what it then knows of other images is nothing. Neither the number of parameters
+nor the training error tells which of the two has happened; the gap between training and test does.
 (Zhang, Bengio, Hardt, Recht and Vinyals, "Understanding deep learning requires rethinking generalization",
 2017.)
 
@@ -59,7 +59,7 @@ def run(options: Options, report: Report) -> None:
         "weights: whether it does is what the curves show."
     )
     report.section("More and more random labels")
-    show(report, by_labels, "The training labels that are random are as many as the name says.")
+    show(report, by_labels, "The share of random labels is in the names.")
     report.figure(
         sweep.against(
             by_labels, shares, "share of random labels", ["train_accuracy", "test_accuracy"], log=False

@@ -219,7 +219,9 @@ def table(
         others = [variant.mean(quantity) for quantity in more]
         tests = [test.mean(), test.min(), test.max()]
         rows.append([variant.label, variant.parameters, *means, *tests, *others, diverged])
-    formats = {column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest"))}
+    formats = {
+        column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest", "gap"))
+    }
     report.table(name, columns, rows, caption, formats)
     epochs = [
         (variant.label, run.seed, *metrics)

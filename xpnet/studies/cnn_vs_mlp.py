@@ -88,16 +88,17 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
     report.text(
         f"The CNN has {size:,} parameters. Of all MLPs with 1 hidden layer, and of those with 2 of equal "
         f"width, the one is taken that comes nearest to that: {' and '.join(sizes)}, where the numbers in "
-        "the names are the units of the hidden layers. All else is the same. The layers of the CNN:"
+        "the names are the units of the hidden layers. All else is the same. They are trained on the first "
+        f"{len(examples.train.x):,} training images of the data set, and the {len(examples.validation.x):,} "
+        "after those are for validation. The layers of the CNN:"
     )
     shape = examples.train.x.shape[1:]
     report.code(make_model(base, shape, examples.classes).summary(shape, base.batch_size))
     report.figure(
         [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
         f"Share of wrong answers in each of {base.epochs} epochs, on logarithmic axes: mean and range over "
-        f"{len(seeds)} seeds, with {len(examples.train.x):,} images to train on and "
-        f"{len(examples.validation.x):,} for validation. The training error is a mean over the epoch's "
-        "batches, each before its update; a line that drops to the axis has come to 0.",
+        f"{len(seeds)} seeds. The training error is a mean over the epoch's batches, each before its update; "
+        "a line that drops to the axis has come to 0.",
     )
     sweep.table(
         report, "networks", variants, "network",
@@ -144,8 +145,8 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     )
     report.section("One technique of regularisation at a time")
     report.text(
-        f"The same CNN, on {len(examples.train.x):,} of the training images, for {base.epochs} epochs: with "
-        f"nothing more; with dropout of {value('dropout'):.0%} of what enters the fully connected layers; "
+        f"The same CNN, on the first {len(examples.train.x):,} training images, for {base.epochs} epochs: "
+        f"with {PLAIN} more; with dropout of {value('dropout'):.0%} of what enters the fully connected layers; "
         f"with weight decay, λ = {value('weight decay'):g}; with early stopping after "
         f"{value('early stopping')} epochs in which the validation accuracy did not rise, which goes back to "
         f"the best epoch; with noise from N(0, {value('input noise'):g}²) on the pixels; and with "

@@ -48,12 +48,17 @@ def run(options: Options, report: Report) -> None:
     by_pixels = [trained[TRUE], lottery, *(trained[kind] for kind in (SHUFFLED, RANDOM, GAUSSIAN))]
 
     report.section("True data, random labels and random pixels")
-    show(report, by_pixels, f"Mean and range over {len(seeds)} seeds of the initial weights.")
+    show(
+        report,
+        by_pixels,
+        f"Mean and range over {len(seeds)} seeds; the data are spoilt once for all of them.",
+    )
     n, d = len(examples.train.x), examples.train.x[0].size
     enough = 2 * n + d
     report.text(
-        f"The network has {lottery.parameters:,} parameters for {n:,} training images. A network with one "
-        f"hidden layer of ReLUs can be given weights that fit any labels of n = {n:,} different images of "
+        f"The network has {lottery.parameters:,} parameters for the {n:,} training images, the first ones of "
+        f"the data set; the {len(examples.validation.x):,} after those are for validation. A network with "
+        f"one hidden layer of ReLUs can be given weights that fit any labels of n = {n:,} different images of "
         f"d = {d:,} pixels if it has 2n + d = {enough:,} of them (theorem 1 of the paper); here are "
         f"{lottery.parameters / enough:.3g} times as many. The theorem does not say that training finds such "
         "weights: whether it does is what the curves show."

@@ -33,9 +33,9 @@ PLAIN = "nothing"
 TECHNIQUES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "dropout": {"dropout": 0.5},
-    "weight decay": {"weight_decay": 0.01},
-    "early stopping": {"early_stopping": 2},
-    "input noise": {"input_noise": 0.3},
+    "weight decay": {"weight_decay": 0.003},
+    "early stopping": {"early_stopping": 3},
+    "input noise": {"input_noise": 0.2},
     "augmentation": {"random_crop": 2},
 }
 
@@ -44,7 +44,7 @@ def run(options: Options, report: Report) -> None:
     """Compare networks of one size, then techniques of regularisation."""
     base = sweep.base_config(
         options, channels=(8, 16), kernel_size=5, pool=(2,), hidden=(128,),
-        learning_rate=0.05, momentum=0.9, nesterov=True, l2=0.0, epochs=10, batch_size=50,
+        learning_rate=0.02, momentum=0.9, nesterov=True, l2=0.0, epochs=10, batch_size=20,
     )  # fmt: skip
     report.config(base)
     examples = sweep.load(options, report, base, examples=options.choose(10_000, quick=1000))
@@ -146,8 +146,8 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     report.section("One technique of regularisation at a time")
     report.text(
         f"The same CNN, on the first {len(examples.train.x):,} training images, for {base.epochs} epochs: "
-        f"with {PLAIN} more; with dropout of {value('dropout'):.0%} of what enters the fully connected layers; "
-        f"with weight decay, λ = {value('weight decay'):g}; with early stopping after "
+        f"with {PLAIN} more; with dropout of {value('dropout'):.0%} of what enters the fully connected "
+        f"layers; with weight decay, λ = {value('weight decay'):g}; with early stopping after "
         f"{value('early stopping')} epochs in which the validation accuracy did not rise, which goes back to "
         f"the best epoch; with noise from N(0, {value('input noise'):g}²) on the pixels; and with "
         f"augmentation, which shifts each image by up to {value('augmentation')} pixels."

@@ -58,8 +58,8 @@ def run(options: Options, report: Report) -> None:
     report.text(
         f"The network has {lottery.parameters:,} parameters for the {n:,} training images, the first ones of "
         f"the data set; the {len(examples.validation.x):,} after those are for validation. A network with "
-        f"one hidden layer of ReLUs can be given weights that fit any labels of n = {n:,} different images of "
-        f"d = {d:,} pixels if it has 2n + d = {enough:,} of them (theorem 1 of the paper); here are "
+        f"one hidden layer of ReLUs can be given weights that fit any labels of n = {n:,} different images "
+        f"of d = {d:,} pixels if it has 2n + d = {enough:,} of them (theorem 1 of the paper); here are "
         f"{lottery.parameters / enough:.3g} times as many. The theorem does not say that training finds such "
         "weights: whether it does is what the curves show."
     )

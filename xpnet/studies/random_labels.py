@@ -33,10 +33,10 @@ def run(options: Options, report: Report) -> None:
     """Train on true and on spoilt data, and compare what is learned."""
     base = sweep.base_config(
         options, hidden=(512, 512), learning_rate=0.03, momentum=0.9, nesterov=True, l2=0.0,
-        epochs=options.choose(50, quick=30), batch_size=50,
+        epochs=options.choose(40, quick=30), batch_size=50,
     )  # fmt: skip
     report.config(base)
-    examples = sweep.load(options, report, base, examples=options.choose(5000, quick=500))
+    examples = sweep.load(options, report, base, examples=options.choose(2500, quick=500))
     seeds = options.seeds(options.choose(3, quick=2))
     shares = options.choose(SHARES, quick=SHARES[::2])
     rng = np.random.default_rng(options.seed)

@@ -44,6 +44,13 @@ def test_the_data_are_split_and_told_of(report: Report, examples: sweep.Data) ->
         sweep.load(Options(dataset="imagenet"), report, sweep.base_config(Options()))
 
 
+def test_a_network_for_images_needs_images(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("0,0,0\n1,1,1\n")
+    options = Options(dataset=f"csv:{tmp_path}/rows.csv,{tmp_path}/rows.csv")
+    with pytest.raises(ConfigError, match=r"--dataset csv:.*: --channels: expected a data set of images"):
+        sweep.load(options, report, sweep.base_config(options, channels=(4,)))
+
+
 def test_the_options_of_the_study_are_those_of_the_training(tmp_path: Path) -> None:
     options = Options("array-api-strict", "device1", "shapes", str(tmp_path), False, seed=5)
     config = sweep.base_config(options, epochs=2)

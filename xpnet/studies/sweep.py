@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from xpnet import data, tree
 from xpnet.callbacks import EarlyStopping
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.model import Model
 from xpnet.studies.options import Options
@@ -121,7 +121,10 @@ def base_config(options: Options, **values: Any) -> Config:
 def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
     """The study's data set, split as the config says, of which training takes the first `examples`."""
     dataset = options.load_dataset()
-    config.check_inputs(dataset.train.x.shape[1:])
+    try:
+        config.check_inputs(dataset.train.x.shape[1:])
+    except ConfigError as error:
+        raise ConfigError(f"--dataset {options.dataset}: {error}") from error
     report.trained_on(dataset)
     first = data.Examples(dataset.train.x[:examples], dataset.train.y[:examples])
     return Data(*data.split(first, config.train_fraction), dataset.test, dataset.classes)

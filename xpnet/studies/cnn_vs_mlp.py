@@ -110,8 +110,8 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
         f"The CNN gets {cnn.mean('test_error'):.2%} of the test images wrong; {mlp.label}, the better MLP on "
         f"the validation images, gets {mlp.mean('test_error'):.2%}. On the training images it is "
         f"{cnn.mean('train_error'):.2%} and {mlp.mean('train_error'):.2%}. The CNN uses each weight of its "
-        "convolutions at every position, so that the same number of parameters means more operations: one "
-        f"of its epochs took {cnn.mean('seconds') / mlp.mean('seconds'):.2g} times as long."
+        "convolutions at every position, so that the same number of parameters means more operations. "
+        f"One of its epochs took {cnn.mean('seconds'):.3g} s, one of the MLP {mlp.mean('seconds'):.3g} s."
     )
     report.expect(
         "The MLPs' numbers of parameters are within 1% of the CNN's.",

@@ -111,7 +111,7 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
         f"the validation images, gets {mlp.mean('test_error'):.2%}. On the training images it is "
         f"{cnn.mean('train_error'):.2%} and {mlp.mean('train_error'):.2%}. The CNN uses each weight of its "
         "convolutions at every position, so that the same number of parameters means more operations. "
-        f"One of its epochs took {cnn.mean('seconds'):.3g} s, one of the MLP {mlp.mean('seconds'):.3g} s."
+        f"One of its epochs took {cnn.mean('seconds'):.3g} s, one of the MLP's {mlp.mean('seconds'):.3g} s."
     )
     report.expect(
         "The MLPs' numbers of parameters are within 1% of the CNN's.",

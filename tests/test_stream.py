@@ -226,3 +226,9 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_network_too_large_for_any_machine(n: int, place: Place) -> None:
     with pytest.raises(BackendError, match=r"out of memory: there are .* expected room for the parameters"):
         xpnet.Model(nn.Linear(n, n), losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
+
+
+@pytest.mark.parametrize("sizes", [(10**10, np.int64(2), 10**10), (1, 2**63, np.int64(2))], ids=str)
+def test_sizes_of_numpy_that_only_python_can_multiply(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(BackendError, match="out of memory"):
+        xpnet.Model(nn.Conv1d(*sizes), losses.CrossEntropy(), optim.SGD(0.1))

@@ -19,7 +19,7 @@ Initializer = Callable[[Generator, Shape], np.ndarray]
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
-    *window, n_in, n_out = shape
+    *window, n_in, n_out = map(int, shape)  # Python's integers, which have no end
     return math.prod(window) * n_in, math.prod(window) * n_out
 
 

@@ -16,7 +16,7 @@ class Study(Protocol):
 
     __doc__: str | None
 
-    def run(self, options: Any, report: Any) -> None:
+    def run(self, options: Any, report: Any, **more: Any) -> None:
         """Do the experiment, as `Options` say, and put what came into the `Report`."""
 
 

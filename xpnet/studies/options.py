@@ -63,27 +63,35 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(" ".join(message.split()))
 
 
+def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser of the options that all studies have, which gives those that the user did."""
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--backend", help=f"the array library: {', '.join(backends.BACKENDS)}")
+    add("--device", help="where the library has several, say cuda:1")
+    add("--dataset", help=f"{', '.join(data.datasets.NAMES)}, or a CSV file's")
+    add("--data-dir", metavar="DIR", help="folder of the data sets; else $XPNET_DATA, or the user's cache")
+    yes_no = argparse.BooleanOptionalAction
+    add("--download", action=yes_no, help="fetch a data set that is not in its folder")
+    add("--quick", action="store_true", help="make it small, to take seconds")
+    add("--output-dir", metavar="DIR", help="of the report, must be new; else runs/DATE-TIME-NAME")
+    add("--seed", type=int, help="the first of those that the study uses")
+    return parser
+
+
 def parse(arguments: Sequence[str], prog: str, description: str) -> tuple[str, Options]:
     """The name of a study, "list" or "all", and the options that command-line arguments describe.
 
     Raises ConfigError, in one line, for an option that does not exist or has a wrong value.
     """
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("name", metavar="NAME", help="of a study; `list` names them, `all` runs them one after the other")
-    add("--backend", default=Options.backend, help=f"the array library: {', '.join(backends.BACKENDS)}")
-    add("--device", help="where the library has several, say cuda:1")
-    add("--dataset", default=Options.dataset, help=f"{', '.join(data.datasets.NAMES)}, or a CSV file's")
-    add("--data-dir", metavar="DIR", help="folder of the data sets; else $XPNET_DATA, or the user's cache")
-    yes_no = argparse.BooleanOptionalAction
-    add("--download", action=yes_no, default=True, help="fetch a data set that is not in its folder")
-    add("--quick", action="store_true", help="make it small, to take seconds")
-    add("--output-dir", metavar="DIR", help="of the report, must be new; else runs/DATE-TIME-NAME")
-    add("--seed", type=int, default=Options.seed, help="the first of those that the study uses")
+    parser = make_parser(prog, description)
+    names = "of a study; `list` names them, `all` runs them one after the other"
+    parser.add_argument("name", metavar="NAME", help=names)
     options = vars(parser.parse_args(arguments))
     return options.pop("name"), Options(**options)

@@ -128,6 +128,7 @@ class Report:
         self.expectations: list[Expectation] = []
         self.settings: dict[str, str] = {}
         self.dataset: data.Dataset | None = None
+        self.files = {f"{EXPECTATIONS}.csv"}
         self.started, self.began_at = time.monotonic(), datetime.now().astimezone()
 
     @cached_property
@@ -237,8 +238,9 @@ class Report:
 
     def _new_csv(self, name: str, columns: Sequence[str], cells: list[list[Cell]]) -> str:
         path = self.folder / f"{name}.csv"
-        if path.exists() or name == EXPECTATIONS:
+        if path.name in self.files:
             raise ConfigError(f"table {name}: expected a name that is new in this report")
+        self.files.add(path.name)
         _write_csv(path, columns, cells)
         return path.name
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import time
 from pathlib import Path
+from typing import Any
 
 from xpnet import studies
 from xpnet.studies.options import Options
@@ -11,20 +12,36 @@ from xpnet.studies.report import Report
 from xpnet.train import folder as folders
 
 
-def run(name: str, options: Options | None = None, command: str = "") -> Report:
+def run(
+    name: str,
+    options: Options | None = None,
+    command: str = "",
+    *,
+    folder: Path | None = None,
+    **more: Any,
+) -> Report:
     """Run the study of that name, write its report, and return it.
+
+    Arguments:
+        name: of the study.
+        options: those that all studies have.
+        command: the command line, which the report tells.
+        folder: of a study that goes on with what is there; without it, a new one as the options say.
+        more: for the study, if it takes more than its options.
 
     Raises ConfigError, BackendError or DataError before anything is written where the name, the backend,
     the data set or the folder cannot be used, and CheckpointError where a file cannot be written.
     """
     options = options or Options()
     study = studies.load(name)
-    if options.output_dir:
+    if options.output_dir and folder is None:
         folders.check_new(Path(options.output_dir))
     options.make_backend()
     introduction = inspect.cleandoc(study.__doc__ or "").split("\n\n")[1:]
     report = Report(name, studies.title(name), options, introduction, command)
-    study.run(options, report)
+    if folder is not None:
+        report.folder = folder
+    study.run(options, report, **more)
     report.write()
     return report
 
@@ -45,6 +62,10 @@ def run_and_tell(name: str, options: Options, command: str = "") -> None:
     for each in names:
         if name == "all":
             options = dataclasses.replace(options, output_dir=str(folder / each))
-        start = time.monotonic()
-        report = run(each, options, command)
-        print(f"{each}: {report.verdict()}; {report.path} ({time.monotonic() - start:.1f} s)", flush=True)
+        tell(run(each, options, command))
+
+
+def tell(report: Report) -> None:
+    """Print a line about a report that is written."""
+    seconds = time.monotonic() - report.started
+    print(f"{report.name}: {report.verdict()}; {report.path} ({seconds:.1f} s)", flush=True)

@@ -1,0 +1,236 @@
+"""Search for hyper-parameters with Optuna. A trial is one training; its value is the validation accuracy.
+
+The tree-structured Parzen estimator proposes the next trial from those before (Bergstra, Bardenet, Bengio and
+Kégl, "Algorithms for hyper-parameter optimization", 2011). A trial that after an epoch is below the median
+of the others at that epoch is given up. All of them are in a journal in the search's folder, as they come.
+
+A search that was broken off goes on with the trial that it was at, and proposes what it would have: the
+sampler is made anew for each trial, with a seed of its own, so that what it draws depends on nothing but the
+search's seed, the trial's number and the trials before.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from xpnet import files, random
+from xpnet.callbacks import Callback
+from xpnet.errors import CheckpointError, ConfigError, DivergedError
+from xpnet.metrics import EpochMetrics
+from xpnet.model import Model
+from xpnet.studies import sweep
+from xpnet.studies.options import Options, make_parser
+from xpnet.train import folder as folders
+from xpnet.train.config import CONFIG_FILE, Config, option_name
+from xpnet.train.experiment import make_model
+
+JOURNAL = "trials.log"
+RANDOM_TRIALS = 8  # before the sampler goes by what came
+PRUNER = optuna.pruners.MedianPruner(n_startup_trials=4)
+OF_A_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device")  # may differ when it goes on
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a search is told beside a study's options.
+
+    Arguments:
+        trials: how many hyper-parameters are tried.
+        epochs: that a trial takes, unless it is given up before.
+        repeats: with how many other seeds the best one and the default are trained in the end.
+    """
+
+    trials: int = 40
+    epochs: int = 10
+    repeats: int = 5
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if value < 1:
+                raise ConfigError(f"{option_name(name)}: expected at least 1, got {value}")
+
+
+QUICK = Settings(trials=12, epochs=3, repeats=2)
+
+
+class Request(NamedTuple):
+    """What a command line asks for: a new search, or one that goes on in the folder `resume`."""
+
+    options: Options
+    settings: Settings
+    resume: Path | None
+
+
+def propose(trial: optuna.Trial) -> dict[str, Any]:
+    """Hyper-parameters from the search space, as options of a `Config`."""
+    layers = trial.suggest_int("hidden layers", 1, 3)
+    units = trial.suggest_categorical("units", (64, 128, 256, 512))
+    return {
+        "hidden": (units,) * layers,
+        "activation": trial.suggest_categorical("activation", ("relu", "gelu", "tanh", "sigmoid")),
+        "learning_rate": trial.suggest_float("learning rate", 1e-3, 0.5, log=True),
+        "batch_size": trial.suggest_categorical("batch size", (32, 64, 128, 256)),
+        "l2": trial.suggest_float("L2", 1e-6, 1e-2, log=True),
+    }
+
+
+def chosen(trial: FrozenTrial) -> dict[str, Any]:
+    """What `propose` gave for a trial that is finished."""
+    return propose(optuna.trial.FixedTrial(trial.params))  # type: ignore[arg-type]  # it stands in for a Trial
+
+
+class Watch(Callback):
+    """Tells Optuna of each epoch, and stops a training that it wants to be given up."""
+
+    def __init__(self, trial: optuna.Trial, epochs: int) -> None:
+        self.trial = trial
+        self.epochs = epochs
+        self.pruned = False
+
+    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+        assert metrics.validation_accuracy is not None
+        self.trial.report(metrics.validation_accuracy, metrics.epoch)
+        if metrics.epoch < self.epochs and self.trial.should_prune():
+            self.pruned = True
+            model.stop()
+
+
+def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
+    """Train with the hyper-parameters that Optuna proposes next, and tell it what came."""
+    number = len(finished(study))
+    seed = int(random.generator(base.seed, "search", number).integers(1 << 32))
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+    trial = study.ask()
+    config = dataclasses.replace(base, **propose(trial))
+    model = make_model(config, examples.train.x.shape[1:], examples.classes)
+    watch = Watch(trial, config.epochs)
+    try:
+        with np.errstate(all="ignore"):  # of numbers that DivergedError tells more of
+            model.fit(
+                *examples.train,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                validation=examples.validation,
+                callbacks=[watch],
+            )
+    except DivergedError as error:
+        trial.set_user_attr("diverged", str(error))
+        watch.pruned = True
+    if watch.pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, model.history[-1].validation_accuracy)
+
+
+def run(study: optuna.Study, base: Config, examples: sweep.Data, trials: int) -> list[FrozenTrial]:
+    """Do trials until there are so many, and return them. ConfigError where there are more already."""
+    done = len(finished(study))
+    if done > trials:
+        raise ConfigError(f"--trials: expected at least {done}, which are done, got {trials}")
+    with tqdm(total=trials, initial=done, unit=" trials", leave=False, disable=None) as bar:
+        for _ in range(done, trials):
+            run_trial(study, base, examples)
+            bar.update()
+    return finished(study)
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that came to an end, or were given up by the pruner, in their order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[optuna.Study]:
+    """The search in that folder, for this process alone; a new one where there is none yet.
+
+    Raises ConfigError where another process works on it, and CheckpointError where its journal is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / JOURNAL
+    try:
+        lock = files.lock(folder / "lock")
+    except BlockingIOError as error:
+        raise ConfigError(f"{folder}: expected a search that no process works on, got one at work") from error
+    with lock:
+        mend(path)
+        try:
+            storage = JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+            study = optuna.create_study(
+                storage=storage, study_name="search", direction="maximize", pruner=PRUNER, load_if_exists=True
+            )
+        except (ValueError, LookupError, TypeError) as error:  # whatever Optuna happens to meet
+            raise CheckpointError(f"{path}: expected a journal of Optuna: {error!r}") from error
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)  # broken off: it is done again
+        yield study
+
+
+def mend(path: Path) -> None:
+    """Take away what a process that was killed while it wrote leaves: half a line at the end, and a lock."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(written.rfind(b"\n") + 1)
+
+
+def write_settings(folder: Path, options: Options, settings: Settings) -> None:
+    """Write `config.yaml`, from which a search that was broken off knows what it was."""
+    asked = dataclasses.asdict(dataclasses.replace(options, output_dir=None)) | dataclasses.asdict(settings)
+    folders.write_text(folder / CONFIG_FILE, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
+
+
+def parse(arguments: Sequence[str], prog: str, description: str) -> Request:
+    """The search that command-line arguments describe.
+
+    Raises ConfigError, in one line, for an option that does not exist or has a wrong value, and with
+    `--resume FOLDER` for one that differs from the search's own and cannot.
+    """
+    parser = make_parser(prog, description)
+    add = parser.add_argument
+    add("--trials", type=int, help="how many hyper-parameters are tried")
+    add("--epochs", type=int, help="that a trial takes, unless it is given up before")
+    add("--repeats", type=int, help="with how many other seeds the best one and the default are compared")
+    others = ", ".join(map(option_name, OF_A_RESUME))
+    add("--resume", metavar="FOLDER", help=f"go on with the search in that folder; of others only {others}")
+    given = vars(parser.parse_args(arguments))
+    folder = given.pop("resume", None)
+    if folder is not None:
+        return Request(*_go_on_with(Path(folder), given), Path(folder))
+    own = {name: given.pop(name) for name in dataclasses.asdict(QUICK) if name in given}
+    options = Options(**given)
+    return Request(options, dataclasses.replace(options.choose(Settings(), quick=QUICK), **own), None)
+
+
+def _go_on_with(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
+    """What the search in that folder was told, and what of it is changed now."""
+    path = folder / CONFIG_FILE
+    try:
+        told = yaml.safe_load(path.read_text())
+        names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
+        if set(told) != names:
+            raise ValueError("its options are not those of a search")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"--resume: expected the folder of a search, got {folder}: {path.name}: {reason}"
+        ) from error
+    for name, value in given.items():
+        if name not in OF_A_RESUME and value != told[name]:
+            raise ConfigError(
+                f"{option_name(name)}: expected the search's own {told[name]} with --resume, got {value}"
+            )
+    if given.get("backend", told["backend"]) != told["backend"]:
+        given = {"device": None, **given}  # the search's own is one of its own library
+    told |= given
+    settings = Settings(**{name: told.pop(name) for name in dataclasses.asdict(QUICK)})
+    return Options(**told), settings

@@ -9,7 +9,7 @@ entries tell where it is wrong. Both are checked.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,25 @@ class Report(NamedTuple):
     directions: float
     entries: float
     worst_entry: str
+
+
+class Difference(NamedTuple):
+    """A derivative, by hand and by finite differences.
+
+    Fields:
+        where: the entry, "params.weight[3, 5]", or "" for a random direction.
+        exact: g·v, by hand.
+        numeric: the finite difference.
+        error: the relative error, infinite where a number is none.
+    """
+
+    where: str
+    exact: float
+    numeric: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.exact:.9g}, finite differences give {self.numeric:.9g}"
 
 
 def check(
@@ -69,51 +88,127 @@ def check(
     Raises GradientError, which names the array and the entry; ShapeError where x is not float64.
     """
     rng = np.random.default_rng(seed)
-    function, point, gradient = _problem(subject, x, target, params, rng)
-    for leaf, array in tree.items(point):
-        if array.dtype != namespace(array).float64:
-            raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
+    problem = _problem(subject, x, target, params, rng)
     name = type(subject).__name__
-    rounding = np.finfo(np.float64).eps * abs(function(point)) / epsilon
-    largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
-    floor = max(1e-3 * largest, 10 * rounding / tolerance)
 
-    def compare(direction: Tree) -> tuple[float, str]:
-        """The relative error along a direction, infinite for NaN, and the two numbers in words."""
+    def compare(direction: Tree, where: str = "") -> Difference:
+        return problem.compare(direction, where, epsilon, tolerance)
+
+    point = problem.point
+    along = [compare(tree.map(lambda p: rng.standard_normal(p.shape), point)) for _ in range(directions)]
+    at = [
+        compare(problem.within(leaf, one), where)
+        for leaf in dict(tree.items(point))
+        for where, one in problem.entries(leaf, entries, rng)
+    ]
+    nothing = Difference("", 0.0, 0.0, 0.0)
+    worst_along = max(along, key=lambda difference: difference.error, default=nothing)
+    worst_at = max(at, key=lambda difference: difference.error, default=nothing)
+    for worst, where in (
+        (worst_at, f"at {worst_at.where}"),
+        (worst_along, "along a random direction"),
+    ):
+        if worst.error > tolerance:
+            raise GradientError(
+                f"{name}: the gradient {where} is {worst} (relative error {worst.error:.1e} > {tolerance:g})"
+            )
+    return Report(worst_along.error, worst_at.error, worst_at.where)
+
+
+def measure(
+    subject: Any,
+    x: Array,
+    target: Array | None = None,
+    params: Tree | None = None,
+    *,
+    directions: int = 3,
+    entries: int = 5,
+    epsilon: float = 1e-5,
+    tolerance: float = 1e-7,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """The worst of the differences that were found, for each array by its name; arguments as for `check`.
+
+    The random directions are within one array at a time. Where a difference exceeds the tolerance it is
+    taken again with ε/10 and ε/100, and the least error counts: a kink of ReLU or max-pooling that
+    is nearer than ε spoils a difference, and is farther than a smaller one. A gradient that is wrong is wrong
+    for each ε.
+
+    Raises ShapeError where x is not float64.
+    """
+    rng = np.random.default_rng(seed)
+    problem = _problem(subject, x, target, params, rng)
+    worst = {}
+    for leaf, array in tree.items(problem.point):
+        steps = [("", rng.standard_normal(array.shape)) for _ in range(directions)]
+        found = []
+        for where, step in [*steps, *problem.entries(leaf, entries, rng)]:
+            direction = problem.within(leaf, step)
+            least = problem.compare(direction, where, epsilon, tolerance)
+            for factor in (10, 100):
+                if least.error > tolerance:
+                    again = problem.compare(direction, where, epsilon / factor, tolerance)
+                    least = min(least, again, key=lambda difference: difference.error)
+            found.append(least)
+        worst[leaf] = max(found, key=lambda difference: difference.error)
+    return worst
+
+
+class _Problem(NamedTuple):
+    """A scalar function of a tree, the tree to check it at, and there its value and its gradient, by hand.
+
+    `largest` is the largest entry of the gradient.
+    """
+
+    function: Callable[[Tree], float]
+    point: Tree
+    gradient: Tree
+    value: float
+    largest: float
+
+    def compare(self, direction: Tree, where: str, epsilon: float, tolerance: float) -> Difference:
+        """The derivative along a direction, a tree of host arrays."""
+        rounding = np.finfo(np.float64).eps * abs(self.value) / epsilon
+        floor = max(1e-3 * self.largest, 10 * rounding / tolerance)
         step = epsilon / max(float(np.max(np.abs(d))) for d in tree.leaves(direction))
-        ahead = function(tree.map(lambda p, d: p + _like(p, step * d), point, direction))
-        behind = function(tree.map(lambda p, d: p - _like(p, step * d), point, direction))
+        ahead = self.function(tree.map(lambda p, d: p + _like(p, step * d), self.point, direction))
+        behind = self.function(tree.map(lambda p, d: p - _like(p, step * d), self.point, direction))
         numeric = (ahead - behind) / (2 * step)
-        pairs = zip(tree.leaves(gradient), tree.leaves(direction), strict=True)
+        pairs = zip(tree.leaves(self.gradient), tree.leaves(direction), strict=True)
         exact = sum(float(namespace(g).sum(g * _like(g, d))) for g, d in pairs)
         scale = max(abs(numeric), abs(exact), floor)
         error = abs(numeric - exact) / scale if scale else 0.0
-        words = (
-            f"{exact:.9g}, finite differences give {numeric:.9g} (relative error {error:.1e} > {tolerance:g})"
-        )
-        return math.inf if math.isnan(error) else error, words
+        return Difference(where, exact, numeric, math.inf if math.isnan(error) else error)
 
-    along = [compare(tree.map(lambda p: rng.standard_normal(p.shape), point)) for _ in range(directions)]
-    at = []
-    zeros = {leaf: np.zeros(array.shape) for leaf, array in tree.items(point)}
-    for leaf, zero in zeros.items():
-        for flat in rng.choice(zero.size, min(entries, zero.size), replace=False):
-            index = tuple(int(i) for i in np.unravel_index(flat, zero.shape))
-            one = zero.copy()
+    def within(self, leaf: str, step: np.ndarray) -> Tree:
+        """A direction that is a step in one array, and zero in all others."""
+        zeros = {name: np.zeros(array.shape) for name, array in tree.items(self.point)}
+        return tree.replace(self.point, zeros | {leaf: step})
+
+    def entries(self, leaf: str, count: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        """The names of random entries of an array, and for each an array of zeros with a one there."""
+        shape = dict(tree.items(self.point))[leaf].shape
+        size = math.prod(shape)
+        for flat in rng.choice(size, min(count, size), replace=False):
+            index = tuple(int(i) for i in np.unravel_index(flat, shape))
+            one = np.zeros(shape)
             one[index] = 1
-            entry = f"{leaf}[{', '.join(map(str, index))}]"
-            at.append((*compare(tree.replace(point, zeros | {leaf: one})), entry))
-
-    worst_along, along_words = max(along, default=(0.0, ""))
-    worst_at, at_words, entry = max(at, default=(0.0, "", ""))
-    if worst_at > tolerance:
-        raise GradientError(f"{name}: the gradient at {entry} is {at_words}")
-    if worst_along > tolerance:
-        raise GradientError(f"{name}: the gradient along a random direction is {along_words}")
-    return Report(worst_along, worst_at, entry)
+            yield f"{leaf}[{', '.join(map(str, index))}]", one
 
 
 def _problem(
+    subject: Any, x: Array, target: Array | None, params: Tree | None, rng: np.random.Generator
+) -> _Problem:
+    """What is to be checked; ShapeError where it is not in float64."""
+    function, point, gradient = _function(subject, x, target, params, rng)
+    for leaf, array in tree.items(point):
+        if array.dtype != namespace(array).float64:
+            raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
+    largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
+    return _Problem(function, point, gradient, function(point), largest)
+
+
+def _function(
     subject: Any, x: Array, target: Array | None, params: Tree | None, rng: np.random.Generator
 ) -> tuple[Callable[[Tree], float], Tree, Tree]:
     """A scalar function of a tree, the tree to check it at, and its gradient there, by hand."""

@@ -81,7 +81,7 @@ def tell_of_trials(report: Report, trials: Sequence[FrozenTrial], settings: sear
     report.table("space", ["hyper-parameter", "searched"], SPACE, "What a trial draws from.")
     report.figure(
         [history(trials), curves(trials)],
-        f"The {len(trials)} trials, and the accuracy that each had after every epoch that it did.",
+        f"The {len(trials)} trials, and the share of wrong answers after every epoch that each of them did.",
     )
     rows = [
         [
@@ -105,11 +105,13 @@ def tell_of_trials(report: Report, trials: Sequence[FrozenTrial], settings: sear
         "trials-epochs", ["trial", "epoch", "validation accuracy"], values, "Every epoch of every trial:"
     )
     fates = [fate(trial) for trial in trials]
+    seconds = sum(trial.duration.total_seconds() for trial in trials if trial.duration)
     done, whole = sum(len(trial.intermediate_values) for trial in trials), len(trials) * settings.epochs
     report.text(
         f"Of {len(trials)} trials {fates.count('complete')} took all {settings.epochs} epochs, "
         f"{fates.count('pruned')} were given up before, and {fates.count('diverged')} diverged. Together "
-        f"they did {done:,} epochs, {1 - done / whole:.0%} fewer than without pruning."
+        f"they did {done:,} epochs in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
+        "pruning."
     )
     report.expect(
         "Giving up bad trials saves a tenth of the epochs or more.",
@@ -136,13 +138,9 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BETTER))
     figure, axes = sweep.axes_of("importance", "")
     axes.barh(list(found)[::-1], list(found.values())[::-1], color="#1f77b4")
-    rates, rate_axes = sweep.axes_of("learning rate", "validation accuracy")
+    trials = search.finished(study)
+    rates, rate_axes = scatter(trials, [t.params["learning rate"] for t in trials], "learning rate")
     rate_axes.set_xscale("log")
-    trials = [trial for trial in search.finished(study) if trial.intermediate_values]
-    for name, color in COLORS.items():
-        points = [(t.params["learning rate"], last_accuracy(t)) for t in trials if fate(t) == name]
-        if points:
-            rate_axes.scatter(*zip(*points, strict=True), color=color, label=name, s=22, zorder=2)
     sweep.legend(rates)
     report.figure(
         [figure, rates],
@@ -226,37 +224,42 @@ def as_options(base: Config, best: FrozenTrial) -> list[str]:
 
 
 def history(trials: Sequence[FrozenTrial]) -> Figure:
-    """The accuracy of each trial, and the best so far."""
-    figure, axes = sweep.axes_of("trial", "validation accuracy")
-    for name, color in COLORS.items():
-        points = [(i, last_accuracy(t)) for i, t in enumerate(trials, 1) if fate(t) == name]
-        if points:
-            axes.scatter(*zip(*points, strict=True), color=color, label=name, s=22, zorder=2)
-    values: list[Any] = [trial.value if fate(trial) == "complete" else -np.inf for trial in trials]
-    best = np.maximum.accumulate(values)
-    best[np.isinf(best)] = np.nan
-    axes.step(range(1, len(trials) + 1), best, where="post", color="#1b9e77", label="best so far")
+    """The last error of each trial, and the least so far of those that are complete."""
+    figure, axes = scatter(trials, [float(i) for i in range(1, len(trials) + 1)], "trial")
+    errors = [1 - last_accuracy(trial) if fate(trial) == "complete" else np.inf for trial in trials]
+    least = np.minimum.accumulate(errors)
+    least[np.isinf(least)] = np.nan
+    axes.step(range(1, len(trials) + 1), least, where="post", color="#1b9e77", label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sweep.legend(figure)
     return figure
 
 
+def scatter(trials: Sequence[FrozenTrial], values: Sequence[float], xlabel: str) -> tuple[Figure, Any]:
+    """A point for each trial: its last error against the value, coloured by how it ended."""
+    figure, axes = sweep.axes_of(xlabel, "validation error")
+    for name, color in COLORS.items():
+        points = [
+            (value, 1 - last_accuracy(trial))
+            for trial, value in zip(trials, values, strict=True)
+            if fate(trial) == name
+        ]
+        if points:
+            axes.scatter(*zip(*points, strict=True), color=color, label=name, s=22, zorder=2)
+    axes.set_yscale("log")
+    return figure, axes
+
+
 def curves(trials: Sequence[FrozenTrial]) -> Figure:
-    """The accuracy of each trial against the epoch."""
-    figure, axes = sweep.axes_of("epoch", "validation accuracy")
+    """The error of each trial against the epoch."""
+    figure, axes = sweep.axes_of("epoch", "validation error")
     for name, color in COLORS.items():
         lines = [trial.intermediate_values for trial in trials if fate(trial) == name]
         for i, values in enumerate(lines):
+            errors = [1 - accuracy for accuracy in values.values()]
             label = None if i else name
-            axes.plot(
-                list(values),
-                list(values.values()),
-                color=color,
-                marker="o",
-                markersize=2.5,
-                linewidth=1,
-                label=label,
-            )
+            axes.plot(list(values), errors, color=color, marker="o", markersize=2.5, linewidth=1, label=label)
+    axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     sweep.legend(figure)
     return figure

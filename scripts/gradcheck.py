@@ -1,0 +1,39 @@
+"""Check the gradients of a network by finite differences, parameter by parameter.
+
+    python scripts/gradcheck.py                                          the default network of train.py
+    python scripts/gradcheck.py --config scripts/configs/cnn.yaml        another one; all options of train.py
+    python scripts/gradcheck.py --hidden 64 --activation tanh --l2 0.01
+    python scripts/gradcheck.py --resume runs/20261121-081530-mlp        the parameters that a run ended with
+
+The batch is the first 16 images of the data set (or --batch-size, if that is less), with a little noise, and
+the network is as in a training step, in float64.
+
+Exit status: 0, 1 where a gradient is wrong, 2 for an option or a file that cannot be used, 130 after Ctrl-C.
+"""
+
+import signal
+import sys
+
+import xpnet
+from xpnet.train import gradients
+from xpnet.train.config import parse
+
+
+def main() -> int:
+    try:
+        rows = gradients.check(*parse(sys.argv[1:], prog="gradcheck.py"))
+    except (xpnet.Error, OSError) as error:
+        print(f"gradcheck.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    print(gradients.table(rows))
+    wrong = sum(not row.is_right for row in rows)
+    print(
+        f"\n{len(rows) - wrong} of {len(rows)} parameters have gradients that agree with finite differences"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

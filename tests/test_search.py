@@ -1,0 +1,200 @@
+"""The search for hyper-parameters: `scripts/search.py` as a user runs it, and one that is broken off."""
+
+import csv
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xpnet import files
+from xpnet.model import Model
+from xpnet.studies import runner, search
+from xpnet.studies.options import Options
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
+SMALL = ["--quick", "--trials", "10", "--epochs", "2", "--repeats", "1"]  # the last two go by those before
+
+
+def main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
+) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the script, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["search.py", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    out, err = capsys.readouterr()
+    return exit_.value.code or 0, out, err  # type: ignore[return-value]
+
+
+def table(folder: Path, name: str = "trials") -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_times(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small search."""
+    folder = tmp_path_factory.mktemp("search") / "unbroken"
+    request = search.parse([*SMALL, "--output-dir", str(folder)], "search.py", "")
+    runner.run("hyperparameter-search", request.options, settings=request.settings)
+    return folder
+
+
+def test_a_search_leaves_its_trials_and_a_report(unbroken: Path) -> None:
+    rows = table(unbroken)
+    assert [row["trial"] for row in rows] == [str(i) for i in range(1, 11)]
+    best = max(float(row["validation accuracy"]) for row in rows if row["state"] == "complete")
+    assert best > 0.7
+    for row in rows:
+        assert 1e-3 <= float(row["learning rate"]) <= 0.5
+        assert int(row["epochs"]) == 2 or row["state"] != "complete"
+    assert {row["hyper-parameter"] for row in table(unbroken, "importance")} == {
+        "hidden layers", "units", "activation", "learning rate", "batch size", "L2",
+    }  # fmt: skip
+    assert [row["hyper-parameters"] for row in table(unbroken, "best-and-default")] == [
+        "default",
+        "best trial",
+    ]
+    page = (unbroken / "report.html").read_text()
+    assert "python scripts/train.py" in page
+    assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
+
+
+def test_another_seed_draws_others(unbroken: Path, tmp_path: Path) -> None:
+    request = search.parse(
+        [*SMALL, "--seed", "1", "--trials", "1", "--output-dir", str(tmp_path / "run")], "", ""
+    )
+    runner.run("hyperparameter-search", request.options, settings=request.settings)
+    assert table(tmp_path / "run")[0]["learning rate"] != table(unbroken)[0]["learning rate"]
+
+
+def break_off(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
+    """Let the process be ended in the middle of a training, that one after so many."""
+    fit, calls = Model.fit, []
+
+    def broken(self: Model, *args: object, callbacks: list, **options: object) -> object:
+        calls.append(self)
+        if len(calls) > fits:
+            fit(self, *args, callbacks=callbacks, **(options | {"epochs": 1}))  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+        return fit(self, *args, callbacks=callbacks, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "fit", broken)
+
+
+def test_a_search_that_was_broken_off_twice_ends_as_the_unbroken_one(
+    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        break_off(patch, fits=3)
+        status, out, err = main(patch, capsys, *SMALL, "--output-dir", "run")
+        assert (status, err) == (130, "")
+        assert out == "if it is broken off: python scripts/search.py --resume run\n"
+    with monkeypatch.context() as patch:
+        break_off(patch, fits=6)
+        assert main(patch, capsys, "--resume", "run")[0] == 130
+    with (tmp_path / "run" / search.JOURNAL).open("ab") as file:
+        file.write(b'{"op_code": 6, "wor')  # what a process leaves that is killed as it writes
+    (tmp_path / "run" / f"{search.JOURNAL}.lock").touch()
+    status, out, err = main(monkeypatch, capsys, "--resume", "run")
+    assert (status, err) == (0, "")
+    assert "run/report.html" in out
+    for name in ("trials", "trials-epochs", "importance", "best-and-default", "expectations"):
+        assert without_times(table(tmp_path / "run", name)) == without_times(table(unbroken, name)), name
+
+
+def test_a_finished_search_goes_on_with_more_trials(
+    unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(monkeypatch, capsys, *SMALL, "--trials", "3", "--output-dir", "run")[0] == 0
+    status, _, err = main(monkeypatch, capsys, "--resume", "run", "--trials", "2")
+    assert (status, err) == (2, "search.py: --trials: expected at least 3, which are done, got 2\n")
+    assert main(monkeypatch, capsys, "--resume", "run", "--trials", "10")[0] == 0
+    assert without_times(table(tmp_path / "run")) == without_times(table(unbroken))
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trials"] == 10
+
+
+def test_divergence_ends_a_trial_and_not_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    propose = search.propose
+    monkeypatch.setattr(search, "propose", lambda trial: propose(trial) | {"learning_rate": 1e30})
+    request = search.parse([*SMALL, "--trials", "2", "--output-dir", str(tmp_path / "run")], "", "")
+    runner.run("hyperparameter-search", request.options, settings=request.settings)
+    assert [row["state"] for row in table(tmp_path / "run")] == ["diverged"] * 2
+    assert "No trial came to its end" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--trials", "0"], "--trials: expected at least 1, got 0"),
+        (["--epochs", "-1"], "--epochs: expected at least 1, got -1"),
+        (["--repeats", "x"], "--repeats: invalid int value: 'x'"),
+        (["--trails", "3"], "--trails"),
+        (["name"], "name"),
+        (["--backend", "abacus"], "unknown backend 'abacus': expected one of numpy"),
+        (["--dataset", "imagenet"], "no data set is called 'imagenet'"),
+        (["--output-dir", "taken"], "--output-dir: expected a folder that does not exist, got taken"),
+        (
+            ["--output-dir", "search"],
+            "--output-dir: expected a folder that does not exist, got search, a run: --resume",
+        ),
+        (
+            ["--resume", "missing"],
+            "--resume: expected the folder of a search, got missing: config.yaml: No such file",
+        ),
+        (["--resume", "taken"], "--resume: expected the folder of a search, got taken"),
+        (
+            ["--resume", "training"],
+            "--resume: expected the folder of a search, got training: config.yaml: its options",
+        ),
+        (
+            ["--resume", "search", "--epochs", "5"],
+            "--epochs: expected the search's own 2 with --resume, got 5",
+        ),
+        (["--resume", "search", "--seed", "1"], "--seed: expected the search's own 0 with --resume, got 1"),
+        (["--resume", "damaged"], "damaged/trials.log: expected a journal of Optuna"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    for name in ("taken", "search", "training", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "taken" / "file").write_text("mine")
+    (tmp_path / "training" / "config.yaml").write_text("epochs: 3\n")
+    for name in ("search", "damaged"):
+        search.write_settings(tmp_path / name, Options(quick=True), search.Settings(3, 2, 1))
+        (tmp_path / name / search.JOURNAL).write_text("" if name == "search" else "nothing\nof this\n")
+        (tmp_path / name / "lock").touch()
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    status, out, err = main(monkeypatch, capsys, *arguments)
+    assert status == 2, err
+    assert out == ""
+    assert err.startswith("search.py: ")
+    assert len(err.splitlines()) == 1, err
+    assert words in err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_one_process_at_a_time_works_on_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    search.write_settings(tmp_path, Options(quick=True), search.Settings(1, 1, 1))
+    with files.lock(tmp_path / "lock"):
+        status, _, err = main(monkeypatch, capsys, "--resume", str(tmp_path))
+    assert status == 2
+    assert err.endswith("expected a search that no process works on, got one at work\n")

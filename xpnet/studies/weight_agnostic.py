@@ -1,0 +1,212 @@
+"""Networks that classify with one weight for all connections.
+
+How much of what a network knows is in its topology, and how much in its weights? Here all connections share
+one weight w: a network is a set of connections, and a function for each unit. It is judged by its mean
+accuracy over several w, so that it cannot be good by the choice of one. (Gaier and Ha, "Weight agnostic
+neural networks", 2019.)
+
+The data are two half-moons, with an input that is always 1 in place of biases. Random topologies are
+compared with one that is grown: a connection or a function is changed at random, and the change is kept
+unless the mean accuracy on the training examples falls.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import data, tree
+from xpnet.backend import Backend
+from xpnet.random import generator
+from xpnet.studies import sweep
+from xpnet.studies._shared_weight import (
+    DENSITY,
+    SHARED,
+    SIZES,
+    Topology,
+    accuracies,
+    grow,
+    half_moons,
+    random_topology,
+    trained,
+)
+from xpnet.studies.options import Options
+from xpnet.studies.report import Report
+
+SWEPT = np.linspace(-3, 3, 61)
+DRAWS = 100  # of random weights, one for each connection
+COLORS = ("#1f77b4", "#d95f02", "#1b9e77")
+
+
+def run(options: Options, report: Report) -> None:
+    """Draw and grow topologies, sweep their weight, and compare with weights of their own."""
+    backend = options.make_backend()
+    train, test = (
+        half_moons(n, generator(options.seed, name)) for n, name in ((400, "train"), (1000, "test"))
+    )
+    draws, starts, changes = options.choose((1000, 20, 3000), quick=(100, 6, 1000))
+    report.config(
+        {
+            "units of each layer": "-".join(map(str, SIZES)), "density of random topologies": DENSITY,
+            "random topologies": draws, "grown from": starts, "changes tried": changes,
+            "judged with w": ", ".join(f"{w:g}" for w in SHARED),
+            "training and test examples": f"{len(train.y)}, {len(test.y)}",
+        }
+    )  # fmt: skip
+
+    def judge(topology: Topology) -> float:
+        return float(accuracies(topology, topology.shared(SHARED), train, backend).mean())
+
+    drawn = [random_topology(generator(options.seed, "topology", i)) for i in range(draws)]
+    grown = [
+        grow(start, changes, generator(options.seed, "growth", i), judge)
+        for i, start in enumerate(drawn[:starts])
+    ]
+    topologies = {
+        "random": drawn[0],
+        f"best of {draws} random": max(drawn, key=judge),
+        "grown": max(grown, key=judge),
+    }
+    swept = {name: accuracies(t, t.shared(SWEPT), test, backend) for name, t in topologies.items()}
+    all_random = np.array([accuracies(t, t.shared(SWEPT), test, backend) for t in drawn])
+    sweep_the_weight(report, swept, all_random)
+    regions(report, topologies["grown"], test, backend)
+    of_their_own(report, options, topologies, train, test)
+
+
+def sweep_the_weight(report: Report, swept: dict[str, np.ndarray], all_random: np.ndarray) -> None:
+    """Accuracy against the shared weight, and what of it was expected."""
+    report.section("One weight, swept")
+    figure, axes = sweep.axes_of("shared weight w", "test accuracy", (8, 4))
+    low, high = np.quantile(all_random, (0.05, 0.95), axis=0)
+    axes.fill_between(SWEPT, low, high, color="#cccccc", alpha=0.6, linewidth=0, label="90% of the random")
+    for (name, values), color in zip(swept.items(), COLORS, strict=True):
+        axes.plot(SWEPT, values, color=color, marker="o", markersize=3, label=name)
+    sweep.legend(figure)
+    report.figure(
+        figure, "Each topology with one weight on all of its connections. Half is what guessing gives."
+    )
+    report.numbers(
+        "swept", ["w", *swept],
+        [[float(w), *(float(v[i]) for v in swept.values())] for i, w in enumerate(SWEPT)],
+        "The same numbers:",
+    )  # fmt: skip
+    grown = swept["grown"]
+    nonzero = np.abs(SWEPT) > 0.25
+    least, most = float(grown[nonzero].min()), float(grown.max())
+    means = {name: float(values[nonzero].mean()) for name, values in swept.items()}
+    report.text(
+        f"Over all w of 0.3 or more in size, the random topology has {means['random']:.1%} of the test "
+        f"examples right on average, the grown one {means['grown']:.1%}: {least:.1%} or more, and at most "
+        f"{most:.1%}, with w = {SWEPT[grown.argmax()]:.1f}. With w = 0 all outputs are equal, and "
+        f"{grown[len(SWEPT) // 2]:.1%} are right. Of the {len(all_random)} random topologies, "
+        f"{(all_random[:, nonzero].mean(axis=1) > 0.6).mean():.1%} have more than 60% right on average."
+    )
+    average = float(all_random[:, nonzero].mean())
+    report.expect(
+        "Random topologies with one weight are no better than guessing on average: 45% to 55% right.",
+        f"{average:.1%} over all of them; {means['random']:.1%} for the first.",
+        0.45 <= average <= 0.55,
+    )
+    report.expect(
+        "The grown one has more right than the best random one, on average over w.",
+        "; ".join(f"{value:.1%} for {name}" for name, value in means.items()) + ".",
+        means["grown"] == max(means.values()),
+    )
+    report.expect(
+        "The grown one beats guessing with every w of 0.3 or more in size, also with those that it was not "
+        "judged with.",
+        f"The least is {least:.1%}.",
+        least > 0.5,
+    )
+
+
+def regions(report: Report, topology: Topology, test: data.Examples, backend: Backend) -> None:
+    """Where the grown network answers which class, with four weights."""
+    shown = (-2.0, -0.5, 0.5, 2.0)
+    u, v = np.meshgrid(np.linspace(-2.2, 2.2, 120), np.linspace(-1.6, 1.6, 90))
+    grid = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=-1)
+    params = tree.map(backend.asarray, topology.shared(shown))
+    outputs, _ = topology.network().forward(params, backend.asarray(grid))
+    logits = backend.to_numpy(outputs)
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    for axes, w, each in zip(figure.subplots(2, 2).flat, shown, logits, strict=True):
+        answer = each.argmax(axis=-1).reshape(u.shape)
+        axes.contourf(u, v, answer, levels=[-0.5, 0.5, 1.5], colors=["#cfe2f3", "#fce5cd"])
+        for label, color in enumerate(COLORS[:2]):
+            of_class = test.x[test.y == label][:200]
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=4, color=color)
+        axes.set(title=f"w = {w:g}", xticks=[], yticks=[])
+    report.figure(figure, "What the grown topology answers with four weights, and some test examples.")
+    report.text(
+        f"It has {topology.connections} connections, and its hidden units are, layer by layer: "
+        + "; ".join(", ".join(kinds) for kinds in topology.kinds)
+        + "."
+    )
+
+
+def of_their_own(
+    report: Report,
+    options: Options,
+    topologies: dict[str, Topology],
+    train: data.Examples,
+    test: data.Examples,
+) -> None:
+    """The same topologies with a weight for each connection: random ones, and trained ones."""
+    backend = options.make_backend()
+    rows: list[list[Any]] = []
+    for name, topology in topologies.items():
+        judged: Callable[..., np.ndarray] = partial(accuracies, topology, backend=backend)
+        best = float(SWEPT[judged(topology.shared(SWEPT), train).argmax()])
+        rng = generator(options.seed, "weights")
+        random = topology.weights(partial(_uniform, rng))
+        learned = tree.map(lambda array: array[np.newaxis], trained(topology, best, options, train))
+        rows.append(
+            [
+                name, topology.connections, float(judged(topology.shared(SHARED), test).mean()),
+                float(judged(random, test).mean()), best,
+                float(judged(topology.shared([best]), test)[0]), float(judged(learned, test)[0]),
+            ]
+        )  # fmt: skip
+    report.section("A weight for each connection")
+    columns = [
+        "topology",
+        "connections",
+        "one w, mean",
+        "random weights, mean",
+        "best w",
+        "with it",
+        "trained",
+    ]
+    report.table(
+        "topologies", columns, rows,
+        f"Test accuracy: the mean over the {len(SHARED)} weights that topologies are judged by; the mean over "
+        f"{DRAWS} draws of U(-2, 2) for each connection; with the one weight that is best on the training "
+        "examples; and with weights that gradient descent (Adam) made of it.",
+        {**dict.fromkeys([*columns[2:4], *columns[5:]], ".3f"), "best w": ".1f"},
+    )  # fmt: skip
+    *_, grown = rows
+    _, _, shared, random_mean, best, with_best, learned_accuracy = grown
+    report.text(
+        f"The grown topology comes to {with_best:.1%} with one weight, {best:.1f}, and to "
+        f"{learned_accuracy:.1%} with a trained weight for each connection; the first random one comes to "
+        f"{rows[0][-1]:.1%} when it is trained. With random weights for each connection, the grown one has "
+        f"{random_mean:.1%} right on average, {'less' if random_mean < shared else 'no less'} than with one "
+        f"weight for all, {shared:.1%}. It was judged with equal weights only."
+    )
+    report.expect(
+        "The grown topology is better still with trained weights of their own than with the best shared one.",
+        f"{learned_accuracy:.3f} against {with_best:.3f}.",
+        learned_accuracy > with_best,
+    )
+    report.expect(
+        "The grown topology depends on equal weights: with random ones for each connection it is worse.",
+        f"{random_mean:.3f} against {shared:.3f} on average.",
+        random_mean < shared,
+    )
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.uniform(-2, 2, (DRAWS, *shape))

@@ -69,6 +69,24 @@ def test_a_whole_model_with_l2(loss: losses.Loss, place: Place) -> None:
     assert max(report.directions, report.entries) < 1e-7
 
 
+def test_measure_tells_of_each_array_apart() -> None:
+    found = gradcheck.measure(BiasForgotten(4, 3), draw((5, 4)))
+    assert list(found) == ["params.bias", "params.weight", "x"]
+    assert found["params.bias"].error > 0.1
+    assert found["params.bias"].exact == 0
+    assert max(found["params.weight"].error, found["x"].error) < 1e-7
+
+
+def test_measure_gets_past_a_kink_that_is_near() -> None:
+    x = draw((20, 20))
+    x[np.abs(x) < 1e-3] = 1e-3
+    x[3, 4] = 2e-6  # nearer to ReLU's kink than ε
+    with pytest.raises(gradcheck.GradientError):
+        gradcheck.check(nn.ReLU(), x, directions=20, entries=400, tolerance=1e-6)
+    found = gradcheck.measure(nn.ReLU(), x, directions=20, entries=400, tolerance=1e-6)
+    assert found["x"].error < 1e-6
+
+
 def test_a_network_that_is_dead_has_gradient_zero(make_backend: MakeBackend) -> None:
     x = make_backend("float64").asarray(-np.abs(draw((4, 3))))
     assert gradcheck.check(nn.ReLU(), x).entries == 0

@@ -171,20 +171,12 @@ def of_their_own(
             ]
         )  # fmt: skip
     report.section("A weight for each connection")
-    columns = [
-        "topology",
-        "connections",
-        "one w, mean",
-        "random weights, mean",
-        "best w",
-        "with it",
-        "trained",
-    ]
+    columns = ["topology", "connections", "one w, mean", "random w", "best w", "with it", "trained"]
     report.table(
         "topologies", columns, rows,
         f"Test accuracy: the mean over the {len(SHARED)} weights that topologies are judged by; the mean over "
         f"{DRAWS} draws of U(-2, 2) for each connection; with the one weight that is best on the training "
-        "examples; and with weights that gradient descent (Adam) made of it.",
+        "examples; and with weights that Adam made of it.",
         {**dict.fromkeys([*columns[2:4], *columns[5:]], ".3f"), "best w": ".1f"},
     )  # fmt: skip
     *_, grown = rows
@@ -197,7 +189,7 @@ def of_their_own(
         f"weight for all, {shared:.1%}. It was judged with equal weights only."
     )
     report.expect(
-        "The grown topology is better still with trained weights of their own than with the best shared one.",
+        "With a trained weight for each connection the grown topology is better than with one for all.",
         f"{learned_accuracy:.3f} against {with_best:.3f}.",
         learned_accuracy > with_best,
     )

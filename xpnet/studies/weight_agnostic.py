@@ -174,7 +174,7 @@ def of_their_own(
     columns = ["topology", "connections", "one w, mean", "random w", "best w", "with it", "trained"]
     report.table(
         "topologies", columns, rows,
-        f"Test accuracy: the mean over the {len(SHARED)} weights that topologies are judged by; the mean over "
+        f"Test accuracy: the mean over the {len(SHARED)} weights that topologies are judged by; the mean of "
         f"{DRAWS} draws of U(-2, 2) for each connection; with the one weight that is best on the training "
         "examples; and with weights that Adam made of it.",
         {**dict.fromkeys([*columns[2:4], *columns[5:]], ".3f"), "best w": ".1f"},

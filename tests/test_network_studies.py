@@ -110,6 +110,18 @@ def test_shared_weights_are_those_of_networks_one_by_one() -> None:
         np.testing.assert_allclose(outputs, alone, rtol=1e-12)
 
 
+def test_training_makes_no_connection_that_is_not_there() -> None:
+    topology = _shared_weight.random_topology(generator(1, "topology"))
+    train = _shared_weight.half_moons(40, generator(0, "train"))
+    params = _shared_weight.trained(topology, 0.5, Options(quick=True), train)
+    for mask, layer in zip(topology.masks, params[::2], strict=True):
+        assert np.all(layer["weight"][mask == 0] == 0)
+    assert any(
+        np.any(layer["weight"][mask == 1] != 0.5)
+        for mask, layer in zip(topology.masks, params[::2], strict=True)
+    )
+
+
 def test_growing_never_gets_worse_and_changes_one_thing_at_a_time() -> None:
     rng = generator(0, "growth")
     topology = _shared_weight.random_topology(rng)

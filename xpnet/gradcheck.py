@@ -155,21 +155,22 @@ def measure(
 
 
 class _Problem(NamedTuple):
-    """A scalar function of a tree, the tree to check it at, and there its value and its gradient, by hand.
+    """A scalar function of a tree, the tree to check it at, and its gradient there, by hand.
 
-    `largest` is the largest entry of the gradient.
+    Fields:
+        noise: the rounding error of the function there.
+        largest: the largest entry of the gradient.
     """
 
     function: Callable[[Tree], float]
     point: Tree
     gradient: Tree
-    value: float
+    noise: float
     largest: float
 
     def compare(self, direction: Tree, where: str, epsilon: float, tolerance: float) -> Difference:
         """The derivative along a direction, a tree of host arrays."""
-        rounding = np.finfo(np.float64).eps * abs(self.value) / epsilon
-        floor = max(1e-3 * self.largest, 10 * rounding / tolerance)
+        floor = max(1e-3 * self.largest, 10 * self.noise / epsilon / tolerance)
         step = epsilon / max(float(np.max(np.abs(d))) for d in tree.leaves(direction))
         ahead = self.function(tree.map(lambda p, d: p + _like(p, step * d), self.point, direction))
         behind = self.function(tree.map(lambda p, d: p - _like(p, step * d), self.point, direction))
@@ -205,7 +206,21 @@ def _problem(
         if array.dtype != namespace(array).float64:
             raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
     largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
-    return _Problem(function, point, gradient, function(point), largest)
+    return _Problem(function, point, gradient, _noise(function, point), largest)
+
+
+def _noise(function: Callable[[Tree], float], point: Tree) -> float:
+    """The rounding error of s: u |s|, or what is seen when each entry changes by about its last digit.
+
+    The second is larger where s is a small difference of large numbers, as the loss of a sure answer is.
+    """
+    unit, rng = np.finfo(np.float64).eps, np.random.default_rng(0)
+    value = function(point)
+
+    def shaken(p: Array) -> Array:
+        return p * _like(p, 1 + unit * rng.choice((-1.0, 1.0), p.shape))
+
+    return max([unit * abs(value), *(abs(function(tree.map(shaken, point)) - value) for _ in range(3))])
 
 
 def _function(

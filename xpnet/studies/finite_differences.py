@@ -149,12 +149,12 @@ def regimes(errors: np.ndarray, largest: float) -> Regimes:
 
     Arguments:
         errors: for each N, (sizes,).
-        largest: of the gradients; a difference that is off by as much tells nothing, and has no regime.
+        largest: of the gradients; a difference that is off by about as much tells nothing and is left out.
     """
     least = int(np.argmin(errors))
     middle = min(max(least, 2), len(SIZES) - 3)  # two points or more for either line
     before, after = np.arange(middle), np.arange(middle + 1, len(SIZES))
-    useful = after[errors[after] < largest]
+    useful = after[errors[after] < 0.9 * largest]
     parts = (before, useful if len(useful) > 1 else after[:2])
     floor = np.maximum(errors, np.finfo(float).tiny)
     lines = [Line(part, *np.polyfit(np.log10(SIZES)[part], np.log10(floor[part]), 1)) for part in parts]
@@ -225,22 +225,24 @@ def expect_slopes(
 def check_whole_network(report: Report, models: dict[str, Model], sample: data.Examples) -> None:
     """The same for all parameters at once, by `xpnet.gradcheck`."""
     report.section("All parameters at once")
-    checked = gradcheck.check(models["float64"], *sample)
     try:
         gradcheck.check(models["float32"], *sample)
         refused = "float32 is taken too."
     except ShapeError as error:
         refused = f"In float32 it refuses to judge: `{error}`."
+    try:
+        checked = gradcheck.check(models["float64"], *sample)
+        largest = max(checked.directions, checked.entries)
+        came = f"The largest is {largest:.2g}."
+    except gradcheck.GradientError as error:
+        largest, came = math.inf, f"{error}."
     report.text(
         "`xpnet.gradcheck.check(model, x, y)` takes central differences with ε = 10⁻⁵ along random "
         f"directions in the space of all {models['float64'].parameter_count():,} parameters, and at single "
-        f"entries of each array. The largest relative errors are {checked.directions:.2g} along directions "
-        f"and {checked.entries:.2g} at entries. {refused}"
+        f"entries of each array, for the same example. {refused}"
     )
     report.expect(
-        "The whole gradient is right: relative errors below 10⁻⁷.",
-        f"{max(checked.directions, checked.entries):.2g}.",
-        max(checked.directions, checked.entries) < 1e-7,
+        "The whole gradient is right: in float64, relative errors below 10⁻⁷.", came, largest < 1e-7
     )
 
 

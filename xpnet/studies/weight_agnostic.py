@@ -79,7 +79,7 @@ def run(options: Options, report: Report) -> None:
 def sweep_the_weight(report: Report, swept: dict[str, np.ndarray], all_random: np.ndarray) -> None:
     """Accuracy against the shared weight, and what of it was expected."""
     report.section("One weight, swept")
-    figure, axes = sweep.axes_of("shared weight w", "test accuracy", (8, 4))
+    figure, axes = sweep.axes_of("shared weight w", "test accuracy")
     low, high = np.quantile(all_random, (0.05, 0.95), axis=0)
     axes.fill_between(SWEPT, low, high, color="#cccccc", alpha=0.6, linewidth=0, label="90% of the random")
     for (name, values), color in zip(swept.items(), COLORS, strict=True):
@@ -131,13 +131,13 @@ def regions(report: Report, topology: Topology, test: data.Examples, backend: Ba
     params = tree.map(backend.asarray, topology.shared(shown))
     outputs, _ = topology.network().forward(params, backend.asarray(grid))
     logits = backend.to_numpy(outputs)
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    figure = Figure(figsize=(5.2, 4), layout="constrained")
     for axes, w, each in zip(figure.subplots(2, 2).flat, shown, logits, strict=True):
         answer = each.argmax(axis=-1).reshape(u.shape)
         axes.contourf(u, v, answer, levels=[-0.5, 0.5, 1.5], colors=["#cfe2f3", "#fce5cd"])
         for label, color in enumerate(COLORS[:2]):
-            of_class = test.x[test.y == label][:200]
-            axes.scatter(of_class[:, 0], of_class[:, 1], s=4, color=color)
+            of_class = test.x[test.y == label][:100]
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=3, color=color)
         axes.set(title=f"w = {w:g}", xticks=[], yticks=[])
     report.figure(figure, "What the grown topology answers with four weights, and some test examples.")
     report.text(

@@ -5,7 +5,6 @@ say what it is about. Its `run(options, report)` does the experiment and puts in
 """
 
 import importlib
-from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 from xpnet.errors import ConfigError
@@ -25,7 +24,7 @@ def module_name(name: str) -> str:
     return f"{__name__}.{name.replace('-', '_')}"
 
 
-ALL = (
+NAMES = (
     "backprop-by-hand",
     "logic-gates",
     "activation-descent",
@@ -42,7 +41,6 @@ ALL = (
     "random-labels",
     "weight-agnostic",
 )
-NAMES = tuple(name for name in ALL if find_spec(module_name(name)))
 
 
 def load(name: str) -> Study:

@@ -62,9 +62,10 @@ class WinogradConv2d(Conv2d):
         m = v @ self._prepared(params)["transformed"]
         y = transform(a, xp.reshape(m, (side * side, -1)))
         y = xp.permute_dims(xp.reshape(y, (M, M, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
-        y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
+        y = xp.reshape(y, (-1, self.out_channels))
         if self.bias:
-            y += params["bias"]
+            y = backend.add_to_rows(y, params["bias"])
+        y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
         return y, WinogradResiduals(x.shape, v)
 
     def backward(  # type: ignore[override]

@@ -96,6 +96,15 @@ def test_products_with_many_rows(make_backend: MakeBackend, n: int, columns: int
         np.testing.assert_array_equal(place.to_numpy(x), there)
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (64, 3), (2, 5, 3)])
+def test_sum_of_rows(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    """With a leading axis, of each network's rows."""
+    place = make_backend("float64")
+    rows = np.random.default_rng(0).normal(size=shape)
+    found = place.to_numpy(backend.sum_of_rows(place.asarray(rows)))
+    np.testing.assert_allclose(found, rows.sum(axis=-2), rtol=1e-14, atol=1e-14)
+
+
 @pytest.mark.parametrize("n", [1, 7, 64])
 def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
     place = make_backend("float32")

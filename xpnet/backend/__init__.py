@@ -25,7 +25,14 @@ from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, m
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
-from xpnet.backend._products import Product, add_to_rows, rows_gradient, rows_product, transform
+from xpnet.backend._products import (
+    Product,
+    add_to_rows,
+    rows_gradient,
+    rows_product,
+    sum_of_rows,
+    transform,
+)
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -54,6 +61,7 @@ __all__ = [
     "set_at",
     "subtract_ratio",
     "subtract_scaled",
+    "sum_of_rows",
     "transform",
     "where_positive",
     "window_view",

@@ -93,7 +93,7 @@ class WinogradConv2d(Conv2d):
         dweight = g.mT @ xp.reshape(du, (g.shape[0], -1))
         grads = {"weight": xp.reshape(dweight, (self._size, self._size, *du.shape[1:]))}
         if self.bias:
-            grads["bias"] = self._bias_gradient(xp.reshape(dy, (-1, self.out_channels)))
+            grads["bias"] = backend.sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
         return grads
 
     def _product_gradient(self, dy: Array) -> Array:

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import ClassVar, Literal, NamedTuple
 
 from xpnet import backend, init
-from xpnet.backend import device, namespace
+from xpnet.backend import namespace
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
@@ -113,17 +113,8 @@ class _Conv(Layer):
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
         grads = {"weight": xp.reshape(backend.rows_gradient(rows, dy), params["weight"].shape)}
         if self.bias:
-            grads["bias"] = self._bias_gradient(dy)
+            grads["bias"] = backend.sum_of_rows(dy)
         return grads
-
-    @staticmethod
-    def _bias_gradient(dy: Array) -> Array:
-        """The sum of the rows of dy, (positions, out_channels), as a product with ones.
-
-        On NumPy that is up to 17 times as fast as a sum along the longer axis.
-        """
-        ones = namespace(dy).ones((1, dy.shape[0]), dtype=dy.dtype, device=device(dy))
-        return (ones @ dy)[0, :]
 
     def output_shape(self, input_shape: Shape) -> Shape:
         expected = f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"

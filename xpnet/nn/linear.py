@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
-from xpnet.backend import namespace
+from xpnet.backend import sum_of_rows
 from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -62,7 +62,7 @@ class Linear(Layer):
     def _gradients(self, dweight: Array, dy: Array) -> Tree:
         grads = {"weight": dweight}
         if self.bias:
-            grads["bias"] = namespace(dy).sum(dy, axis=-2)
+            grads["bias"] = sum_of_rows(dy)
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:

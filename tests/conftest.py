@@ -1,7 +1,10 @@
 """Where the tests run: every array library that is installed, on every kind of device that is there."""
 
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +64,14 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
 def make_backend(place: Place) -> MakeBackend:
     """Makes the place's backend in a dtype: `make_backend("float64")`."""
     return lambda dtype: backend.get(*place, dtype=dtype)
+
+
+def run_script(
+    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
+) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a script, run in this process."""
+    monkeypatch.setattr(sys, "argv", [script.name, *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(script), run_name="__main__")
+    out, err = capsys.readouterr()
+    return exit_.value.code or 0, out, err  # type: ignore[return-value]

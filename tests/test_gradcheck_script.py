@@ -1,29 +1,19 @@
 """`scripts/gradcheck.py` as a user runs it: the table, and its exit status."""
 
-import runpy
-import sys
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import run_script
 from xpnet import nn, train
 from xpnet.tree import Array, Tree
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "gradcheck.py"
 CONFIGS = SCRIPT.parent / "configs"
 SMALL = ("--hidden", "16", "--activation", "tanh")
-
-
-def main(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
-) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of the script, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["gradcheck.py", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    out, err = capsys.readouterr()
-    return exit_.value.code or 0, out, err  # type: ignore[return-value]
+main = functools.partial(run_script, SCRIPT)
 
 
 def parameters(out: str) -> list[str]:

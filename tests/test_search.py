@@ -1,13 +1,13 @@
 """The search for hyper-parameters: `scripts/search.py` as a user runs it, and one that is broken off."""
 
 import csv
-import runpy
-import sys
+import functools
 from pathlib import Path
 
 import pytest
 import yaml
 
+from conftest import run_script
 from xpnet import files
 from xpnet.model import Model
 from xpnet.studies import runner, search
@@ -15,17 +15,7 @@ from xpnet.studies.options import Options
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SMALL = ["--quick", "--trials", "10", "--epochs", "2", "--repeats", "1"]  # the last two go by those before
-
-
-def main(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
-) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of the script, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["search.py", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    out, err = capsys.readouterr()
-    return exit_.value.code or 0, out, err  # type: ignore[return-value]
+main = functools.partial(run_script, SCRIPT)
 
 
 def table(folder: Path, name: str = "trials") -> list[dict[str, str]]:

@@ -1,7 +1,7 @@
 """`scripts/study.py` as a user runs it: what it prints, its exit status, the files it leaves."""
 
+import functools
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from conftest import run_script
 from xpnet import studies
 from xpnet.errors import ConfigError
 from xpnet.studies import runner
@@ -43,15 +44,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return studies.NAMES
 
 
-def main(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
-) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of the script, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    out, err = capsys.readouterr()
-    return exit_.value.code or 0, out, err  # type: ignore[return-value]
+main = functools.partial(run_script, SCRIPT)
 
 
 def test_list_names_every_study(tmp_path: Path) -> None:

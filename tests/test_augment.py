@@ -107,7 +107,7 @@ def test_bytes_stay_bytes(augmentation: Augmentation, numpy_key: random.Key) -> 
 
 
 def test_one_compilation_serves_all_steps() -> None:
-    jax = pytest.importorskip("jax")
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
     backend = xpnet.backend.get("jax")
     augmentation = Compose(RandomCrop(2), HorizontalFlip(), Cutout(3))
     traces = []

@@ -136,7 +136,7 @@ def in_torch(layer: nn.Layer, params: dict, x: np.ndarray, dy: np.ndarray | None
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_agrees_with_pytorch() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is not installed")
     checked = 0
     for layer, shape in GRID:
         try:
@@ -182,7 +182,7 @@ def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: Make
 
 
 def test_pytorch_s_own_convolution_is_what_runs_there() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch is not installed")
     place = xpnet.backend.get("torch")
     layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
     params = tree.map(place.asarray, layer.init(np.random.default_rng(0)))

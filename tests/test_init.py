@@ -71,7 +71,7 @@ def test_orthogonal_favours_no_sign() -> None:
 
 
 def test_fans_of_a_convolution_are_those_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     kernel = torch.empty(5, 7, 3, 2)  # 5 out, 7 in
     for ours, theirs in (
         (init.he_normal, lambda w: torch.nn.init.kaiming_normal_(w)),

@@ -48,7 +48,7 @@ def test_are_continuous_where_they_turn() -> None:
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_are_those_of_pytorch(ours: Schedule, name: str, options: dict) -> None:
     """(PyTorch puts the top of one cycle at step pct_start · total_steps - 1.)"""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0, momentum=0.9)
     theirs = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)
     for epoch in range(21):
@@ -59,7 +59,7 @@ def test_are_those_of_pytorch(ours: Schedule, name: str, options: dict) -> None:
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_reduce_on_plateau_is_that_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=0)
     ours = ReduceOnPlateau(0.5, patience=2)

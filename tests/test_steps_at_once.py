@@ -55,7 +55,7 @@ def test_many_steps_at_once_give_the_bits_of_single_ones(place: Place, loss: los
 
 
 def test_a_callback_sees_every_step_or_the_last_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="JAX is not installed")
     monkeypatch.setattr(JAX, "steps_at_once", 8)
     every, rarely, quiet = Steps(), Rarely(), Callback()
     fit(("jax", None), [every, quiet], epochs=1)
@@ -68,7 +68,7 @@ def test_a_callback_sees_every_step_or_the_last_of_a_few(monkeypatch: pytest.Mon
 
 
 def test_stop_ends_after_the_steps_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="JAX is not installed")
     monkeypatch.setattr(JAX, "steps_at_once", 8)
     model, history = fit(("jax", None), [Rarely(stop_at=2)])
     assert history == []

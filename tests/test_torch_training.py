@@ -26,7 +26,7 @@ def our_net() -> nn.Sequential:
 
 
 def their_losses(params, x: np.ndarray, y: np.ndarray, dtype: str) -> list[float]:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     F = torch.nn.functional
     leaves = []
 

@@ -137,7 +137,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share(place: Place) -> None:
 
 
 def test_statistics_follow_those_of_pytorch() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours, theirs = nn.BatchNorm(3, 0.2), torch.nn.BatchNorm2d(3, momentum=0.2, dtype=torch.float64)
     statistics = ours.init_statistics()
     layer = ours.training_mode(random.Key(None))
@@ -250,7 +250,7 @@ def test_a_schedule_scales_the_learning_rate(place: Place) -> None:
 
 
 def test_a_schedule_does_not_compile_anew() -> None:
-    pytest.importorskip("jax")
+    pytest.importorskip("jax", reason="JAX is not installed")
     model = make_model(("jax", None), dtype="float32")
     model.fit(*make_data(20), epochs=4, batch_size=10, schedule=Halving())
     assert model._training_loop._cache_size() == 1

@@ -11,28 +11,25 @@ the network is as in a training step, in float64.
 Exit status: 0, 1 where a gradient is wrong, 2 for an option or a file that cannot be used, 130 after Ctrl-C.
 """
 
-import signal
 import sys
 
-import xpnet
 from xpnet.train import gradients
 from xpnet.train.config import parse
+from xpnet.train.script import exit_status
 
 
-def main() -> int:
-    try:
-        rows = gradients.check(*parse(sys.argv[1:], prog="gradcheck.py"))
-    except (xpnet.Error, OSError) as error:
-        print(f"gradcheck.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+def run() -> int:
+    rows = gradients.check(*parse(sys.argv[1:], prog="gradcheck.py"))
     print(gradients.table(rows))
     wrong = sum(not row.is_right for row in rows)
     print(
         f"\n{len(rows) - wrong} of {len(rows)} parameters have gradients that agree with finite differences"
     )
     return 1 if wrong else 0
+
+
+def main() -> int:
+    return exit_status("gradcheck.py", run)
 
 
 if __name__ == "__main__":

@@ -13,27 +13,20 @@ to, 130 after Ctrl-C.
 """
 
 import shlex
-import signal
 import sys
 
-import xpnet
 from xpnet.studies import runner, search
+from xpnet.train.script import exit_status
+
+
+def run() -> None:
+    options, settings, resume = search.parse(sys.argv[1:], prog="search.py", description=__doc__)
+    command = shlex.join(["python", *sys.argv])
+    runner.tell(runner.run("hyperparameter-search", options, command, folder=resume, settings=settings))
 
 
 def main() -> int:
-    try:
-        options, settings, resume = search.parse(sys.argv[1:], prog="search.py", description=__doc__)
-        command = shlex.join(["python", *sys.argv])
-        runner.tell(runner.run("hyperparameter-search", options, command, folder=resume, settings=settings))
-    except xpnet.DivergedError as error:
-        print(f"search.py: {error}", file=sys.stderr)
-        return 3
-    except (xpnet.Error, OSError) as error:
-        print(f"search.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return exit_status("search.py", run)
 
 
 if __name__ == "__main__":

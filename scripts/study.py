@@ -10,26 +10,19 @@ expected to, 130 after Ctrl-C.
 """
 
 import shlex
-import signal
 import sys
 
-import xpnet
 from xpnet.studies import options, runner
+from xpnet.train.script import exit_status
+
+
+def run() -> None:
+    name, chosen = options.parse(sys.argv[1:], prog="study.py", description=__doc__)
+    runner.run_and_tell(name, chosen, command=shlex.join(["python", *sys.argv]))
 
 
 def main() -> int:
-    try:
-        name, chosen = options.parse(sys.argv[1:], prog="study.py", description=__doc__)
-        runner.run_and_tell(name, chosen, command=shlex.join(["python", *sys.argv]))
-    except xpnet.DivergedError as error:
-        print(f"study.py: {error}", file=sys.stderr)
-        return 3
-    except (xpnet.Error, OSError) as error:
-        print(f"study.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    return exit_status("study.py", run)
 
 
 if __name__ == "__main__":

@@ -13,24 +13,18 @@ Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss 
 import signal
 import sys
 
-import xpnet
 from xpnet import train
 from xpnet.train.config import parse
+from xpnet.train.script import exit_status
+
+
+def run() -> int:
+    interrupted = train.run(*parse(sys.argv[1:], prog="train.py"))["interrupted"]
+    return 128 + signal.Signals[interrupted] if interrupted else 0
 
 
 def main() -> int:
-    try:
-        config, resume = parse(sys.argv[1:], prog="train.py")
-        summary = train.run(config, resume)
-    except xpnet.DivergedError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 3
-    except (xpnet.Error, OSError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before or after the training, which saves and ends by itself
-        return 128 + signal.SIGINT
-    return 128 + signal.Signals[summary["interrupted"]] if summary["interrupted"] else 0
+    return exit_status("train.py", run)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ class _Conv(Layer):
     def __post_init__(self) -> None:
         require_positive_integers(self, in_channels=self.in_channels, out_channels=self.out_channels)
         require_initializers(self)
-        per_axis(self, "kernel_size")
-        per_axis(self, "stride")
+        require_per_axis(self, "kernel_size")
+        require_per_axis(self, "stride")
         is_integer = isinstance(self.padding, Integral) and not isinstance(self.padding, bool)
         if self.padding != "same" and not (is_integer and self.padding >= 0):
             raise ConfigError(
@@ -202,11 +202,15 @@ class Conv1d(_Conv):
 
 
 def per_axis(layer: Layer, name: str) -> tuple[int, ...]:
-    """An argument that is one integer or one for each axis, as a tuple; ConfigError if it is neither."""
+    """An argument that is one integer or one for each axis, as a tuple."""
+    value = getattr(layer, name)
+    return value if isinstance(value, tuple) else (value,) * layer.axes  # type: ignore[attr-defined]
+
+
+def require_per_axis(layer: Layer, name: str) -> None:
+    """ConfigError unless that argument is an integer of at least 1, or a tuple of one for each axis."""
     value, axes = getattr(layer, name), layer.axes  # type: ignore[attr-defined]
-    values = value if isinstance(value, tuple) else (value,) * axes
-    if len(values) != axes:
+    if len(per_axis(layer, name)) != axes:
         raise ConfigError(f"{layer}: expected {name} to be an integer or {axes} of them, got {value!r}")
-    for each in values:
+    for each in per_axis(layer, name):
         require_positive_integers(layer, **{name: each})
-    return values

@@ -9,7 +9,7 @@ from xpnet import backend
 from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape
 from xpnet.nn._windows import output_lengths, overlap_add, taps
-from xpnet.nn.conv import per_axis
+from xpnet.nn.conv import per_axis, require_per_axis
 from xpnet.tree import Array, Tree
 
 
@@ -33,7 +33,9 @@ class _Pool(Layer):
     stride: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        self._geometry()
+        require_per_axis(self, "kernel_size")
+        if self.stride is not None:
+            require_per_axis(self, "stride")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         expected = "(n, h, w, c)" if self.axes == 2 else "(n, t, c)"

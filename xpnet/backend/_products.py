@@ -108,7 +108,7 @@ def add_to_rows(rows: Array, row: Array) -> Array:
     count = math.gcd(rows.shape[0], 32)
     if isinstance(rows, np.ndarray) and rows.flags.c_contiguous and count > 1:
         long = rows.reshape(-1, count * rows.shape[1])
-        long += np.tile(row, count)
+        long += row[np.newaxis].repeat(count, axis=0).reshape(-1)
     else:
         rows += row
     return rows

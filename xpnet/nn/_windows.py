@@ -4,9 +4,10 @@ A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, 
 for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All is written for any number of axes.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xpnet import backend
@@ -21,15 +22,26 @@ def output_lengths(lengths: Sequence[Any], kernel: Lengths, stride: Lengths) -> 
     return tuple((n - k) // s + 1 for n, k, s in zip(lengths, kernel, stride, strict=True))
 
 
-def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> Iterator[tuple[slice, ...]]:
+@functools.lru_cache
+def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[slice, ...]]:
     """For each tap, the index of what all windows have there: x[tap] is (n, *output_lengths, c)."""
     outputs = output_lengths(lengths, kernel, stride)
-    for offsets in itertools.product(*map(range, kernel)):
-        along = [
-            slice(offset, offset + (n - 1) * s + 1, s)
-            for offset, n, s in zip(offsets, outputs, stride, strict=True)
-        ]
-        yield (slice(None), *along, slice(None))
+    along = [
+        [slice(offset, offset + (n - 1) * s + 1, s) for offset in range(k)]
+        for n, k, s in zip(outputs, kernel, stride, strict=True)
+    ]
+    return [(slice(None), *tap, slice(None)) for tap in itertools.product(*along)]
+
+
+@functools.lru_cache
+def same_padding(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[int, int]]:
+    """The zeros before and after each axis with which ⌈length / stride⌉ windows fit."""
+    padding = []
+    for n, k, s in zip(lengths, kernel, stride, strict=True):
+        outputs = -(-n // s)
+        total = max((outputs - 1) * s + k - n, 0)
+        padding.append((total // 2, total - total // 2))
+    return padding
 
 
 def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:

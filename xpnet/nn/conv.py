@@ -9,7 +9,7 @@ from xpnet import backend, init
 from xpnet.backend import namespace
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
-from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, windows
+from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, same_padding, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -117,15 +117,18 @@ class _Conv(Layer):
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        expected = f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
         if len(input_shape) != self.axes + 2 or input_shape[-1] != self.in_channels:
-            self.refuse(expected, input_shape)
+            self.refuse(self._expected, input_shape)
         kernel, stride, padding = self._geometry(input_shape)
         padded = [n + sum(p) for n, p in zip(input_shape[1:-1], padding, strict=True)]
         lengths = output_lengths(padded, kernel, stride)
         if min(lengths) < 1:
-            self.refuse(f"{expected} that a window fits in", input_shape)
+            self.refuse(f"{self._expected} that a window fits in", input_shape)
         return (input_shape[0], *lengths, self.out_channels)
+
+    @property
+    def _expected(self) -> str:
+        return f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
 
     def workspace(self, input_shape: Shape) -> int:
         outputs = math.prod(self.output_shape(input_shape)[:-1])
@@ -143,12 +146,7 @@ class _Conv(Layer):
         kernel, stride = per_axis(self, "kernel_size"), per_axis(self, "stride")
         if self.padding != "same":
             return kernel, stride, [(self.padding, self.padding)] * self.axes
-        padding = []
-        for n, k, s in zip(shape[1:-1], kernel, stride, strict=True):
-            outputs = -(-n // s)
-            total = max((outputs - 1) * s + k - n, 0)
-            padding.append((total // 2, total - total // 2))
-        return kernel, stride, padding
+        return kernel, stride, same_padding(shape[1:-1], kernel, stride)
 
     def _windows(self, x: Array) -> Array:
         kernel, stride, padding = self._geometry(x.shape)

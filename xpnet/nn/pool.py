@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from xpnet import backend
 from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import output_lengths, overlap_add, taps
+from xpnet.nn._windows import Lengths, output_lengths, overlap_add, taps
 from xpnet.nn.conv import per_axis, require_per_axis
 from xpnet.tree import Array, Tree
 
@@ -65,7 +65,7 @@ class _MaxPool(_Pool):
             y, positions = native
             return y, MaxPoolResiduals(x, (), positions)
         y, along = x, []
-        for kernel, stride in self._one_axis_each():
+        for kernel, stride in _one_axis_each(*self._geometry()):
             before = y
             each = [before[tap] for tap in taps(before.shape[1:-1], kernel, stride)]
             y = functools.reduce(namespace(x).maximum, each)
@@ -76,8 +76,8 @@ class _MaxPool(_Pool):
         x, along, positions = residuals
         if positions is not None:
             return backend.max_pool_gradient(dy, x, positions, *self._geometry()), {}
-        xp = namespace(dy)
-        for (kernel, stride), (before, y) in reversed(list(zip(self._one_axis_each(), along, strict=True))):
+        xp, one_axis_each = namespace(dy), _one_axis_each(*self._geometry())
+        for (kernel, stride), (before, y) in reversed(list(zip(one_axis_each, along, strict=True))):
             *all_but_last, _ = taps(before.shape[1:-1], kernel, stride)
             parts, unclaimed = [], dy
             for tap in all_but_last:
@@ -88,14 +88,15 @@ class _MaxPool(_Pool):
             dy = overlap_add([*parts, unclaimed], before.shape, kernel, stride)
         return dy, {}
 
-    def _one_axis_each(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """Kernel and stride of the maximum along each axis alone, the last one first."""
-        kernel, stride = self._geometry()
 
-        def alone(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
-            return tuple([value if i == axis else 1 for i, value in enumerate(values)])
+@functools.lru_cache
+def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Lengths]]:
+    """Kernel and stride of the maximum along each axis alone, the last one first."""
 
-        return [(alone(kernel, axis), alone(stride, axis)) for axis in reversed(range(self.axes))]
+    def alone(values: Lengths, axis: int) -> Lengths:
+        return tuple([value if i == axis else 1 for i, value in enumerate(values)])
+
+    return [(alone(kernel, axis), alone(stride, axis)) for axis in reversed(range(len(kernel)))]
 
 
 @dataclass(frozen=True, repr=False)

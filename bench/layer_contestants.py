@@ -173,33 +173,30 @@ class XPNetLayer(LayerContestant):
 
         def forward(x: Any, dy: Any, number: Any, part: slice, params: Any) -> Any:
             if case.is_loss:
-                return layer.forward(x, dy)
-            return in_training(number, part).forward(params, x[part, ...])
+                return [layer.forward(x, dy)], {}
+            return [in_training(number, part).forward(params, x[part, ...])], {}
 
         def both(x: Any, dy: Any, number: Any, part: slice, params: Any) -> Any:
-            y, residuals = forward(x, dy, number, part, params)
+            [(y, residuals)], _ = forward(x, dy, number, part, params)
             if case.is_loss:
-                return y, layer.backward(residuals), {}
-            return y, *in_training(number, part).backward(params, residuals, dy[part, ...])
+                return [(y, layer.backward(residuals))], {}
+            dx, grads = in_training(number, part).backward(params, residuals, dy[part, ...])
+            return [(y, dx)], grads
 
-        def add_up(results: list[Any]) -> Any:
-            grads = functools.reduce(
-                functools.partial(tree.map, operator.add), [grads for *_, grads in results]
-            )
-            return [pair for *pair, _ in results], grads
+        def add(result: Any, more: Any) -> Any:
+            return result[0] + more[0], tree.map(operator.add, result[1], more[1])
 
         parts = [slice(0, len(batch[0]))]
         if not case.is_loss:
             shape = case.shape
             parts = slices(shape[0], examples_at_once(layer, shape[1:], shape[0], backend))
 
-        def compile(function: Any, finish: Any) -> Any:
+        def compile(function: Any) -> Any:
             def step(state: Any, batch: Any) -> Any:
                 params, *rest = batch
                 prepare = {} if case.is_loss else {"prepare": layer.prepare}
-                return state, finish(
-                    list(backend.map(functools.partial(function, *rest), parts, params, **prepare))
-                )
+                part_function = functools.partial(function, *rest)
+                return state, backend.map_reduce(part_function, add, parts, params, **prepare)
 
             compiled = backend.compile(step)
             # JAX on a CPU would start with the next call before this one has ended.
@@ -207,7 +204,7 @@ class XPNetLayer(LayerContestant):
             finish_call = backend.library.block_until_ready if in_turn else lambda result: result
             return lambda: finish_call(compiled((), (params, *batch))[1])
 
-        return compile(forward, list), compile(both, add_up)
+        return compile(forward), compile(both)
 
     def numbers(self, result: Any) -> list[float]:
         parts, _ = result

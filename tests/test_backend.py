@@ -1,5 +1,6 @@
 """Array libraries: found, or refused in one line; arrays put on the device and brought back as they were."""
 
+import operator
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import xpnet
 from conftest import MakeBackend
 from xpnet import backend, losses, nn, optim, step, tree
 from xpnet.backend import Backend, NumPy, device, namespace
+from xpnet.backend._backend import PairwiseSum
 from xpnet.errors import BackendError
 
 
@@ -165,12 +167,13 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
         model.fit(x, y, epochs=2, batch_size=64)
         return dict(tree.items(model.params))
 
-    monkeypatch.setattr(NumPy, "map", Backend.map)
+    monkeypatch.setattr(NumPy, "map_reduce", Backend.map_reduce)
     with threadpoolctl.threadpool_limits(1):
         expected = train()
     monkeypatch.undo()
     with ThreadPoolExecutor(workers) as pool:
         monkeypatch.setattr("xpnet.backend._numpy._threads", lambda: pool)
+        monkeypatch.setattr(NumPy, "workers", workers)
         found = train()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
@@ -180,7 +183,30 @@ def test_an_error_in_a_part_is_the_caller_s() -> None:
     def fail(part: float, common: float) -> float:
         return np.divide(common, part)
 
-    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
-        list(backend.get("numpy").map(fail, [np.float64(1), np.float64(0)], 1.0))
+    def run(*parts: float) -> list[float]:
+        return backend.get("numpy").map_reduce(
+            lambda part, common: [fail(part, common)], operator.add, [np.float64(part) for part in parts], 1.0
+        )
+
+    for parts in ((1, 0), (0, 1)):
+        with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+            run(*parts)
     with np.errstate(divide="ignore"):
-        assert list(backend.get("numpy").map(fail, [np.float64(0), np.float64(2)], 1.0)) == [np.inf, 0.5]
+        assert run(0, 2) == [np.inf, 0.5]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
+def test_terms_are_added_in_pairs_whenever_they_come(count: int) -> None:
+    def paired(terms: list[str]) -> str:
+        """The sum as it is meant, from the terms in their order."""
+        while len(terms) > 1:
+            pairs = [terms[i : i + 2] for i in range(0, len(terms), 2)]
+            terms = [f"({pair[0]}{pair[1]})" if len(pair) > 1 else pair[0] for pair in pairs]
+        return terms[0]
+
+    for seed in range(20):
+        total = PairwiseSum(lambda a, b: f"({a}{b})", count)
+        for i in np.random.default_rng(seed).permutation(count):
+            assert total.result is None
+            total.put(int(i), "abcdefghijklm"[i])
+        assert total.result == paired(list("abcdefghijklm"[:count]))

@@ -153,9 +153,9 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
-        # Added up as they come: what a part leaves is as large as the parameters.
-        parts = backend.map(learn, slices(n, size), params, net.prepare)
-        grads, statistics, totals = functools.reduce(_add_parts, parts)
+        grads, statistics, totals = backend.map_reduce(
+            learn, _add_parts, slices(n, size), params, net.prepare
+        )
         if objective.l2 != 0:
             totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
         grads = objective.penalized_gradients(params, grads)
@@ -203,8 +203,8 @@ def needs(
     parameters = summary.count(state.params) * backend.itemsize
     return rows, summary.StepMemory(
         parameters=parameters,
-        gradients=parameters
-        * min(parts, backend.workers + 1),  # the sum so far, and those of the parts at work
+        # Those of the parts at work, and the sums so far: one of each power of 2 parts.
+        gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
         optimizer_state=summary.count(state.optimizer) * backend.itemsize,
         saved_activations=sum(row.saved for row in rows),
         workspace=in_training.workspace((at_once, *example)) * backend.itemsize,
@@ -241,7 +241,7 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
             return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
 
         size = examples_at_once(net, x.shape[1:], n, backend)
-        here = functools.reduce(_add_totals, backend.map(judge, slices(n, size), params, net.prepare))
+        here = backend.map_reduce(judge, _add_totals, slices(n, size), params, net.prepare)
         return _add_totals(totals, here), here
 
     return step

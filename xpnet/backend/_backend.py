@@ -1,7 +1,8 @@
 """What a backend is."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -29,9 +30,9 @@ class Backend:
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
         winograd: whether convolutions are faster by `nn._winograd`.
-        cache_bytes: how large the arrays are that `map` should make one at a time; None: it does not matter.
+        cache_bytes: how large an array a part of `map_reduce` should make at most; None: it does not matter.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
-        workers: how many parts of a step's work `map` runs side by side.
+        workers: how many parts of a step's work `map_reduce` runs side by side.
 
     Raises BackendError where the library or the device is not there.
     """
@@ -140,20 +141,24 @@ class Backend:
         too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
-    def map(
+    def map_reduce(
         self,
         function: Callable[[Any, Any], Any],
+        add: Callable[[Any, Any], Any],
         parts: Sequence[Any],
         common: Any = None,
         prepare: Callable[[Any], Any] = lambda common: common,
-    ) -> Iterator[Any]:
-        """`function(part, common)` for each part of a step's work, in their order; maybe side by side.
+    ) -> Any:
+        """The sum, by `add`, of `function(part, common)` for each part of a step's work; maybe side by side.
 
         Where there is more than one part, they are given `prepare(common)`, which is made once.
         """
-        if len(parts) > 1:
-            common = prepare(common)
-        return (function(part, common) for part in parts)
+        if len(parts) == 1:
+            return function(parts[0], common)
+        prepared, total = prepare(common), PairwiseSum(add, len(parts))
+        for i, part in enumerate(parts):
+            total.put(i, function(part, prepared))
+        return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
@@ -178,6 +183,35 @@ class Backend:
             return state
 
         return loop
+
+
+class PairwiseSum:
+    """A sum whose terms may come in any order, from any thread: ((t₀ + t₁) + (t₂ + t₃)) + …, always.
+
+    So its bits do not depend on who is done when. A term is added to its neighbour by who puts the later of
+    the two, in whose core's cache it is; few are kept at a time, as they may be as large as a network.
+    """
+
+    def __init__(self, add: Callable[[Any, Any], Any], count: int) -> None:
+        self.result: Any = None
+        self._add, self._count = add, count
+        self._waiting: dict[tuple[int, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def put(self, i: int, term: Any) -> None:
+        """The i-th term."""
+        count = self._count
+        while count > 1:
+            neighbour = i ^ 1
+            if neighbour < count:  # or else it has none, and is its own sum
+                with self._lock:
+                    if (count, neighbour) not in self._waiting:
+                        self._waiting[count, i] = term
+                        return
+                    other = self._waiting.pop((count, neighbour))
+                term = self._add(other, term) if neighbour < i else self._add(term, other)
+            i, count = i // 2, (count + 1) // 2
+        self.result = term
 
 
 def one_line(text: object) -> str:

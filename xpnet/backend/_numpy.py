@@ -3,16 +3,16 @@
 import contextvars
 import ctypes
 import functools
-import operator
+import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import threadpoolctl
 
-from xpnet.backend._backend import Backend
+from xpnet.backend._backend import Backend, PairwiseSum
 
 
 class NumPy(Backend):
@@ -30,25 +30,40 @@ class NumPy(Backend):
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def map(
+    def map_reduce(
         self,
         function: Callable[[Any, Any], Any],
+        add: Callable[[Any, Any], Any],
         parts: Sequence[Any],
         common: Any = None,
         prepare: Callable[[Any], Any] = lambda common: common,
-    ) -> Iterator[Any]:
-        if len(parts) < 2:
-            yield from super().map(function, parts, common)
-            return
-        # A copy for each part, so that np.errstate and the like hold in the threads too.
-        contexts = [contextvars.copy_context() for _ in parts]
+    ) -> Any:
+        if len(parts) == 1:
+            return super().map_reduce(function, add, parts, common)
+        total, numbers, failed = PairwiseSum(add, len(parts)), itertools.count(), threading.Event()
+
+        def work(prepared: Any) -> None:
+            try:
+                while not failed.is_set() and (i := next(numbers)) < len(parts):
+                    total.put(i, function(parts[i], prepared))
+            except BaseException:
+                failed.set()  # so that the other threads leave it at that
+                raise
+
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
             prepared = prepare(common)  # here: a second thread of BLAS would keep a core busy long after it
-            runs = [
-                functools.partial(context.run, function, part, prepared)
-                for context, part in zip(contexts, parts, strict=True)
+            # With a copy of the context, so that np.errstate and the like hold in the other threads too.
+            others = [
+                _threads().submit(contextvars.copy_context().run, work, prepared)
+                for _ in range(min(self.workers, len(parts)) - 1)
             ]
-            yield from _threads().map(operator.call, runs)
+            try:
+                work(prepared)
+            finally:
+                wait(others)
+        for other in others:
+            other.result()  # raises what it raised
+        return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         _keep_freed_memory()
@@ -61,7 +76,7 @@ class NumPy(Backend):
 
 
 # The number of BLAS's threads is the process's, and may decide in which order a product is added up: what a
-# model gives must not depend on a model in another thread, for which `map` is changing that number.
+# model gives must not depend on a model in another thread, for which `map_reduce` is changing that number.
 _one_at_a_time = threading.RLock()
 
 
@@ -88,4 +103,5 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(NumPy.workers)
+    """As many as work beside the caller's own."""
+    return ThreadPoolExecutor(max(1, NumPy.workers - 1))

@@ -55,7 +55,8 @@ def transform(matrix: Array, rows: Array) -> Array:
         return x[:, :in_blocks].reshape(len(x), -1, BLOCK).swapaxes(0, 1)
 
     np.matmul(matrix, blocks(rows), out=blocks(product))
-    np.matmul(matrix, rows[:, in_blocks:], out=product[:, in_blocks:])
+    if in_blocks < rows.shape[1]:
+        np.matmul(matrix, rows[:, in_blocks:], out=product[:, in_blocks:])
     return product
 
 

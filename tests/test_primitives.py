@@ -5,10 +5,32 @@ import pytest
 
 from conftest import MakeBackend
 from xpnet import backend
-from xpnet.backend import device, namespace
+from xpnet.backend import _bare_numpy, device, namespace
 
 X = np.array([[-2.0, -0.0, 0.0, 1.5], [np.inf, -np.inf, 3.0, -1e-30]])
 Y = np.array([[0.0, 1.0, -1.0, 2.0], [1e-30, -0.0, np.inf, 5.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options"),
+    [
+        ("reshape", [(4, 2)], {}),
+        ("permute_dims", [(1, 0)], {}),
+        ("take", [np.array([1, 1, 0])], {"axis": 0}),
+        ("astype", [np.float32], {"copy": False}),
+        ("zeros_like", [], {}),
+        ("argmax", [], {"axis": 0}),
+        ("max", [], {"axis": -1, "keepdims": True}),
+        ("sum", [], {"axis": (-2, -1)}),
+        ("isfinite", [], {}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.bool_])
+def test_numpy_s_bare_functions_are_its_own(name: str, arguments: list, options: dict, dtype: type) -> None:
+    x = np.where(np.isfinite(X), X, 7).astype(dtype)
+    found, expected = (getattr(xp, name)(x, *arguments, **options) for xp in (_bare_numpy, np))
+    np.testing.assert_array_equal(found, expected)
+    assert (type(found), found.dtype, found.shape) == (type(expected), expected.dtype, expected.shape)
 
 
 def test_positive_part(make_backend: MakeBackend) -> None:

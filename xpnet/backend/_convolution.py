@@ -9,14 +9,14 @@ Arrays are in xpnet's order of axes: x (n, *lengths, c), weight (*kernel, c, o),
 """
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
-import array_api_compat
-
+from xpnet.backend._arrays import library
 from xpnet.tree import Array
 
 Lengths = tuple[int, ...]
-Padding = list[tuple[int, int]]
+Padding = Sequence[tuple[int, int]]
 
 
 def convolve(x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding) -> Array | None:
@@ -47,7 +47,7 @@ def convolve_gradients(
 
 def max_pool(x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array] | None:
     """The largest of each window of x, (n, *outputs, c), and where it is; None where the library has none."""
-    if not array_api_compat.is_torch_array(x) or len(kernel) != 2:
+    if library(x) != "torch" or len(kernel) != 2:
         return None
     y, positions = _torch().ops.aten.max_pool2d_with_indices(_channels_first(x), kernel, stride)
     return _channels_last(y), positions
@@ -62,7 +62,7 @@ def max_pool_gradient(dy: Array, x: Array, positions: Array, kernel: Lengths, st
 
 
 def _is_torchs(x: Array, padding: Padding) -> bool:
-    return array_api_compat.is_torch_array(x) and all(low == high for low, high in padding)
+    return library(x) == "torch" and all(low == high for low, high in padding)
 
 
 def _torch() -> Any:

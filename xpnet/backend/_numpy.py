@@ -12,6 +12,7 @@ from typing import Any
 
 import threadpoolctl
 
+from xpnet.backend import _bare_numpy
 from xpnet.backend._backend import Backend, PairwiseSum
 
 
@@ -29,6 +30,9 @@ class NumPy(Backend):
     winograd = True
     cache_bytes = 4 << 20  # near the fastest size of parts in both CNNs of the speed suite on 2 cores
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def find_namespace(self) -> Any:
+        return _bare_numpy
 
     def map_reduce(
         self,

@@ -9,7 +9,7 @@ from bench.contestants._contestant import Contestant, Unavailable
 from bench.workloads import Part, Workload, batches
 from xpnet import tree
 from xpnet.nn import Conv2d, Flatten, Linear, MaxPool2d
-from xpnet.nn.conv import per_axis
+from xpnet.nn._windows import per_axis
 from xpnet.optim import SGD, Adam
 
 
@@ -114,12 +114,12 @@ def apply(jax: Any, layer: Any, params: Any, x: Any) -> Any:
             padding = "SAME" if layer.padding == "same" else [(layer.padding, layer.padding)] * 2
             axes = "NHWC", "HWIO", "NHWC"
             y = lax.conv_general_dilated(
-                x, params["weight"], per_axis(layer, "stride"), padding, dimension_numbers=axes
+                x, params["weight"], per_axis(layer.stride, layer.axes), padding, dimension_numbers=axes
             )
             return y + params["bias"]
         case MaxPool2d():
-            window = (1, *per_axis(layer, "kernel_size"), 1)
-            stride = window if layer.stride is None else (1, *per_axis(layer, "stride"), 1)
+            window = (1, *per_axis(layer.kernel_size, layer.axes), 1)
+            stride = window if layer.stride is None else (1, *per_axis(layer.stride, layer.axes), 1)
             return lax.reduce_window(x, -math.inf, lax.max, window, stride, "VALID")
         case Flatten():
             return x.reshape(len(x), -1)

@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from xpnet import backend
 from xpnet.backend import namespace
@@ -34,14 +34,21 @@ def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[slice
 
 
 @functools.lru_cache
-def same_padding(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[int, int]]:
-    """The zeros before and after each axis with which ⌈length / stride⌉ windows fit."""
-    padding = []
-    for n, k, s in zip(lengths, kernel, stride, strict=True):
-        outputs = -(-n // s)
-        total = max((outputs - 1) * s + k - n, 0)
-        padding.append((total // 2, total - total // 2))
-    return padding
+def geometry(
+    lengths: Lengths, kernel_size: int | Lengths, stride: int | Lengths, padding: int | Literal["same"]
+) -> tuple[Lengths, Lengths, tuple[tuple[int, int], ...]]:
+    """Kernel and stride of a convolution along each axis, and the zeros before and after it."""
+    kernel, stride = per_axis(kernel_size, len(lengths)), per_axis(stride, len(lengths))
+    if padding != "same":
+        return kernel, stride, ((padding, padding),) * len(lengths)
+    # As many as it takes for ⌈length / stride⌉ windows.
+    zeros = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(lengths, kernel, stride, strict=True)]
+    return kernel, stride, tuple([(total // 2, total - total // 2) for total in zeros])
+
+
+def per_axis(value: int | Lengths, axes: int) -> Lengths:
+    """An argument that is one integer, or one for each axis, as a tuple."""
+    return value if isinstance(value, tuple) else (value,) * axes
 
 
 def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:

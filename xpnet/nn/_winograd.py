@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from xpnet import backend
 from xpnet.backend import device, namespace, transform
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import pad, zeros
-from xpnet.nn.conv import Conv2d, per_axis
+from xpnet.nn._windows import geometry, pad, zeros
+from xpnet.nn.conv import Conv2d
 from xpnet.tree import Array, Tree
 
 M = 4  # outputs along the side of a tile
@@ -51,11 +51,13 @@ class WinogradConv2d(Conv2d):
     in_channels out_channels), M (s², t out_channels), Y (16, t out_channels).
     """
 
+    kernel_size: int
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
         xp = namespace(x)
         n, h, w, _ = self.output_shape(x.shape)
-        rows, columns, side = tiles(h), tiles(w), self._side
-        a, b, _ = matrices(self._size, like=x)
+        rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
+        a, b, _ = matrices(self.kernel_size, like=x)
         d = xp.permute_dims(self._tiles(x, rows, columns), (3, 4, 0, 1, 2, 5))
         v = transform(b, xp.reshape(d, (side * side, -1)))
         v = xp.reshape(v, (side * side, -1, self.in_channels))
@@ -73,8 +75,8 @@ class WinogradConv2d(Conv2d):
     ) -> tuple[Array, Tree]:
         xp = namespace(dy)
         n, h, w, _ = dy.shape
-        rows, columns, side = tiles(h), tiles(w), self._side
-        _, b, _ = matrices(self._size, like=dy)
+        rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
+        _, b, _ = matrices(self.kernel_size, like=dy)
         dm = self._product_gradient(dy)
         dv = dm @ self._prepared(params)["transposed"]
         dd = transform(b.mT, xp.reshape(dv, (side * side, -1)))
@@ -88,10 +90,10 @@ class WinogradConv2d(Conv2d):
 
     def _parameter_gradients(self, residuals: WinogradResiduals, dy: Array, dm: Array) -> Tree:
         xp = namespace(dy)
-        _, _, g = matrices(self._size, like=dy)
+        _, _, g = matrices(self.kernel_size, like=dy)
         du = residuals.v.mT @ dm
         dweight = g.mT @ xp.reshape(du, (g.shape[0], -1))
-        grads = {"weight": xp.reshape(dweight, (self._size, self._size, *du.shape[1:]))}
+        grads = {"weight": xp.reshape(dweight, (self.kernel_size, self.kernel_size, *du.shape[1:]))}
         if self.bias:
             grads["bias"] = backend.sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
         return grads
@@ -101,7 +103,7 @@ class WinogradConv2d(Conv2d):
         xp = namespace(dy)
         n, h, w, _ = dy.shape
         rows, columns = tiles(h), tiles(w)
-        a, _, _ = matrices(self._size, like=dy)
+        a, _, _ = matrices(self.kernel_size, like=dy)
         dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
         dy = xp.permute_dims(xp.reshape(dy, (n, rows, M, columns, M, -1)), (2, 4, 0, 1, 3, 5))
         dm = transform(a.mT, xp.reshape(dy, (M * M, -1)))
@@ -110,8 +112,8 @@ class WinogradConv2d(Conv2d):
     def prepare(self, params: Tree) -> Tree:
         """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""
         xp, weight = namespace(params["weight"]), params["weight"]
-        _, _, g = matrices(self._size, like=weight)
-        u = xp.reshape(g @ xp.reshape(weight, (self._size**2, -1)), (-1, *weight.shape[2:]))
+        _, _, g = matrices(self.kernel_size, like=weight)
+        u = xp.reshape(g @ xp.reshape(weight, (self.kernel_size**2, -1)), (-1, *weight.shape[2:]))
         # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
         transposed = xp.reshape(xp.reshape(u.mT, (-1,)), u.mT.shape)
         return {**params, "transformed": u, "transposed": transposed}
@@ -122,12 +124,12 @@ class WinogradConv2d(Conv2d):
     def _tiles(self, x: Array, rows: int, columns: int) -> Array:
         """A view (n, rows, columns, s, s, in_channels) of x in tiles, with zeros around up to whole ones."""
         _, _, padding = self._geometry(x.shape)
-        missing = [
-            (number * M + self._size - 1) - (length + low + high)
-            for number, length, (low, high) in zip((rows, columns), x.shape[1:3], padding, strict=True)
+        side = M + self.kernel_size - 1
+        around = [
+            (low, (number - 1) * M + side - low - length)
+            for number, length, (low, _) in zip((rows, columns), x.shape[1:3], padding, strict=True)
         ]
-        padding = [(low, high + more) for (low, high), more in zip(padding, missing, strict=True)]
-        return backend.window_view(pad(x, padding), (self._side, self._side), (M, M))
+        return backend.window_view(pad(x, around), (side, side), (M, M))
 
     def _overlap_add(self, tiles: Array, shape: Shape) -> Array:
         """The adjoint of `_tiles` for x of that shape; tiles (n, rows, s, columns, s, in_channels)."""
@@ -146,20 +148,10 @@ class WinogradConv2d(Conv2d):
         _, _, ((top, _), (left, _)) = self._geometry(shape)
         return total[:, top : top + shape[1], left : left + shape[2], :]
 
-    @property
-    def _size(self) -> int:
-        return per_axis(self, "kernel_size")[0]
-
-    @property
-    def _side(self) -> int:
-        """s"""
-        return M + self._size - 1
-
     def workspace(self, input_shape: Shape) -> int:
         n, h, w, _ = self.output_shape(input_shape)
-        return (
-            n * -(-h // M) * -(-w // M) * (M + self._size - 1) ** 2 * max(self.in_channels, self.out_channels)
-        )
+        plane = n * tiles(h) * tiles(w) * max(self.in_channels, self.out_channels)
+        return (M + self.kernel_size - 1) ** 2 * plane
 
 
 def tiles(outputs: int) -> int:
@@ -171,11 +163,11 @@ def winograd(layer: Layer) -> Layer:
     """The layer as a `WinogradConv2d` if it is a convolution that this makes faster."""
     if type(layer) is not Conv2d:
         return layer
-    height, width = per_axis(layer, "kernel_size")
-    suits = height == width and height in POINTS and per_axis(layer, "stride") == (1, 1)
+    (height, width), stride, _ = geometry((0, 0), layer.kernel_size, layer.stride, layer.padding)
+    suits = height == width and height in POINTS and stride == (1, 1)
     if not suits or min(layer.in_channels, layer.out_channels) < FEWEST_CHANNELS:
         return layer
-    return WinogradConv2d(**vars(layer))
+    return WinogradConv2d(**{**vars(layer), "kernel_size": height})
 
 
 def matrices(size: int, like: Array) -> tuple[Array, Array, Array]:

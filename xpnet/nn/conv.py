@@ -9,7 +9,7 @@ from xpnet import backend, init
 from xpnet.backend import namespace
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
-from xpnet.nn._windows import crop, output_lengths, overlap_add, pad, same_padding, windows
+from xpnet.nn._windows import crop, geometry, output_lengths, overlap_add, pad, per_axis, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -50,7 +50,7 @@ class _Conv(Layer):
             )
 
     def init(self, rng: Generator) -> Tree:
-        shape = (*per_axis(self, "kernel_size"), self.in_channels, self.out_channels)
+        shape = (*per_axis(self.kernel_size, self.axes), self.in_channels, self.out_channels)
         params = {"weight": self.weight_init(rng, shape)}
         if self.bias:
             params["bias"] = self.bias_init(rng, (self.out_channels,))
@@ -132,7 +132,7 @@ class _Conv(Layer):
 
     def workspace(self, input_shape: Shape) -> int:
         outputs = math.prod(self.output_shape(input_shape)[:-1])
-        return outputs * math.prod(per_axis(self, "kernel_size")) * self.in_channels
+        return outputs * math.prod(per_axis(self.kernel_size, self.axes)) * self.in_channels
 
     def flops(self, params: Tree, input_shape: Shape) -> Flops:
         product = 2 * self.workspace(input_shape) * self.out_channels
@@ -141,12 +141,9 @@ class _Conv(Layer):
     def kept(self, residuals: ConvResiduals, input_shape: Shape) -> ConvResiduals:
         return residuals if self.workspace(input_shape) <= KEPT else residuals._replace(rows=None)
 
-    def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[int, int]]]:
+    def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Kernel and stride along each axis, and the zeros before and after x."""
-        kernel, stride = per_axis(self, "kernel_size"), per_axis(self, "stride")
-        if self.padding != "same":
-            return kernel, stride, [(self.padding, self.padding)] * self.axes
-        return kernel, stride, same_padding(shape[1:-1], kernel, stride)
+        return geometry(shape[1:-1], self.kernel_size, self.stride, self.padding)
 
     def _windows(self, x: Array) -> Array:
         kernel, stride, padding = self._geometry(x.shape)
@@ -199,16 +196,11 @@ class Conv1d(_Conv):
     axes = 1
 
 
-def per_axis(layer: Layer, name: str) -> tuple[int, ...]:
-    """An argument that is one integer or one for each axis, as a tuple."""
-    value = getattr(layer, name)
-    return value if isinstance(value, tuple) else (value,) * layer.axes  # type: ignore[attr-defined]
-
-
 def require_per_axis(layer: Layer, name: str) -> None:
     """ConfigError unless that argument is an integer of at least 1, or a tuple of one for each axis."""
     value, axes = getattr(layer, name), layer.axes  # type: ignore[attr-defined]
-    if len(per_axis(layer, name)) != axes:
+    values = per_axis(value, axes)
+    if len(values) != axes:
         raise ConfigError(f"{layer}: expected {name} to be an integer or {axes} of them, got {value!r}")
-    for each in per_axis(layer, name):
+    for each in values:
         require_positive_integers(layer, **{name: each})

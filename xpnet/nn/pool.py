@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 from xpnet import backend
 from xpnet.backend import namespace
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import Lengths, output_lengths, overlap_add, taps
-from xpnet.nn.conv import per_axis, require_per_axis
+from xpnet.nn._windows import Lengths, output_lengths, overlap_add, per_axis, taps
+from xpnet.nn.conv import require_per_axis
 from xpnet.tree import Array, Tree
 
 
@@ -48,8 +48,8 @@ class _Pool(Layer):
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Kernel and stride along each axis."""
-        kernel = per_axis(self, "kernel_size")
-        return kernel, kernel if self.stride is None else per_axis(self, "stride")
+        kernel = per_axis(self.kernel_size, self.axes)
+        return kernel, kernel if self.stride is None else per_axis(self.stride, self.axes)
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,8 +16,10 @@ MLP = nn.Sequential(
 )
 
 
-@pytest.fixture(params=["openblas", "another BLAS"])
+@pytest.fixture(params=["openblas", "few numbers", "another BLAS"])
 def blas(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "openblas":
+        monkeypatch.setattr(_products, "FEW", 0)
     if request.param == "another BLAS":
         monkeypatch.setattr(_products, "_gemm", lambda char: None)
 

@@ -32,11 +32,15 @@ class Product:
     def add_to(self, total: Array, scale: float, decay: float) -> Array:
         """decay · total + scale · left @ right, which overwrites total where the library lets one."""
         gemm = _gemm(total.dtype.char) if isinstance(total, np.ndarray) and total.flags.c_contiguous else None
-        if gemm is None:
-            return decay * total + scale * self.evaluate()
+        if gemm is None or total.size < FEW:
+            total *= decay
+            total += scale * self.evaluate()
+            return total
         gemm(self.left, self.right, total, scale, decay)
         return total
 
+
+FEW = 10_000  # numbers: another pass through so many takes less time than a call of BLAS from Python
 
 BLOCK = 512  # columns: a block with 36 or 64 rows, and what comes of it, fits in a core's first cache
 

@@ -127,6 +127,46 @@ def test_sum_of_rows(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(found, rows.sum(axis=-2), rtol=1e-14, atol=1e-14)
 
 
+SHAPES = [(1, 3), (64, 3), (5, 100), (2, 5, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_and_maxima_of_rows(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    """A column for each network; with a number that is not one, nothing in its row is."""
+    place = make_backend("float64")
+    rows = np.random.default_rng(0).normal(size=shape)
+    rows[..., 0, 1] = np.nan
+    x = place.asarray(rows)
+    sums, maxima = place.to_numpy(backend.row_sums(x)), place.to_numpy(backend.row_maxima(x))
+    np.testing.assert_allclose(sums, rows.sum(axis=-1, keepdims=True), rtol=1e-14, atol=1e-14)
+    np.testing.assert_array_equal(maxima, rows.max(axis=-1, keepdims=True))
+    np.testing.assert_array_equal(place.to_numpy(x), rows)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_inner_product(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    """Of each network's rows, however they lie in memory."""
+    place = make_backend("float64")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=shape), rng.normal(size=shape)
+    transposed = place.asarray(np.ascontiguousarray(np.swapaxes(y, -1, -2))).mT
+    for other in (place.asarray(y), transposed):
+        found = backend.inner_product(place.asarray(x), other)
+        assert found.shape == shape[:-2]
+        assert found.dtype == place.dtype
+        np.testing.assert_allclose(place.to_numpy(found), (x * y).sum(axis=(-2, -1)), rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(1,), (64,), (2, 5)])
+def test_count(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    place = make_backend("float32")
+    x = np.random.default_rng(0).normal(size=shape)
+    found = backend.count(place.asarray(x) > 0)
+    assert found.shape == shape[:-1]
+    assert place.xp.isdtype(found.dtype, "integral")
+    np.testing.assert_array_equal(place.to_numpy(found), (x > 0).sum(axis=-1))
+
+
 @pytest.mark.parametrize("n", [1, 7, 64])
 def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
     place = make_backend("float32")

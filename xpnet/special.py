@@ -4,7 +4,7 @@ import functools
 import math
 from typing import Any
 
-from xpnet.backend import namespace
+from xpnet.backend import namespace, row_maxima, row_sums
 from xpnet.tree import Array
 
 # P and Q of `erf`, constant terms first, and the bound from where on erf rounds to 1. The largest
@@ -96,6 +96,6 @@ def _largest_exponent(xp: Any, dtype: Any) -> float:
 def softmax(x: Array) -> Array:
     """eˣ / Σ eˣ along the last axis; the largest x is subtracted first, so that nothing overflows."""
     xp = namespace(x)
-    y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
-    y /= xp.sum(y, axis=-1, keepdims=True)
+    y = xp.exp(x - row_maxima(x))
+    y /= row_sums(y)
     return y

@@ -33,6 +33,7 @@ from xpnet.backend._products import (
     sum_of_rows,
     transform,
 )
+from xpnet.backend._reductions import count, inner_product, row_maxima, row_sums
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -49,13 +50,17 @@ __all__ = [
     "constant",
     "convolve",
     "convolve_gradients",
+    "count",
     "decay_and_add",
     "device",
     "get",
+    "inner_product",
     "max_pool",
     "max_pool_gradient",
     "namespace",
     "positive_part",
+    "row_maxima",
+    "row_sums",
     "rows_gradient",
     "rows_product",
     "set_at",

@@ -167,6 +167,14 @@ def test_count(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(place.to_numpy(found), (x > 0).sum(axis=-1))
 
 
+def test_exp_or_infinity(make_backend: MakeBackend) -> None:
+    """Without a warning, which would fail the test."""
+    for dtype, bound in (("float32", 89.0), ("float64", 710.0)):
+        place = make_backend(dtype)
+        found = place.to_numpy(backend.exp_or_infinity(place.asarray([-np.inf, -1e4, 0, 1, bound, 1e4])))
+        np.testing.assert_allclose(found, [0, 0, 1, np.e, np.inf, np.inf], rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 7, 64])
 def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
     place = make_backend("float32")

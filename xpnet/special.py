@@ -1,10 +1,6 @@
 """Functions that the array API standard lacks, for layers and losses. Shapes: as the input, (...)."""
 
-import functools
-import math
-from typing import Any
-
-from xpnet.backend import namespace, row_maxima, row_sums
+from xpnet.backend import exp_or_infinity, namespace, row_maxima, row_sums
 from xpnet.tree import Array
 
 # P and Q of `erf`, constant terms first, and the bound from where on erf rounds to 1. The largest
@@ -79,18 +75,9 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """σ(x) = 1 / (1 + e⁻ˣ)."""
-    xp = namespace(x)
-    # Below this bound e⁻ˣ would overflow; σ is smaller there than the smallest normal number.
-    y = xp.maximum(x, xp.full_like(x, -_largest_exponent(xp, x.dtype)))
-    y = xp.exp(-y)
+    y = exp_or_infinity(-x)
     y += 1
     return 1 / y
-
-
-@functools.cache
-def _largest_exponent(xp: Any, dtype: Any) -> float:
-    """The largest whole number whose exponential is finite in that dtype."""
-    return math.floor(math.log(xp.finfo(dtype).max))
 
 
 def softmax(x: Array) -> Array:

@@ -98,6 +98,15 @@ def positive_part(x: Array) -> Array:
     return xp.maximum(x, xp.zeros_like(x))
 
 
+def exp_or_infinity(x: Array) -> Array:
+    """eˣ, which is infinite where it is too large for a number.
+
+    In the standard: `exp(x)`. (NumPy would warn of it.)
+    """
+    with np.errstate(over="ignore"):
+        return namespace(x).exp(x)
+
+
 def where_positive(x: Array, y: Array) -> Array:
     """x where y > 0, else 0.
 

@@ -7,7 +7,7 @@ one-hot rows.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xpnet.backend import namespace
+from xpnet.backend import inner_product, namespace
 from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
 from xpnet.tree import Array
 
@@ -37,8 +37,8 @@ class MeanSquaredError(Loss):
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         difference = difference_of(prediction, target)
-        value = namespace(prediction).mean(difference * difference, axis=(-2, -1))
-        return value, DifferenceResiduals(difference)
+        n, d = difference.shape[-2:]
+        return inner_product(difference, difference) / (n * d), DifferenceResiduals(difference)
 
     def backward(self, residuals: DifferenceResiduals) -> Array:
         n, d = residuals.difference.shape[-2:]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from xpnet.backend._arrays import namespace
+from xpnet.backend._products import ones
 from xpnet.tree import Array
 
 SHORT = 64  # numbers in a row: NumPy's own maximum is as fast for 100
@@ -11,19 +12,19 @@ SHORT = 64  # numbers in a row: NumPy's own maximum is as fast for 100
 def row_sums(x: Array) -> Array:
     """Σᵢ xₙᵢ, (..., n, 1).
 
-    In the standard: `sum(x, axis=-1, keepdims=True)`. (On NumPy a product with ones is 1.6 times as fast for
-    64 rows of 10, and 4 times for 512.)
+    In the standard: `sum(x, axis=-1, keepdims=True)`. (On NumPy a product with ones is 2.4 times as fast for
+    64 rows of 10, and 4.7 times for 512.)
     """
     if isinstance(x, np.ndarray) and x.ndim == 2:
-        return x @ np.ones((x.shape[1], 1), x.dtype)
+        return (x @ ones(x.shape[1], x.dtype))[:, None]
     return namespace(x).sum(x, axis=-1, keepdims=True)
 
 
 def row_maxima(x: Array) -> Array:
     """maxᵢ xₙᵢ, (..., n, 1).
 
-    In the standard: `max(x, axis=-1, keepdims=True)`. (On NumPy it is 2.2 times as fast for
-    64 rows of 10, and 6 times for 512, to lay out the columns as rows first.)
+    In the standard: `max(x, axis=-1, keepdims=True)`. (On NumPy it is 2.2 times as fast for 64 rows of
+    10, and 6 times for 512, to lay out the columns as rows first.)
     """
     if isinstance(x, np.ndarray) and x.ndim == 2 and x.shape[1] < SHORT:
         return x.T.copy().max(axis=0)[:, None]

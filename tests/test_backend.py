@@ -1,5 +1,6 @@
 """Array libraries: found, or refused in one line; arrays put on the device and brought back as they were."""
 
+import math
 import operator
 import sys
 import types
@@ -150,7 +151,7 @@ def test_cupy_without_its_gpu(
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A convolutional network on NumPy is cut into parts, by its size and not by the number of cores."""
+    """Side by side or one after the other, the parts of a step give the same."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 40, 40, 3)), rng.integers(3, size=64)
 
@@ -163,20 +164,33 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
             nn.GlobalAvgPool(),
         )
         model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9))
-        assert step.examples_at_once(net, x.shape[1:], 64, model.backend) < 32
+        assert step.examples_at_once(net, x.shape[1:], 64, model.backend) <= 32
         model.fit(x, y, epochs=2, batch_size=64)
         return dict(tree.items(model.params))
 
-    monkeypatch.setattr(NumPy, "map_reduce", Backend.map_reduce)
-    with threadpoolctl.threadpool_limits(1):
+    monkeypatch.setattr(NumPy, "workers", workers)
+    with monkeypatch.context() as patch, threadpoolctl.threadpool_limits(1):
+        patch.setattr(NumPy, "map_reduce", Backend.map_reduce)
         expected = train()
-    monkeypatch.undo()
     with ThreadPoolExecutor(workers) as pool:
         monkeypatch.setattr("xpnet.backend._numpy._threads", lambda: pool)
-        monkeypatch.setattr(NumPy, "workers", workers)
         found = train()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("n", "workers", "parts"),
+    [(64, 1, 2), (64, 2, 2), (64, 5, 8), (64, 64, 8), (1000, 1, 32), (1000, 12, 32), (8, 64, 1)],
+)
+def test_large_work_is_shared_and_small_is_not(
+    n: int, workers: int, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each image there is an array of 480 kB: parts of 16 MiB, or of 4 MiB where cores would idle."""
+    monkeypatch.setattr(NumPy, "workers", workers)
+    net = nn.Sequential(nn.Conv2d(3, 8, 5, padding="same"), nn.GlobalAvgPool())
+    at_once = step.examples_at_once(net, (40, 40, 3), n, backend.get("numpy"))
+    assert at_once == math.ceil(n / parts)
 
 
 def test_an_error_in_a_part_is_the_caller_s() -> None:

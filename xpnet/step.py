@@ -176,12 +176,12 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
     keep them in that core's cache. Dense layers want the whole batch in one product.
     """
     numbers = 0 if net.mixes_examples else net.workspace((1, *input_shape))
-    if backend.cache_bytes is None or numbers == 0:
+    if backend.part_bytes is None or numbers == 0:
         return n
-    fitting = max(1, backend.cache_bytes // (numbers * backend.itemsize))
-    parts = 1
-    while parts * fitting < n:  # powers of 2, so that all cores get as many
-        parts *= 2
+    least, most = backend.part_bytes
+    whole, parts = n * numbers * backend.itemsize, 1
+    while parts < n and (whole > parts * most or (whole > parts * least and parts < backend.workers)):
+        parts *= 2  # powers of 2, so that all cores get as many
     return math.ceil(n / parts)
 
 

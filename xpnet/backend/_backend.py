@@ -30,7 +30,8 @@ class Backend:
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
         winograd: whether convolutions are faster by `nn._winograd`.
-        cache_bytes: how large an array a part of `map_reduce` should make at most; None: it does not matter.
+        part_bytes: from what size on the largest array of a part of `map_reduce` makes two parts of it, where
+            cores have nothing else to do, and in any case; None: nothing is cut up.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
         workers: how many parts of a step's work `map_reduce` runs side by side.
 
@@ -43,7 +44,7 @@ class Backend:
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[bool] = False
-    cache_bytes: ClassVar[int | None] = None
+    part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1
 

@@ -17,6 +17,7 @@ neural networks", 2016.)
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,19 +25,23 @@ from typing import Any, NamedTuple
 from xpnet import backend
 from xpnet.backend import device, namespace, transform
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import geometry, pad, zeros
+from xpnet.nn._windows import empty, geometry, pad, zeros
 from xpnet.nn.conv import Conv2d
 from xpnet.tree import Array, Tree
 
 M = 4  # outputs along the side of a tile
 # Where the polynomials are evaluated, beside infinity: few and small numbers, for the sake of rounding.
 POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 0.5, -0.5)}
+ONES = 1  # the place of the point 1, all whose powers are 1: what is added there is added to all outputs
+PIECE = 300_000  # numbers: about as many as fit in the second cache of a core, and again what comes of them
 FEWEST_CHANNELS = 8  # with fewer, transforms take longer than what they save
 
 
 class WinogradResiduals(NamedTuple):
+    """Fields: the shape of x, and V, (s², t, in_channels), of each piece."""
+
     shape: tuple[int, ...]
-    v: Array
+    v: tuple[Array, ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,60 +59,75 @@ class WinogradConv2d(Conv2d):
     kernel_size: int
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
-        xp = namespace(x)
+        xp, params, v = namespace(x), self._prepared(params), []
         n, h, w, _ = self.output_shape(x.shape)
         rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
         a, b, _ = matrices(self.kernel_size, like=x)
-        d = xp.permute_dims(self._tiles(x, rows, columns), (3, 4, 0, 1, 2, 5))
-        v = transform(b, xp.reshape(d, (side * side, -1)))
-        v = xp.reshape(v, (side * side, -1, self.in_channels))
-        m = v @ self._prepared(params)["transformed"]
-        y = transform(a, xp.reshape(m, (side * side, -1)))
-        y = xp.permute_dims(xp.reshape(y, (M, M, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
-        y = xp.reshape(y, (-1, self.out_channels))
-        if self.bias:
-            y = backend.add_to_rows(y, params["bias"])
+        windows = self._tiles(x, rows, columns)
+        y = empty((n, rows, M, columns, M, self.out_channels), like=x)
+        for piece in self._pieces(x.shape):
+            d = xp.permute_dims(windows[piece, ...], (3, 4, 0, 1, 2, 5))
+            v_piece = transform(b, xp.reshape(d, (side * side, -1)))
+            v.append(xp.reshape(v_piece, (side * side, -1, self.in_channels)))
+            m = v[-1] @ params["transformed"]
+            if self.bias:
+                m = backend.add_at(m, ONES * side + ONES, params["bias"])
+            outputs = transform(a, xp.reshape(m, (side * side, -1)))
+            outputs = xp.reshape(outputs, (M, M, -1, rows, columns, self.out_channels))
+            y = backend.set_at(y, piece, xp.permute_dims(outputs, (2, 3, 0, 4, 1, 5)))
         y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
-        return y, WinogradResiduals(x.shape, v)
+        return y, WinogradResiduals(x.shape, tuple(v))
 
     def backward(  # type: ignore[override]
         self, params: Tree, residuals: WinogradResiduals, dy: Array
     ) -> tuple[Array, Tree]:
-        xp = namespace(dy)
-        n, h, w, _ = dy.shape
-        rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
+        xp, params, du = namespace(dy), self._prepared(params), []
+        n, rows, _, columns, _, _ = (whole := self._whole_tiles(dy)).shape
+        side = M + self.kernel_size - 1
         _, b, _ = matrices(self.kernel_size, like=dy)
-        dm = self._product_gradient(dy)
-        dv = dm @ self._prepared(params)["transposed"]
-        dd = transform(b.mT, xp.reshape(dv, (side * side, -1)))
-        dd = xp.permute_dims(xp.reshape(dd, (side, side, n, rows, columns, -1)), (2, 3, 0, 4, 1, 5))
-        return self._overlap_add(dd, residuals.shape), self._parameter_gradients(residuals, dy, dm)
+        dx = zeros((n, rows + 1, M, columns + 1, M, self.in_channels), like=dy)
+        for piece, v in zip(self._pieces(residuals.shape), residuals.v, strict=True):
+            dm = self._product_gradient(whole[piece, ...])
+            du.append(v.mT @ dm)
+            dd = transform(b.mT, xp.reshape(dm @ params["transposed"], (side * side, -1)))
+            dd = xp.reshape(dd, (side, side, -1, rows, columns, self.in_channels))
+            dx = self._overlap_add(dx, piece, xp.permute_dims(dd, (2, 3, 0, 4, 1, 5)))
+        _, _, ((top, _), (left, _)) = self._geometry(residuals.shape)
+        dx = xp.reshape(dx, (n, (rows + 1) * M, (columns + 1) * M, -1))
+        dx = dx[:, top : top + residuals.shape[1], left : left + residuals.shape[2], :]
+        return dx, self._gradients(du, dy)
 
     def parameter_gradients(  # type: ignore[override]
         self, params: Tree, residuals: WinogradResiduals, dy: Array
     ) -> Tree:
-        return self._parameter_gradients(residuals, dy, self._product_gradient(dy))
+        whole = self._whole_tiles(dy)
+        pieces = zip(self._pieces(residuals.shape), residuals.v, strict=True)
+        return self._gradients([v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy)
 
-    def _parameter_gradients(self, residuals: WinogradResiduals, dy: Array, dm: Array) -> Tree:
-        xp = namespace(dy)
-        _, _, g = matrices(self.kernel_size, like=dy)
-        du = residuals.v.mT @ dm
-        dweight = g.mT @ xp.reshape(du, (g.shape[0], -1))
-        grads = {"weight": xp.reshape(dweight, (self.kernel_size, self.kernel_size, *du.shape[1:]))}
+    def _gradients(self, du: list[Array], dy: Array) -> Tree:
+        """The gradients from dU, a term for each piece."""
+        xp, size = namespace(dy), self.kernel_size
+        _, _, g = matrices(size, like=dy)
+        total = functools.reduce(operator.add, du)
+        weight = g.mT @ xp.reshape(total, (g.shape[0], -1))
+        grads = {"weight": xp.reshape(weight, (size, size, self.in_channels, self.out_channels))}
         if self.bias:
             grads["bias"] = backend.sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
         return grads
 
-    def _product_gradient(self, dy: Array) -> Array:
-        """dM (s², t, out_channels)"""
-        xp = namespace(dy)
+    def _whole_tiles(self, dy: Array) -> Array:
+        """(n, rows, 4, columns, 4, out_channels): dy with zeros at its end up to whole tiles."""
         n, h, w, _ = dy.shape
         rows, columns = tiles(h), tiles(w)
-        a, _, _ = matrices(self.kernel_size, like=dy)
         dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
-        dy = xp.permute_dims(xp.reshape(dy, (n, rows, M, columns, M, -1)), (2, 4, 0, 1, 3, 5))
-        dm = transform(a.mT, xp.reshape(dy, (M * M, -1)))
-        return xp.reshape(dm, (a.shape[1], -1, self.out_channels))
+        return namespace(dy).reshape(dy, (n, rows, M, columns, M, -1))
+
+    def _product_gradient(self, dy: Array) -> Array:
+        """dM (s², t, out_channels) from dy in tiles"""
+        xp = namespace(dy)
+        a, _, _ = matrices(self.kernel_size, like=dy)
+        dy = xp.reshape(xp.permute_dims(dy, (2, 4, 0, 1, 3, 5)), (M * M, -1))
+        return xp.reshape(transform(a.mT, dy), (a.shape[1], -1, self.out_channels))
 
     def prepare(self, params: Tree) -> Tree:
         """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""
@@ -131,22 +151,29 @@ class WinogradConv2d(Conv2d):
         ]
         return backend.window_view(pad(x, around), (side, side), (M, M))
 
-    def _overlap_add(self, tiles: Array, shape: Shape) -> Array:
-        """The adjoint of `_tiles` for x of that shape; tiles (n, rows, s, columns, s, in_channels)."""
-        n, rows, _, columns, _, channels = tiles.shape
-        total = zeros((n, rows + 1, M, columns + 1, M, channels), like=tiles)
+    def _overlap_add(self, dx: Array, piece: slice, dd: Array) -> Array:
+        """dx (n, rows + 1, 4, columns + 1, 4, in_channels) with the tiles of some images added.
+
+        dd (n, rows, s, columns, s, in_channels)
+        """
+        rows, columns = dd.shape[1], dd.shape[3]
         # A tile reaches into its neighbour's place, but not beyond: kernel_size - 1 <= M.
         here_and_next = (slice(0, M), slice(M, None))
         put = backend.set_at  # the first part has no other under it
         for i, j in itertools.product((0, 1), (0, 1)):
-            part = tiles[:, :, here_and_next[i], :, here_and_next[j], :]
+            part = dd[:, :, here_and_next[i], :, here_and_next[j], :]
             height, width = part.shape[2], part.shape[4]
-            where = (slice(None), slice(i, i + rows), slice(height), slice(j, j + columns), slice(width))
-            total = put(total, where, part)
+            where = (piece, slice(i, i + rows), slice(height), slice(j, j + columns), slice(width))
+            dx = put(dx, where, part)
             put = backend.add_at
-        total = namespace(tiles).reshape(total, (n, (rows + 1) * M, (columns + 1) * M, channels))
-        _, _, ((top, _), (left, _)) = self._geometry(shape)
-        return total[:, top : top + shape[1], left : left + shape[2], :]
+        return dx
+
+    def _pieces(self, input_shape: Shape) -> list[slice]:
+        """The images that go through together: as many as there is room for in a core's cache."""
+        n, size = input_shape[0], 1
+        while 2 * size * self.workspace((1, *input_shape[1:])) <= PIECE:
+            size *= 2
+        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
     def workspace(self, input_shape: Shape) -> int:
         n, h, w, _ = self.output_shape(input_shape)

@@ -169,9 +169,13 @@ class WinogradConv2d(Conv2d):
         return dx
 
     def _pieces(self, input_shape: Shape) -> list[slice]:
-        """The images that go through together: as many as there is room for in a core's cache."""
+        """The images that go through together: as many as there is room for in a core's cache.
+
+        But no fewer than make it worth while to read U for them.
+        """
         n, size = input_shape[0], 1
-        while 2 * size * self.workspace((1, *input_shape[1:])) <= PIECE:
+        room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
+        while 2 * size * self.workspace((1, *input_shape[1:])) <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 

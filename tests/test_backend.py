@@ -14,7 +14,7 @@ import xpnet
 from conftest import MakeBackend
 from xpnet import backend, losses, nn, optim, step, tree
 from xpnet.backend import Backend, NumPy, device, namespace
-from xpnet.backend._backend import PairwiseSum
+from xpnet.backend._parts import PairwiseSum
 from xpnet.errors import BackendError
 
 
@@ -173,7 +173,7 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
         patch.setattr(NumPy, "map_reduce", Backend.map_reduce)
         expected = train()
     with ThreadPoolExecutor(workers) as pool:
-        monkeypatch.setattr("xpnet.backend._numpy._threads", lambda: pool)
+        monkeypatch.setattr("xpnet.backend._numpy._threads", lambda workers: pool)
         found = train()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -55,7 +55,7 @@ def test_twice_in_a_row(place: Place) -> None:
 def test_with_another_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = bits(convolutional(micro_batch=13))
     with ThreadPoolExecutor(threads) as pool:
-        monkeypatch.setattr(_numpy, "_threads", lambda: pool)
+        monkeypatch.setattr(_numpy, "_threads", lambda workers: pool)
         assert bits(convolutional(micro_batch=13)) == expected
 
 

@@ -1,13 +1,16 @@
 """Networks that do something else in training: dropout, noise, batch normalisation; and what a step may do more."""
 
+import operator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xpnet
 from conftest import Place
-from laws import assert_same, fetch
+from laws import assert_close, fetch
 from xpnet import data, gradcheck, losses, nn, optim, random, tree
 from xpnet.schedules import Schedule
 from xpnet.step import examples_at_once
@@ -184,21 +187,66 @@ def test_micro_batches_make_the_same_step(place: Place) -> None:
     assert float(parts._state.totals.loss) == pytest.approx(float(whole._state.totals.loss), rel=1e-12)
 
 
-def test_what_mixes_examples_is_not_cut_up_by_itself() -> None:
-    """Batch normalisation sees the whole batch on NumPy too, however large the windows are."""
-    x, y = np.random.default_rng(0).normal(size=(24, 60, 60, 2)), np.arange(24) % 3
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sees the whole batch, of however many parts, each in its thread; also where the last one is smaller."""
+    monkeypatch.setattr(xpnet.backend.NumPy, "workers", workers)
+    x, y = np.random.default_rng(0).normal(size=(30, 60, 60, 2)), np.arange(30) % 3
     convolution = nn.Conv2d(2, 4, 7, padding="same")
     for layers in (
         [convolution, nn.BatchNorm(4)],
         [nn.Residual(nn.Sequential(nn.BatchNorm(2), nn.Conv2d(2, 2, 7, padding="same")))],
     ):
         net = nn.Sequential(*layers, nn.GlobalAvgPool(), nn.Linear(4 if len(layers) > 1 else 2, 3))
-        assert examples_at_once(net, x.shape[1:], 24, xpnet.backend.get("numpy")) < 12
-        alone, whole = (make_model(net=net, micro_batch=micro) for micro in (None, 24))
-        for model in (alone, whole):
-            model.fit(x, y, epochs=1, batch_size=24)
-        assert_same(alone.backend, alone.params, fetch(whole.backend, whole.params))
-        assert_same(alone.backend, alone.statistics, fetch(whole.backend, whole.statistics))
+        in_training = net.training_mode(random.Key(None))
+        at_once = examples_at_once(in_training, x.shape[1:], 30, xpnet.backend.get("numpy"))
+        assert at_once == {1: 30, 2: 15, 3: 15, 8: 4}[workers]
+        parts, whole = (make_model(net=net, micro_batch=micro) for micro in (None, 30))
+        for model in (parts, whole):
+            model.fit(x, y, epochs=2, batch_size=30)
+        for found, expected in ((parts.params, whole.params), (parts.statistics, whole.statistics)):
+            assert_close(parts.backend, found, fetch(whole.backend, expected), 1e-10)
+
+
+@dataclass(frozen=True, repr=False)
+class WithoutMean(nn.Layer):
+    """A layer of one's own to which the other examples matter."""
+
+    mixes_examples = True
+
+    def forward(self, params: Any, x: Any) -> Any:
+        return x - x.mean(axis=0, keepdims=True), ()
+
+    def backward(self, params: Any, residuals: Any, dy: Any) -> Any:
+        return dy - dy.mean(axis=0, keepdims=True), {}
+
+
+def test_what_mixes_examples_in_its_own_way_is_not_cut_up() -> None:
+    net = nn.Sequential(nn.Conv2d(2, 4, 7, padding="same"), nn.BatchNorm(4), nn.Residual(WithoutMean()))
+    at_once = [
+        examples_at_once(layer.training_mode(random.Key(None)), (60, 60, 2), 24, xpnet.backend.get("numpy"))
+        for layer in (net, nn.Sequential(*net.layers[:2]))
+    ]
+    assert at_once[0] == 24
+    assert xpnet.backend.NumPy.workers == 1 or at_once[1] < 24
+
+
+def test_a_part_that_fails_ends_those_that_wait_for_its_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xpnet.backend.NumPy, "workers", 4)
+
+    def learn(part: int, common: int) -> int:
+        total = xpnet.backend.sum_over_parts(part)
+        if part == 2:
+            raise ZeroDivisionError("in part 2")
+        return total + xpnet.backend.sum_over_parts(1)
+
+    place = xpnet.backend.get("numpy")
+    with pytest.raises(ZeroDivisionError, match="in part 2"):
+        place.map_reduce(learn, operator.add, [0, 1, 2, 3], together=True)
+    assert place.map_reduce(learn, operator.add, [0, 1, 3, 4], together=True) == 4 * (8 + 4)
+    assert xpnet.backend.sum_over_parts(5) == 5
 
 
 def test_statistics_of_micro_batches_are_averaged() -> None:

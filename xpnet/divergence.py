@@ -177,6 +177,10 @@ class Watched(Layer):
     def mixes_examples(self) -> bool:  # type: ignore[override]
         return self.layer.mixes_examples
 
+    @property
+    def sums_over_parts(self) -> bool:  # type: ignore[override]
+        return self.layer.sums_over_parts
+
     def workspace(self, input_shape: Shape) -> int:
         return self.layer.workspace(input_shape)
 

@@ -109,8 +109,8 @@ def training_step(
         augment: applied to each batch of inputs.
         micro_batch: how many examples go through the network at once; None: what suits the backend.
             Their gradients are added up before the update, which is the same as that of the whole
-            batch, with the same masks and noise. (Not the same with batch normalisation, which then
-            sees micro-batches: such a network is cut up only if `micro_batch` says so.)
+            batch, with the same masks and noise. (Not the same with batch normalisation, which sees the
+            micro-batches that `micro_batch` says, but the whole batch if it is None.)
     """
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
@@ -153,8 +153,9 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
+        together = in_training.mixes_examples and micro_batch is None
         grads, statistics, totals = backend.map_reduce(
-            learn, _add_parts, slices(n, size), params, net.prepare
+            learn, _add_parts, slices(n, size), params, net.prepare, together
         )
         if objective.l2 != 0:
             totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
@@ -175,13 +176,15 @@ def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -
     Convolutions make arrays many times the size of their input: a few examples at a time, on one core,
     keep them in that core's cache. Dense layers want the whole batch in one product.
     """
-    numbers = 0 if net.mixes_examples else net.workspace((1, *input_shape))
-    if backend.part_bytes is None or numbers == 0:
+    numbers = net.workspace((1, *input_shape))
+    if backend.part_bytes is None or numbers == 0 or (net.mixes_examples and not net.sums_over_parts):
         return n
     least, most = backend.part_bytes
     whole, parts = n * numbers * backend.itemsize, 1
     while parts < n and (whole > parts * most or (whole > parts * least and parts < backend.workers)):
         parts *= 2  # powers of 2, so that all cores get as many
+    if net.mixes_examples:  # then all parts must be at work at once
+        parts = min(parts, 1 << backend.workers.bit_length() - 1)
     return math.ceil(n / parts)
 
 

@@ -26,6 +26,7 @@ from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, m
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
+from xpnet.backend._parts import sum_over_parts
 from xpnet.backend._products import (
     Product,
     add_to_rows,
@@ -69,6 +70,7 @@ __all__ = [
     "subtract_ratio",
     "subtract_scaled",
     "sum_of_rows",
+    "sum_over_parts",
     "transform",
     "where_positive",
     "window_view",

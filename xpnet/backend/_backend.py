@@ -1,7 +1,6 @@
 """What a backend is."""
 
 import importlib
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ import array_api_compat
 import numpy as np
 
 from xpnet.backend._arrays import device, namespace
+from xpnet.backend._parts import PairwiseSum
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
 
@@ -149,10 +149,12 @@ class Backend:
         parts: Sequence[Any],
         common: Any = None,
         prepare: Callable[[Any], Any] = lambda common: common,
+        together: bool = False,
     ) -> Any:
         """The sum, by `add`, of `function(part, common)` for each part of a step's work; maybe side by side.
 
-        Where there is more than one part, they are given `prepare(common)`, which is made once.
+        Where there is more than one part, they are given `prepare(common)`, which is made once. With
+        `together` all are at work at the same time, no more than `workers`, and may ask for `sum_over_parts`.
         """
         if len(parts) == 1:
             return function(parts[0], common)
@@ -184,35 +186,6 @@ class Backend:
             return state
 
         return loop
-
-
-class PairwiseSum:
-    """A sum whose terms may come in any order, from any thread: ((t₀ + t₁) + (t₂ + t₃)) + …, always.
-
-    So its bits do not depend on who is done when. A term is added to its neighbour by who puts the later of
-    the two, in whose core's cache it is; few are kept at a time, as they may be as large as a network.
-    """
-
-    def __init__(self, add: Callable[[Any, Any], Any], count: int) -> None:
-        self.result: Any = None
-        self._add, self._count = add, count
-        self._waiting: dict[tuple[int, int], Any] = {}
-        self._lock = threading.Lock()
-
-    def put(self, i: int, term: Any) -> None:
-        """The i-th term."""
-        count = self._count
-        while count > 1:
-            neighbour = i ^ 1
-            if neighbour < count:  # or else it has none, and is its own sum
-                with self._lock:
-                    if (count, neighbour) not in self._waiting:
-                        self._waiting[count, i] = term
-                        return
-                    other = self._waiting.pop((count, neighbour))
-                term = self._add(other, term) if neighbour < i else self._add(term, other)
-            i, count = i // 2, (count + 1) // 2
-        self.result = term
 
 
 def one_line(text: object) -> str:

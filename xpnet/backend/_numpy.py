@@ -13,7 +13,8 @@ from typing import Any
 import threadpoolctl
 
 from xpnet.backend import _bare_numpy
-from xpnet.backend._backend import Backend, PairwiseSum
+from xpnet.backend._backend import Backend
+from xpnet.backend._parts import Meeting, PairwiseSum
 
 
 class NumPy(Backend):
@@ -42,32 +43,37 @@ class NumPy(Backend):
         parts: Sequence[Any],
         common: Any = None,
         prepare: Callable[[Any], Any] = lambda common: common,
+        together: bool = False,
     ) -> Any:
         if len(parts) == 1:
             return super().map_reduce(function, add, parts, common)
-        total, numbers, failed = PairwiseSum(add, len(parts)), itertools.count(), threading.Event()
+        total, meeting = PairwiseSum(add, len(parts)), Meeting(len(parts))
+        numbers = itertools.count()
+        errors: list[BaseException] = []
 
         def work(prepared: Any) -> None:
             try:
-                while not failed.is_set() and (i := next(numbers)) < len(parts):
-                    total.put(i, function(parts[i], prepared))
-            except BaseException:
-                failed.set()  # so that the other threads leave it at that
-                raise
+                while not errors and (i := next(numbers)) < len(parts):
+                    run = functools.partial(meeting.attend, i, function) if together else function
+                    total.put(i, run(parts[i], prepared))
+            except BaseException as error:
+                errors.append(error)  # so that the other threads leave it at that
 
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
             prepared = prepare(common)  # here: a second thread of BLAS would keep a core busy long after it
-            # With a copy of the context, so that np.errstate and the like hold in the other threads too.
-            others = [
-                _threads().submit(contextvars.copy_context().run, work, prepared)
-                for _ in range(min(self.workers, len(parts)) - 1)
-            ]
             try:
+                # With a copy of the context, so that np.errstate and the like hold in the other threads too.
+                others = [
+                    _threads(self.workers).submit(contextvars.copy_context().run, work, prepared)
+                    for _ in range(min(self.workers, len(parts)) - 1)
+                ]
                 work(prepared)
-            finally:
                 wait(others)
-        for other in others:
-            other.result()  # raises what it raised
+            finally:
+                meeting.abort()  # where this is broken off, nobody shall wait for this thread
+        if errors:
+            # Those of parts that waited for one that failed come after its own, or a little before.
+            raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
         return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,6 +113,6 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
-    """As many as work beside the caller's own."""
-    return ThreadPoolExecutor(max(1, NumPy.workers - 1))
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """One for each of the workers but the caller's own thread."""
+    return ThreadPoolExecutor(workers - 1)

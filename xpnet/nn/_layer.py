@@ -49,6 +49,7 @@ class Layer:
     """
 
     mixes_examples = False  # whether what comes out for one example depends on the others
+    sums_over_parts = False  # whether, if so, by `xpnet.backend.sum_over_parts` alone
 
     def init(self, rng: Generator) -> Tree:
         """Fresh parameters, a dict of float64 NumPy arrays; empty if the layer has none."""

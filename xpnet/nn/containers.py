@@ -88,6 +88,10 @@ class Sequential(Layer):
     def mixes_examples(self) -> bool:  # type: ignore[override]
         return any(layer.mixes_examples for layer in self.layers)
 
+    @property
+    def sums_over_parts(self) -> bool:  # type: ignore[override]
+        return all(layer.sums_over_parts for layer in self.layers if layer.mixes_examples)
+
     def workspace(self, input_shape: Shape) -> int:
         rows = zip(self.layers, self.input_shapes(input_shape), strict=True)
         return max((layer.workspace(shape) for layer, shape in rows), default=0)
@@ -201,6 +205,11 @@ class Residual(Layer):
     @property
     def mixes_examples(self) -> bool:  # type: ignore[override]
         return self.branch.mixes_examples or self.shortcut.mixes_examples
+
+    @property
+    def sums_over_parts(self) -> bool:  # type: ignore[override]
+        layers = self.branch, self.shortcut
+        return all(layer.sums_over_parts for layer in layers if layer.mixes_examples)
 
     def workspace(self, input_shape: Shape) -> int:
         return max(self.branch.workspace(input_shape), self.shortcut.workspace(input_shape))

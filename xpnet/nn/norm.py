@@ -1,11 +1,10 @@
 """Normalisation: outputs of mean 0 and variance 1, then scaled and shifted as learned."""
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import namespace
+from xpnet.backend import namespace, sum_of_rows, sum_over_parts
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -109,31 +108,34 @@ class BatchNormInTraining(_Norm):
     """
 
     mixes_examples = True
+    sums_over_parts = True
 
     momentum: float
     epsilon: float
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         xp = namespace(x)
-        axes = _batch_axes(params["scale"], x)
-        mean = xp.mean(x, axis=axes, keepdims=True)
-        normalized = x - mean
-        variance = xp.mean(normalized * normalized, axis=axes, keepdims=True)
+        rows = _rows(params["scale"], x)
+        n = sum_over_parts(rows.shape[-2])
+        mean = sum_over_parts(sum_of_rows(rows))[..., None, :] / n
+        normalized = rows - mean
+        variance = sum_over_parts(sum_of_rows(normalized * normalized))[..., None, :] / n
         inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
-        residuals = BatchNormResiduals(normalized, inverse_std, mean, variance)
-        return _scale_and_shift(params, normalized), residuals
+        y = xp.reshape(_scale_and_shift(params, normalized), x.shape)
+        return y, BatchNormResiduals(normalized, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        grads = _scale_and_shift_gradients(params, residuals.normalized, dy)
-        n = math.prod(dy.shape[axis] for axis in _batch_axes(params["scale"], dy))
-        dx = dy - _along(grads["shift"] / n, dy)
-        dx -= residuals.normalized * _along(grads["scale"] / n, dy)
-        dx *= _along(params["scale"], dy) * residuals.inverse_std
-        return dx, grads
+        rows = _rows(params["scale"], dy)
+        grads = _scale_and_shift_gradients(params, residuals.normalized, rows)
+        n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
+        dx = rows - _along(sums["shift"] / n, rows)
+        dx -= residuals.normalized * _along(sums["scale"] / n, rows)
+        dx *= _along(params["scale"], rows) * residuals.inverse_std
+        return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
-        n = math.prod(residuals.normalized.shape) // math.prod(residuals.mean.shape)
+        n = sum_over_parts(residuals.normalized.shape[-2])
         unbiased = n / max(n - 1, 1)
         found = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
 
@@ -190,9 +192,9 @@ def _along(parameter: Array, x: Array) -> Array:
     return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
 
 
-def _batch_axes(parameter: Array, x: Array) -> tuple[int, ...]:
-    """The axes of x that are neither the last one nor an axis of K networks."""
-    return tuple(range(parameter.ndim - 1, x.ndim - 1))
+def _rows(parameter: Array, x: Array) -> Array:
+    """x as rows of features, (N, d), or (K, N, d) for parameters of K networks."""
+    return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
 
 
 def _scale_and_shift(params: Tree, normalized: Array) -> Array:
@@ -204,6 +206,5 @@ def _scale_and_shift(params: Tree, normalized: Array) -> Array:
 
 def _scale_and_shift_gradients(params: Tree, normalized: Array, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy"""
-    xp = namespace(dy)
-    axes = _batch_axes(params["scale"], dy)
-    return {"scale": xp.sum(dy * normalized, axis=axes), "shift": xp.sum(dy, axis=axes)}
+    scale = params["scale"]
+    return {"scale": sum_of_rows(_rows(scale, dy * normalized)), "shift": sum_of_rows(_rows(scale, dy))}

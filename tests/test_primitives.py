@@ -33,6 +33,12 @@ def test_numpy_s_bare_functions_are_its_own(name: str, arguments: list, options:
     assert (type(found), found.dtype, found.shape) == (type(expected), expected.dtype, expected.shape)
 
 
+def test_take(make_backend: MakeBackend) -> None:
+    place = make_backend("float64")
+    found = place.to_numpy(backend.take(place.asarray(Y), place.asarray(np.array([1, 0, 1]))))
+    np.testing.assert_array_equal(found, Y[[1, 0, 1]])
+
+
 def test_positive_part(make_backend: MakeBackend) -> None:
     place = make_backend("float64")
     x = place.asarray(X)

@@ -18,6 +18,7 @@ from xpnet.backend._arrays import (
     set_at,
     subtract_ratio,
     subtract_scaled,
+    take,
     where_positive,
     window_view,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "subtract_scaled",
     "sum_of_rows",
     "sum_over_parts",
+    "take",
     "transform",
     "where_positive",
     "window_view",

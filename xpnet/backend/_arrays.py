@@ -87,6 +87,17 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
     return x
 
 
+def take(x: Array, index: Array) -> Array:
+    """The parts of x along its first axis at these positions, none of them negative.
+
+    In the standard: `take(x, index, axis=0)`. (For PyTorch, array-api-compat looks for negative ones first:
+    12 µs instead of 5 for 64 rows of 784 on a CPU.)
+    """
+    if library(x) == "torch":
+        return x.index_select(0, index)
+    return namespace(x).take(x, index, axis=0)
+
+
 def positive_part(x: Array) -> Array:
     """max(x, 0).
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xpnet.backend import device, namespace
+from xpnet.backend import device, namespace, take
 from xpnet.checks import require_integer
 from xpnet.errors import ConfigError
 from xpnet.random import generator
@@ -49,8 +49,3 @@ def batch_indices(
 def slices(n: int, batch_size: int) -> list[slice]:
     """The slices that cut n examples, in their order, into batches."""
     return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
-
-
-def take(x: Array, index: Array) -> Array:
-    """The examples of x at these positions."""
-    return namespace(x).take(x, index, axis=0)

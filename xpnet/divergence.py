@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
-from xpnet.backend import Backend, namespace
-from xpnet.data.batches import take
+from xpnet.backend import Backend, namespace, take
 from xpnet.nn import Layer, Residual, Sequential
 from xpnet.nn._layer import Flops, Shape
 from xpnet.random import Key

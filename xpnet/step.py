@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet import losses, optim, random, summary, tree
-from xpnet.backend import Backend, namespace
+from xpnet.backend import Backend, namespace, take
 from xpnet.checks import is_number, require_integer
-from xpnet.data.batches import slices, take
+from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer

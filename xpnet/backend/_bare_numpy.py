@@ -16,33 +16,33 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def reshape(x: Array, /, shape: Any) -> Any:
-    return x.reshape(shape)
+def reshape(x: Array, /, shape: Any, **options: Any) -> Any:
+    return x.reshape(shape, **options)
 
 
-def permute_dims(x: Array, /, axes: Any) -> Any:
+def permute_dims(x: Array, /, axes: Any = None) -> Any:
     return x.transpose(axes)
 
 
-def take(x: Array, indices: Any, /, *, axis: Any = None) -> Any:
-    return x.take(indices, axis=axis)
+def take(x: Array, indices: Any, /, axis: Any = None, **options: Any) -> Any:
+    return x.take(indices, axis=axis, **options)
 
 
-def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Any:
-    return x.astype(dtype, copy=copy)
+def astype(x: Array, dtype: Any, /, **options: Any) -> Any:
+    return np.astype(x, dtype, **options) if options else x.astype(dtype)
 
 
-def zeros_like(x: Array, /) -> Any:
-    return np.zeros(x.shape, x.dtype)
+def zeros_like(x: Array, /, **options: Any) -> Any:
+    return np.zeros_like(x, **options) if options else np.zeros(x.shape, x.dtype)
 
 
-def argmax(x: Array, /, *, axis: Any = None) -> Any:
-    return x.argmax(axis)
+def argmax(x: Array, /, axis: Any = None, **options: Any) -> Any:
+    return x.argmax(axis, **options)
 
 
-def max(x: Array, /, *, axis: Any = None, keepdims: Any = False) -> Any:
-    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+def max(x: Array, /, axis: Any = None, **options: Any) -> Any:
+    return np.maximum.reduce(x, axis=axis, **options)
 
 
-def sum(x: Array, /, *, axis: Any = None, keepdims: Any = False) -> Any:
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+def sum(x: Array, /, axis: Any = None, **options: Any) -> Any:
+    return np.add.reduce(x, axis=axis, **options)

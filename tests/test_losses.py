@@ -219,7 +219,7 @@ def test_labels_stand_for_one_hot_rows(loss: losses.Loss) -> None:
         (losses.MeanAbsoluteError(), lambda positive: positive),
         (losses.Huber(), lambda positive: positive),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, losses.Loss) else "",
 )
 def test_a_model_learns_with_it(loss: losses.Loss, y: Any, place: Place) -> None:
     """Which side of a line a point is on, through compiled steps and everything that Model asks of a loss."""

@@ -8,7 +8,7 @@ import pytest
 import xpnet
 from xpnet import backend, gradcheck, losses, nn, optim, tree
 from xpnet.backend import Product, _products
-from xpnet.nn import fast
+from xpnet.nn import _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
 
 MLP = nn.Sequential(
@@ -125,9 +125,13 @@ def on_numpy(net: nn.Layer) -> Any:
 
 @pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+@pytest.mark.parametrize("piece", [None, 4000, 1])
 def test_winograd_s_convolution_is_the_plain_one(
-    layer: Any, shape: Any, dtype: str, tolerance: float
+    layer: Any, shape: Any, dtype: str, tolerance: float, piece: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All images at once, or in pieces of one or two, the last of which may be smaller."""
+    if piece is not None:
+        monkeypatch.setattr(_winograd, "PIECE", piece)
     winograd = on_numpy(layer)
     assert isinstance(winograd, WinogradConv2d)
     assert winograd.output_shape((*shape, layer.in_channels)) == layer.output_shape(

@@ -173,8 +173,8 @@ def training_step(
 def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -> int:
     """How many of n examples shall go through the network together, so that the backend is quickest.
 
-    Convolutions make arrays many times the size of their input: a few examples at a time, on one core,
-    keep them in that core's cache. Dense layers want the whole batch in one product.
+    Convolutions make arrays many times the size of their input: parts of the batch go side by side, one on
+    each core. Dense layers want the whole batch in one product.
     """
     numbers = net.workspace((1, *input_shape))
     if backend.part_bytes is None or numbers == 0 or (net.mixes_examples and not net.sums_over_parts):

@@ -27,7 +27,7 @@ _libraries: dict[type, str] = {}
 
 
 def library(x: Array) -> str:
-    """ "numpy", "cupy" or "torch" for an array of these, else "another"."""
+    """The library that an array is of: "numpy", "cupy" or "torch", else "another"."""
     name = _libraries.get(type(x))
     if name is None:
         known = {

@@ -30,8 +30,8 @@ class Backend:
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
         winograd: whether convolutions are faster by `nn._winograd`.
-        part_bytes: from what size on the largest array of a part of `map_reduce` makes two parts of it, where
-            cores have nothing else to do, and in any case; None: nothing is cut up.
+        part_bytes: two sizes for the largest array that a part of `map_reduce` makes: above the first it is
+            cut in two if cores would idle, above the second in any case; None: nothing is cut up.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
         workers: how many parts of a step's work `map_reduce` runs side by side.
 

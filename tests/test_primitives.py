@@ -133,6 +133,19 @@ def test_products_with_many_rows(make_backend: MakeBackend, n: int, columns: int
         np.testing.assert_array_equal(place.to_numpy(x), there)
 
 
+@pytest.mark.parametrize("n", [3, 512, 1100])
+@pytest.mark.parametrize(("m", "s"), [(4, 6), (6, 4), (5, 5)])
+def test_transform(make_backend: MakeBackend, m: int, s: int, n: int) -> None:
+    """Less than a block of columns, a block, and two with a rest."""
+    place = make_backend("float64")
+    rng = np.random.default_rng(0)
+    matrix, planes = rng.normal(size=(m, s)), rng.normal(size=(s, s, n))
+    expected = np.einsum("ai,bj,ijn->abn", matrix, matrix, planes).reshape(m * m, n)
+    for a in (place.asarray(matrix), place.asarray(matrix.T.copy()).mT):
+        found = backend.transform(a, place.asarray(planes.reshape(s * s, n)))
+        np.testing.assert_allclose(place.to_numpy(found), expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(1, 3), (64, 3), (2, 5, 3)])
 def test_sum_of_rows(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
     """With a leading axis, of each network's rows."""

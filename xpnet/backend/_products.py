@@ -42,26 +42,38 @@ class Product:
 
 FEW = 10_000  # numbers: another pass through so many takes less time than a call of BLAS from Python
 
-BLOCK = 512  # columns: a block with 36 or 64 rows, and what comes of it, fits in a core's first cache
+BLOCK = 512  # columns: a block with 8 rows, and what comes of it, fits in a core's first cache
 
 
-def transform(matrix: Array, rows: Array) -> Array:
-    """matrix @ rows for a small matrix and long rows.
+def transform(matrix: Array, planes: Array) -> Array:
+    """A X Aᵀ for each of n matrices X that stand in columns: planes (s², n), A (m, s), result (m², n).
 
-    In the standard: just this. (OpenBLAS is 1.6 times as fast by blocks of columns.)
+    In the standard: X Aᵀ is `A @ reshape(planes, (s, s, n))`, (s, m, n); then the same along the first axis.
+    (OpenBLAS is up to 1.6 times as fast by blocks of columns. One product with A⊗A, which has s/2 times as
+    many multiplications, takes 1.6 to 3.6 times as long.)
     """
-    if not isinstance(rows, np.ndarray):
-        return matrix @ rows
-    product = np.empty((len(matrix), rows.shape[1]), rows.dtype)
-    in_blocks = rows.shape[1] // BLOCK * BLOCK
+    (m, s), n = matrix.shape, planes.shape[1]
+    xp = namespace(planes)
+    planes = xp.reshape(planes, (s, s, n))
+    if not isinstance(planes, np.ndarray):
+        half = matrix @ planes
+        return xp.reshape(matrix @ xp.reshape(half, (s, m * n)), (m * m, n))
+    half, whole = np.empty((s, m, n), planes.dtype), np.empty((m, m, n), planes.dtype)
+    _by_blocks(matrix, planes, half)
+    _by_blocks(matrix, half.swapaxes(0, 1), whole.swapaxes(0, 1))
+    return whole.reshape(m * m, n)
+
+
+def _by_blocks(matrix: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """matrix @ x by blocks of columns; x is (..., s, n)."""
+    in_blocks = x.shape[-1] // BLOCK * BLOCK
 
     def blocks(x: np.ndarray) -> np.ndarray:
-        return x[:, :in_blocks].reshape(len(x), -1, BLOCK).swapaxes(0, 1)
+        return x[..., :in_blocks].reshape(*x.shape[:-1], -1, BLOCK).swapaxes(-3, -2)
 
-    np.matmul(matrix, blocks(rows), out=blocks(product))
-    if in_blocks < rows.shape[1]:
-        np.matmul(matrix, rows[:, in_blocks:], out=product[:, in_blocks:])
-    return product
+    np.matmul(matrix, blocks(x), out=blocks(out))
+    if in_blocks < x.shape[-1]:
+        np.matmul(matrix, x[..., in_blocks:], out=out[..., in_blocks:])
 
 
 def rows_product(rows: Array, matrix: Array) -> Array:

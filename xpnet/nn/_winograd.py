@@ -176,7 +176,8 @@ class WinogradConv2d(Conv2d):
         """
         n, size = input_shape[0], 1
         room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
-        while 2 * size * self.workspace((1, *input_shape[1:])) <= room:
+        of_one = self.workspace((1, *input_shape[1:]))
+        while 2 * size * of_one <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 

@@ -1,5 +1,8 @@
 """What a library does in its own way gives what the standard's words give."""
 
+import operator
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -203,7 +206,30 @@ def test_exp_or_infinity(make_backend: MakeBackend) -> None:
         np.testing.assert_allclose(found, [0, 0, 1, np.e, np.inf, np.inf], rtol=1e-6)
 
 
-@pytest.mark.parametrize("n", [1, 7, 64])
+# Few numbers and many; rows that make no long one, and some that do; images; two networks with a row each.
+ROWS = [(1, 3), (64, 3), (40_001, 1), (2048, 20), (9000, 4), (2, 33_000), (8, 32, 16, 12), (2, 2048, 20)]
+
+
+@pytest.mark.parametrize("shape", ROWS)
+@pytest.mark.parametrize("operation", [operator.sub, operator.mul, operator.iadd, operator.imul])
+def test_each_row(make_backend: MakeBackend, shape: tuple[int, ...], operation: Callable) -> None:
+    """However the rows lie in memory; only where it is asked for, in place."""
+    place = make_backend("float32")
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=shape).astype("float32")
+    row = rng.normal(size=(2, 1, 20) if shape[0] == 2 < len(shape) else shape[-1]).astype("float32")
+    expected = operation(rows.copy(), row)
+    for x in (place.copy(rows), place.copy(rows.T.copy()).mT if rows.ndim == 2 else place.copy(rows)):
+        other = place.asarray(row)
+        found = backend.each_row(operation, x, other)
+        assert found.dtype == place.dtype
+        np.testing.assert_array_equal(place.to_numpy(found), expected)
+        np.testing.assert_array_equal(place.to_numpy(other), row)
+        if operation in (operator.sub, operator.mul):
+            np.testing.assert_array_equal(place.to_numpy(x), rows)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 20_000])
 def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
     place = make_backend("float32")
     rows = np.random.default_rng(0).normal(size=(n, 3)).astype("float32")
@@ -212,6 +238,30 @@ def test_add_to_rows(make_backend: MakeBackend, n: int) -> None:
         np.testing.assert_array_equal(
             place.to_numpy(backend.add_to_rows(copy, place.asarray(row))), rows + row
         )
+
+
+@pytest.mark.parametrize("shape", [shape for shape in ROWS if len(shape) < 4])
+def test_sum_of_products(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    """Of each network's rows, however they lie in memory; with a NaN, nothing in its column is a number."""
+    place = make_backend("float64")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=shape), rng.normal(size=shape)
+    x[..., -1, 0] = np.nan
+    transposed = place.asarray(np.ascontiguousarray(np.swapaxes(y, -1, -2))).mT
+    for other in (place.asarray(y), transposed):
+        here = place.asarray(x)
+        found = backend.sum_of_products(here, other)
+        assert found.dtype == place.dtype
+        np.testing.assert_allclose(place.to_numpy(found), (x * y).sum(axis=-2), rtol=1e-12, atol=1e-11)
+        np.testing.assert_array_equal(place.to_numpy(here), x)
+
+
+@pytest.mark.parametrize("n", [200_000, 200_001, 200_002])
+def test_sum_of_many_products_is_accurate(n: int) -> None:
+    """Few long columns, each added up number by number in float32, would give less exact sums."""
+    x = np.random.default_rng(0).normal(size=(n, 8)).astype("float32")
+    exact = (x.astype("float64") ** 2).sum(axis=0)
+    np.testing.assert_allclose(backend.sum_of_products(x, x), exact, rtol=1e-5)
 
 
 def test_constant(make_backend: MakeBackend) -> None:

@@ -28,15 +28,9 @@ from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
 from xpnet.backend._numpy import NumPy
 from xpnet.backend._parts import sum_over_parts
-from xpnet.backend._products import (
-    Product,
-    add_to_rows,
-    rows_gradient,
-    rows_product,
-    sum_of_rows,
-    transform,
-)
+from xpnet.backend._products import Product, rows_gradient, rows_product, transform
 from xpnet.backend._reductions import count, inner_product, row_maxima, row_sums
+from xpnet.backend._rows import add_to_rows, each_row, sum_of_products, sum_of_rows
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.errors import BackendError
@@ -56,6 +50,7 @@ __all__ = [
     "count",
     "decay_and_add",
     "device",
+    "each_row",
     "exp_or_infinity",
     "get",
     "inner_product",
@@ -70,6 +65,7 @@ __all__ = [
     "set_at",
     "subtract_ratio",
     "subtract_scaled",
+    "sum_of_products",
     "sum_of_rows",
     "sum_over_parts",
     "take",

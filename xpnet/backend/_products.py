@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -104,37 +103,6 @@ def rows_gradient(rows: Array, dy: Array) -> Array:
     total = (left.mT @ right).sum(axis=0)
     total += left_rest.T @ right_rest
     return total
-
-
-@functools.lru_cache(maxsize=16)
-def ones(n: int, dtype: np.dtype) -> np.ndarray:
-    """(n,), to be read only: to make it anew takes as long as a small product with it."""
-    return np.ones(n, dtype)
-
-
-def sum_of_rows(rows: Array) -> Array:
-    """Σₙ rowsₙ, (columns,).
-
-    In the standard: `sum(rows, axis=-2)`. (On NumPy a product with ones is up to 17 times as fast.)
-    """
-    if isinstance(rows, np.ndarray) and rows.ndim == 2:
-        return ones(len(rows), rows.dtype) @ rows
-    return namespace(rows).sum(rows, axis=-2)
-
-
-def add_to_rows(rows: Array, row: Array) -> Array:
-    """rows + row, overwriting rows where the library lets one.
-
-    In the standard: `rows += row`. (NumPy's loops are as long as a row; where many short rows make
-    a long one, it takes half to two thirds of the time.)
-    """
-    count = math.gcd(rows.shape[0], 32)
-    if isinstance(rows, np.ndarray) and rows.flags.c_contiguous and count > 1:
-        long = rows.reshape(-1, count * rows.shape[1])
-        long += row[np.newaxis].repeat(count, axis=0).reshape(-1)
-    else:
-        rows += row
-    return rows
 
 
 SMALL = 1_000_000  # multiplications up to which OpenBLAS has a kernel that need not copy its operands

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xpnet.backend._arrays import namespace
-from xpnet.backend._products import ones
+from xpnet.backend._rows import ones
 from xpnet.tree import Array
 
 SHORT = 64  # numbers in a row: NumPy's own maximum is as fast for 100

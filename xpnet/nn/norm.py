@@ -1,25 +1,28 @@
 """Normalisation: outputs of mean 0 and variance 1, then scaled and shifted as learned."""
 
 from dataclasses import dataclass
+from operator import iadd, imul, mul, sub
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import namespace, sum_of_rows, sum_over_parts
+from xpnet.backend import each_row, namespace, sum_of_products, sum_of_rows, sum_over_parts
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 
-class NormResiduals(NamedTuple):
-    normalized: Array
-    inverse_std: Array
-
-
 class BatchNormResiduals(NamedTuple):
-    normalized: Array
+    """Fields: x less the mean, the reciprocal of its standard deviation, and what these come from."""
+
+    centered: Array
     inverse_std: Array
     mean: Array
     variance: Array
+
+
+class LayerNormResiduals(NamedTuple):
+    normalized: Array
+    inverse_std: Array
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,17 +83,16 @@ class BatchNorm(_Norm):
         shape = (self.features,)
         return {"running_mean": init.zeros(None, shape), "running_variance": init.ones(None, shape)}
 
-    def forward(self, params: Tree, x: Array) -> tuple[Array, NormResiduals]:
-        variance = _along(params["running_variance"], x)
+    def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
+        mean, variance = params["running_mean"], params["running_variance"]
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        normalized = x - _along(params["running_mean"], x)
-        normalized *= inverse_std
-        return _scale_and_shift(params, normalized), NormResiduals(normalized, inverse_std)
+        centered = each_row(sub, x, _along(mean, x))
+        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        return y, BatchNormResiduals(centered, inverse_std, mean, variance)
 
-    def backward(self, params: Tree, residuals: NormResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = dy * _along(params["scale"], dy)
-        dx *= residuals.inverse_std
-        return dx, _scale_and_shift_gradients(params, residuals.normalized, dy)
+    def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        factor = params["scale"] * residuals.inverse_std
+        return each_row(mul, dy, _along(factor, dy)), _gradients(params, residuals, dy)
 
     def training_mode(self, key: Key) -> Layer:
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
@@ -114,33 +116,32 @@ class BatchNormInTraining(_Norm):
     epsilon: float
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
-        xp = namespace(x)
         rows = _rows(params["scale"], x)
         n = sum_over_parts(rows.shape[-2])
-        mean = sum_over_parts(sum_of_rows(rows))[..., None, :] / n
-        normalized = rows - mean
-        variance = sum_over_parts(sum_of_rows(normalized * normalized))[..., None, :] / n
-        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
-        normalized *= inverse_std
-        y = xp.reshape(_scale_and_shift(params, normalized), x.shape)
-        return y, BatchNormResiduals(normalized, inverse_std, mean, variance)
+        mean = sum_over_parts(sum_of_rows(rows)) / n
+        centered = each_row(sub, rows, _along(mean, rows))
+        variance = sum_over_parts(sum_of_products(centered, centered)) / n
+        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
+        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        return namespace(x).reshape(y, x.shape), BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        rows = _rows(params["scale"], dy)
-        grads = _scale_and_shift_gradients(params, residuals.normalized, rows)
+        rows, inverse_std = _rows(params["scale"], dy), residuals.inverse_std
+        grads = _gradients(params, residuals, rows)
         n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
-        dx = rows - _along(sums["shift"] / n, rows)
-        dx -= residuals.normalized * _along(sums["scale"] / n, rows)
-        dx *= _along(params["scale"], rows) * residuals.inverse_std
+        # -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): so all steps but the first are in place.
+        dx = each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
+        dx = each_row(iadd, dx, _along(sums["shift"] / n, rows))
+        dx -= rows
+        dx = each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
         return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
-        n = sum_over_parts(residuals.normalized.shape[-2])
+        n = sum_over_parts(residuals.centered.shape[-2])
         unbiased = n / max(n - 1, 1)
         found = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
 
         def follow(running: Array, value: Array) -> Array:
-            value = namespace(running).reshape(value, running.shape)
             return (1 - self.momentum) * running + self.momentum * value
 
         return tree.map(follow, statistics, found)
@@ -168,23 +169,27 @@ class LayerNorm(_Norm):
 
     epsilon: float = 1e-5
 
-    def forward(self, params: Tree, x: Array) -> tuple[Array, NormResiduals]:
+    def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
         xp = namespace(x)
         normalized = x - xp.mean(x, axis=-1, keepdims=True)
         variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
         inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
-        return _scale_and_shift(params, normalized), NormResiduals(normalized, inverse_std)
+        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        return y, LayerNormResiduals(normalized, inverse_std)
 
-    def backward(self, params: Tree, residuals: NormResiduals, dy: Array) -> tuple[Array, Tree]:
+    def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
         xp = namespace(dy)
         normalized, inverse_std = residuals
-        dnormalized = dy * _along(params["scale"], dy)
+        scale = params["scale"]
+        dnormalized = each_row(mul, dy, _along(scale, dy))
         dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
         dnormalized *= normalized
         dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
         dx *= inverse_std
-        return dx, _scale_and_shift_gradients(params, normalized, dy)
+        rows = _rows(scale, dy)
+        dscale = sum_of_products(rows, _rows(scale, normalized))
+        return dx, {"scale": dscale, "shift": sum_of_rows(rows)}
 
 
 def _along(parameter: Array, x: Array) -> Array:
@@ -197,14 +202,12 @@ def _rows(parameter: Array, x: Array) -> Array:
     return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
 
 
-def _scale_and_shift(params: Tree, normalized: Array) -> Array:
-    """γ x̂ + β"""
-    y = normalized * _along(params["scale"], normalized)
-    y += _along(params["shift"], normalized)
-    return y
+def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
+    """x · scale + shift"""
+    return each_row(iadd, each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
-def _scale_and_shift_gradients(params: Tree, normalized: Array, dy: Array) -> Tree:
+def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy"""
-    scale = params["scale"]
-    return {"scale": sum_of_rows(_rows(scale, dy * normalized)), "shift": sum_of_rows(_rows(scale, dy))}
+    rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
+    return {"scale": sum_of_products(rows, centered) * residuals.inverse_std, "shift": sum_of_rows(rows)}

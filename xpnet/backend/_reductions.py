@@ -15,8 +15,9 @@ def row_sums(x: Array) -> Array:
     In the standard: `sum(x, axis=-1, keepdims=True)`. (On NumPy a product with ones is 2.4 times as fast for
     64 rows of 10, and 3.4 times for 512.)
     """
-    if isinstance(x, np.ndarray) and x.ndim == 2:
-        return (x @ ones(x.shape[1], x.dtype))[:, None]
+    if isinstance(x, np.ndarray):
+        n = x.shape[-1]
+        return (x.reshape(-1, n) @ ones(n, x.dtype)).reshape(*x.shape[:-1], 1)
     return namespace(x).sum(x, axis=-1, keepdims=True)
 
 

@@ -5,7 +5,7 @@ from operator import iadd, imul, mul, sub
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import each_row, namespace, sum_of_products, sum_of_rows, sum_over_parts
+from xpnet.backend import each_row, namespace, row_sums, sum_of_products, sum_of_rows, sum_over_parts
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -170,22 +170,20 @@ class LayerNorm(_Norm):
     epsilon: float = 1e-5
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
-        xp = namespace(x)
-        normalized = x - xp.mean(x, axis=-1, keepdims=True)
-        variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
-        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
+        normalized = x - row_sums(x) / self.features
+        variance = row_sums(normalized * normalized) / self.features
+        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
         normalized *= inverse_std
         y = _scale_and_shift(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        xp = namespace(dy)
         normalized, inverse_std = residuals
         scale = params["scale"]
         dnormalized = each_row(mul, dy, _along(scale, dy))
-        dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
+        dx = dnormalized - row_sums(dnormalized) / self.features
         dnormalized *= normalized
-        dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
+        dx -= normalized * (row_sums(dnormalized) / self.features)
         dx *= inverse_std
         rows = _rows(scale, dy)
         dscale = sum_of_products(rows, _rows(scale, normalized))

@@ -7,7 +7,8 @@ for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All 
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from xpnet import backend
@@ -85,13 +86,20 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
     The parts are in the order of `taps`, each (n, *output_lengths, c).
     """
     total = None
-    put = backend.set_at if kernel == stride else backend.add_at  # equal ones do not overlap
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
-    for tap, part in zip(taps(shape[1:-1], kernel, stride), parts, strict=True):
+    puts = _puts(kernel, stride)
+    for tap, put, part in zip(taps(shape[1:-1], kernel, stride), puts, parts, strict=True):
         if total is None:
             total = (empty if whole else zeros)(shape, like=part)
         total = put(total, tap, part)
     return total
+
+
+@functools.lru_cache
+def _puts(kernel: Lengths, stride: Lengths) -> list[Callable[..., Array]]:
+    """For each tap, how its part comes to those before: it meets them where they are whole strides apart."""
+    firsts = [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
+    return [backend.set_at if first else backend.add_at for first in firsts]
 
 
 def pad(x: Array, padding: Sequence[tuple[int, int]]) -> Array:

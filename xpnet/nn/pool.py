@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -102,10 +103,11 @@ def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Leng
 @dataclass(frozen=True, repr=False)
 class _AvgPool(_Pool):
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
-        first, *others = [x[tap] for tap in taps(x.shape[1:-1], *self._geometry())]
-        y = first / (1 + len(others))
-        for tap in others:
-            y += tap / (1 + len(others))
+        kernel, stride = self._geometry()
+        y = x
+        for along in reversed(_one_axis_each(kernel, stride)):
+            y = functools.reduce(operator.add, [y[tap] for tap in taps(y.shape[1:-1], *along)])
+        y = y / math.prod(kernel)
         return y, ShapeResiduals(x.shape)
 
     def backward(self, params: Tree, residuals: ShapeResiduals, dy: Array) -> tuple[Array, Tree]:

@@ -20,12 +20,12 @@ def ones(n: int, dtype: np.dtype) -> np.ndarray:
 
 
 def sum_of_rows(rows: Array) -> Array:
-    """Σₙ rowsₙ, (columns,).
+    """Σₙ rowsₙ, (..., columns).
 
     In the standard: `sum(rows, axis=-2)`. (On NumPy a product with ones is up to 17 times as fast.)
     """
-    if isinstance(rows, np.ndarray) and rows.ndim == 2:
-        return ones(len(rows), rows.dtype) @ rows
+    if isinstance(rows, np.ndarray):
+        return ones(rows.shape[-2], rows.dtype) @ rows
     return namespace(rows).sum(rows, axis=-2)
 
 

@@ -115,6 +115,29 @@ def test_add_square(make_backend: MakeBackend) -> None:
     np.testing.assert_array_equal(place.to_numpy(more), y)
 
 
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_product_is_added(make_backend: MakeBackend, dtype: str, as_array: bool) -> None:
+    """With factors that are numbers or 0-d arrays; only what it is added to may be overwritten."""
+    place = make_backend(dtype)
+    rng = np.random.default_rng(0)
+    x, dy, total = (rng.normal(size=shape).astype(dtype) for shape in ((7, 4), (7, 5), (4, 5)))
+    there, right = place.asarray(x), place.asarray(dy)
+    scale, decay = (place.asarray(v) if as_array else v for v in (-0.1, 0.5))
+    found = backend.Product(there.mT, right).add_to(place.copy(total), scale, decay)
+    assert found.dtype == place.dtype
+    np.testing.assert_allclose(place.to_numpy(found), 0.5 * total - 0.1 * (x.T @ dy), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(place.to_numpy(there), x)
+    np.testing.assert_array_equal(place.to_numpy(right), dy)
+
+
+def test_to_add_a_product_waits_for_no_device() -> None:
+    """Else the step could not be captured. ("meta" is a device that has no values to wait for.)"""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, dy, total, number = (torch.empty(s, device="meta") for s in ((7, 4), (7, 5), (4, 5), ()))
+    assert backend.Product(x.mT, dy).add_to(total, number, number) is total
+
+
 @pytest.mark.parametrize("n", [5, 600, 1024, 1500])
 @pytest.mark.parametrize("columns", [27, 400])
 def test_products_with_many_rows(make_backend: MakeBackend, n: int, columns: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-from xpnet.backend._arrays import namespace
+from xpnet.backend._arrays import library, namespace
 from xpnet.tree import Array
 
 
@@ -30,6 +30,8 @@ class Product:
 
     def add_to(self, total: Array, scale: float, decay: float) -> Array:
         """decay · total + scale · left @ right, which overwrites total where the library lets one."""
+        if library(total) == "torch":
+            return self._add_to_tensor(total, scale, decay)
         gemm = _gemm(total.dtype.char) if isinstance(total, np.ndarray) and total.flags.c_contiguous else None
         if gemm is None or total.size < FEW:
             total *= decay
@@ -37,6 +39,16 @@ class Product:
             return total
         gemm(self.left, self.right, total, scale, decay)
         return total
+
+    def _add_to_tensor(self, total: Array, scale: Any, decay: Any) -> Array:
+        """Factors that are tensors go into others: to be PyTorch's α and β, they had to come to the host."""
+        right = self.right
+        if hasattr(scale, "ndim"):
+            right, scale = scale * right, 1
+        if hasattr(decay, "ndim"):
+            total *= decay
+            decay = 1
+        return total.addmm_(self.left, right, beta=decay, alpha=scale)
 
 
 FEW = 10_000  # numbers: another pass through so many takes less time than a call of BLAS from Python
@@ -165,11 +177,11 @@ def _matrix(x: np.ndarray) -> tuple[np.ndarray, int, int]:
 def _openblas(name: str) -> tuple[Any, type] | None:
     """A function of the OpenBLAS that NumPy has loaded, and the type of its integers."""
     libraries = threadpoolctl.ThreadpoolController().lib_controllers
-    for library in sorted(libraries, key=lambda library: "numpy" not in library.filepath):
-        if library.internal_api == "openblas":
+    for loaded in sorted(libraries, key=lambda loaded: "numpy" not in loaded.filepath):
+        if loaded.internal_api == "openblas":
             # NumPy's own build has this prefix, and a suffix where its integers have 64 bits.
             for prefix, suffix in (("scipy_", "64_"), ("", "64_")):
-                function = getattr(library.dynlib, f"{prefix}{name}{suffix}", None)
+                function = getattr(loaded.dynlib, f"{prefix}{name}{suffix}", None)
                 if function is not None:
                     return function, ctypes.c_int64
     return None

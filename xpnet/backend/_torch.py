@@ -18,6 +18,7 @@ class Torch(Backend):
     module = "torch"
     install = "pip install torch"
     devices = "'cpu', 'cuda' or 'cuda:N'"
+    adds_products = True
 
     def find_namespace(self) -> Any:
         return importlib.import_module("array_api_compat.torch")

@@ -5,6 +5,7 @@ import operator
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from conftest import MakeBackend
 from xpnet import backend, losses, nn, optim, step, tree
 from xpnet.backend import Backend, NumPy, device, namespace
 from xpnet.backend._parts import PairwiseSum
-from xpnet.errors import BackendError
+from xpnet.errors import BackendError, DivergedError
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -47,12 +48,44 @@ def test_takes_read_only_memory(make_backend: MakeBackend) -> None:
     np.testing.assert_array_equal(place.to_numpy(place.asarray(host) + 1), [1, 2, 3])
 
 
-def test_a_copy_is_a_copy(make_backend: MakeBackend) -> None:
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (4, 20), (2, 4, 3)])
+def test_a_copy_is_a_copy(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
+    """Of an array, and of the copy."""
     place = make_backend("float32")
-    original = place.asarray(np.zeros(3, dtype=np.float32))
-    copy = place.copy(original)
-    copy += 1
-    np.testing.assert_array_equal(place.to_numpy(original), 0)
+    host = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    first = place.copy(place.asarray(host))
+    second = place.copy(first)
+    np.testing.assert_array_equal(place.to_numpy(second), host)
+    first += 1
+    second += 1
+    np.testing.assert_array_equal(place.to_numpy(first), host + 1)
+    np.testing.assert_array_equal(place.to_numpy(second), host + 1)
+
+
+def test_pytorch_s_narrow_weights_lie_by_columns_and_stay_so(tmp_path: Path) -> None:
+    """Through steps, copies, files, and a training that diverged: products may differ by the layout."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    def layout(model: xpnet.Model) -> list[tuple[int, ...]]:
+        state = model._state.params, model._state.optimizer
+        return [leaf.stride() for leaf in tree.leaves(state) if leaf.ndim == 2]
+
+    net = nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 3), nn.Linear(3, 1))
+    for optimizer in (optim.SGD(0.1, momentum=0.9), optim.Adam()):
+        model = xpnet.Model(net, losses.MeanSquaredError(), optimizer, "torch")
+        expected = layout(model)
+        assert expected[:3] == [(20, 1), (1, 20), (1, 1)]
+        x, y = np.ones((8, 6)), np.ones((8, 1))
+        model.fit(x, y, epochs=2, batch_size=4)
+        assert layout(model) == expected
+        model.save_checkpoint(tmp_path / "file")
+        model.load_checkpoint(tmp_path / "file")
+        assert layout(model) == expected
+        with pytest.raises(DivergedError):
+            model.fit(x * np.inf, y, epochs=1, batch_size=4)
+        assert layout(model) == expected
+        model.restore(model.snapshot())
+        assert layout(model) == expected
 
 
 def test_compiled_step_does_what_the_step_does(make_backend: MakeBackend) -> None:

@@ -78,9 +78,11 @@ def restore(model: Model, saved: Tree, path: str | Path) -> None:
         want, got = _describe(expected.get(name)), _describe(found.get(name))
         if want != got:
             raise CheckpointError(f"{path}: expected {name} to be {want}, got {got}")
-    arrays = {
-        name: model.backend.from_host(np.array(found[name], array.dtype)) for name, array in expected.items()
-    }
+    arrays = {}
+    for name, array in expected.items():
+        host = np.empty_like(array)  # lies in memory as the model's own does: products may differ by that
+        host[...] = found[name]
+        arrays[name] = model.backend.from_host(host)
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
     model._state = State(**state, totals=totals)
     model.zero_grads()

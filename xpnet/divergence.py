@@ -70,7 +70,7 @@ def to_host(backend: Backend, state: Tree) -> Tree:
 
 def from_host(backend: Backend, state: Tree) -> Tree:
     """A copy on the device of what `to_host` gave."""
-    return tree.map(lambda array: None if array is None else backend.from_host(array.copy()), state)
+    return tree.map(lambda array: None if array is None else backend.from_host(array.copy(order="K")), state)
 
 
 def _copy(backend: Backend, state: Tree) -> Tree:

@@ -121,6 +121,7 @@ def training_step(
     # Weight gradients that are added to something and used for nothing else need not be made.
     may_defer = backend.adds_products and optimizer.only_adds_gradients and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
+    together = in_training.mixes_examples and micro_batch is None
 
     @functools.cache
     def part_size(input_shape: Shape, n: int) -> int:
@@ -153,7 +154,6 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
-        together = in_training.mixes_examples and micro_batch is None
         grads, statistics, totals = backend.map_reduce(
             learn, _add_parts, slices(n, size), params, net.prepare, together
         )

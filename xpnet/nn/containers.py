@@ -73,7 +73,10 @@ class Sequential(Layer):
 
     def first_to_learn(self, params: Tree) -> int:
         """The first layer with parameters. It ends the way back: what is before it has nothing to learn."""
-        return next((i for i, layer_params in enumerate(params) if layer_params), len(self.layers))
+        for i, layer_params in enumerate(params):
+            if layer_params:
+                return i
+        return len(self.layers)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         shape = input_shape

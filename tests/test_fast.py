@@ -110,12 +110,12 @@ def test_micro_batches_add_up_their_gradients() -> None:
 
 
 CONVOLUTIONS = [
-    (nn.Conv2d(8, 9, 3, padding="same"), (3, 8, 12)),
-    (nn.Conv2d(9, 8, 3), (2, 13, 9)),
-    (nn.Conv2d(8, 8, 3, padding=3, bias=False), (1, 2, 5)),
-    (nn.Conv2d(8, 10, 5), (2, 12, 12)),
-    (nn.Conv2d(10, 8, 5, padding="same"), (1, 9, 14)),
-    (nn.Conv2d(8, 8, 5, padding=1), (2, 3, 8)),
+    (nn.Conv2d(8, 9, 3, padding="same"), (7, 8, 12)),
+    (nn.Conv2d(9, 8, 3), (6, 13, 9)),
+    (nn.Conv2d(8, 8, 3, padding=3, bias=False), (5, 2, 5)),
+    (nn.Conv2d(8, 10, 5), (6, 12, 12)),
+    (nn.Conv2d(10, 8, 5, padding="same"), (4, 9, 14)),
+    (nn.Conv2d(8, 8, 5, padding=1), (9, 3, 8)),
 ]
 
 
@@ -125,11 +125,11 @@ def on_numpy(net: nn.Layer) -> Any:
 
 @pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
-@pytest.mark.parametrize("piece", [None, 4000, 1])
+@pytest.mark.parametrize("piece", [None, 1])
 def test_winograd_s_convolution_is_the_plain_one(
     layer: Any, shape: Any, dtype: str, tolerance: float, piece: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All images at once, or in pieces of one or two, the last of which may be smaller."""
+    """All images at once, or in pieces, the last of which may be smaller."""
     if piece is not None:
         monkeypatch.setattr(_winograd, "PIECE", piece)
     winograd = on_numpy(layer)
@@ -141,6 +141,7 @@ def test_winograd_s_convolution_is_the_plain_one(
     params = tree.map(lambda p: rng.normal(size=p.shape).astype(dtype), layer.init(rng))
     x = rng.normal(size=(*shape, layer.in_channels)).astype(dtype)
     dy = rng.normal(size=layer.output_shape(x.shape)).astype(dtype)
+    assert (len(winograd._pieces(x.shape)) > 1) == (piece == 1)
     results = []
     for each in (layer, winograd):
         y, residuals = each.forward(params, x)

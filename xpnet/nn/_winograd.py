@@ -177,6 +177,8 @@ class WinogradConv2d(Conv2d):
         n, size = input_shape[0], 1
         room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
         of_one = self.workspace((1, *input_shape[1:]))
+        if n * of_one <= 2 * room:
+            return [slice(0, n)]  # two pieces would take more time for calls than they save
         while 2 * size * of_one <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]

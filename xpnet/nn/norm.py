@@ -1,11 +1,19 @@
 """Normalisation: outputs of mean 0 and variance 1, then scaled and shifted as learned."""
 
 from dataclasses import dataclass
-from operator import iadd, imul, mul, sub
+from operator import imul, mul, sub
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import each_row, namespace, row_sums, sum_of_products, sum_of_rows, sum_over_parts
+from xpnet.backend import (
+    add_to_rows,
+    each_row,
+    namespace,
+    row_sums,
+    sum_of_products,
+    sum_of_rows,
+    sum_over_parts,
+)
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -131,7 +139,7 @@ class BatchNormInTraining(_Norm):
         n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
         # -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): so all steps but the first are in place.
         dx = each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
-        dx = each_row(iadd, dx, _along(sums["shift"] / n, rows))
+        dx = add_to_rows(dx, _along(sums["shift"] / n, rows))
         dx -= rows
         dx = each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
         return namespace(dy).reshape(dx, dy.shape), grads
@@ -202,7 +210,7 @@ def _rows(parameter: Array, x: Array) -> Array:
 
 def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
     """x · scale + shift"""
-    return each_row(iadd, each_row(mul, x, _along(scale, x)), _along(shift, x))
+    return add_to_rows(each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:

@@ -15,6 +15,7 @@ from bench.contestants._torch import import_torch, module
 from bench.contestants._xpnet import find_backend
 from bench.workloads import SEED
 from xpnet import tree
+from xpnet._training.step import examples_at_once
 from xpnet.data.batches import slices
 from xpnet.losses import CrossEntropy
 from xpnet.nn import (
@@ -37,7 +38,6 @@ from xpnet.nn import (
 )
 from xpnet.nn.fast import faster
 from xpnet.random import Key, generator
-from xpnet.step import examples_at_once
 
 TURN = 0.02  # seconds that a turn shall last for each of its two measurements
 

@@ -13,7 +13,8 @@ import threadpoolctl
 
 import xpnet
 from conftest import MakeBackend
-from xpnet import backend, losses, nn, optim, step, tree
+from xpnet import backend, losses, nn, optim, tree
+from xpnet._training import step
 from xpnet.backend import Backend, NumPy, device, namespace
 from xpnet.backend._parts import PairwiseSum
 from xpnet.errors import BackendError, DivergedError

@@ -12,7 +12,8 @@ import safetensors.numpy
 
 import xpnet
 from conftest import Place
-from xpnet import checkpoint, data, losses, nn, optim, schedules, tree
+from xpnet import data, losses, nn, optim, schedules, tree
+from xpnet._training import checkpoint
 from xpnet.backend import NumPy
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import CheckpointError, ConfigError

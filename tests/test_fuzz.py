@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 
 import xpnet
 from data_files import idx_bytes
-from xpnet import checkpoint, files, losses, nn, optim, schedules
+from xpnet import losses, nn, optim, schedules
+from xpnet._training import checkpoint
+from xpnet._util import files
 from xpnet.data import augment, cifar, csv, idx, split
 from xpnet.data.normalization import channel_statistics, normalize
 from xpnet.train import Config

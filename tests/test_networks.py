@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from xpnet import nn, train
+from xpnet._training.summary import count
 from xpnet.errors import ConfigError
-from xpnet.summary import count
 from xpnet.train import networks
 from xpnet.train.config import parse
 

@@ -19,7 +19,9 @@ import pytest
 import yaml
 
 import xpnet
-from xpnet import checkpoint, files, train, tree
+from xpnet import train, tree
+from xpnet._training import checkpoint
+from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import folder as run_folder

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import run_script
-from xpnet import files
+from xpnet._util import files
 from xpnet.model import Model
 from xpnet.studies import runner, search
 from xpnet.studies.options import Options

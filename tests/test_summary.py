@@ -9,7 +9,8 @@ import pytest
 
 import xpnet
 from cases import LAYERS, LayerCase, draw
-from xpnet import losses, nn, optim, random, summary, tree
+from xpnet import losses, nn, optim, random, tree
+from xpnet._training import summary
 from xpnet.nn import conv
 from xpnet.nn._layer import Flops
 

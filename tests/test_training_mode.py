@@ -12,8 +12,8 @@ import xpnet
 from conftest import Place
 from laws import assert_close, fetch
 from xpnet import data, gradcheck, losses, nn, optim, random, tree
+from xpnet._training.step import examples_at_once
 from xpnet.schedules import Schedule
-from xpnet.step import examples_at_once
 
 CNN = nn.Sequential(
     nn.GaussianNoise(0.1),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from xpnet import files
+from xpnet._util import files
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
 

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from xpnet import backend as backends
-from xpnet import checkpoint, divergence, evaluation, files, loop, memory, optim, random, summary, tree
-from xpnet.callbacks import Callback, Companion
-from xpnet.checks import require_integer
-from xpnet.edge import Edge
-from xpnet.errors import ConfigError, Error, ShapeError
-from xpnet.losses import Loss
-from xpnet.metrics import EpochMetrics, Evaluation
-from xpnet.nn import Layer
-from xpnet.nn._layer import Shape
-from xpnet.optim import Optimizer
-from xpnet.schedules import Schedule
-from xpnet.step import (
+from xpnet import optim, random, tree
+from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary
+from xpnet._training.inputs import Edge
+from xpnet._training.step import (
     Augment,
     Objective,
     State,
@@ -31,7 +23,17 @@ from xpnet.step import (
     prediction_step,
     training_step,
 )
-from xpnet.summary import StepMemory
+from xpnet._training.summary import StepMemory
+from xpnet._util import files
+from xpnet._util.checks import require_integer
+from xpnet.callbacks import Callback, Companion
+from xpnet.errors import ConfigError, Error, ShapeError
+from xpnet.losses import Loss
+from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.nn import Layer
+from xpnet.nn._layer import Shape
+from xpnet.optim import Optimizer
+from xpnet.schedules import Schedule
 from xpnet.tree import Array, Tree
 
 
@@ -347,9 +349,9 @@ class Model:
         """Write all that `fit` goes on from to a file; in a callback it may be called after any step.
 
         Beside parameters, statistics and the optimizer's state these are the position in the epoch,
-        the history, and the state of the schedule and the callbacks of the last `fit`. Not so the
-        network, the data and what else this model and `fit` were given: that is for your program to
-        give again. `xpnet.checkpoint` tells the format. Raises CheckpointError where it cannot be written.
+        the history, and the state of the schedule and the callbacks of the last `fit`. The network, the data
+        and the other arguments of this model and of `fit` are not in it: give them again. The format is
+        described in `xpnet/_training/checkpoint.py`. Raises CheckpointError where it cannot be written.
         """
         checkpoint.write(path, checkpoint.capture(self))
 

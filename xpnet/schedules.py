@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.checks import is_number
+from xpnet._util.checks import is_number
 from xpnet.errors import ConfigError
 
 

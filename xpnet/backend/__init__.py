@@ -22,7 +22,6 @@ from xpnet.backend._arrays import (
     where_positive,
     window_view,
 )
-from xpnet.backend._backend import DTYPES, Backend
 from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, max_pool_gradient
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
@@ -33,6 +32,7 @@ from xpnet.backend._reductions import count, inner_product, row_maxima, row_sums
 from xpnet.backend._rows import add_to_rows, each_row, sum_of_products, sum_of_rows
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
+from xpnet.backend.backends import DTYPES, Backend
 from xpnet.errors import BackendError
 
 __all__ = [

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._backend import Backend, one_line
 from xpnet.backend._cublas import CuBLAS
 from xpnet.backend._graph import CapturedLoop
+from xpnet.backend.backends import Backend, one_line
 from xpnet.errors import BackendError
 from xpnet.tree import Array
 

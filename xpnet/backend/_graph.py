@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from xpnet import tree
-from xpnet.backend._backend import one_line
+from xpnet.backend.backends import one_line
 from xpnet.tree import Array, Tree
 
 

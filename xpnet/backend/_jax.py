@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend._backend import Backend
+from xpnet.backend.backends import Backend
 
 
 class JAX(Backend):

@@ -13,8 +13,8 @@ from typing import Any
 import threadpoolctl
 
 from xpnet.backend import _bare_numpy
-from xpnet.backend._backend import Backend
 from xpnet.backend._parts import Meeting, PairwiseSum
+from xpnet.backend.backends import Backend
 
 
 class NumPy(Backend):

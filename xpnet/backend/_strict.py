@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._backend import Backend
+from xpnet.backend.backends import Backend
 from xpnet.tree import Array
 
 

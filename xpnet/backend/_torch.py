@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._backend import Backend
 from xpnet.backend._graph import CapturedLoop
+from xpnet.backend.backends import Backend
 from xpnet.tree import Array
 
 NARROW = 16  # columns: fewer do not fill a vector of the CPU

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from xpnet._util.checks import require_integer
 from xpnet.backend import device, namespace
-from xpnet.checks import require_integer
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
 from xpnet.tree import Array

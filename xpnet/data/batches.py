@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from xpnet._util.checks import require_integer
 from xpnet.backend import device, namespace, take
-from xpnet.checks import require_integer
 from xpnet.errors import ConfigError
 from xpnet.random import generator
 from xpnet.tree import Array

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xpnet.checks import is_number
+from xpnet._util.checks import is_number
 from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError

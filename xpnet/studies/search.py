@@ -23,7 +23,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from xpnet import files, random
+from xpnet import random
+from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics

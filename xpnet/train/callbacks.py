@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xpnet import files, tree
+from xpnet import tree
+from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from xpnet import data, init, losses, nn, optim, schedules
-from xpnet.checks import has_type
+from xpnet._util.checks import has_type
 from xpnet.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from xpnet import files
+from xpnet._util import files
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
 

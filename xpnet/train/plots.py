@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from xpnet import files
+from xpnet._util import files
 from xpnet.metrics import EpochMetrics
 
 TRAIN, VALIDATION, MARK = "#1f77b4", "#d95f02", "#666666"

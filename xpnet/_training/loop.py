@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import divergence, evaluation
+from xpnet._training import divergence, evaluation
+from xpnet._training.divergence import Stretch
+from xpnet._training.step import zero_totals
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Companion, watch_every_step
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
-from xpnet.divergence import Stretch
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
-from xpnet.step import zero_totals
 from xpnet.tree import Array, Tree
 
 Model = Any  # xpnet.Model, which imports this module

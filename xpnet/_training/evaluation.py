@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._training.step import Totals, zero_totals
 from xpnet.data.batches import slices
 from xpnet.metrics import Evaluation
-from xpnet.step import Totals, zero_totals
 from xpnet.tree import Array, Tree
 
 Model = Any  # xpnet.Model, which imports this module

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._training.summary import StepMemory, short
 from xpnet.backend import Backend
 from xpnet.errors import BackendError
-from xpnet.summary import StepMemory, short
 from xpnet.tree import Array
 
 Model = Any  # xpnet.Model, which imports this module

@@ -16,11 +16,12 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from xpnet import files, tree
+from xpnet import tree
+from xpnet._training.loop import Batches
+from xpnet._training.step import State, Totals
+from xpnet._util import files
 from xpnet.errors import CheckpointError
-from xpnet.loop import Batches
 from xpnet.metrics import EpochMetrics
-from xpnet.step import State, Totals
 from xpnet.tree import Tree
 
 FORMAT = "xpnet checkpoint 1"

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet import losses, optim, random, summary, tree
+from xpnet import losses, optim, random, tree
+from xpnet._training import summary
+from xpnet._util.checks import is_number, require_integer
 from xpnet.backend import Backend, namespace, take
-from xpnet.checks import is_number, require_integer
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss

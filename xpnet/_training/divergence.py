@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
+from xpnet._training.step import Objective, State
 from xpnet.backend import Backend, namespace, take
 from xpnet.nn import Layer, Residual, Sequential
 from xpnet.nn._layer import Flops, Shape
 from xpnet.random import Key
-from xpnet.step import Objective, State
 from xpnet.tree import Array, Tree
 
 
@@ -92,7 +92,7 @@ def trace(
         stretches: the steps.
         objective: what they minimise.
         run: `(state, data, rows, start, stop) -> state`, as `Backend.compile_loop` makes it.
-        make_step: `xpnet.step.training_step` of an objective, for the step that is looked into.
+        make_step: `xpnet._training.step.training_step` of an objective, for the step that is looked into.
 
     Returns None where this time all numbers are finite, as may be on a device that does not give the
     same bits twice.

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet import tree
 from xpnet._training.step import Objective, State
-from xpnet.backend import Backend, namespace, take
+from xpnet.backend import Backend, namespace, ops
 from xpnet.nn import Layer, Residual, Sequential
 from xpnet.nn._layer import Flops, Shape
 from xpnet.random import Key
@@ -118,8 +118,8 @@ def _look_into(
     x, target, index, rate = batch
     given = {
         "in the parameters before it": (state.params, state.statistics),
-        "in the inputs": take(x, index),
-        "in the targets": take(target, index),
+        "in the inputs": ops(x).take(x, index),
+        "in the targets": ops(target).take(target, index),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in given.items():

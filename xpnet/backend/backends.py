@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
-from xpnet.backend._arrays import device, namespace
 from xpnet.backend._parts import PairwiseSum
+from xpnet.backend.ops import device, namespace
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
 
@@ -30,6 +30,7 @@ class Backend:
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
         winograd: whether convolutions are faster by `nn._winograd`.
+        has_convolution: whether the library brings its own convolution and pooling, in its `Ops`.
         part_bytes: two sizes for the largest array that a part of `map_reduce` makes: above the first it is
             cut in two if cores would idle, above the second in any case; None: nothing is cut up.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
@@ -44,6 +45,7 @@ class Backend:
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[bool] = False
+    has_convolution: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1

@@ -7,8 +7,9 @@ are tested against them. Classes that are derived from xpnet's, and layers of yo
 from dataclasses import dataclass
 from itertools import pairwise
 
-from xpnet.backend import Backend, Product
+from xpnet.backend import Backend, Product, ops
 from xpnet.nn._layer import Layer
+from xpnet.nn._library import library_form
 from xpnet.nn._winograd import winograd
 from xpnet.nn.activations import ReLU
 from xpnet.nn.containers import Sequential
@@ -24,7 +25,7 @@ class DeferredLinear(Linear):
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
         if dy.ndim != 2:
             return super().parameter_gradients(params, residuals, dy)
-        return self._gradients(Product(residuals.x.mT, dy), dy)
+        return self._gradients(Product(ops(dy).transposed(residuals.x), dy), dy)
 
 
 def faster(net: Layer, backend: Backend) -> Layer:
@@ -35,7 +36,8 @@ def faster(net: Layer, backend: Backend) -> Layer:
             layer = pool_first(layer)
         return winograd(layer) if backend.winograd else layer
 
-    return net.map_layers(form)
+    net = net.map_layers(form)
+    return net.map_layers(library_form) if backend.has_convolution else net
 
 
 def pool_first(net: Sequential) -> Sequential:

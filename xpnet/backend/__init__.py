@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._jax import JAX
+from xpnet.backend._lazy import LazyArray
 from xpnet.backend._numpy import NumPy
 from xpnet.backend._parts import sum_over_parts
 from xpnet.backend._strict import Strict
@@ -20,6 +21,7 @@ __all__ = [
     "BACKENDS",
     "DTYPES",
     "Backend",
+    "LazyArray",
     "Ops",
     "Product",
     "available",

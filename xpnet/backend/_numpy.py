@@ -15,7 +15,7 @@ import numpy as np
 import threadpoolctl
 
 from xpnet._util.windows import Lengths, strided_windows
-from xpnet.backend import _numpy_blas, _numpy_rows
+from xpnet.backend import _numpy_bare, _numpy_blas, _numpy_rows
 from xpnet.backend._parts import PairwiseSum, PartsBarrier
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
@@ -37,6 +37,9 @@ class NumPy(Backend):
     winograd = True
     part_bytes = 4 << 20, 16 << 20  # measured with both CNNs of the speed suite on 2 cores
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def find_namespace(self) -> Any:
+        return _numpy_bare
 
     def map_reduce(
         self,
@@ -124,7 +127,7 @@ class NumPyOps(Ops, library="numpy"):
     """NumPy is the standard itself, but its loops are as long as a row, and each pass reads memory again."""
 
     def __init__(self, xp: Any) -> None:
-        super().__init__(np)  # not array_api_compat's wrappers, which cost microseconds a call
+        super().__init__(_numpy_bare)
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
         """One copy of the view takes a third of the time of stacking the taps."""

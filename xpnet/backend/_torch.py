@@ -8,8 +8,9 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._graph import CapturedLoop
-from xpnet.backend.backends import Backend
+from xpnet.backend.backends import Backend, unreadable
 from xpnet.backend.ops import CapturedOps, Padding
+from xpnet.errors import ShapeError
 from xpnet.tree import Array
 
 NARROW = 16  # columns: fewer do not fill a vector of the CPU
@@ -35,6 +36,11 @@ class Torch(Backend):
             return self.library.empty(0, device=found).device
         except (RuntimeError, AssertionError, TypeError) as error:
             self.refuse(device, error)
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        if isinstance(x, self.library.Tensor) and x.requires_grad:
+            raise ShapeError(unreadable(x, "it requires grad"))
+        return super().asarray(x, real)
 
     def from_host(self, x: np.ndarray) -> Array:
         return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory

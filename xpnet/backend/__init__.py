@@ -7,6 +7,7 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 from typing import Any
 
 from xpnet.backend._cupy import CuPy
+from xpnet.backend._dask import Dask
 from xpnet.backend._jax import JAX
 from xpnet.backend._lazy import LazyArray
 from xpnet.backend._numpy import NumPy
@@ -32,7 +33,7 @@ __all__ = [
     "sum_over_parts",
 ]
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Strict)}
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Dask, Strict)}
 
 
 def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:

@@ -90,8 +90,8 @@ class Backend:
         """The same values on this backend's device: reals in its dtype, integers in its index dtype.
 
         With `real`, integers become reals too. The result may share memory with `x`, which may be an array of
-        this library or another, nested lists, or an array in a store, of h5py or zarr. Raises ShapeError where
-        `x` is not an array of numbers, or one whose values cannot be read.
+        this library or another, nested lists, or an array in a store, of h5py or zarr. Raises ShapeError
+        where `x` is not an array of numbers, or its values cannot be read.
         """
         if not self.owns(x):
             host = self.on_host(x, real)
@@ -111,7 +111,7 @@ class Backend:
         return host.astype(self.dtype_name if real else np.int64, copy=False)
 
     def numbers(self, x: Any) -> np.ndarray | LazyArray:
-        """The same values on the host, in their own dtype; what is in a store stays there, to be read in parts.
+        """The same values on the host, in their own dtype; what is in a store stays there as `LazyArray`.
 
         Raises ShapeError where these are no numbers or cannot be read.
         """

@@ -53,8 +53,8 @@ def chunks(
 def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple[int, ...]]]:
     """Targets to be checked, each with the shape of its predictions: all of them in one piece, if in memory.
 
-    What is in a store is read in pieces. Before these comes its first example, as often as there are examples:
-    so a wrong shape or dtype is found as a whole.
+    What is in a store is read in pieces. Before these comes its first example, repeated up to the shape of
+    all: so a wrong shape or dtype is found first.
     """
     if not isinstance(target, LazyArray):
         yield target, shape

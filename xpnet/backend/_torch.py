@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._graph import CapturedLoop
+from xpnet.backend._lazy import LazyArray
 from xpnet.backend.backends import Backend, unreadable
 from xpnet.backend.ops import CapturedOps, Padding
 from xpnet.errors import ShapeError
@@ -38,9 +39,16 @@ class Torch(Backend):
             self.refuse(device, error)
 
     def asarray(self, x: Any, real: bool = False) -> Array:
+        self._require_no_grad(x)
+        return super().asarray(x, real)
+
+    def numbers(self, x: Any) -> np.ndarray | LazyArray:
+        self._require_no_grad(x)
+        return super().numbers(x)
+
+    def _require_no_grad(self, x: Any) -> None:
         if isinstance(x, self.library.Tensor) and x.requires_grad:
             raise ShapeError(unreadable(x, "it requires grad"))
-        return super().asarray(x, real)
 
     def from_host(self, x: np.ndarray) -> Array:
         return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory

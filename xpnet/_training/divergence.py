@@ -11,7 +11,7 @@ from xpnet import tree
 from xpnet._training import cost
 from xpnet._training.step import Objective, State
 from xpnet._util.examples import Examples
-from xpnet.backend import Backend, namespace, take
+from xpnet.backend import Backend, namespace, ops
 from xpnet.nn import Container, Layer
 from xpnet.nn._layer import Shape
 from xpnet.random import Generator, Key
@@ -121,8 +121,8 @@ def _look_into(
     x, target, index, rate = batch
     given = {
         "in the parameters before it": (state.params, state.statistics),
-        "in the inputs": take(x, index),
-        "in the targets": take(target, index),
+        "in the inputs": ops(x).take(x, index),
+        "in the targets": ops(target).take(target, index),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in given.items():

@@ -3,6 +3,7 @@
 import numpy as np
 
 from xpnet.backend import Backend
+from xpnet.data.stream import pieces
 from xpnet.errors import ShapeError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
@@ -48,7 +49,8 @@ class Edge:
         """The target for predictions of that shape, on the device or on the host."""
         real = len(np.shape(target)) == len(prediction_shape)
         target = self.backend.asarray(target, real) if on_device else self.backend.on_host(target, real)
-        self.loss.check(tuple(prediction_shape), target)
+        for piece, shape in pieces(target, tuple(prediction_shape)):
+            self.loss.check(shape, piece)
         return target
 
     def examples(self, x: Array, y: Array, on_device: bool = True) -> tuple[Array, Array]:

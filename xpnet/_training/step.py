@@ -12,7 +12,7 @@ from xpnet import losses, optim, random, tree
 from xpnet._training import cost, summary
 from xpnet._util.checks import is_number, require_integer
 from xpnet._util.examples import Examples, combined
-from xpnet.backend import Backend, namespace, take
+from xpnet.backend import Backend, namespace, ops
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
@@ -142,7 +142,8 @@ def training_step(
         def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
             key = Key(state.step, stream).part(part.start)
-            inputs, targets = take(x, index[part]), take(target, index[part])
+            inputs = ops(x).take(x, index[part])
+            targets = ops(target).take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))

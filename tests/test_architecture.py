@@ -32,9 +32,17 @@ LAYERS = [
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
 
 
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that run: a block under `if TYPE_CHECKING` does not."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from nodes(node)
+
+
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a source imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The dotted names that a source imports when it runs, wherever in the file."""
+    for node in nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

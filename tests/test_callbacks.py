@@ -62,15 +62,14 @@ def test_min_delta_is_what_a_better_epoch_has_to_gain() -> None:
     assert fit(Watched([5, 4.9, 4.8, 4.7, 4.6, 4.5], patience=3, min_delta=0.5))[1] == 4
 
 
-def test_of_accuracy_more_is_better() -> None:
+def test_of_accuracy_more_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     early = EarlyStopping(1, monitor="validation_accuracy")
-    accuracies = iter([0.5, 0.6, 0.6])
     model = fit(EarlyStopping(9))[0]
-    stops = []
-    for epoch, accuracy in enumerate(accuracies, start=1):
+    stops: list[int] = []
+    for epoch, accuracy in enumerate([0.5, 0.6, 0.6], start=1):
+        monkeypatch.setattr(model, "stop", lambda epoch=epoch: stops.append(epoch))
         early.on_epoch(model, EpochMetrics(epoch, 1.0, 0.5, 1.0, accuracy, 0.1, 1.0, 1.0))
-        stops.append(model._stopping)
-    assert stops == [False, False, True]
+    assert stops == [3]
 
 
 def test_refuses_what_makes_no_sense() -> None:

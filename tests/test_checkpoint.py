@@ -75,13 +75,8 @@ def rows(model: xpnet.Model) -> list[tuple]:
 
 def arrays(model: xpnet.Model) -> dict[str, np.ndarray]:
     """All of the state."""
-    state = checkpoint.capture(model)
-    return {
-        name: np.array(leaf)
-        for name, leaf in tree.items(
-            {key: state[key] for key in ("params", "statistics", "optimizer", "step")}
-        )
-    }
+    kept = {key: getattr(model.state, key) for key in ("params", "statistics", "optimizer", "step")}
+    return {name: model.backend.to_numpy(leaf).copy() for name, leaf in tree.items(kept)}
 
 
 def assert_same(model: xpnet.Model, other: xpnet.Model) -> None:

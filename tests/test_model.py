@@ -77,7 +77,7 @@ def test_training_keeps_dtype_library_and_device(place: Place) -> None:
 
     model = make_model(place, optimizer=optim.SGD(0.1, 0.9, True, 0.1), l2=0.1)
     model.fit(*make_data(), epochs=1)
-    assert_kept(model.backend, model._state)
+    assert_kept(model.backend, model.state)
     assert_kept(model.backend, model.forward(make_data()[0]))
 
 

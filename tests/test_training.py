@@ -19,7 +19,7 @@ from xpnet.callbacks import Callback
 from xpnet.errors import BackendError, ConfigError, DataError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.train import experiment
-from xpnet.train.callbacks import Best
+from xpnet.train.reporting import Best
 
 SMALL = {"hidden": (16,), "epochs": 2, "batch_size": 100, "quiet": True}
 

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: a progress bar, the table of metrics, the best epoch, signals."""
+"""Callbacks of a run: the progress bar, the table of metrics, the best epoch, the time, signals."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from xpnet.model import Model
 REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
 
 
-class Progress(Callback):
+class ProgressBar(Callback):
     """A progress bar on a terminal's standard error, and a line for each epoch on standard output."""
 
     every_step = False

@@ -159,6 +159,22 @@ def test_statistics_follow_those_of_pytorch() -> None:
     np.testing.assert_allclose(y, np.moveaxis(expected, 1, -1), rtol=1e-10)
 
 
+def test_running_statistics_are_moving_averages_of_mean_and_unbiased_variance() -> None:
+    """By NumPy's own `var`, over n - 1."""
+    norm = nn.BatchNorm(3, 0.2)
+    layer, statistics = norm.training_mode(random.Key(None)), norm.init_statistics()
+    mean, variance = np.zeros(3), np.ones(3)
+    for shape in ((4, 3), (2, 5, 3), (7, 2, 2, 3)):
+        x = np.random.default_rng(len(shape)).normal(2, 3, size=shape)
+        _, residuals = layer.forward(norm.init(np.random.default_rng(0)), x)
+        statistics = layer.new_statistics(statistics, residuals)
+        rows = x.reshape(-1, 3)
+        mean = 0.8 * mean + 0.2 * rows.mean(axis=0)
+        variance = 0.8 * variance + 0.2 * rows.var(axis=0, ddof=1)
+        np.testing.assert_allclose(statistics["running_mean"], mean, rtol=1e-12)
+        np.testing.assert_allclose(statistics["running_variance"], variance, rtol=1e-12)
+
+
 def test_a_file_keeps_the_statistics(tmp_path: Path, numpy_run) -> None:
     model, _ = numpy_run
     model.save(tmp_path / "model.npz")

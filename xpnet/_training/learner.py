@@ -108,7 +108,7 @@ class Learner:
         if self._grads is None:
             if self._fitting:
                 raise Error(
-                    "grads: expected calls of forward(x) and backward(target) in the callback first, got none: "
+                    "grads: expected forward(x) and backward(target) in the callback first, got neither: "
                     "fit keeps no gradients"
                 )
             self._grads = optim.zeros_like(self.params)

@@ -17,7 +17,7 @@ def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
     """ConfigError, with the layer's class, unless what a method of the layers gave is a tree of arrays."""
     for layer, name, leaf in _leaves(net, arrays, ""):
         if not _is_array(leaf):
-            where = f" as {name}" if name else ""
+            where = f" for {name}" if name else ""
             raise ConfigError(
                 f"{type(layer).__name__}.{method}: expected a dict or a tuple of arrays, "
                 f"got {_describe(leaf)}{where}"
@@ -68,9 +68,7 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         copies[name] = backend.copy(array)
     for name, extra in found.items():
         if name not in wanted:
-            raise ShapeError(
-                f"Model: expected no {name}, which the network does not have, got {_describe(extra)}"
-            )
+            raise ShapeError(f"Model: expected no {name} for this network, got {_describe(extra)}")
     return tree.replace(expected, copies, what)
 
 
@@ -79,7 +77,7 @@ def _instead(name: str, found: dict[str, Any]) -> str:
     while name:
         name = name.rpartition(".")[0]
         if name in found:
-            return f"{_describe(found[name])} as {name}"
+            return f"{_describe(found[name])} for {name}"
     return "none"
 
 
@@ -90,4 +88,4 @@ def _is_array(leaf: Any) -> bool:
 def _describe(leaf: Any) -> str:
     if hasattr(leaf, "shape"):
         return f"an array of shape {show_shape(tuple(np.shape(leaf)))}"
-    return f"a {type(leaf).__name__}"
+    return repr(leaf) if leaf is None or isinstance(leaf, int | float) else f"a {type(leaf).__name__}"

@@ -265,8 +265,9 @@ class Checkpoints(Callback):
 
     def _save(self, model: "Model") -> None:
         here = _position(model)
+        self.seen = None  # where the file cannot be written, `on_end` does not try again
         model.save_checkpoint(self.folder / "epoch-{}-step-{}.safetensors".format(*here))
-        self.saved, self.saved_at = here, time.monotonic()
+        self.seen, self.saved, self.saved_at = here, here, time.monotonic()
         positions = self._positions()
         keep = {*sorted(positions.values())[-2:], (self._best_epoch(model.history), 0)}
         for path, position in positions.items():

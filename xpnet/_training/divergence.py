@@ -86,7 +86,7 @@ def trace(
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
     backend: Backend,
 ) -> Origin | None:
-    """Go through steps that diverged once more, and tell where the first number is that is not finite.
+    """Take steps that diverged once more, and find the first number that is not finite.
 
     Arguments:
         state: before the first of these steps; it is overwritten.

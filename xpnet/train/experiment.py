@@ -38,7 +38,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     The folder gets `config.yaml` (all options, to run again), `metrics.csv` (a row an epoch),
     `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png`, `summary.json`, and
     `checkpoints/`, from which the run can go on. SIGINT (Ctrl-C) and SIGTERM end the training after
-    the current step, with a checkpoint; the other files are about the whole epochs.
+    the current step, with a checkpoint; the other files tell of the epochs that were whole.
 
     Arguments:
         config: all options.
@@ -171,7 +171,7 @@ def train_model(
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
     progress = ProgressBar(config.epochs, len(train.x))
     try:
-        # NumPy would warn of numbers that DivergedError explains.
+        # NumPy would warn of numbers that DivergedError tells more of.
         with Interrupts() as interrupts, np.errstate(all="ignore"):
             model.fit(
                 *train,

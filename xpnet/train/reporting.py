@@ -1,4 +1,4 @@
-"""Callbacks of a run: the progress bar, the table of metrics, the best epoch, the time, signals."""
+"""What happens beside the training steps: a progress bar, the table of metrics, the best epoch, signals."""
 
 import csv
 import io

@@ -68,7 +68,7 @@ def test_pytorch_s_narrow_weights_lie_by_columns_and_stay_so(tmp_path: Path) -> 
     pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def layout(model: xpnet.Model) -> list[tuple[int, ...]]:
-        state = model._state.params, model._state.optimizer
+        state = model.state.params, model.state.optimizer
         return [leaf.stride() for leaf in tree.leaves(state) if leaf.ndim == 2]
 
     net = nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 3), nn.Linear(3, 1))

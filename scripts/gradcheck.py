@@ -14,7 +14,7 @@ Exit status: 0, 1 where a gradient is wrong, 2 for an option or a file that cann
 import sys
 
 from xpnet.train import gradients
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 from xpnet.train.script import exit_status
 
 

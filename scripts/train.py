@@ -14,7 +14,7 @@ import signal
 import sys
 
 from xpnet import train
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 from xpnet.train.script import exit_status
 
 

@@ -25,7 +25,7 @@ from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import folder as run_folder
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 RUN = [

@@ -17,11 +17,12 @@ from xpnet import data, tree
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.config import ACTIVATIONS, Activation, Config
+from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
+from xpnet.train.registry import ACTIVATIONS
 
 DEEP = 5  # hidden layers of the deep network
-SHOWN: tuple[Activation, ...] = ("identity", "sigmoid", "tanh", "relu", "gelu")  # in the figures
+SHOWN = ("identity", "sigmoid", "tanh", "relu", "gelu")  # in the figures
 
 
 def run(options: Options, report: Report) -> None:

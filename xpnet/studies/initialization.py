@@ -21,10 +21,10 @@ from xpnet.model import Model
 from xpnet.studies import equal_units, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.config import Config, Initializer
+from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
-KINDS: dict[str, Initializer] = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
+KINDS = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
 
 
 def run(options: Options, report: Report) -> None:

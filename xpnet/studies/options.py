@@ -75,7 +75,7 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--backend", help=f"the array library: {', '.join(backends.BACKENDS)}")
     add("--device", help="where the library has several, say cuda:1")
-    add("--dataset", help=f"{', '.join(data.datasets.NAMES)}, or a CSV file's")
+    add("--dataset", help=f"{', '.join(data.datasets.DATASETS)}, or a CSV file's")
     add("--data-dir", metavar="DIR", help="folder of the data sets; else $XPNET_DATA, or the user's cache")
     yes_no = argparse.BooleanOptionalAction
     add("--download", action=yes_no, help="fetch a data set that is not in its folder")

@@ -110,7 +110,7 @@ def base_config(options: Options, **values: Any) -> Config:
         dataset=options.dataset,
         data_dir=options.data_dir,
         download=options.download,
-        backend=options.backend,  # type: ignore[arg-type]  # checked as a Config is made
+        backend=options.backend,
         device=options.device,
         seed=options.seed,
         quiet=True,

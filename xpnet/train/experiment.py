@@ -42,7 +42,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     Arguments:
         config: all options.
         resume: the folder of a run that goes on where it was; `config` is to be that of the run, but
-            for what `config.OF_A_RESUME` names.
+            for what `command_line.CHANGEABLE_ON_RESUME` names.
 
     Returns what `summary.json` holds. Raises ConfigError, DataError or BackendError before anything
     is written, CheckpointError where a file cannot be written or read, and DivergedError after an

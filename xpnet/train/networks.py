@@ -2,7 +2,8 @@
 
 from xpnet import nn
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.train.config import ACTIVATIONS, Config
+from xpnet.train.config import Config
+from xpnet.train.registry import ACTIVATIONS
 
 
 def build(config: Config, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -38,7 +39,7 @@ def build(config: Config, input_shape: tuple[int, ...], classes: int) -> nn.Sequ
         layers.append(nn.Linear(n, units, bias=bias, weight_init=config.weight_initializer()))
         if normalized:
             layers.append(nn.BatchNorm(units))
-        layers += followed_by(config.output_activation if is_last else config.activation)
+        layers += activation(config, config.output_activation if is_last else config.activation)
         n = units
     return nn.Sequential(*layers)
 
@@ -52,12 +53,12 @@ def convolution(config: Config, n: int, channels: int) -> list[nn.Layer]:
     ]
     if config.batch_norm:
         layers.append(nn.BatchNorm(channels))
-    return layers + followed_by(config.activation)
+    return layers + activation(config, config.activation)
 
 
-def followed_by(activation: str) -> list[nn.Layer]:
-    """The activation of that name, if it does anything."""
-    return [] if activation == "identity" else [ACTIVATIONS[activation]()]
+def activation(config: Config, name: str) -> list[nn.Layer]:
+    """The activation of that name, or none for "identity"."""
+    return [] if name == "identity" else [ACTIVATIONS[name].build(config)]
 
 
 def for_each_stage(option: str, values: tuple[int, ...], stages: int) -> tuple[int, ...]:

@@ -210,7 +210,7 @@ def _find_csv(name: str, data_dir: Folder) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a folder on the way may not be entered
+    except OSError as error:  # a parent folder cannot be entered
         raise DataError(f"{path}: {error.strerror}") from error
 
 

@@ -1,4 +1,4 @@
-"""Examples that stay on the host, in memory or in a memory-mapped file, and come to the device in chunks."""
+"""Examples on the host, in memory or in a memory-mapped file, that go to the device in chunks."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,11 +9,11 @@ import numpy as np
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-CHUNK_BYTES = 64 << 20  # two chunks are there at a time: the one in use and the next one
+CHUNK_BYTES = 64 << 20  # two chunks are in memory at a time: the one in use and the next one
 
 
 class Chunk(NamedTuple):
-    """Some batches, gathered: a row of `indices` has the positions in x and y of a batch's examples."""
+    """The examples of some batches: each row of `indices` holds the positions of one batch in x and y."""
 
     x: np.ndarray
     y: np.ndarray
@@ -23,21 +23,21 @@ class Chunk(NamedTuple):
 def chunks(
     x: np.ndarray, y: np.ndarray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
-    """The batches of these rows of positions, in their order; the next chunk is read meanwhile.
+    """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 
     Arguments:
-        x, y: inputs and targets, of all examples; may be memory-mapped.
-        indices: positions, a row for each batch.
-        dtype: that inputs are converted to.
-        chunk_bytes: how large a chunk's inputs may be, if more than one batch; None: `CHUNK_BYTES`.
+        x, y: inputs and targets of all examples; may be memory-mapped.
+        indices: positions of examples, a row for each batch.
+        dtype: dtype of the returned inputs.
+        chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
 
-    Close the iterator if it is not used up: that ends the thread which reads.
+    Close the iterator if you do not exhaust it: this ends the reading thread.
     """
     batch_bytes = indices.shape[1] * x[:1].size * np.dtype(dtype).itemsize
     rows = max(1, (CHUNK_BYTES if chunk_bytes is None else chunk_bytes) // max(batch_bytes, 1))
 
     def read(rows: np.ndarray) -> Chunk:
-        # In the order of the file; the batches find theirs by the positions in the chunk.
+        # Read in the order of the file; `indices` then points into the chunk.
         positions, in_chunk = np.unique(rows, return_inverse=True)
         return Chunk(x[positions].astype(dtype, copy=False), y[positions], in_chunk.reshape(rows.shape))
 
@@ -45,7 +45,7 @@ def chunks(
 
 
 def prefetched(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:
-    """make(item) for each item; a thread makes the next one while the caller uses this one."""
+    """make(item) for each item. A thread makes the next one while the caller uses this one."""
     with ThreadPoolExecutor(1, thread_name_prefix="xpnet-data") as thread:
         waiting: Future[Any] | None = None
         for item in items:

@@ -1,7 +1,7 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from xpnet._util.choices import Choice, takers
 from xpnet.data.datasets import CSV_FORM, DATASETS
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config, choices_of, option_name
-from xpnet.train.registry import LOSSES, OPTIMIZERS, SCHEDULES
 
 CHANGEABLE_ON_RESUME = (
     "epochs", "checkpoint_every", "data_dir", "download", "backend", "device", "quiet",
@@ -88,30 +87,29 @@ def make_parser(prog: str) -> jsonargparse.ArgumentParser:
 
 
 def option_helps() -> dict[str, str]:
-    """The help of each option: its line in the docstring of `Config`, and what the registries say of it."""
+    """The help of each option: its line in the docstring of `Config`, with the choices of the registries."""
     described = docstring_parser.parse(Config.__doc__ or "").params
     helps = {param.arg_name: " ".join((param.description or "").split()) for param in described}
-    for name in helps:
-        helps[name] += _taken_by(name)
-    helps["dataset"] = _listed(f"{helps['dataset']}, or {CSV_FORM}", DATASETS)
-    listed: dict[int, str] = {}  # the option that lists a registry, by the registry's id
+    registries: dict[str, Mapping[str, Choice[Any]]] = {}
     for option in fields(Config):
-        choices = choices_of(option)
-        if id(choices) in listed:
-            helps[option.name] += f"; one of those of {option_name(listed[id(choices)])}"
+        name, choices = option.name, choices_of(option)
+        listed = [other for other, registry in registries.items() if registry is choices]
+        if listed:
+            helps[name] += f"; the choices of {option_name(listed[0])}"
         elif isinstance(choices, Mapping) and all(isinstance(each, Choice) for each in choices.values()):
-            helps[option.name] = _listed(helps[option.name], choices)
-            listed[id(choices)] = option.name
+            registries[name] = choices
+            helps[name] = _listed(helps[name], choices)
         elif choices:
-            helps[option.name] += f": {', '.join(choices)}"
-    return helps
+            helps[name] += f": {', '.join(choices)}"
+    helps["dataset"] = _listed(f"{helps['dataset']}, or {CSV_FORM}", DATASETS)
+    return {name: text + _taken_by(name, registries.values()) for name, text in helps.items()}
 
 
-def _taken_by(option: str) -> str:
-    """The choices that take an option, where not all do: `; for sgd, as beta1 for adam and lion`."""
+def _taken_by(option: str, registries: Iterable[Mapping[str, Choice[Any]]]) -> str:
+    """The choices that take an option, if others do not: `; for sgd, as beta1 for adam and lion`."""
     if option in SHARED:
         return ""
-    for registry in (LOSSES, OPTIMIZERS, SCHEDULES):
+    for registry in registries:
         found = takers(registry, option)
         if 0 < sum(map(len, found.values())) < len(registry):
             parts = [

@@ -64,9 +64,9 @@ class Config:
         l2: λ; adds λ/2·Σw² over all weights to the loss, but not over biases
         clip_norm: upper limit for the norm of all gradients together; longer ones are scaled down; 0: off
         average_weights: decay of a moving average of the parameters, which validation and test use; 0: off
-        schedule: how the learning rate changes over the epochs
+        schedule: change of the learning rate over the epochs
         warmup: epochs over which the learning rate rises from 0
-        schedule_factor: factor on the learning rate
+        schedule_factor: factor on the learning rate at each change
         schedule_every: epochs between two changes, or epochs without a lower validation loss
         early_stopping: stop after this many epochs without a higher validation accuracy; 0: never
         epochs: passes over the training images
@@ -142,7 +142,7 @@ class Config:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
-            if isinstance(value, list):  # as a YAML file has it
+            if isinstance(value, list):  # from a YAML file
                 value = tuple(value)
                 object.__setattr__(self, option.name, value)
             choices = choices_of(option)
@@ -171,7 +171,7 @@ class Config:
         self.make_schedule()
 
     def check_inputs(self, input_shape: tuple[int, ...]) -> None:
-        """ConfigError if an option is for images, and inputs of that shape are none."""
+        """ConfigError if an option needs images, but inputs of that shape are not images."""
         for name in ("normalize", "random_crop", "horizontal_flip", "cutout", "channels"):
             if getattr(self, name) and len(input_shape) != 3:
                 raise ConfigError(
@@ -201,7 +201,7 @@ class Config:
         return SCHEDULES[self.schedule].build(self)
 
     def make_augmentation(self) -> data.augment.Augmentation | None:
-        """What is done to the images in training: crop, flip and cutout, in this order."""
+        """The augmentation of training images: crop, flip and cutout, in this order."""
         chosen: list[data.augment.Augmentation] = []
         if self.random_crop:
             chosen.append(data.augment.RandomCrop(self.random_crop))

@@ -84,24 +84,28 @@ OPTIMIZERS: dict[str, Choice[optim.Optimizer]] = {
 
 
 def no_schedule() -> None:
-    """The learning rate stays, and the compiled step need not ask for it."""
+    """None, which `Model.fit` takes for a constant learning rate."""
 
 
 SCHEDULES: dict[str, Choice[schedules.Schedule | None]] = {
-    "constant": Choice(no_schedule, "the learning rate stays as it is"),
+    "constant": Choice(no_schedule, "none"),
     "step": Choice(
         schedules.Step,
-        "times a factor every so many epochs",
+        "multiplied by --schedule-factor every --schedule-every epochs",
         takes(every="schedule_every", factor="schedule_factor"),
     ),
     "exponential": Choice(
-        schedules.Exponential, "times a factor every epoch", takes(factor="schedule_factor")
+        schedules.Exponential, "multiplied by --schedule-factor each epoch", takes(factor="schedule_factor")
     ),
-    "cosine": Choice(schedules.Cosine, "warm-up, then half a cosine to 0", takes("epochs", "warmup")),
-    "one-cycle": Choice(schedules.OneCycle, "half a cosine up, then half a cosine to 0", takes("epochs")),
+    "cosine": Choice(
+        schedules.Cosine, "linear warm-up, then half a cosine down to 0", takes("epochs", "warmup")
+    ),
+    "one-cycle": Choice(
+        schedules.OneCycle, "half a cosine up, then half a cosine down to 0", takes("epochs")
+    ),
     "plateau": Choice(
         schedules.ReduceOnPlateau,
-        "times a factor when the validation loss has stopped falling",
+        "multiplied by --schedule-factor if the validation loss does not fall for --schedule-every epochs",
         takes(factor="schedule_factor", patience="schedule_every"),
     ),
 }

@@ -1,20 +1,20 @@
 """Check the gradients of a network by finite differences, parameter by parameter.
 
     python scripts/gradcheck.py                                          the default network of train.py
-    python scripts/gradcheck.py --config scripts/configs/cnn.yaml        another one; all options of train.py
+    python scripts/gradcheck.py --config scripts/configs/cnn.yaml        all options of train.py
     python scripts/gradcheck.py --hidden 64 --activation tanh --l2 0.01
-    python scripts/gradcheck.py --resume runs/20261121-081530-mlp        the parameters that a run ended with
+    python scripts/gradcheck.py --resume runs/20261121-081530-mlp        the best parameters of a run
 
-The batch is the first 16 images of the data set (or --batch-size, if that is less), with a little noise, and
-the network is as in a training step, in float64.
+The batch is the first 16 images of the data set (or --batch-size, if that is less), with a little noise. The
+network is in training mode, in float64.
 
-Exit status: 0, 1 where a gradient is wrong, 2 for an option or a file that cannot be used, 130 after Ctrl-C.
+Exit status: 0, 1 for a wrong gradient, 2 for an option or a file that cannot be used, 130 after Ctrl-C.
 """
 
 import sys
 
 from xpnet.train import gradients
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 from xpnet.train.script import exit_status
 
 

@@ -1,15 +1,15 @@
-"""Search for hyper-parameters with Optuna, and leave a report: the study `hyperparameter-search`, by itself.
+"""Search for hyper-parameters with Optuna and write a report: the study `hyperparameter-search`.
 
     python scripts/search.py                                         on the bundled sample of MNIST
     python scripts/search.py --dataset mnist --trials 30 --epochs 8  on all of MNIST
     python scripts/search.py --resume runs/20261121-081530-hyperparameter-search
-                                                                     a search that was broken off goes on
+                                                                     resume an interrupted search
 
-The folder holds every trial as it comes, so a search may be killed at any time. With --resume and more
---trials than before, a search that was finished goes on too.
+Each finished trial is saved at once, so a search may be killed at any time. --resume with more --trials than
+before also extends a finished search.
 
-Exit status: 0, 2 for an option or a file that cannot be used, 3 where a loss diverged that was not expected
-to, 130 after Ctrl-C.
+Exit status: 0, 2 for an option or a file that cannot be used, 3 for an unexpected divergence of the loss, 130
+after Ctrl-C.
 """
 
 import shlex
@@ -22,7 +22,9 @@ from xpnet.train.script import exit_status
 def run() -> None:
     options, settings, resume = search.parse(sys.argv[1:], prog="search.py", description=__doc__)
     command = shlex.join(["python", *sys.argv])
-    runner.tell(runner.run("hyperparameter-search", options, command, folder=resume, settings=settings))
+    runner.print_result(
+        runner.run("hyperparameter-search", options, command, folder=resume, settings=settings)
+    )
 
 
 def main() -> int:

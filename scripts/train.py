@@ -1,9 +1,9 @@
-"""Train a multi-layer perceptron and leave a folder with all that came of it.
+"""Train a network and write a folder with its metrics, parameters and pictures.
 
-    python scripts/train.py                                          the bundled sample of MNIST
+    python scripts/train.py                                          an MLP on the bundled sample of MNIST
     python scripts/train.py --dataset mnist --backend cupy           all of MNIST, on a GPU
     python scripts/train.py --config scripts/configs/softmax.yaml    another network; see scripts/configs
-    python scripts/train.py --resume runs/20261121-081530-mlp        a run that was interrupted goes on
+    python scripts/train.py --resume runs/20261121-081530-mlp        resume an interrupted run
     python scripts/train.py --help                                   every option
 
 Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss diverged, 130 after Ctrl-C,
@@ -14,7 +14,7 @@ import signal
 import sys
 
 from xpnet import train
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 from xpnet.train.script import exit_status
 
 

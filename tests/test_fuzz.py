@@ -32,7 +32,8 @@ from xpnet._util import files
 from xpnet.data import augment, cifar, csv, idx, split
 from xpnet.data.normalization import channel_statistics, normalize
 from xpnet.train import Config
-from xpnet.train.config import option_name, parse
+from xpnet.train.command_line import parse
+from xpnet.train.config import option_name
 from xpnet.train.experiment import make_model
 
 MANY = 10_000

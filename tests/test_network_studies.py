@@ -30,10 +30,10 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_expectations_are_compared_with_what_came(folders: dict[str, Path], name: str) -> None:
+def test_expectations_are_compared_with_results(folders: dict[str, Path], name: str) -> None:
     rows = table(folders[name], "expectations")
     assert len(rows) >= 4
-    assert all(row["expected"].endswith(".") and row["came"].endswith(".") for row in rows)
+    assert all(row["expected"].endswith(".") and row["result"].endswith(".") for row in rows)
     page = (folders[name] / "report.html").read_text()
     assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
 

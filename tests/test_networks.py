@@ -9,7 +9,7 @@ from xpnet import nn, train
 from xpnet._training.summary import count
 from xpnet.errors import ConfigError
 from xpnet.train import networks
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 
 CONFIGS = sorted((Path(__file__).parents[1] / "scripts" / "configs").glob("*.yaml"))
 

@@ -150,8 +150,8 @@ def test_nothing_that_is_put_in_becomes_html(tmp_path: Path) -> None:
     [
         (("t", ["a", "b"], [[1]]), r"table t: expected rows of 2 cells, got \[1\]"),
         (("t", ["a"], [[1]], "", {"b": ".2f"}), "table t: expected formats for a, got 'b'"),
-        (("taken", ["a"], [[1]]), "table taken: expected a name that is new in this report"),
-        (("expectations", ["a"], [[1]]), "table expectations: expected a name that is new"),
+        (("taken", ["a"], [[1]]), "table taken: expected a name that this report does not use yet"),
+        (("expectations", ["a"], [[1]]), "table expectations: expected a name that this report"),
     ],
 )
 def test_a_wrong_table_is_refused(report: Report, arguments: tuple, message: str) -> None:

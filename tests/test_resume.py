@@ -25,7 +25,7 @@ from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import folder as run_folder
-from xpnet.train.config import parse
+from xpnet.train.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 RUN = [
@@ -152,7 +152,7 @@ def test_a_signal_saves_and_leaves_with_128_and_its_number(
     process.send_signal(number)
     status, out, err = finish(process)
     assert (status, err) == (128 + number, "")
-    assert out.splitlines()[-1] == "interrupted; --resume run goes on with it"
+    assert out.splitlines()[-1] == "interrupted; resume with --resume run"
     status, out, err = run(tmp_path, "--resume", "run", "--quiet")
     assert (status, err, len(out.splitlines())) == (0, "", 1)
     assert_same_run(tmp_path / "run", unbroken)
@@ -173,7 +173,7 @@ def test_what_another_process_works_on_is_refused(tmp_path: Path) -> None:
     started(process)
     status, out, err = run(tmp_path, "--resume", "run")
     assert (status, out) == (2, "")
-    assert err == "train.py: run: expected a run that no process works on, got one at work\n"
+    assert err == "train.py: run: expected a run that no process uses, got one in use\n"
     process.kill()
     process.communicate()
     files.lock(tmp_path / "run" / "checkpoints" / "lock").close()  # a kill has released it
@@ -321,7 +321,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
     train.run(config, tmp_path / "run")
     err = capsys.readouterr().err
     assert err.startswith(f"{newest}: expected ")
-    assert err.endswith("; the one before is used\n")
+    assert err.endswith("; using the checkpoint before it\n")
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
@@ -349,7 +349,7 @@ def test_two_runs_of_the_same_second_have_folders_of_their_own(
         (["--no-shuffle"], "--shuffle: expected the run's own True with --resume, got False"),
         (["--config", "other.yaml"], "--seed: expected the run's own 0 with --resume, got 5"),
         (["--output-dir", "other"], "--output-dir: expected the run's own None with --resume, got other"),
-        (["--epochs", "2"], "--epochs: expected at least 3, which run has begun, got 2"),
+        (["--epochs", "2"], "--epochs: expected at least 3, begun by run, got 2"),
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["--checkpoint-every", "0"], "--checkpoint-every: expected above 0, got 0"),
         (

@@ -86,7 +86,7 @@ def test_a_search_that_was_broken_off_twice_ends_as_the_unbroken_one(
         break_off(patch, fits=3)
         status, out, err = main(patch, capsys, *SMALL, "--output-dir", "run")
         assert (status, err) == (130, "")
-        assert out == "if it is broken off: python scripts/search.py --resume run\n"
+        assert out == "if interrupted: python scripts/search.py --resume run\n"
     with monkeypatch.context() as patch:
         break_off(patch, fits=6)
         assert main(patch, capsys, "--resume", "run")[0] == 130
@@ -118,7 +118,7 @@ def test_divergence_ends_a_trial_and_not_the_search(tmp_path: Path, monkeypatch:
     request = search.parse([*SMALL, "--trials", "2", "--output-dir", str(tmp_path / "run")], "", "")
     runner.run("hyperparameter-search", request.options, settings=request.settings)
     assert [row["state"] for row in table(tmp_path / "run")] == ["diverged"] * 2
-    assert "No trial came to its end" in (tmp_path / "run" / "report.html").read_text()
+    assert "No trial is complete" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_divergence_ends_a_trial_and_not_the_search(tmp_path: Path, monkeypatch:
         (["--output-dir", "taken"], "--output-dir: expected a folder that does not exist, got taken"),
         (
             ["--output-dir", "search"],
-            "--output-dir: expected a folder that does not exist, got search, a run: --resume",
+            "--output-dir: expected a folder that does not exist, got search, a run: resume it with --resume",
         ),
         (
             ["--resume", "missing"],
@@ -187,4 +187,4 @@ def test_one_process_at_a_time_works_on_a_search(
     with files.lock(tmp_path / "lock"):
         status, _, err = main(monkeypatch, capsys, "--resume", str(tmp_path))
     assert status == 2
-    assert err.endswith("expected a search that no process works on, got one at work\n")
+    assert err.endswith("expected a search that no process uses, got one in use\n")

@@ -39,11 +39,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_expectations_are_compared_with_what_came(results: Results, name: str) -> None:
+def test_expectations_are_compared_with_results(results: Results, name: str) -> None:
     """Those that no other rounding can turn over are tested one by one below."""
     rows = results.table(name, "expectations")
     assert len(rows) >= 3
-    assert all(row["expected"].endswith(".") and row["came"].endswith(".") for row in rows)
+    assert all(row["expected"].endswith(".") and row["result"].endswith(".") for row in rows)
     page = (results.folder / name / "report.html").read_text()
     for agrees, mark in (("true", "✓ agrees:"), ("false", "✗ differs:")):
         assert page.count(mark) == [row["agrees"] for row in rows].count(agrees)
@@ -56,17 +56,17 @@ def test_zero_weights_keep_hidden_units_equal(results: Results) -> None:
         first, *later = [row for row in rows if row["initial weights"] == start]
         assert len(later) == 2
         for row in later:
-            assert float(row["difference of weights in"]) == float(row["of weights out"]) == 0
+            assert float(row["difference of weights in"]) == float(row["difference of weights out"]) == 0
             assert row["largest weight"] != first["largest weight"]
     (*_, last) = [row for row in rows if row["initial weights"] == "Glorot"]
-    assert min(float(last["difference of weights in"]), float(last["of weights out"])) > 0.1
+    assert min(float(last["difference of weights in"]), float(last["difference of weights out"])) > 0.1
 
 
 def test_zero_weights_of_a_network_of_relus_stay_zero(results: Results) -> None:
     rows = results.table("initialization", "before-the-first-step")
     assert [row["initial weights"] for row in rows] == ["zeros"] * 3 + ["N(0, 1)"] * 3 + ["Glorot"] * 3
-    outputs = [float(row["standard deviation of its outputs"]) for row in rows]
-    gradients = [float(row["root mean square of its weights' gradient"]) for row in rows]
+    outputs = [float(row["standard deviation of outputs"]) for row in rows]
+    gradients = [float(row["root mean square of weight gradient"]) for row in rows]
     assert outputs[:3] == gradients[:3] == [0, 0, 0]
     # Of n inputs, N(0, 1) weights make a sum with a variance of Σx²: √(n/2) times larger after each ReLU.
     for before, after in pairwise(outputs[3:6]):
@@ -75,7 +75,7 @@ def test_zero_weights_of_a_network_of_relus_stay_zero(results: Results) -> None:
 
 def test_the_loss_at_the_start_is_that_of_chance(results: Results) -> None:
     first, second, *_ = results.table("initialization", "expectations")
-    assert first["came"].startswith("2.302585, ")
+    assert first["result"].startswith("2.302585, ")
     assert "more than 100 times" in second["expected"]
     zeros, _, _ = results.table("initialization", "training")
     assert float(zeros["train loss"]) == pytest.approx(math.log(10), abs=0.01)
@@ -157,13 +157,13 @@ def test_convolutions_are_better_than_as_many_parameters_without(results: Result
 
 def test_regularisation_hinders_fitting(results: Results) -> None:
     rows = {row["technique"]: row for row in results.table("cnn-vs-mlp", "regularisation")}
-    plain = rows.pop("nothing")
+    plain = rows.pop("none")
     assert list(rows) == ["dropout", "weight decay", "early stopping", "input noise", "augmentation"]
     for technique, row in rows.items():
         assert float(row["train loss"]) > float(plain["train loss"]), technique
     assert float(rows["augmentation"]["gap"]) < float(plain["gap"])
     epochs = [row["technique"] for row in results.table("cnn-vs-mlp", "regularisation-epochs")]
-    assert epochs.count("early stopping") < epochs.count("nothing") == epochs.count("dropout") == 20
+    assert epochs.count("early stopping") < epochs.count("none") == epochs.count("dropout") == 20
 
 
 def test_anything_is_learned_by_heart(results: Results) -> None:

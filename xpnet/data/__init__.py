@@ -1,4 +1,4 @@
-"""Data sets as arrays: `load` one by name, `split` off a part of it for validation, `augment` its images."""
+"""Data sets as arrays: `load` by name, `split` into training and validation examples, `augment` images."""
 
 from xpnet.data import augment
 from xpnet.data.batches import batches

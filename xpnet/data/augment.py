@@ -1,12 +1,12 @@
 """Augmentations: random changes to a batch of images, made on the device inside the training step.
 
 An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
-and returns images of the same shape and dtype. It has no state: the same key makes the same images again,
-bit for bit, on every library. It works under `jit`, waits for nothing and leaves x as it is. Each image of
-the result depends on that image of x alone, which `examples = "independent"` says: with a function that does
-not say so, a batch is never cut into parts.
+and returns images of the same shape and dtype. It has no state: the same key gives the same images, bit for
+bit, on every library. It works under `jit`, does not wait for the device and does not change x. Each image of
+the result depends on that image of x alone, which `examples = "independent"` says. A function that does not
+say so always gets whole batches.
 
-All of them raise ConfigError for arguments that make no sense, ShapeError where x has not four axes.
+All raise ConfigError for an argument out of its range, and ShapeError unless x has four axes.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,19 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
 from xpnet.tree import Array
 
-LARGEST = 1 << 20  # of a number of pixels: sums of them stay below 2³¹
+LARGEST = 1 << 20  # number of pixels: sums of such numbers stay below 2³¹
 
 Augmentation = Callable[[Array, Key], Array]
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A crop of its own from each image, of its size, once zeros are around it: the image shifted.
+    """Shift each image by a random number of pixels each way, and fill with zeros.
+
+    This equals padding the image with zeros and cropping it at random to its old size.
 
     Arguments:
-        padding: how many zeros there are on each side: shifts go from -padding to padding, all alike.
+        padding: the largest shift in pixels; all shifts from -padding to padding are equally likely.
 
     (He, Zhang, Ren and Sun, 2016, §4.2, for CIFAR-10 with a padding of 4.)
     """
@@ -50,7 +52,7 @@ class RandomCrop:
         row = _range(height, x) + shift[:, :1]
         column = _range(width, x) + shift[:, 1:]
         inside = _between(row, 0, height)[:, :, None] & _between(column, 0, width)[:, None, :]
-        # What is outside comes from the other side at first, so that every position is one of the image.
+        # Wrap around at first, so that every position lies in the image; zeros replace the wrapped pixels.
         row = row % height + height * _range(n, x)[:, None]
         pixel = row[:, :, None] * width + (column % width)[:, None, :]
         rolled = xp.take(xp.reshape(x, (n * height * width, channels)), xp.reshape(pixel, (-1,)), axis=0)
@@ -59,10 +61,10 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class HorizontalFlip:
-    """Left and right exchanged, in each image or not.
+    """Mirror each image left to right, with a probability.
 
     Arguments:
-        probability: that an image is flipped, from 0 to 1.
+        probability: the probability that an image is mirrored, from 0 to 1.
     """
 
     examples = "independent"
@@ -77,16 +79,16 @@ class HorizontalFlip:
     def __call__(self, x: Array, key: Key) -> Array:
         xp = namespace(x)
         n, _, _, _ = _shape(self, x)
-        # In integers: libraries may differ in how they round a probability.
+        # Compare integers: libraries may round a probability differently.
         flipped = _draw(key, (n, 1, 1, 1)) % (1 << 24) < round(self.probability * (1 << 24))
         return xp.where(flipped, xp.flip(x, axis=2), x)
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A square of zeros in each image, its middle anywhere, cut off where it goes over the border.
+    """Set a square in each image to zero. Its centre is random; the square may reach over the border.
 
-    Zero should be the mean: normalize the images first.
+    Zero should be the mean of the pixels: normalize the images first.
 
     Arguments:
         size: the side of the square in pixels.
@@ -114,11 +116,10 @@ class Cutout:
 
 @dataclass(frozen=True, init=False, repr=False)
 class Compose:
-    """One augmentation after the other, the i-th with the key's i-th child.
+    """Apply augmentations in order, the i-th with the i-th child of the key.
 
     Arguments:
-        augmentations: any number of them, `Compose(RandomCrop(4), HorizontalFlip())`, or other functions
-            of (x, key).
+        augmentations: functions of (x, key), for example `Compose(RandomCrop(4), HorizontalFlip())`.
     """
 
     augmentations: tuple[Augmentation, ...]
@@ -153,7 +154,7 @@ def _shape(augmentation: Augmentation, x: Array) -> tuple[int, int, int, int]:
 
 
 def _draw(key: Key, shape: tuple[int, ...]) -> Array:
-    """int32 of that shape, 0 to 2³¹ - 1: so many that all remainders by a small number are equally likely."""
+    """Random int32, 0 to 2³¹ - 1, of that shape: remainders by a small number are nearly uniform."""
     return bits(key, shape) & 0x7FFFFFFF
 
 

@@ -1,4 +1,4 @@
-"""Mini-batches: the order of the examples is drawn on the host, the batches are gathered on the device."""
+"""Mini-batches: the host draws the order of the examples, the device gathers the batches."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ from xpnet.tree import Array
 def batches(
     x: Array, y: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
 ) -> Iterator[tuple[Array, Array]]:
-    """One epoch of mini-batches `(x, y)` of examples along axis 0, gathered where x and y live.
+    """One epoch of mini-batches `(x, y)` of examples along axis 0, gathered on the device of x and y.
 
-    The order depends on the seed and the epoch alone, so each epoch has a new one and a run can be
-    repeated. The last batch is short if `batch_size` does not divide the number of examples.
+    The order depends only on the seed and the epoch: each epoch has a new one, and a run can be repeated.
+    The last batch is shorter if `batch_size` does not divide the number of examples.
 
     Raises ConfigError where `batch_size` is below 1 or there are no examples.
     """
@@ -29,10 +29,10 @@ def batches(
 def batch_indices(
     x: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
 ) -> list[Array]:
-    """The positions of each batch's examples in x: a row for each batch, integers on x's device.
+    """The positions in x of the examples of each batch: a row for each batch, integers on the device of x.
 
-    One array (batches, batch_size) for the whole batches, and one with a shorter row for the last
-    batch if `batch_size` does not divide the number of examples. Neither is empty.
+    The first array, (batches, batch_size), holds the full batches; a second one holds the shorter last batch
+    if `batch_size` does not divide the number of examples. No array is empty.
     """
     n = x.shape[0]
     if n == 0:

@@ -1,7 +1,7 @@
-"""Read a data set from two CSV files: a row is an image, one column the label, the others its pixels.
+"""Read a data set from two CSV files: a row is an image, one column is its label, the others are its pixels.
 
-This is the form in which many courses hand out MNIST (the label first, then 784 pixels from 0 to 255).
-Fields are separated by commas and not quoted. One header line is skipped, empty lines are too.
+Many courses hand out MNIST in this form: the label first, then 784 pixels from 0 to 255. Commas separate the
+fields, which are not quoted. One header line and all empty lines are skipped.
 """
 
 import math
@@ -17,7 +17,7 @@ from xpnet.errors import DataError
 Pair = tuple[NDArray[np.float32], NDArray[np.int64]]
 Label = Literal["first", "last"]
 
-MAX_CLASSES = 65_536  # so that a damaged label cannot ask for a network with a billion outputs
+MAX_CLASSES = 65_536  # a damaged label must not give the network a billion outputs
 
 
 def read(train: Path, test: Path, label: Label = "first") -> tuple[Pair, Pair, int]:
@@ -27,11 +27,11 @@ def read(train: Path, test: Path, label: Label = "first") -> tuple[Pair, Pair, i
         train, test: the files.
         label: the column of the label, the "first" or the "last".
 
-    Returns x (n, columns) float32 in [0, 1] and y (n,) int64, 0 to classes - 1. A training pixel above 1
-    means that pixels go from 0 to 255, in both files.
+    Returns x (n, columns) float32 in [0, 1] and y (n,) int64, 0 to classes - 1. If any training pixel is
+    above 1, the pixels of both files range from 0 to 255.
 
-    Raises DataError where a file is unreadable or damaged, with the line and column, or where every
-    training label is the same, which is what pixels look like that are taken for labels.
+    Raises DataError, with the line and column, where a file is unreadable or damaged, or where all training
+    labels are equal: then the label column probably holds a pixel that is always 0.
     """
     table = _table(train, label)
     pixels, labels = _columns(table, label)
@@ -60,12 +60,12 @@ def _pair(table: NDArray[Any], label: Label, high: int) -> Pair:
 
 
 def _open(path: Path) -> TextIO:
-    # Spreadsheets put a byte order mark in front; a byte that is no text becomes a field that is no number.
+    # Spreadsheets write a byte order mark. A byte that is not UTF-8 makes its field an invalid number.
     return path.open(encoding="utf-8-sig", errors="replace")
 
 
 def _table(path: Path, label: Label) -> NDArray[Any]:
-    """The numbers in the file: (rows, columns), unsigned bytes if all of them are, float64 if not."""
+    """The numbers in the file, (rows, columns): unsigned bytes if all numbers fit, else float64."""
     try:
         try:
             return _loadtxt(path, np.uint8)  # 9 times as fast as floats
@@ -101,9 +101,9 @@ def _check(path: Path, table: NDArray[Any], label: Label, columns: int, high: in
 def _first_fault(
     path: Path, label: Label, columns: int = 0, high: int = 255, classes: int = MAX_CLASSES
 ) -> str:
-    """Go through the file field by field, slowly, and say where and what its first fault is.
+    """Read the file field by field, slowly, and describe its first fault.
 
-    `columns` is how many a row should have; 0 means as many as the first row.
+    `columns` is the expected number of columns; 0 means as many as in the first row.
     """
     rows = 0
     with _open(path) as file:
@@ -142,7 +142,7 @@ def _is_header(line: str) -> bool:
 
 def _number(field: str) -> float | None:
     try:
-        # Python's numbers may be 1_000 or in the digits of any script, those of np.loadtxt may not.
+        # float() also accepts 1_000 and the digits of any script; np.loadtxt does not.
         return float(field) if field.isascii() and "_" not in field else None
     except ValueError:
         return None

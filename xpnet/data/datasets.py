@@ -1,4 +1,4 @@
-"""The data sets: those that come with xpnet, those that can be downloaded, and CSV files."""
+"""The data sets: bundled, drawn, downloaded, or read from CSV files."""
 
 import importlib.resources
 import math
@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet._util.checks import is_number
+from xpnet._util.choices import Choice
 from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError
 
 SAMPLE = "mnist-sample"
-SHAPES = "shapes"
-CIFAR = "cifar10"
-NAMES = (SAMPLE, SHAPES, *SOURCES)
 CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
 FILES = (
     "train-images-idx3-ubyte",
@@ -30,12 +28,14 @@ FILES = (
 IMAGE = (28, 28)
 CLASSES = 10
 
+Folder = str | os.PathLike[str] | None
+
 
 class Examples(NamedTuple):
     """Inputs and their labels.
 
     Fields:
-        x: float32 in [0, 1], images (n, height, width, channels) or rows of a CSV file (n, columns).
+        x: float32 in [0, 1]: images (n, height, width, channels) or rows of a CSV file (n, columns).
         y: int64 (n,), 0 to classes - 1.
     """
 
@@ -44,11 +44,11 @@ class Examples(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set as it was published: validation examples are for the user to `split` off.
+    """A data set with the training and test examples as published. `split` makes validation examples.
 
     Fields:
-        classes: how many there are.
-        class_names: a name for each, by its number, or empty.
+        classes: number of classes.
+        class_names: the name of each class, or empty.
     """
 
     name: str
@@ -58,20 +58,20 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...] = ()
 
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> Dataset:
-    """The data set called `name`, as arrays that are C-contiguous and writable.
+def load(name: str, data_dir: Folder = None, download: bool = True) -> Dataset:
+    """Load a data set as arrays that are C-contiguous and writable.
 
     Arguments:
-        name: which one:
+        name: one of `DATASETS`, or a pair of CSV files:
             "mnist-sample", the first 3,000 training and 1,000 test images of MNIST, part of this package;
-            "shapes", 2,000 training and 500 test pictures of shapes, (n, 32, 32, 3), drawn on the spot;
+            "shapes", 2,000 training and 500 test pictures of shapes, (n, 32, 32, 3), drawn on demand;
             "mnist" or "fashion-mnist", four idx files, gzipped or not, in the folder `data_dir`/`name`;
-            "cifar10", the binary version's six .bin files in the folder `data_dir`/cifar10, or in its
-            cifar-10-batches-bin, where they are unpacked to from cifar-10-binary.tar.gz if they are missing;
+            "cifar10", the six .bin files of the binary version in the folder `data_dir`/cifar10 or its
+            subfolder cifar-10-batches-bin; missing ones are unpacked from cifar-10-binary.tar.gz;
             "csv:TRAIN.csv,TEST.csv", the label in the first column, or in the last with ",label=last"
-            after it, pixels 0 to 255 or 0 to 1, paths from the current folder, else from `data_dir`.
-        data_dir: without it `$XPNET_DATA`, without that the user's cache.
-        download: whether to download what is missing there.
+            at the end; pixels 0 to 255 or 0 to 1; paths relative to the current folder, else to `data_dir`.
+        data_dir: folder of the data sets; default `$XPNET_DATA`, else the user's cache.
+        download: whether to download files that are missing there.
 
     Raises DataError where the name is unknown, or a file is missing, unreadable or damaged.
 
@@ -80,22 +80,13 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, download: bo
     """
     if name.startswith("csv:"):
         return _load_csv(name, data_dir)
-    if name == SAMPLE:
-        sample = importlib.resources.files("xpnet.data") / SAMPLE
-        return _load_idx(name, [sample / f"{file}.gz" for file in FILES])
-    if name == SHAPES:
-        train, test = Examples(*shapes.draw(2000, seed=0)), Examples(*shapes.draw(500, seed=1))
-        return Dataset(name, train, test, len(shapes.CLASS_NAMES), shapes.CLASS_NAMES)
-    if name in SOURCES:
-        folder = _data_folder(data_dir) / name
-        if name == CIFAR:
-            return _load_cifar(folder, download)
-        return _load_idx(name, [_find_idx(name, file, folder, download) for file in FILES])
-    raise DataError(f"no data set is called {name!r}: expected {', '.join(NAMES)} or {CSV_FORM}")
+    if name not in DATASETS:
+        raise DataError(f"no data set is called {name!r}: expected {', '.join(DATASETS)} or {CSV_FORM}")
+    return DATASETS[name].make(name, data_dir, download)
 
 
 def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
-    """The first floor(fraction * n) examples, to train on, and the rest, to validate on: views, no copies.
+    """The first floor(fraction · n) examples for training, and the rest for validation: views, no copies.
 
     Raises ConfigError where one of the two would be empty.
     """
@@ -111,7 +102,22 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     )
 
 
-def _load_idx(name: str, paths: Sequence[Traversable]) -> Dataset:
+def _load_sample(name: str, data_dir: Folder, download: bool) -> Dataset:
+    sample = importlib.resources.files("xpnet.data") / SAMPLE
+    return _read_idx(name, [sample / f"{file}.gz" for file in FILES])
+
+
+def _draw_shapes(name: str, data_dir: Folder, download: bool) -> Dataset:
+    train, test = Examples(*shapes.draw(2000, seed=0)), Examples(*shapes.draw(500, seed=1))
+    return Dataset(name, train, test, len(shapes.CLASS_NAMES), shapes.CLASS_NAMES)
+
+
+def _load_idx(name: str, data_dir: Folder, download: bool) -> Dataset:
+    folder = _data_folder(data_dir) / name
+    return _read_idx(name, [_find_idx(name, file, folder, download) for file in FILES])
+
+
+def _read_idx(name: str, paths: Sequence[Traversable]) -> Dataset:
     train_images, train_labels, test_images, test_labels = paths
     return Dataset(name, _examples(train_images, train_labels), _examples(test_images, test_labels), CLASSES)
 
@@ -131,7 +137,7 @@ def _examples(images_path: Traversable, labels_path: Traversable) -> Examples:
     return Examples(x, labels.astype(np.int64))
 
 
-def _load_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
+def _load_csv(name: str, data_dir: Folder) -> Dataset:
     label: csv.Label
     match name.removeprefix("csv:").split(","):
         case [str(train), str(test)] | [str(train), str(test), "label=first"] if train and test:
@@ -144,7 +150,7 @@ def _load_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     return Dataset(name, Examples(*train_xy), Examples(*test_xy), classes)
 
 
-def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path:
+def _data_folder(data_dir: Folder) -> Path:
     chosen = data_dir or os.environ.get("XPNET_DATA")
     return Path(os.path.expanduser(chosen)) if chosen else user_cache()
 
@@ -156,16 +162,17 @@ def _find_idx(name: str, file: str, folder: Path, download: bool) -> Path:
     return _fetch(name, f"{file}.gz", folder, download, missing=f"{file}.gz")
 
 
-def _load_cifar(folder: Path, download: bool) -> Dataset:
+def _load_cifar(name: str, data_dir: Folder, download: bool) -> Dataset:
+    folder = _data_folder(data_dir) / name
     paths = [_find_cifar(file, folder) for file in (*cifar.TRAIN_FILES, cifar.TEST_FILE)]
     missing = [path for path in paths if not _exists(path)]
     if missing:
         archive = folder / cifar.ARCHIVE
         if not _exists(archive):
-            _fetch(CIFAR, cifar.ARCHIVE, folder, download, missing=missing[0].name)
-        cifar.unpack(archive, SOURCES[CIFAR].md5[cifar.ARCHIVE], missing)
+            _fetch(name, cifar.ARCHIVE, folder, download, missing=missing[0].name)
+        cifar.unpack(archive, SOURCES[name].md5[cifar.ARCHIVE], missing)
     train, test = Examples(*cifar.read(paths[:-1])), Examples(*cifar.read(paths[-1:]))
-    return Dataset(CIFAR, train, test, len(cifar.CLASS_NAMES), cifar.CLASS_NAMES)
+    return Dataset(name, train, test, len(cifar.CLASS_NAMES), cifar.CLASS_NAMES)
 
 
 def _find_cifar(file: str, folder: Path) -> Path:
@@ -173,7 +180,7 @@ def _find_cifar(file: str, folder: Path) -> Path:
 
 
 def _fetch(name: str, file: str, folder: Path, download: bool, missing: str) -> Path:
-    """Download `file`; if that may not or cannot be, say that `missing` is, and what the user can do."""
+    """Download `file`. Without permission or success, raise DataError about the file `missing`."""
     problem = f"{folder}: {missing} is missing"
     way_out = (
         f"put the files of {name} there, or name the folder that has {name}/ in it "
@@ -187,7 +194,7 @@ def _fetch(name: str, file: str, folder: Path, download: bool, missing: str) -> 
         raise DataError(f"{problem}, {error}: {way_out}") from error
 
 
-def _find_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+def _find_csv(name: str, data_dir: Folder) -> Path:
     path = Path(os.path.expanduser(name))
     if path.is_absolute() or _exists(path):
         return path
@@ -203,5 +210,16 @@ def _find_csv(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a folder on the way may not be entered
+    except OSError as error:  # a parent folder cannot be entered
         raise DataError(f"{path}: {error.strerror}") from error
+
+
+# A data set is one row: its name, what loads it, called with (name, data_dir, download), and its help.
+# A row of `download.SOURCES` has the mirrors and checksums of one that can be downloaded.
+DATASETS: dict[str, Choice[Dataset]] = {
+    SAMPLE: Choice(_load_sample, "3,000 training and 1,000 test images of MNIST, bundled"),
+    "shapes": Choice(_draw_shapes, "2,000 training and 500 test pictures of ten shapes, drawn on demand"),
+    "mnist": Choice(_load_idx, "handwritten digits, 60,000 training and 10,000 test images"),
+    "fashion-mnist": Choice(_load_idx, "clothes, 60,000 training and 10,000 test images"),
+    "cifar10": Choice(_load_cifar, "colour photographs, 50,000 training and 10,000 test images"),
+}

@@ -13,7 +13,7 @@ from xpnet.errors import DataError
 
 
 class Source(NamedTuple):
-    """Where a data set comes from: the mirrors in the order to try them, and the MD5 sum of each file."""
+    """The mirrors of a data set, in the order to try, and the MD5 sum of each file."""
 
     mirrors: tuple[str, ...]
     md5: dict[str, str]
@@ -48,7 +48,7 @@ SOURCES = {
         (
             "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
             "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/",
-            "https://www.cs.toronto.edu/~kriz/",  # the author's, last: it sends 80 kB/s
+            "https://www.cs.toronto.edu/~kriz/",  # the author's server, tried last: it sends 80 kB/s
         ),
         {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
     ),
@@ -63,11 +63,11 @@ def user_cache() -> Path:
 
 
 def fetch(name: str, file: str, folder: Path) -> Path:
-    """Download one file of the data set `name` into `folder`, which is made if need be; returns its path.
+    """Download one file of the data set `name` into `folder`, made if missing, and return its path.
 
-    Shows a progress bar where stderr is a terminal, and prints nothing else.
+    Shows a progress bar if standard error is a terminal, and prints nothing else.
 
-    Raises DataError where `folder` cannot be written, or no mirror gave the file, with the reason of each.
+    Raises DataError where `folder` cannot be written, or where no mirror gave the file, with each reason.
     """
     source = SOURCES[name]
     reasons = []
@@ -76,7 +76,7 @@ def fetch(name: str, file: str, folder: Path) -> Path:
             return _retrieve(mirror, file, source.md5[file], folder)
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and not hasattr(error, "request"):
-                # It is not from requests, so it is the folder or the disk: the same with every mirror.
+                # Not an error of requests, so the folder or the disk failed: another mirror cannot help.
                 what = error.strerror or "Permission denied"  # pooch rewords this one
                 raise DataError(f"a download cannot be written there ({what})") from error
             reasons.append(f"{mirror}: {_reason(error)}")
@@ -85,13 +85,13 @@ def fetch(name: str, file: str, folder: Path) -> Path:
 
 
 def _retrieve(mirror: str, file: str, md5: str, folder: Path) -> Path:
-    """pooch writes to a temporary file and renames it once the checksum is right: no half of one is left."""
+    """Download with pooch, which renames its temporary file only if the checksum is right."""
     import pooch
     from tqdm import tqdm
 
     log = pooch.get_logger()
     level = log.level
-    log.setLevel("WARNING")  # else it reports each attempt, in lines of 200 characters
+    log.setLevel("WARNING")  # at INFO it reports each attempt in lines of 200 characters
     try:
         with tqdm(desc=file, total=1, unit="B", unit_scale=True, leave=False, disable=None) as bar:
             http = pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16, timeout=30)
@@ -101,9 +101,9 @@ def _retrieve(mirror: str, file: str, md5: str, folder: Path) -> Path:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """A few words for what the libraries say in many."""
+    """The reason in a few words."""
     response = getattr(error, "response", None)
     if response is not None:
-        response.close()  # pooch leaves it open
+        response.close()  # pooch does not close it
         return f"HTTP status {response.status_code}"
     return type(error).__name__ if isinstance(error, OSError) else "wrong checksum"

@@ -58,16 +58,16 @@ def _unzipped(raw: Any, name: str) -> Any:
 
 
 def _fill(data: bytearray, file: Any, size: int) -> None:
-    """Read on until `data` has `size` bytes, or to the end of the file.
+    """Read until `data` has `size` bytes or the file ends.
 
-    `size` may be a lie of a damaged header: in chunks, memory grows only with bytes that are really there.
+    A damaged header can make `size` huge: reading in chunks allocates memory only for bytes in the file.
     """
     while len(data) < size and (chunk := file.read1(min(size - len(data), CHUNK))):
         data += chunk
 
 
 def _check_header(path: Traversable, data: bytearray, item: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that the header tells, once it is that of at least one `item`."""
+    """The shape in the header. Raises DataError unless it holds at least one `item`."""
     if not data:
         raise DataError(f"{path}: expected an idx file, got an empty file")
     magic = bytes([0, 0, UNSIGNED_BYTES, 1 + len(item)])

@@ -12,10 +12,10 @@ from xpnet.tree import Array
 
 
 class Normalization(NamedTuple):
-    """What `normalize` takes away and divides by: numbers that fit into JSON.
+    """The mean that `normalize` subtracts and the standard deviation it divides by, as JSON numbers.
 
     Fields:
-        mean, std: a number for each channel; no std is 0.
+        mean, std: one number for each channel; no std is 0.
     """
 
     mean: tuple[float, ...]
@@ -25,12 +25,12 @@ class Normalization(NamedTuple):
 def channel_statistics(x: NDArray[np.floating]) -> Normalization:
     """The mean and the standard deviation of each channel, over all images and pixels, in float64.
 
-    A channel that is the same everywhere gets the standard deviation 1, and so becomes 0 by `normalize`.
+    A constant channel gets the standard deviation 1, so `normalize` makes it 0.
 
     Arguments:
-        x: images on the host, (n, height, width, channels): those to train on, and no others.
+        x: training images on the host, (n, height, width, channels).
 
-    Raises ShapeError where x has another number of axes, or no pixels, or is not of real numbers.
+    Raises ShapeError where x does not have four axes, is empty, or does not hold real numbers.
     """
     if x.ndim != 4 or not x.size or x.dtype.kind not in "biuf":
         expected = "channel_statistics: expected images (n, height, width, channels)"
@@ -38,18 +38,18 @@ def channel_statistics(x: NDArray[np.floating]) -> Normalization:
     mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
     parts = np.array_split(x, math.ceil(len(x) / 128))  # all of CIFAR-10 in float64 is 1.2 GB
     std = np.sqrt(sum(((part - mean) ** 2).sum(axis=(0, 1, 2)) for part in parts) / (x.size / x.shape[3]))
-    std[std <= 1e-7 * np.abs(mean)] = 1  # less than float32 can tell apart: rounding
+    std[std <= 1e-7 * np.abs(mean)] = 1  # below the precision of float32: only rounding
     return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def normalize(x: Array, normalization: Normalization) -> Array:
-    """(x - mean) / std, channel by channel, in a fresh array of x's library, device and dtype.
+    """(x - mean) / std for each channel, in a new array of the library, device and dtype of x.
 
     Arguments:
         x: images (..., channels), of a floating dtype.
-        normalization: from `channel_statistics` of the training images, for the test images too.
+        normalization: the `channel_statistics` of the training images, also for test images.
 
-    Raises ShapeError where x has another number of channels or is of integers.
+    Raises ShapeError where x has another number of channels or does not have a floating dtype.
     """
     xp = namespace(x)
     channels = len(normalization.mean)

@@ -1,7 +1,7 @@
-"""Small pictures of coloured shapes, drawn in a moment: something to try out convolutional networks on.
+"""Small pictures of coloured shapes, drawn on demand, to try convolutional networks on.
 
-Random are the colours, of the shape and of what is behind it, its size and its place. So a single pixel says
-nothing of the class, and a linear model learns little; a small convolutional network gets nearly all right.
+The colours of shape and background, the size and the place are random. So a single pixel says nothing about
+the class, and a linear model learns little; a small convolutional network classifies nearly all correctly.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from xpnet.random import generator
 
 SIZE = 32
 
-# Is the point (u, v) part of the shape? Of a shape around (0, 0) with radius 1, or of a pattern without end.
+# Whether the point (u, v) is in the shape, which has its centre at (0, 0) and radius 1, or in the pattern.
 SHAPES: dict[str, Callable[[Any, Any], Any]] = {
     "circle": lambda u, v: u * u + v * v < 1,
     "ring": lambda u, v: np.abs(u * u + v * v - 0.7) < 0.3,
@@ -31,14 +31,14 @@ CLASS_NAMES = tuple(SHAPES)
 
 
 def draw(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """n pictures, as many of each class up to one, in random order; the same ones for the same seed.
+    """n pictures in random order; class counts differ by at most one. The seed determines the pictures.
 
     Returns x (n, 32, 32, 3) float32 in [0, 1], whole 255ths as in a file of bytes, and y (n,) int64.
     """
     rng = generator(seed, "shapes")
     y = rng.permutation(np.arange(n) % len(SHAPES))
     radius = rng.uniform(6, 11, (n, 1, 1))
-    row, column = rng.uniform(11, SIZE - 11, (2, n, 1, 1))  # of the middle: no shape is cut off
+    row, column = rng.uniform(11, SIZE - 11, (2, n, 1, 1))  # of the centre: no shape is cut off
     v = (np.arange(SIZE)[:, np.newaxis] - row) / radius
     u = (np.arange(SIZE) - column) / radius
     inside = np.empty((n, SIZE, SIZE, 1), bool)

@@ -1,4 +1,4 @@
-"""Examples that stay on the host, in memory, a file or a store, and come to the device in chunks."""
+"""Examples on the host, in memory, a file or a store, that go to the device in chunks."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -14,12 +14,12 @@ HostArray = np.ndarray | LazyArray
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-CHUNK_BYTES = 64 << 20  # two chunks are there at a time: the one in use and the next one
+CHUNK_BYTES = 64 << 20  # two chunks are in memory at a time: the one in use and the next one
 CHECKED_AT_ONCE = 1 << 14  # examples
 
 
 class Chunk(NamedTuple):
-    """Some batches, gathered: a row of `indices` has the positions in x and y of a batch's examples."""
+    """The examples of some batches: each row of `indices` holds the positions of one batch in x and y."""
 
     x: np.ndarray
     y: np.ndarray
@@ -29,21 +29,21 @@ class Chunk(NamedTuple):
 def chunks(
     x: HostArray, y: HostArray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
-    """The batches of these rows of positions, in their order; the next chunk is read meanwhile.
+    """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 
     Arguments:
-        x, y: inputs and targets, of all examples; may be memory-mapped, or `LazyArray`s.
-        indices: positions, a row for each batch.
-        dtype: that inputs are converted to.
-        chunk_bytes: how large a chunk's inputs may be, if more than one batch; None: `CHUNK_BYTES`.
+        x, y: inputs and targets of all examples; may be memory-mapped, or `LazyArray`s.
+        indices: positions of examples, a row for each batch.
+        dtype: dtype of the returned inputs.
+        chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
 
-    Close the iterator if it is not used up: that ends the thread which reads.
+    Close the iterator if you do not exhaust it: this ends the reading thread.
     """
     batch_bytes = indices.shape[1] * math.prod(x.shape[1:]) * np.dtype(dtype).itemsize
     rows = max(1, (CHUNK_BYTES if chunk_bytes is None else chunk_bytes) // max(batch_bytes, 1))
 
     def read(rows: np.ndarray) -> Chunk:
-        # In the order of the file; the batches find theirs by the positions in the chunk.
+        # Read in the order of the file; `indices` then points into the chunk.
         positions, in_chunk = np.unique(rows, return_inverse=True)
         return Chunk(x[positions].astype(dtype, copy=False), y[positions], in_chunk.reshape(rows.shape))
 
@@ -66,7 +66,7 @@ def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple
 
 
 def prefetched(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:
-    """make(item) for each item; a thread makes the next one while the caller uses this one."""
+    """make(item) for each item. A thread makes the next one while the caller uses this one."""
     with ThreadPoolExecutor(1, thread_name_prefix="xpnet-data") as thread:
         waiting: Future[Any] | None = None
         for item in items:

@@ -1,7 +1,7 @@
-"""The courses' experiments: each a module, run by `python scripts/study.py NAME`, that leaves one report.
+"""The experiments: `python scripts/study.py NAME` runs one module and writes one report.
 
-A study's docstring is the beginning of its report: the first line is the title, the paragraphs after it
-say what it is about. Its `run(options, report)` does the experiment and puts into the report what came.
+The docstring of a study begins its report: the first line is the title, the paragraphs after it are the
+introduction. Its `run(options, report)` does the experiment and adds the results to the report.
 """
 
 import importlib
@@ -11,12 +11,12 @@ from xpnet.errors import ConfigError
 
 
 class Study(Protocol):
-    """What a module of a study has."""
+    """The interface of a study's module."""
 
     __doc__: str | None
 
     def run(self, options: Any, report: Any, **more: Any) -> None:
-        """Do the experiment, as `Options` say, and put what came into the `Report`."""
+        """Do the experiment with the `Options`, and add the results to the `Report`."""
 
 
 def module_name(name: str) -> str:
@@ -44,7 +44,7 @@ NAMES = (
 
 
 def load(name: str) -> Study:
-    """The study of that name, which is imported now. ConfigError where there is none."""
+    """Import and return the study of that name. ConfigError for an unknown name."""
     if name not in NAMES:
         raise ConfigError(f"no study is called {name!r}: expected one of {', '.join(NAMES)}")
     return cast(Study, importlib.import_module(module_name(name)))

@@ -15,9 +15,9 @@ POINTS = np.array([[-1, 0.4], [3, 8], [-3, 0.3], [4, 10], [-0.5, 5]])
 TARGETS = np.array([[2], [-4], [3.2], [-8.3], [-2.3]])
 W1, B1 = np.array([[0.2, 3.8], [-1.1, 2.3]]), np.array([-1.3, 0.86])
 W2, B2 = np.array([[-1.2], [0.7]]), np.zeros(1)
-LOSS = 209.4557  # what is known of the example
+LOSS = 209.4557  # the known result of the example
 
-ORIENTATIONS = {"a row is a hidden unit (x W1ᵀ)": W1.T, "a column is one (x W1)": W1}
+ORIENTATIONS = {"a row is a hidden unit (x W1ᵀ)": W1.T, "a column is a hidden unit (x W1)": W1}
 MEANS = {"1/n Σ (ŷ - y)²": 1.0, "1/(2n) Σ (ŷ - y)²": 0.5, "Σ (ŷ - y)²": float(len(POINTS))}  # times 1/n Σ
 ACTIVATIONS = {"ReLU": nn.ReLU(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "identity": nn.Identity()}
 LEARNING_RATES = (0.9, 0.1, 0.001, 0.0001)
@@ -37,9 +37,9 @@ def regression(
     learning_rate: float = 0.0,
     steps: int = 0,
 ) -> Regression:
-    """What the 2-2-1 network does in so many steps of gradient descent, each on all five points.
+    """Train the 2-2-1 network for `steps` steps of gradient descent on all five points.
 
-    Shapes: weight (2, 2), as `nn.Linear` has it: a column is a hidden unit.
+    Shapes: weight (2, 2) in the layout of `nn.Linear`: a column is a hidden unit.
     """
     model = Model(
         nn.Sequential(nn.Linear(2, 2), activation, nn.Linear(2, 1)),
@@ -61,27 +61,27 @@ def regression(
 
 
 def by_activation(options: Options) -> dict[str, Regression]:
-    """What comes with each activation and the same weights."""
+    """The result with each activation and the same weights."""
     return {name: regression(options, layer) for name, layer in ACTIVATIONS.items()}
 
 
 def by_learning_rate(options: Options) -> dict[float, Regression]:
-    """What comes in two steps with ReLU and each learning rate."""
+    """The result of two steps with ReLU and each learning rate."""
     return {rate: regression(options, nn.ReLU(), learning_rate=rate, steps=2) for rate in LEARNING_RATES}
 
 
 def run(options: Options, report: Report) -> None:
-    """The three questions of the example, a section each."""
+    """Answer the three questions of the example, each in a section."""
     _orientation(options, report)
     _activations(options, report)
     _learning_rates(options, report)
 
 
 def _orientation(options: Options, report: Report) -> None:
-    report.section("Regression: which way round W1 is meant")
+    report.section("Regression: the orientation of W1")
     report.text(
         "Five points, two inputs, two hidden units with ReLU, one output. The example does not say whether "
-        "a row or a column of W1 is a hidden unit, nor which mean it takes. All are tried."
+        "a row or a column of W1 is a hidden unit, nor which mean the loss takes. All combinations are tried."
     )
     points = [[*x, *y] for x, y in zip(POINTS, TARGETS, strict=True)]
     report.table("points", ["x₁", "x₂", "y"], points, "The points.")
@@ -105,13 +105,13 @@ def _orientation(options: Options, report: Report) -> None:
     ]
     report.expect(
         f"The mean squared error with ReLU is {LOSS}, with one of the orientations of W1.",
-        f"It is so if {', or if '.join(matching)}." if matching else "It is so with none of them.",
+        f"True if {', or if '.join(matching)}." if matching else "True for none of the combinations.",
         len(matching) == 1,
     )
 
 
 def _activations(options: Options, report: Report) -> None:
-    report.section("Regression: which activation has the least loss")
+    report.section("Regression: the activation with the least loss")
     found = by_activation(options)
     report.table(
         "activations",
@@ -124,39 +124,39 @@ def _activations(options: Options, report: Report) -> None:
         {"loss": ".4f"},
     )
     report.text(
-        f"The targets are between {TARGETS.min():g} and {TARGETS.max():g}. Values of tanh and of the "
-        f"sigmoid are at most 1 in size, so that |ŷ| is at most |w2₁| + |w2₂| = {np.abs(W2).sum():g}. The "
-        f"predictions with ReLU go down to {found['ReLU'].predictions.min():.1f}, those with the identity "
+        f"The targets are between {TARGETS.min():g} and {TARGETS.max():g}. The absolute values of tanh and "
+        f"sigmoid are at most 1, so |ŷ| is at most |w2₁| + |w2₂| = {np.abs(W2).sum():g}. The "
+        f"predictions with ReLU go down to {found['ReLU'].predictions.min():.1f}, with the identity "
         f"to {found['identity'].predictions.min():.1f}."
     )
     best = min(found, key=lambda name: found[name].losses[0])
     report.expect(
         "Of the four activations, tanh has the least loss.",
-        f"{best} has, with {found[best].losses[0]:.4f}.",
+        f"{best} has the least loss, {found[best].losses[0]:.4f}.",
         best == "tanh",
     )
 
 
 def _learning_rates(options: Options, report: Report) -> None:
-    report.section("Regression: which learning rate is best for two steps")
+    report.section("Regression: the best learning rate for two steps")
     found = by_learning_rate(options)
     report.table(
         "learning-rates",
         ["learning rate", "before", "after 1 step", "after 2 steps"],
         [[f"{rate:g}", *each.losses] for rate, each in found.items()],
-        "The loss with ReLU. A step is one of gradient descent on all five points.",
+        "The loss with ReLU. Each step is gradient descent on all five points.",
     )
     report.figure(_picture(found), "The loss in two steps, for each learning rate.")
     growing = [f"{rate:g}" for rate, each in found.items() if each.losses[2] > each.losses[0]]
     if growing:
         report.text(
             f"With a learning rate of {' or '.join(growing)} the loss grows: a step goes so far past the "
-            "minimum that the loss is steeper there, and the next step goes further still."
+            "minimum that the gradient there is larger, and the next step goes even further."
         )
     best = min(found, key=lambda rate: found[rate].losses[2])
     report.expect(
         "Of the four learning rates, 0.001 has the least loss after two steps.",
-        f"{best:g} has, with {found[best].losses[2]:.4f}.",
+        f"{best:g} has the least loss, {found[best].losses[2]:.4f}.",
         best == 0.001,
     )
 

@@ -1,4 +1,4 @@
-"""Topologies whose connections share one weight, and how they are grown: a part of `weight-agnostic`."""
+"""Topologies whose connections share one weight, and their growth: a part of `weight-agnostic`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from xpnet.studies.options import Options
 from xpnet.tree import Array, Tree
 
 SIZES = (3, 8, 8, 2)  # units of each layer
-DENSITY = 0.5  # share of the possible connections that a random topology has
-SHARED = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)  # the weights by which topologies are judged, those of the paper
+DENSITY = 0.5  # share of all possible connections in a random topology
+SHARED = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)  # the weights of the paper, to evaluate topologies with
 Function = Callable[[Any, Array], Array]  # of an array namespace and x
 
 FUNCTIONS: dict[str, tuple[Function, Function]] = {  # with their derivatives
@@ -35,14 +35,14 @@ class UnitsResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Units(nn.Layer):
-    """yⱼ = fⱼ(xⱼ), a function of its own for each unit.
+    """yⱼ = fⱼ(xⱼ), with a separate function for each unit.
 
     dxⱼ = fⱼ'(xⱼ) dyⱼ
 
     Shapes: x and y (..., n, d).
 
     Arguments:
-        kinds: the names of the functions, d of them.
+        kinds: the names of the d functions.
     """
 
     kinds: tuple[str, ...]
@@ -59,7 +59,7 @@ class Units(nn.Layer):
 
 
 class Topology(NamedTuple):
-    """Which connections there are, 0 or 1 of shape (n_in, n_out) a layer, and the hidden units' functions."""
+    """The connections of each layer, a mask of 0 and 1 (n_in, n_out), and the hidden units' functions."""
 
     masks: tuple[np.ndarray, ...]
     kinds: tuple[tuple[str, ...], ...]
@@ -69,7 +69,7 @@ class Topology(NamedTuple):
         return int(sum(mask.sum() for mask in self.masks))
 
     def network(self) -> nn.Sequential:
-        """The network, whose parameters are `weights`."""
+        """The network; `weights` makes its parameters."""
         layers: list[nn.Layer] = []
         for i, mask in enumerate(self.masks):
             n_in, n_out = mask.shape
@@ -79,7 +79,7 @@ class Topology(NamedTuple):
         return nn.Sequential(*layers)
 
     def weights(self, value: Callable[[tuple[int, ...]], Array]) -> Tree:
-        """The network's parameters: for each layer `value(shape)`, 0 where there is no connection."""
+        """The parameters: `value(shape)` for each layer, 0 where there is no connection."""
         params: list[Tree] = []
         for i, mask in enumerate(self.masks):
             params.append({"weight": mask * value(mask.shape)})
@@ -88,13 +88,13 @@ class Topology(NamedTuple):
         return tuple(params)
 
     def shared(self, values: Any) -> Tree:
-        """Parameters with a leading axis of K: all connections of the k-th network have the k-th value."""
+        """Parameters of K networks on a leading axis: all connections of the k-th have the k-th value."""
         column = np.asarray(values, float)[:, np.newaxis, np.newaxis]
         return self.weights(lambda shape: column)
 
 
 def random_topology(rng: Generator) -> Topology:
-    """Each connection is there with a probability of `DENSITY`, all functions are equally likely."""
+    """A topology with each connection present with probability `DENSITY`, and uniformly random functions."""
     masks = tuple((rng.random(shape) < DENSITY).astype(float) for shape in pairwise(SIZES))
     names = tuple(FUNCTIONS)
     kinds = tuple(tuple(names[i] for i in rng.integers(len(names), size=n)) for n in SIZES[1:-1])
@@ -102,7 +102,7 @@ def random_topology(rng: Generator) -> Topology:
 
 
 def changed(topology: Topology, rng: Generator) -> Topology:
-    """The topology with one connection more or less, or another function in one unit."""
+    """The topology with one connection added or removed, or another function in one unit."""
     masks, kinds = [mask.copy() for mask in topology.masks], [list(names) for names in topology.kinds]
     if rng.random() < 0.7:
         mask = masks[rng.integers(len(masks))]
@@ -115,24 +115,24 @@ def changed(topology: Topology, rng: Generator) -> Topology:
 
 
 def grow(topology: Topology, changes: int, rng: Generator, judge: Callable[[Topology], float]) -> Topology:
-    """Keep each of so many random changes unless the topology is judged to be worse."""
+    """Try random changes, and keep each one unless `judge` rates the topology lower."""
     value = judge(topology)
     for _ in range(changes):
         other = changed(topology, rng)
-        if (judged := judge(other)) >= value:
-            topology, value = other, judged
+        if (new_value := judge(other)) >= value:
+            topology, value = other, new_value
     return topology
 
 
 def accuracies(topology: Topology, params: Tree, examples: data.Examples, backend: Backend) -> np.ndarray:
-    """Of K networks with a leading axis on their parameters, all in one pass, (K,)."""
+    """The accuracies (K,) of K networks, in one pass; the parameters have a leading axis of K."""
     x = backend.asarray(examples.x)
     outputs, _ = topology.network().forward(tree.map(backend.asarray, params), x)
     return (backend.to_numpy(outputs).argmax(axis=-1) == examples.y).mean(axis=-1)
 
 
 def half_moons(n: int, rng: Generator) -> data.Examples:
-    """Two half circles that reach into each other, with noise; x (n, 3), of which the last column is 1."""
+    """Two interleaved half circles with noise: x (n, 3), whose last column is 1, and labels y (n,)."""
     y = np.arange(n) % 2
     angle = np.pi * rng.random(n)
     x = np.stack([np.cos(angle), np.sin(angle), np.ones(n)], axis=-1)
@@ -142,7 +142,7 @@ def half_moons(n: int, rng: Generator) -> data.Examples:
 
 
 def trained(topology: Topology, start: float, options: Options, train: data.Examples) -> Tree:
-    """Weights of their own for all connections, learned from a shared one by steps by hand, with masks."""
+    """Train a separate weight for each connection, from a shared start; masks keep the others at 0."""
     model = Model(
         topology.network(),
         losses.CrossEntropy(),

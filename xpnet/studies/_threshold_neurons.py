@@ -1,4 +1,4 @@
-"""The first half of `logic_gates`: what one threshold neuron can do, and a proof of what it cannot."""
+"""The first half of `logic_gates`: gates that one threshold neuron can be, and a proof for the others."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 
 INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
-GATES = {  # what comes out for each row of INPUTS; for NOT, which has one input, for 0 and 1
+GATES = {  # the output for each row of INPUTS; NOT has one input, 0 or 1
     "NOT": np.array([1, 0]),
     "AND": np.array([0, 0, 0, 1]),
     "OR": np.array([0, 1, 1, 1]),
@@ -21,12 +21,14 @@ GATES = {  # what comes out for each row of INPUTS; for NOT, which has one input
     "XOR": np.array([0, 1, 1, 0]),
     "XNOR": np.array([1, 0, 0, 1]),
 }
-NEURONS = ("AND", "OR", "XOR", "XNOR")  # the gates that are tried with one threshold neuron
+NEURONS = ("AND", "OR", "XOR", "XNOR")  # the gates to try with one threshold neuron
 GRID = np.arange(-32, 33) / 16  # of w₁, w₂ and b: sixteenths, whose sums are exact
 
 
 class Search(NamedTuple):
-    """What the threshold neurons of a grid can do: so many `perfect` ones, `best` of 4 rows right."""
+    ""
+
+    """The neurons on a grid: how many are `perfect`, and how many of 4 rows the `best` gets right."""
 
     units: int
     perfect: int
@@ -34,10 +36,10 @@ class Search(NamedTuple):
 
 
 class Separation(NamedTuple):
-    """What linear programming says of one threshold neuron.
+    """The result of linear programming for one threshold neuron.
 
-    Either there are weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ 1, or a certificate
-    y ≥ 0 that no weights do: yᵀA = 0 although yᵀ1 > 0.
+    Either weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ 1, or a certificate y ≥ 0 that no
+    such weights exist: yᵀA = 0 although yᵀ1 > 0.
     """
 
     inequalities: np.ndarray
@@ -46,7 +48,7 @@ class Separation(NamedTuple):
 
 
 def search(options: Options, gate: str) -> Search:
-    """Try all threshold neurons whose w₁, w₂ and b are on the grid: a `Linear` with as many outputs."""
+    """Try all threshold neurons with w₁, w₂ and b on the grid, as the outputs of one `Linear`."""
     backend = options.make_backend("float64")
     w1, w2, b = (axis.ravel() for axis in np.meshgrid(GRID, GRID, GRID))
     params = {"weight": backend.asarray(np.stack([w1, w2])), "bias": backend.asarray(b)}
@@ -57,9 +59,9 @@ def search(options: Options, gate: str) -> Search:
 
 
 def separate(gate: str) -> Separation:
-    """Weights for one threshold neuron, or a certificate (Farkas' lemma) that there are none.
+    """Weights for one threshold neuron, or a certificate (Farkas' lemma) that none exist.
 
-    The neuron is right about input x if s (w·x + b) > 0, with s = 1 where the gate gives 1 and s = -1
+    The neuron is right for input x if s (w·x + b) > 0, with s = 1 where the gate gives 1 and s = -1
     where it gives 0. Weights for this can be scaled up until s (w·x + b) ≥ 1: an inequality for each input.
     """
     signs = 2 * GATES[gate][:, None] - 1
@@ -73,7 +75,7 @@ def separate(gate: str) -> Separation:
 
 
 def threshold_neuron(options: Options, weights: np.ndarray) -> np.ndarray:
-    """What the neuron with weights (w₁, w₂, b) gives for the four inputs: 1 where w·x + b > 0."""
+    """The outputs of the neuron with weights (w₁, w₂, b) for the four inputs: 1 where w·x + b > 0."""
     backend = options.make_backend("float64")
     params = {"weight": backend.asarray(weights[:2, None]), "bias": backend.asarray(weights[2:])}
     z, _ = nn.Linear(2, 1).forward(params, backend.asarray(INPUTS))
@@ -81,7 +83,7 @@ def threshold_neuron(options: Options, weights: np.ndarray) -> np.ndarray:
 
 
 def run(options: Options, report: Report) -> None:
-    """Weights for each gate, or a proof that there are none."""
+    """Find weights for each gate, or prove that none exist."""
     _neurons(options, report)
     _certificates(report)
 
@@ -92,9 +94,9 @@ def _neurons(options: Options, report: Report) -> None:
     found = {gate: search(options, gate) for gate in NEURONS}
     report.text(
         "A threshold neuron gives 1 where w₁x₁ + w₂x₂ + b > 0, and 0 elsewhere. Linear programming finds "
-        "weights that are right for all four inputs, or finds that there are none. Independently of that, "
+        "weights that are right for all four inputs, or shows that none exist. As an independent check, "
         f"all neurons with w₁, w₂ and b from {GRID[0]:g} to {GRID[-1]:g} in steps of "
-        f"1/{1 / (GRID[1] - GRID[0]):g} are tried, {found['AND'].units:,} of them."
+        f"1/{1 / (GRID[1] - GRID[0]):g} are tried: {found['AND'].units:,}."
     )
     report.table(
         "neurons",
@@ -108,14 +110,14 @@ def _neurons(options: Options, report: Report) -> None:
             ]
             for gate, each in separations.items()
         ],
-        "Weights that linear programming found; how many neurons on the grid are right for all four inputs, "
-        "and for how many inputs the best of them is right.",
+        "Weights from linear programming; the number of neurons on the grid that are right for all four "
+        "inputs; and the number of inputs for which the best neuron is right.",
     )
     report.figure(
         _planes(separations),
-        "The plane of the inputs. Full circles are inputs for which the gate gives 1, and the neuron fires "
-        "on the blue side of its line. For XOR and XNOR, the segments between equal outputs cross, and no "
-        "line can have one of them on each side.",
+        "The plane of the inputs. Full circles are inputs with output 1; the neuron fires on the blue side "
+        "of its line. For XOR and XNOR, the segments between equal outputs cross, so no line separates "
+        "them.",
     )
     right = [
         gate
@@ -123,27 +125,27 @@ def _neurons(options: Options, report: Report) -> None:
         if each.weights is not None and np.array_equal(threshold_neuron(options, each.weights), GATES[gate])
     ]
     report.expect(
-        "AND and OR are threshold neurons.",
-        f"Weights were found, and are right for all four inputs, for {in_words(right)}.",
+        "One threshold neuron can be AND or OR.",
+        f"Weights that are right for all four inputs were found for {in_words(right)}.",
         right == ["AND", "OR"],
     )
     without = [gate for gate in NEURONS if found[gate].perfect == 0]
     report.expect(
-        "For XOR and XNOR, no neuron of the grid is right for more than three inputs.",
-        f"None is right for all four for {in_words(without)}; the best are right for "
+        "For XOR and XNOR, no neuron on the grid is right for more than three inputs.",
+        f"No neuron is right for all four inputs of {in_words(without)}; the best are right for "
         f"{' and '.join(str(found[gate].best) for gate in without)}.",
         without == ["XOR", "XNOR"] and all(found[gate].best == 3 for gate in without),
     )
 
 
 def _certificates(report: Report) -> None:
-    report.section("Why XOR and XNOR are none")
+    report.section("Why one neuron cannot be XOR or XNOR")
     report.text(
-        "A neuron is right about an input if s (w₁x₁ + w₂x₂ + b) > 0, with s = 1 where the gate gives 1 and "
+        "A neuron is right for an input if s (w₁x₁ + w₂x₂ + b) > 0, with s = 1 where the gate gives 1 and "
         "s = -1 where it gives 0. If that holds for all inputs, w and b can be scaled up until each of "
-        "these numbers is at least 1. Linear programming finds numbers y ≥ 0, one for each inequality, with "
-        "which their sum is a contradiction: on the left all weights cancel, and on the right there is a "
-        "number above 0. By Farkas' lemma there are such numbers whenever there are no weights."
+        "these numbers is at least 1. Linear programming finds a factor y ≥ 0 for each inequality such that "
+        "the sum is a contradiction: on the left all weights cancel, and on the right is a number above 0. "
+        "By Farkas' lemma such factors exist whenever no weights do."
     )
     proofs = {}
     for gate in ("XOR", "XNOR"):
@@ -159,17 +161,17 @@ def _certificates(report: Report) -> None:
             f"certificate-{gate.lower()}",
             ["input", gate, "w₁", "w₂", "b", "≥", "times y"],
             [*rows, ["sum", None, *total, y.sum(), None]],
-            f"The inequalities of {gate}: a column has what w₁, w₂ or b is multiplied by. The last row is "
-            "their sum, each times its y.",
+            f"The inequalities of {gate}: the columns hold the coefficients of w₁, w₂ and b. The last row is "
+            "the sum of the inequalities, each times its y.",
             dict.fromkeys(("w₁", "w₂", "b", "≥", "times y"), "g"),
         )
         proofs[gate] = np.allclose(total, 0, atol=1e-9) and y.min() >= 0 and y.sum() > 0
         left = " + ".join(f"{each:g} {name}" for each, name in zip(total, ("w₁", "w₂", "b"), strict=True))
-        report.text(f"So weights for {gate} would have to satisfy {left} ≥ {y.sum():g}, which none do.")
+        report.text(f"So weights for {gate} would have to satisfy {left} ≥ {y.sum():g}, which is impossible.")
     proved = [gate for gate, holds in proofs.items() if holds]
     report.expect(
-        "A certificate proves that no threshold neuron is XOR or XNOR.",
-        f"There is one for {in_words(proved)}.",
+        "A certificate proves that no threshold neuron can be XOR or XNOR.",
+        f"Certificates exist for {in_words(proved)}.",
         proved == ["XOR", "XNOR"],
     )
 

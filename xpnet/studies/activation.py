@@ -1,9 +1,9 @@
-"""Activations, in shallow and in deep networks.
+"""Activations in shallow and in deep networks.
 
-On the way back, each layer multiplies the gradient by the derivative of its activation f. The sigmoid's is at
-most 1/4, so gradients become smaller with every layer that they pass ("vanish"); the tanh's is at most
-1; the ReLU's is 0 or 1. An activation that is linear adds nothing: layers with it in between are one matrix.
-(Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.)
+In the backward pass, each layer multiplies the gradient by the derivative of its activation. The derivative
+of the sigmoid is at most 1/4, so gradients shrink with every layer ("vanish"); that of tanh is at most 1;
+that of ReLU is 0 or 1. A linear activation adds nothing: linear layers in a row are one matrix. (Glorot and
+Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.)
 """
 
 from dataclasses import replace
@@ -17,15 +17,16 @@ from xpnet import data, tree
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.config import ACTIVATIONS, Activation, Config
+from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
+from xpnet.train.registry import ACTIVATIONS
 
 DEEP = 5  # hidden layers of the deep network
-SHOWN: tuple[Activation, ...] = ("identity", "sigmoid", "tanh", "relu", "gelu")  # in the figures
+SHOWN = ("identity", "sigmoid", "tanh", "relu", "gelu")  # in the figures
 
 
 def run(options: Options, report: Report) -> None:
-    """Compare all activations in a network with one hidden layer and in a deep one, then the course's set."""
+    """Compare all activations in a shallow and in a deep network, then the settings of the course."""
     base = sweep.base_config(
         options, weight_init="glorot-uniform", learning_rate=0.05, momentum=0.0, nesterov=False, l2=0.0,
         epochs=options.choose(20, quick=8), batch_size=50,
@@ -53,7 +54,7 @@ def run(options: Options, report: Report) -> None:
         )
         sweep.table(
             report, name, variants, "activation",
-            f"After {base.epochs} epochs: means over the seeds, and the test's range.",
+            f"After {base.epochs} epochs: means over the seeds, and the range of the test accuracy.",
         )  # fmt: skip
         best = sweep.best(variants)
         report.text(
@@ -77,7 +78,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def gradients(report: Report, config: Config, examples: sweep.Data) -> None:
-    """How large each layer's gradient is before the first step."""
+    """Show the size of each layer's gradient before the first step."""
     x, y = examples.train.x[:500], examples.train.y[:500]
     norms: dict[str, list[float]] = {}
     for name in SHOWN:
@@ -88,26 +89,22 @@ def gradients(report: Report, config: Config, examples: sweep.Data) -> None:
         weights = [model.backend.to_numpy(gradient) for gradient in tree.weights(model.grads)]
         norms[name] = [
             float(np.sqrt(np.mean(gradient**2))) for gradient in weights[1:]
-        ]  # the input's are pixels
+        ]  # without the first layer, whose inputs are pixels
     report.section("Gradients before the first step")
     report.table(
         "gradients",
         ["activation", *(f"layer {layer}" for layer in range(2, DEEP + 2))],
         [[name, *values] for name, values in norms.items()],
-        "Root mean square of each layer's gradient of the weights, from the second hidden layer to the "
-        f"output, on {len(x)} training images.",
+        "Root mean square of the weight gradients of each layer, from the second hidden layer to the output, "
+        f"on {len(x)} training images.",
     )
-    report.figure(
-        bars(norms), "The same numbers: from the output, on the right, back to the second hidden layer."
-    )
+    report.figure(bars(norms), "The same numbers, from the second hidden layer, left, to the output, right.")
     shrunk = {name: values[-1] / values[0] for name, values in norms.items()}
     words = "; ".join(f"{value:.3g} with {name}" for name, value in shrunk.items())
-    report.text(
-        f"The output layer's gradient is larger than the second hidden layer's by a factor of {words}."
-    )
+    report.text(f"The gradient of the output layer over the gradient of the second hidden layer is {words}.")
     report.expect(
-        f"In a network with {DEEP} hidden layers, the gradient shrinks on its way back by more than a factor "
-        "of 10 with the sigmoid, and by less than 10 with ReLU and tanh.",
+        f"In a network with {DEEP} hidden layers, the gradient shrinks from the output to the second layer "
+        "by a factor of more than 10 with the sigmoid, and of less than 10 with ReLU and tanh.",
         f"Factors: {words}.",
         shrunk["sigmoid"] > 10 and shrunk["relu"] < 10 and shrunk["tanh"] < 10,
     )
@@ -163,16 +160,16 @@ def course_set(options: Options, report: Report) -> None:
     )
     sigmoid, relu, deeper = np.array([row[-1] for row in rows]).reshape(3, 4)
     report.expect(
-        "With one hidden layer of 256, ReLU ends above the sigmoid in test accuracy, whatever the learning "
-        "rate and batch size.",
+        "With one hidden layer of 256, ReLU ends with a higher test accuracy than the sigmoid, for each "
+        "learning rate and batch size.",
         "; ".join(f"{r:.4f} against {s:.4f}" for r, s in zip(relu, sigmoid, strict=True)) + ".",
         bool(np.all(relu > sigmoid)),
     )
     trained = np.array([row[-2] for row in rows]).reshape(3, 2, 2)  # network, learning rate, batch size
     higher, smaller = np.sum(trained[:, 0] > trained[:, 1]), np.sum(trained[:, :, 0] > trained[:, :, 1])
     report.expect(
-        "These are short trainings: with each network, ten times the learning rate, or a quarter of the "
-        "batch size, ends with more of the training images right.",
+        "These trainings are short: for each network, ten times the learning rate, or a quarter of the batch "
+        "size, ends with a higher training accuracy.",
         f"In {higher} of 6 pairs with the larger learning rate, in {smaller} of 6 with the smaller batches.",
         bool(higher == 6 and smaller == 6),
     )

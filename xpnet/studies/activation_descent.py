@@ -1,10 +1,11 @@
 """Gradient descent on an activation function.
 
 GELU(x) ≈ x σ(1.702 x) is not monotone: it has one minimum, a little below 0, and is nearly flat far to the
-left of it. Gradient descent on this curve shows in one dimension what a learning rate and momentum do.
+left of it. Gradient descent on this curve shows the effect of the learning rate and of momentum in one
+dimension.
 
-The steps are those of `optim.SGD`, x ← x - η f'(x), and of `optim.EMAMomentum`, v ← β v + (1 - β) f'(x) and
-x ← x - η v, which starts here with v₀ = f'(x₀).
+`optim.SGD` steps by x ← x - η f'(x); `optim.EMAMomentum` steps by v ← β v + (1 - β) f'(x), x ← x - η v, and
+starts here with v₀ = f'(x₀).
 """
 
 from typing import NamedTuple
@@ -21,9 +22,9 @@ from xpnet.studies.sweep import axes_of
 GELU = nn.GELU(form="sigmoid")
 ACTIVATIONS = {"ReLU": nn.ReLU(), "ELU": nn.ELU(), "GELU": GELU}
 BETA = 0.9
-RUNS = ((0.0, 0.1), (0.0, 1.0), (-3.0, 0.1))  # where it starts, and the learning rate η
+RUNS = ((0.0, 0.1), (0.0, 1.0), (-3.0, 0.1))  # start and learning rate η
 STEPS = 600
-NEAR = 0.01  # a path has arrived where it stays as near to the minimum as this
+NEAR = 0.01  # a path arrives at the step from which it stays this near to the minimum
 PLAIN, WITH_MOMENTUM = "no", f"β = {BETA}"
 COLORS = {PLAIN: "#1f77b4", WITH_MOMENTUM: "#d95f02"}
 GREY = "#999999"
@@ -38,7 +39,7 @@ class Curve(NamedTuple):
 
 
 def curve(options: Options, function: nn.Layer, x: np.ndarray) -> Curve:
-    """The activation and its derivative at these points. Shapes: x (n,), all results too."""
+    """The activation and its derivative at these points. Shapes: x and all results (n,)."""
     backend = options.make_backend("float64")
     points = backend.asarray(x)
     f, residuals = function.forward({}, points)
@@ -47,7 +48,7 @@ def curve(options: Options, function: nn.Layer, x: np.ndarray) -> Curve:
 
 
 def descend(options: Options, start: float, optimizer: optim.Optimizer, steps: int) -> Curve:
-    """The points x₀ ... x_steps that the optimizer goes through from x₀ = start, on GELU.
+    """The points x₀ ... x_steps of the optimizer on GELU, from x₀ = start.
 
     Momentum starts with v₀ = ∇f(x₀). Shapes: (steps + 1,) each.
     """
@@ -76,7 +77,7 @@ def minimum(options: Options) -> float:
 
 
 class Path(NamedTuple):
-    """A run: where it started, its learning rate, whether with momentum, its points, and when it arrived."""
+    """A run: its start, learning rate and momentum, its points, and the step at which it arrived."""
 
     start: float
     rate: float
@@ -86,7 +87,7 @@ class Path(NamedTuple):
 
 
 def paths(options: Options, lowest: float) -> list[Path]:
-    """All runs, each without and with momentum; `arrival` is when x comes near `lowest` for good."""
+    """All runs, without and with momentum; from step `arrival` on, x stays near `lowest`."""
     result = []
     for start, rate in RUNS:
         for name, optimizer in ((PLAIN, optim.SGD(rate)), (WITH_MOMENTUM, optim.EMAMomentum(rate, BETA))):
@@ -97,7 +98,7 @@ def paths(options: Options, lowest: float) -> list[Path]:
 
 
 def run(options: Options, report: Report) -> None:
-    """The activations side by side, the first steps as one would take them by hand, and the longer paths."""
+    """Show the activations, the first steps, which can be checked by hand, and the longer paths."""
     report.config({"steps": STEPS, "β": BETA, "near": NEAR})
     lowest = minimum(options)
     runs = paths(options, lowest)
@@ -121,14 +122,14 @@ def _activations(options: Options, report: Report, lowest: float) -> None:
     slopes = {name: curve(options, layer, at).slope for name, layer in ACTIVATIONS.items()}
     report.table(
         "slopes", ["f", *(f"f'({x:g})" for x in at)], [[name, *row] for name, row in slopes.items()],
-        "Slopes: what gradient descent would have to go by.",
+        "The slopes at three points, which gradient descent would follow.",
     )  # fmt: skip
     value = float(curve(options, GELU, np.array([lowest])).f[0])
-    stays = " Gradient descent on ReLU would never leave that point." if slopes["ReLU"][0] == 0 else ""
+    stays = " Gradient descent on ReLU would never leave this point." if slopes["ReLU"][0] == 0 else ""
     report.text(
         f"GELU has its minimum {value:.4f} at x = {lowest:.4f}. At -3 its slope is {slopes['GELU'][0]:.4f}: "
-        f"a step from there is short, but goes towards the minimum. The slope of ReLU at -3 is "
-        f"{slopes['ReLU'][0]:g}, that of ELU {slopes['ELU'][0]:.4f}.{stays}"
+        f"a step from there is short, but towards the minimum. The slope of ReLU at -3 is "
+        f"{slopes['ReLU'][0]:g}, the slope of ELU {slopes['ELU'][0]:.4f}.{stays}"
     )
     wide = np.linspace(-8, 8, 16001)
     error = np.abs(curve(options, GELU, wide).f - curve(options, nn.GELU(), wide).f)
@@ -147,7 +148,7 @@ def _first_steps(report: Report, runs: list[Path]) -> None:
         "first-steps",
         ["x₀", "η", "momentum", *names],
         [[*each[:3], *each.points.x[1:4], *each.points.f[1:4]] for each in runs],
-        "Where the first steps lead, and the function's values there.",
+        "The points after the first steps, and the values of the function there.",
         dict.fromkeys(names, ".5f"),
     )
     from_0 = [each for each in runs if each.start == 0]
@@ -162,9 +163,9 @@ def _first_steps(report: Report, runs: list[Path]) -> None:
     ]
     first, second = np.max(apart, axis=0)[0], np.min(apart, axis=0)[1]
     report.expect(
-        "Momentum that starts with v₀ = f'(x₀) takes the same first step as plain gradient descent, and "
-        "another second step.",
-        f"With and without it, x₁ differs by at most {first:.1g}, and x₂ by at least {second:.1g}.",
+        "Momentum that starts with v₀ = f'(x₀) takes the same first step as plain gradient descent, and a "
+        "different second step.",
+        f"With and without momentum, x₁ differs by at most {first:.1g}, and x₂ by at least {second:.1g}.",
         first < 1e-12 < second,
     )
 
@@ -173,8 +174,8 @@ def _long_paths(options: Options, report: Report, runs: list[Path], lowest: floa
     report.section("The longer paths")
     pairs = list(zip(runs[::2], runs[1::2], strict=True))
     report.text(
-        "On the left are the points x₀, x₁, ... on the curve; those with momentum are drawn a little above "
-        f"it, to tell them apart. A path has arrived where it stays within {NEAR:g} of the minimum, the "
+        "The left pictures show the points x₀, x₁, ... on the curve; points with momentum are drawn a little "
+        f"above it. A path arrives at the step from which it stays within {NEAR:g} of the minimum, the "
         "dotted line."
     )
     for plain, momentum in pairs:
@@ -195,30 +196,30 @@ def _long_paths(options: Options, report: Report, runs: list[Path], lowest: floa
             [*each[:3], each.arrival, each.points.x.min(), each.points.x[-1], each.points.f[-1]]
             for each in runs
         ],
-        f"All paths, which end after {STEPS} steps.",
+        f"All paths. Each ends after {STEPS} steps.",
         dict.fromkeys(["leftmost x", "last x", "last f(x)"], ".4f"),
     )
     report.numbers(
         "paths",
         ["x₀", "η", "momentum", "step", "x", "f(x)", "f'(x)"],
         [[*each[:3], i, *point] for each in runs for i, point in enumerate(zip(*each.points, strict=True))],
-        "Every point of every path:",
+        "All points of all paths:",
     )
     (small, small_momentum), (large, large_momentum), (flat, _) = pairs
     report.expect(
         f"With η = {small.rate:g}, plain gradient descent takes longer from {flat.start:g}, where the curve "
         f"is nearly flat, than from {small.start:g}.",
         f"From {flat.start:g}, where the slope is {flat.points.slope[0]:.4f}, it {_arrives(flat)}. From "
-        f"{small.start:g}, where it is {small.points.slope[0]:.4f}, it {_arrives(small)}.",
+        f"{small.start:g}, where the slope is {small.points.slope[0]:.4f}, it {_arrives(small)}.",
         _steps(flat) > _steps(small),
     )
     report.expect(
         f"From {small.start:g}, momentum is faster with the small learning rate and slower with the large "
         "one: the average of past slopes then carries x far past the minimum, to where the curve is nearly "
         "flat.",
-        f"With η = {small.rate:g} it {_arrives(small_momentum)}, without momentum {_steps(small):g}. With "
-        f"η = {large.rate:g} it {_arrives(large_momentum)}, without momentum {_steps(large):g}; it has been "
-        f"at {large_momentum.points.x.min():.2f}, where the slope is "
+        f"With η = {small.rate:g} momentum {_arrives(small_momentum)}, plain descent {_arrives(small)}. With "
+        f"η = {large.rate:g} momentum {_arrives(large_momentum)}, plain descent {_arrives(large)}; its "
+        f"leftmost point with momentum is {large_momentum.points.x.min():.2f}, where the slope is "
         f"{large_momentum.points.slope[large_momentum.points.x.argmin()]:.4f}.",
         _steps(small_momentum) < _steps(small) and _steps(large_momentum) > _steps(large),
     )

@@ -1,8 +1,8 @@
 """Backpropagation by hand.
 
-Two networks so small that every number can be checked on paper. The first is the worked example of
-a machine-learning course: one hidden layer of sigmoid units, a softmax with cross-entropy, one
-example, one step. The second is a regression with two hidden units.
+Two networks are so small that every number can be checked on paper. The first is the worked example of a
+machine-learning course: one hidden layer of sigmoid units, a softmax with cross-entropy, one example, one
+step. The second is a regression with two hidden units.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.tree import Tree
 
-# A row is a unit, its bias first: α of the 4 hidden units, β of the 3 outputs.
+# A row is a unit, its bias first: α for the 4 hidden units, β for the 3 outputs.
 ALPHA = np.array(
     [[1, 1, 2, -3, 0, 1, -3], [1, 2, 1, 1, 1, 0, 2], [1, 3, 2, 2, 2, 2, 1], [1, 2, 0, 3, 1, -2, 2]], float
 )
@@ -31,7 +31,7 @@ L2 = 0.02  # λ of λ/2·Σw²: the course writes 0.01·Σw²
 
 
 class Trace(NamedTuple):
-    """All values on the way through the network and back, for one example, without L2."""
+    """All values of the forward and backward pass for one example, without L2."""
 
     a: np.ndarray
     z: np.ndarray
@@ -71,7 +71,7 @@ def course_model(options: Options, l2: float = 0.0) -> Model:
     """6 inputs, 4 sigmoid units, 3 softmax outputs, with the weights α and β."""
     model = Model(
         NETWORK,
-        losses.CrossEntropy(),  # it takes the logits b: the softmax is in it
+        losses.CrossEntropy(),  # of the logits b: it contains the softmax
         optim.SGD(LEARNING_RATE),
         options.backend,
         dtype="float64",
@@ -87,7 +87,7 @@ def course_model(options: Options, l2: float = 0.0) -> Model:
 
 
 def trace(options: Options) -> Trace:
-    """Layer after layer forward, and layer after layer back: what `Model` does, one call at a time."""
+    """The forward and backward pass of `Model`, one layer at a time."""
     model = course_model(options)
     backend, loss_function = model.backend, model.loss_function
     alpha, _, beta = model.params
@@ -124,14 +124,14 @@ def step(options: Options, l2: float = 0.0) -> Step:
 
 
 def softmax_jacobian(options: Options, b: np.ndarray, epsilon: float = 1e-5) -> Jacobian:
-    """diag(s) - ssᵀ; `nn.Softmax.backward`; and central differences. Shapes: b (d,), each of them (d, d)."""
+    """diag(s) - ssᵀ, `nn.Softmax.backward` and central differences. Shapes: b (d,), each result (d, d)."""
     backend = options.make_backend("float64")
     softmax, unit_vectors = nn.Softmax(), np.eye(len(b))
 
     def s(rows: np.ndarray) -> np.ndarray:
         return backend.to_numpy(softmax.forward({}, backend.asarray(rows))[0])
 
-    # Row i of what backward gives for dy = eᵢ is the gradient of sᵢ.
+    # With dy = eᵢ, row i of the result of `backward` is the gradient of sᵢ.
     _, residuals = softmax.forward({}, backend.asarray(np.tile(b, (len(b), 1))))
     backward, _ = softmax.backward({}, residuals, backend.asarray(unit_vectors))
     differences = (s(b + epsilon * unit_vectors) - s(b - epsilon * unit_vectors)).T / (2 * epsilon)
@@ -141,13 +141,13 @@ def softmax_jacobian(options: Options, b: np.ndarray, epsilon: float = 1e-5) -> 
 
 
 def _units(backend: Backend, layer: Tree) -> np.ndarray:
-    """The parameters of a linear layer, or their gradients, as rows of one unit each, its bias first."""
+    """The parameters of a linear layer, or their gradients: a row for each unit, its bias first."""
     weight, bias = backend.to_numpy(layer["weight"]), backend.to_numpy(layer["bias"])
     return np.column_stack([bias, weight.T])
 
 
 def run(options: Options, report: Report) -> None:
-    """Both examples, with every number on the way."""
+    """Show both examples with every intermediate number."""
     report.config({"learning rate": LEARNING_RATE, "λ": L2})
     traced = trace(options)
     steps = {l2: step(options, l2) for l2 in (0.0, L2)}
@@ -181,16 +181,15 @@ def _forward_and_back(report: Report, traced: Trace) -> None:
     report.figure(
         _picture(traced),
         "The network, the values of its units, and the gradients of its weights: the wider a line, the "
-        "larger |∂L/∂w|. Blue lines are weights that the step makes larger, red ones those that it makes "
-        "smaller.",
+        "larger |∂L/∂w|. The step increases the weights drawn in blue and decreases those in red.",
     )
     silent = [name for name, x in zip(inputs, X[0], strict=True) if x == 0]
     report.text(
         f"The largest |∂L/∂β| is {np.abs(traced.dbeta).max():.4f}, the largest |∂L/∂α| is "
-        f"{np.abs(traced.dalpha).max():.4f}. On its way back to α the gradient is multiplied by z (1 - z), "
-        f"which is at most {slope.max():.4f} here and would be 1/4 at a = 0: all |a| are at least "
-        f"{np.abs(traced.a).min():g}, the hidden units are saturated. ∂L/∂α is ∂L/∂a times x, and so 0 for "
-        f"the weights of {' and '.join(silent)}."
+        f"{np.abs(traced.dalpha).max():.4f}. The backward pass to α multiplies the gradient by z (1 - z), "
+        f"which is at most {slope.max():.4f} here, but would be 1/4 at a = 0: all |a| are at least "
+        f"{np.abs(traced.a).min():g}, so the hidden units are saturated. ∂L/∂α is ∂L/∂a times x, and so 0 "
+        f"for the weights of {' and '.join(silent)}."
     )
 
 
@@ -198,8 +197,8 @@ def _update(report: Report, steps: dict[float, Step]) -> None:
     report.section("Classification: the step, without and with L2")
     report.text(
         f"A step of gradient descent with learning rate {LEARNING_RATE:g}: for the loss alone (λ = 0), and "
-        f"for the loss with λ/2·Σw² (λ = {L2:g}). The sum is over weights, not over biases, and so λ w is "
-        "added to the gradient of each weight. The course writes the same penalty as 0.01·Σw²."
+        f"for the loss with λ/2·Σw² (λ = {L2:g}). The sum is over weights, not biases, so the penalty adds "
+        "λ w to the gradient of each weight. The course writes the same penalty as 0.01·Σw²."
     )
     for file, name, columns in (
         ("alpha", "α", ["λ", "unit", "bias", *_names("x", 6)]),
@@ -237,11 +236,11 @@ def _jacobian(options: Options, report: Report, traced: Trace) -> None:
     found = softmax_jacobian(options, traced.b)
     report.text(
         "Each output of s = softmax(b) depends on each input. The derivatives ∂sᵢ/∂bⱼ form the matrix "
-        "diag(s) - s sᵀ. `nn.Softmax.backward` never makes it: from a gradient ds it computes the product of "
-        "both, s (ds - Σ s ds). The unit vectors for ds give the matrix row by row."
+        "diag(s) - s sᵀ. `nn.Softmax.backward` never forms it: it computes the product with a "
+        "gradient ds, s (ds - Σ s ds). Unit vectors ds give the matrix row by row."
     )
     rows = _named("∂s", found.formula)
-    _table(report, "jacobian", ["", *_names("∂b", 3)], rows, "diag(s) - s sᵀ at the b of the example.")
+    _table(report, "jacobian", ["", *_names("∂b", 3)], rows, "diag(s) - s sᵀ for the b of the example.")
     backward, differences = (float(np.abs(each - found.formula).max()) for each in found[1:])
     report.expect(
         "The Jacobian of softmax is diag(s) - s sᵀ.",
@@ -262,19 +261,19 @@ def _named(name: str, units: np.ndarray) -> list[list[Any]]:
 def _table(
     report: Report, name: str, columns: list[str], rows: Iterable[Sequence[Any]], caption: str
 ) -> None:
-    """Four decimals, but for the target y."""
+    """Add a table with four decimals, except for the target y."""
     report.table(name, columns, rows, caption, {column: ".4f" for column in columns if column != "y"})
 
 
 def _picture(traced: Trace) -> Figure:
-    """The network, with lines as wide as the gradients of the weights are large."""
+    """The network; wider lines are weights with larger gradients."""
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.axis("off")
     layers = [np.r_[1, X[0]], np.r_[1, traced.z], traced.y]
     heights = [np.linspace(1, 0, len(layer) + 2)[1:-1] for layer in layers]
     for k, gradients in enumerate((traced.dalpha, traced.dbeta)):
-        first = 1 if k == 0 else 0  # nothing leads to the 1 that stands for a bias
+        first = 1 if k == 0 else 0  # no weight leads to the constant 1 of the bias
         for (unit, source), gradient in np.ndenumerate(gradients):
             axes.plot(
                 [k, k + 1], [heights[k][source], heights[k + 1][unit + first]],

@@ -1,10 +1,10 @@
-"""Batch sizes: many noisy steps, or few good ones.
+"""Batch sizes: many noisy steps, or few precise ones.
 
-A batch's gradient is the mean over its B examples. Its noise falls with `1/√B`, while an epoch has `n/B`
-steps: a batch four times as large has gradients half as noisy, and a quarter of the steps. With the
-learning rate in proportion to B, k small steps and one large one go about the same way, as long as the
-gradient changes little meanwhile. (Goyal et al., "Accurate, large minibatch SGD", 2017.) Large batches are
-worth their lack of steps where the hardware does them faster.
+The gradient of a batch is the mean over its B examples. Its noise falls as `1/√B`, and an epoch has `n/B`
+steps: a batch four times as large halves the noise and quarters the number of steps. With a learning rate in
+proportion to B, one large step moves about as far as k small ones, as long as the gradient changes little in
+between. (Goyal et al., "Accurate, large minibatch SGD", 2017.) Large batches pay where the hardware processes
+them faster.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 
 SIZES = (10, 30, 100, 300, 1000)
-RATE, OF_SIZE = 0.05, 30  # the learning rate, and for which batch size, where it goes in proportion
+RATE, OF_SIZE = 0.05, 30  # the learning rate, and the batch size that has it where rates are in proportion
 
 
 def run(options: Options, report: Report) -> None:
-    """Train with each batch size, with one learning rate and with one in proportion."""
+    """Train with each batch size, at the same learning rate and at a rate in proportion."""
     base = sweep.base_config(
         options, hidden=(128,), learning_rate=RATE, momentum=0.0, nesterov=False, l2=0.0,
         epochs=options.choose(20, quick=4),
@@ -34,14 +34,14 @@ def run(options: Options, report: Report) -> None:
     smallest, largest = same[0], same[-1]
     steps = {variant: -(-n // variant.config.batch_size) for variant in (smallest, largest)}
     report.text(
-        f"Batches of {smallest.label} make {steps[smallest]:,} steps an epoch, those of {largest.label} only "
-        f"{steps[largest]:,}. After {base.epochs} epochs the training loss is "
-        f"{smallest.mean('train_loss'):.4g} with the first and {largest.mean('train_loss'):.4g} with the "
-        f"second. An epoch took {smallest.mean('seconds'):.3g} s and {largest.mean('seconds'):.3g} s."
+        f"Batches of {smallest.label} make {steps[smallest]:,} steps an epoch, batches of {largest.label} "
+        f"only {steps[largest]:,}. After {base.epochs} epochs the training loss is "
+        f"{smallest.mean('train_loss'):.4g} with batches of {smallest.label} and "
+        f"{largest.mean('train_loss'):.4g} with batches of {largest.label}. An epoch took "
+        f"{smallest.mean('seconds'):.3g} s and {largest.mean('seconds'):.3g} s."
     )
     report.expect(
-        "With one learning rate and the same number of epochs, smaller batches train further: the training "
-        "loss rises with the batch size.",
+        "With the same learning rate and number of epochs, the training loss rises with the batch size.",
         f"{sweep.listed(same, 'train_loss', '.4g')}.",
         rises([variant.mean("train_loss") for variant in same]),
     )
@@ -63,25 +63,25 @@ def run(options: Options, report: Report) -> None:
     show(report, "scaled-learning-rate", scaled, f"Learning rate η = {RATE} · B/{OF_SIZE}")
     spread_same, spread_scaled = spread(same), spread(scaled)
     report.text(
-        f"Over the batch sizes up to {SIZES[-2]}, the training loss at the end differs by a factor of "
-        f"{spread_same:.3g} with one learning rate for all, and of {spread_scaled:.3g} with one in "
+        f"Over the batch sizes up to {SIZES[-2]}, the final training loss differs by a factor of "
+        f"{spread_same:.3g} with the same learning rate, and of {spread_scaled:.3g} with a rate in "
         f"proportion. With batches of {SIZES[-1]} and η = {scaled[-1].config.learning_rate:.3g}, "
         + (
             f"{scaled[-1].diverged} of {len(seeds)} runs diverged."
             if scaled[-1].diverged
-            else f"it is {scaled[-1].mean('train_loss'):.4g}."
+            else f"the training loss is {scaled[-1].mean('train_loss'):.4g}."
         )
     )
     report.expect(
-        f"Up to {SIZES[-2]}, a learning rate in proportion makes the batch sizes more alike in training "
-        "loss.",
-        f"Largest over least loss {spread_scaled:.3g} in proportion, {spread_same:.3g} with one rate.",
+        f"Up to {SIZES[-2]}, a learning rate in proportion makes the training losses of the batch sizes more "
+        "similar.",
+        f"Largest over least loss: {spread_scaled:.3g} in proportion, {spread_same:.3g} with the same rate.",
         spread_scaled < spread_same,
     )
 
 
 def show(report: Report, name: str, variants: list[sweep.Variant], caption: str) -> None:
-    """The curves and the table of some variants."""
+    """Add the curves and the table of some variants."""
     report.figure(
         [
             sweep.curves(variants, "train_loss", "batch size", log=True),
@@ -91,16 +91,16 @@ def show(report: Report, name: str, variants: list[sweep.Variant], caption: str)
     )
     sweep.table(
         report, name, variants, "batch size",
-        "Means over the seeds, and the test's range; seconds are of an epoch.", ["seconds"],
+        "Means over the seeds, and the range of the test accuracy; seconds per epoch.", ["seconds"],
     )  # fmt: skip
 
 
 def rises(values: list[float]) -> bool:
-    """Whether each is above the one before."""
+    """Whether each value is above the one before."""
     return bool(np.all(np.diff(values) > 0))
 
 
 def spread(variants: list[sweep.Variant]) -> float:
-    """The largest over the least training loss, without the largest batches."""
+    """The largest over the least training loss, except for the largest batches."""
     values = [variant.mean("train_loss") for variant in variants[:-1]]
     return max(values) / min(values)

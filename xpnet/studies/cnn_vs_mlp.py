@@ -1,13 +1,13 @@
-"""A convolutional network against fully connected ones of the same size.
+"""A convolutional network against fully connected networks of the same size.
 
-A convolution takes each output from a few neighbouring pixels, with the same weights everywhere: it is told
-that images have neighbourhoods, and that a stroke is the same stroke wherever it is. A fully connected layer
-has to learn that from examples. To compare what is told rather than how much can be stored, all networks here
-have the same number of parameters: the width of the fully connected ones is found by computing.
+A convolution computes each output from a few neighbouring pixels, with the same weights everywhere. This
+builds in that neighbouring pixels belong together, and that a stroke is the same at every position. A fully
+connected layer has to learn both from examples. To compare these built-in assumptions, not the capacity, all
+networks have nearly the same number of parameters: the width of the fully connected ones is chosen for that.
 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998.)
 
 Then the convolutional network is trained on fewer images, with one technique of regularisation at a time.
-Each is meant to keep the network from learning those images by heart, at the price of fitting them less well.
+Each technique should keep the network from memorising the images, and makes it fit them less well.
 (Srivastava et al., "Dropout", 2014; Krogh and Hertz, "A simple weight decay can improve generalization",
 1991; Prechelt, "Early stopping, but when?", 1998; Bishop, "Training with noise is equivalent to Tikhonov
 regularization", 1995.)
@@ -29,7 +29,7 @@ from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
 CNN = "CNN"
-PLAIN = "nothing"
+PLAIN = "none"
 TECHNIQUES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "dropout": {"dropout": 0.5},
@@ -41,7 +41,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 
 
 def run(options: Options, report: Report) -> None:
-    """Compare networks of one size, then techniques of regularisation."""
+    """Compare networks of equal size, then techniques of regularisation."""
     base = sweep.base_config(
         options, channels=(8, 16), kernel_size=5, pool=(2,), hidden=(128,),
         learning_rate=0.02, momentum=0.9, nesterov=True, l2=0.0, epochs=10, batch_size=20,
@@ -55,12 +55,12 @@ def run(options: Options, report: Report) -> None:
 
 
 def parameter_count(config: Config, examples: sweep.Data) -> int:
-    """The number of parameters of the network that the config describes."""
+    """The number of parameters of the config's network."""
     return make_model(config, examples.train.x.shape[1:], examples.classes).parameter_count()
 
 
 def mlp_of_size(base: Config, layers: int, size: int, examples: sweep.Data) -> Config:
-    """The MLP of so many hidden layers of equal width whose number of parameters is nearest to `size`."""
+    """The MLP with `layers` hidden layers of equal width whose number of parameters is nearest to `size`."""
 
     def mlp(width: int) -> Config:
         return replace(base, channels=(), hidden=(width,) * layers)
@@ -68,13 +68,13 @@ def mlp_of_size(base: Config, layers: int, size: int, examples: sweep.Data) -> C
     def excess(width: int) -> int:
         return parameter_count(mlp(width), examples) - size
 
-    most = size // examples.train.x[0].size + 1  # the first layer alone has inputs times width
+    most = size // examples.train.x[0].size + 1  # the first layer alone has inputs · width parameters
     width = bisect_left(range(most), 0, lo=1, key=excess)
     return mlp(min(max(width - 1, 1), width, key=lambda width: abs(excess(width))))
 
 
 def networks(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
-    """Train networks of equal size, and compare their errors epoch by epoch."""
+    """Train networks of equal size, and compare their errors by epoch."""
     size = parameter_count(base, examples)
     one, two = (mlp_of_size(base, layers, size, examples) for layers in (1, 2))
     changes: dict[str, dict[str, Any]] = {CNN: {}} | {
@@ -86,35 +86,36 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
 
     report.section("Networks of equal size")
     report.text(
-        f"The CNN has {size:,} parameters. Of all MLPs with 1 hidden layer, and of those with 2 of equal "
-        f"width, the one is taken that comes nearest to that: {' and '.join(sizes)}, where the numbers in "
-        "the names are the units of the hidden layers. All else is the same. They are trained on the first "
-        f"{len(examples.train.x):,} training images of the data set, and the {len(examples.validation.x):,} "
-        "after those are for validation. The layers of the CNN:"
+        f"The CNN has {size:,} parameters. It is compared with the nearest MLPs with 1 hidden layer and with "
+        f"2 of equal width: {' and '.join(sizes)}; the numbers in the names are the units of the hidden "
+        f"layers. All else is the same. The networks are trained on the first {len(examples.train.x):,} "
+        f"training images of the data set; the next {len(examples.validation.x):,} are for validation. The "
+        "layers of the CNN:"
     )
     shape = examples.train.x.shape[1:]
     report.code(make_model(base, shape, examples.classes).summary(shape, base.batch_size))
     report.figure(
         [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
-        f"Share of wrong answers in each of {base.epochs} epochs, on logarithmic axes: mean and range over "
-        f"{len(seeds)} seeds. The training error is a mean over the epoch's batches, each before its update; "
-        "a line that drops to the axis has come to 0.",
+        f"Error in each of {base.epochs} epochs, on logarithmic axes: mean and range over {len(seeds)} "
+        "seeds. The training error is the mean over the batches of the epoch, each before its update; a line "
+        "that drops to the axis reached 0.",
     )
     sweep.table(
         report, "networks", variants, "network",
-        f"After {base.epochs} epochs: means over the seeds, and the test's range. The gap is the training "
-        "accuracy less the test accuracy.", ["gap"],
+        f"After {base.epochs} epochs: means over the seeds, and the range of the test accuracy. The gap is "
+        "the training accuracy minus the test accuracy.", ["gap"],
     )  # fmt: skip
     mlp = sweep.best(mlps)
     report.text(
         f"The CNN gets {cnn.mean('test_error'):.2%} of the test images wrong; {mlp.label}, the better MLP on "
-        f"the validation images, gets {mlp.mean('test_error'):.2%}. On the training images it is "
-        f"{cnn.mean('train_error'):.2%} and {mlp.mean('train_error'):.2%}. The CNN uses each weight of its "
-        "convolutions at every position, so that the same number of parameters means more operations. "
-        f"One of its epochs took {cnn.mean('seconds'):.3g} s, one of the MLP's {mlp.mean('seconds'):.3g} s."
+        f"the validation images, gets {mlp.mean('test_error'):.2%}. On the training images the "
+        f"errors are {cnn.mean('train_error'):.2%} and {mlp.mean('train_error'):.2%}. The CNN uses each "
+        "weight of its convolutions at every position, so the same number of parameters needs more "
+        f"operations: an epoch of the CNN took {cnn.mean('seconds'):.3g} s, an epoch of the MLP "
+        f"{mlp.mean('seconds'):.3g} s."
     )
     report.expect(
-        "The MLPs' numbers of parameters are within 1% of the CNN's.",
+        "The MLPs have as many parameters as the CNN, within 1%.",
         f"{size:,} with {CNN}; {'; '.join(sizes)}.",
         all(abs(mlp.parameters - size) <= 0.01 * size for mlp in mlps),
     )
@@ -129,7 +130,7 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
         cnn.mean("gap") < min(mlp.mean("gap") for mlp in mlps),
     )
     report.expect(
-        "An epoch of the CNN takes longer than one of each MLP.",
+        "An epoch of the CNN takes longer than an epoch of each MLP.",
         f"{sweep.listed(variants, 'seconds', '.3g')}, in seconds.",
         cnn.mean("seconds") > max(mlp.mean("seconds") for mlp in mlps),
     )
@@ -146,66 +147,65 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     report.section("One technique of regularisation at a time")
     report.text(
         f"The same CNN, on the first {len(examples.train.x):,} training images, for {base.epochs} epochs: "
-        f"with {PLAIN} more; with dropout of {value('dropout'):.0%} of what enters the fully connected "
-        f"layers; with weight decay, λ = {value('weight decay'):g}; with early stopping after "
-        f"{value('early stopping')} epochs in which the validation accuracy did not rise, which goes back to "
-        f"the best epoch; with noise from N(0, {value('input noise'):g}²) on the pixels; and with "
-        f"augmentation, which shifts each image by up to {value('augmentation')} pixels."
+        f"without regularisation ({PLAIN}); with dropout of {value('dropout'):.0%} of the inputs of the "
+        f"fully connected layers; with weight decay, λ = {value('weight decay'):g}; with early stopping "
+        f"after {value('early stopping')} epochs without a higher validation accuracy, which restores the "
+        f"best epoch; with noise from N(0, {value('input noise'):g}²) on the pixels; and with augmentation, "
+        f"which shifts each image by up to {value('augmentation')} pixels."
     )
     report.figure(
         [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
-        f"Share of wrong answers in each epoch: mean and range over {len(seeds)} seeds. Dropout, noise and "
-        "shifts are there in training, not in validation. A line that drops to the axis has come to 0; one "
-        "that ends before is of runs that stopped early.",
+        f"Error in each epoch: mean and range over {len(seeds)} seeds. Dropout, noise and shifts act in "
+        "training, not in validation. A line that drops to the axis reached 0; a line that ends early "
+        "belongs to runs that stopped early.",
     )
     report.figure(
-        in_the_end(variants),
-        "Errors at the end, of the training images as they are and of the test images: mean and range over "
-        "the seeds. Between the two is the gap.",
+        final_errors(variants),
+        "Final errors on the unchanged training images and on the test images: mean and range over the "
+        "seeds. The distance between the two is the gap.",
     )
     sweep.table(
         report, "regularisation", variants, "technique",
-        "At the end, means over the seeds, and the test's range.", ["gap"],
+        "At the end: means over the seeds, and the range of the test accuracy.", ["gap"],
     )  # fmt: skip
     best = sweep.best(variants)
     helped = [v.label for v in others if v.mean("test_error") < plain.mean("test_error")]
     report.text(
-        f"With {PLAIN} more, the CNN gets {plain.mean('train_error'):.2%} of the training images wrong in "
-        f"the end, and {plain.mean('test_error'):.2%} of the test images. Techniques that lower the test "
-        f"error: {', '.join(helped) or 'none'}. On the validation images {best.label} is best; its test "
+        f"Without regularisation, the final error of the CNN is {plain.mean('train_error'):.2%} on the "
+        f"training images and {plain.mean('test_error'):.2%} on the test images. Techniques that lower the "
+        f"test error: {', '.join(helped) or 'none'}. On the validation images {best.label} is best; its test "
         f"error is {best.mean('test_error'):.2%}."
     )
     for variant in others:
         if variant is not stopped:
             report.expect(
-                f"With {variant.label}, the gap between training and test accuracy is smaller than with "
-                f"{PLAIN}.",
+                f"With {variant.label}, the gap between training and test accuracy is smaller than without "
+                "regularisation.",
                 f"{sweep.listed([variant, plain], 'gap')}.",
                 variant.mean("gap") < plain.mean("gap"),
             )
     report.expect(
-        "Early stopping trains for fewer epochs, and its validation accuracy is no lower than that with "
-        f"{PLAIN}.",
+        "Early stopping trains for fewer epochs, and its validation accuracy is no lower than without "
+        "regularisation.",
         f"{sweep.listed([stopped, plain], 'epochs', '.1f')}, in epochs; validation accuracy "
         f"{sweep.listed([stopped, plain], 'validation_accuracy')}.",
         stopped.mean("epochs") < plain.mean("epochs")
         and stopped.mean("validation_accuracy") >= plain.mean("validation_accuracy"),
     )
     report.expect(
-        "Augmentation, which tells the network something that is true of images, leaves the least test "
-        "error.",
+        "Augmentation, which adds knowledge about images, has the least test error.",
         f"{sweep.listed(variants, 'test_error')}.",
         augmented.mean("test_error") <= min(variant.mean("test_error") for variant in variants),
     )
 
 
 def value(technique: str) -> Any:
-    """The option that makes a technique."""
+    """The value of the option that a technique sets."""
     (option,) = TECHNIQUES[technique].values()
     return option
 
 
-def in_the_end(variants: Sequence[sweep.Variant]) -> Figure:
+def final_errors(variants: Sequence[sweep.Variant]) -> Figure:
     """Training and test error of each variant, one below the other."""
     figure, axes = sweep.axes_of("error", "")
     places = np.arange(len(variants))

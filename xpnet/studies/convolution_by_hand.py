@@ -1,9 +1,9 @@
 """Convolution by hand.
 
-An image of 6×6 numbers and a filter of 3×3: so small that every product can be checked on paper. Convolution,
-zero padding and pooling are what a convolutional network is made of.
+An image of 6×6 numbers and a filter of 3×3 are so small that every product can be checked on paper. They show
+the parts of a convolutional network: convolution, zero padding and pooling.
 
-As in all of deep learning, the filter is not turned round: `nn.Conv2d` computes a correlation.
+As usual in deep learning, the filter is not flipped: `nn.Conv2d` computes a correlation.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ J = LETTERS.index("J")
 
 
 class Grids(NamedTuple):
-    """What comes out of each layer for the image."""
+    """The outputs of the layers for the image."""
 
     valid: np.ndarray
     same: np.ndarray
@@ -44,7 +44,7 @@ class Grids(NamedTuple):
 
 
 def grids(options: Options) -> Grids:
-    """The convolution without and with zero padding, the average pooling, and the convolution that equals it.
+    """The convolution without and with zero padding, average pooling, and the convolution that equals it.
 
     Shapes: (4, 4), (6, 6), (3, 3), (3, 3).
     """
@@ -65,7 +65,7 @@ def _apply(options: Options, layer: nn.Layer, kernel: np.ndarray | None = None) 
 
 
 def run(options: Options, report: Report) -> None:
-    """All grids, as pictures, and each number that can be told beforehand."""
+    """Show all grids as pictures, and compare the numbers that are known beforehand."""
     result = grids(options)
     _valid(result.valid, report)
     _same(result, report)
@@ -79,9 +79,9 @@ def _valid(valid: np.ndarray, report: Report) -> None:
     products = [f"{_factor(w)}·{_factor(x)}" for w, x in zip(FILTER.flat, window.flat, strict=True)]
     lines = [" + ".join(products[i : i + 3]) for i in (0, 3, 6)]
     report.text(
-        f"The filter is laid on each of the {valid.shape[0]}×{valid.shape[1]} places where it fits. Each "
-        "time, the nine products of a weight and the number under it are added up. The outputs are called A, "
-        f"B, C and so on, row by row. J is in row {row + 1}, column {column + 1}:"
+        f"The filter is placed at each of the {valid.shape[0]}×{valid.shape[1]} positions where it fits. "
+        "Each output is the sum of nine products of a weight and the number under it. The outputs are called "
+        f"A, B, C and so on, row by row. J is in row {row + 1}, column {column + 1}:"
     )
     report.code("J =   {}\n    + {}\n    + {}\n  = {}".format(*lines, _number(valid.flat[J])))
     report.figure(
@@ -89,7 +89,7 @@ def _valid(valid: np.ndarray, report: Report) -> None:
             _picture([Grid("image", IMAGE, marked=(row, column)), Grid("filter", FILTER)]),
             _picture([Grid("output", valid, marked=(row, column), mark=1, letters=True)]),
         ],
-        "The window that J sees in the image, the filter, and the outputs with their letters.",
+        "The window of J in the image, the filter, and the outputs with their letters.",
     )
     _table(report, "valid", valid, "The convolution without padding.")
     report.expect("J is -6.", f"J is {_number(valid.flat[J])}.", valid.flat[J] == -6)
@@ -111,20 +111,20 @@ def _same(result: Grids, report: Report) -> None:
     )
     report.text(
         f"For an image of n×n and a filter of k×k, the size stays the same with p = (k - 1)/2, here "
-        f'{(k - 1) / 2:g}. `padding="same"` finds it. Where the filter lies within the image nothing '
-        "changes: the inner outputs are those from before."
+        f'{(k - 1) / 2:g}. `padding="same"` computes it. Where the filter lies within the image, nothing '
+        "changes: the inner outputs equal those without padding."
     )
     report.figure(
         [
             _picture([Grid("image with zeros around", np.pad(IMAGE, 1), border=True)]),
             _picture([Grid("output", result.same, border=True)]),
         ],
-        "What padding adds is grey: zeros around the image, and the outputs that see some of them.",
+        "Grey: the zeros that padding adds around the image, and the outputs that depend on them.",
     )
     _table(report, "same", result.same, "The convolution with zero padding.")
     report.expect(
         "One zero on each side, (k - 1)/2, keeps the size of 6×6.",
-        f"Of the paddings tried, the size is kept by p = {', '.join(map(str, keeping))}.",
+        f"The size is kept with p = {', '.join(map(str, keeping))}.",
         keeping == [1],
     )
     inner = result.same[1:-1, 1:-1]
@@ -135,9 +135,9 @@ def _same(result: Grids, report: Report) -> None:
     )
     tenth, (row, column) = result.same.flat[J], divmod(J, result.same.shape[1])
     report.text(
-        f"Counted in this larger output, the tenth number is in row {row + 1}, column {column + 1}, and sees "
+        f"Counted in this larger output, the tenth number is in row {row + 1}, column {column + 1}, and has "
         f"another window than J. It is {_number(tenth)}, "
-        + ("by chance the same number." if tenth == result.valid.flat[J] else "and so another number.")
+        + ("by chance the same number." if tenth == result.valid.flat[J] else "a different number.")
     )
 
 
@@ -146,7 +146,7 @@ def _pooling(result: Grids, report: Report) -> None:
     report.text(
         "Average pooling of 2×2 with stride 2 replaces each block of four numbers by their mean. A "
         "convolution with that stride whose four weights are 1/4 adds up the same products. So average "
-        "pooling is a convolution that has nothing to learn, done for each channel by itself."
+        "pooling is a convolution with fixed weights, applied to each channel separately."
     )
     report.figure(
         [
@@ -158,7 +158,7 @@ def _pooling(result: Grids, report: Report) -> None:
     _table(report, "pooled", result.pooled, "Average pooling, 2×2 with stride 2.")
     difference = np.abs(result.pooled - result.averaged).max()
     report.expect(
-        "Average pooling 2×2 with stride 2 equals a convolution with weights of 1/4 and that stride.",
+        "Average pooling 2×2 with stride 2 equals a convolution with weights of 1/4 and stride 2.",
         f"The largest difference is {_number(difference)}.",
         difference == 0,
     )
@@ -172,8 +172,8 @@ def _table(report: Report, name: str, values: np.ndarray, caption: str) -> None:
 class Grid(NamedTuple):
     """A grid of numbers to draw.
 
-    `marked` is the first row and column of a square of `mark` cells that gets an outline; `blocks` is the
-    size of squares that all get one; `border` greys the outermost cells; `letters` names the cells.
+    `marked` is the first row and column of a square of `mark` cells to outline; `blocks` is the size of
+    squares that tile the grid, all outlined; `border` greys the outermost cells; `letters` names the cells.
     """
 
     title: str
@@ -186,7 +186,7 @@ class Grid(NamedTuple):
 
 
 def _picture(pictured: Sequence[Grid], width: float = 10.6, cell: float = 0.5) -> Figure:
-    """Grids side by side: `width` is that of the picture in cells, `cell` that of a cell in inches."""
+    """Grids side by side: `width` of the picture in cells, `cell` size in inches."""
     height = max(len(grid.values) for grid in pictured) + 1.4
     figure = Figure(figsize=(width * cell, height * cell))
     axes = figure.add_axes((0, 0, 1, 1))

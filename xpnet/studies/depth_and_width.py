@@ -1,8 +1,8 @@
 """Deeper or wider: networks of 0 to 4 hidden layers.
 
 A fully connected layer from n to m units has `(n + 1)m` parameters. Wider layers have more features to choose
-from, and deeper networks make features of features. Without a hidden layer, softmax regression is
-left: it draws planes between the classes, and no number of epochs bends them.
+from, and deeper networks build features from features. A network without hidden layers is softmax regression:
+it separates the classes by planes, however long it is trained.
 """
 
 import numpy as np
@@ -38,12 +38,12 @@ def run(options: Options, report: Report) -> None:
     report.section("Accuracy and size")
     report.figure(
         [by_parameters(linear, grid, quantity) for quantity in ("train_accuracy", "validation_accuracy")],
-        f"After {base.epochs} epochs: mean and range over {len(seeds)} seeds. A line joins networks of one "
-        "depth, which become wider to the right.",
+        f"After {base.epochs} epochs: mean and range over {len(seeds)} seeds. A line joins networks of the "
+        "same depth, wider to the right.",
     )
     sweep.table(
         report, "depth-and-width", variants, "hidden layers",
-        "Means over the seeds, and the test's range; seconds are of an epoch.", ["seconds"],
+        "Means over the seeds, and the range of the test accuracy; seconds per epoch.", ["seconds"],
     )  # fmt: skip
     report.section("Curves")
     deepest, widest = depths[-1], widths[-1]
@@ -56,14 +56,15 @@ def run(options: Options, report: Report) -> None:
                 [linear, *(grid[1, width] for width in widths)], "train_loss", "hidden layers", log=True
             ),
         ],
-        f"Training loss of networks with {widest} units a layer, and of those with one hidden layer.",
+        f"Training loss of networks with {widest} units a layer, left, and with one hidden layer, right.",
     )
 
     best = sweep.best(variants)
     report.text(
-        f"On the validation examples {best.label} is best, with {best.mean('validation_accuracy'):.4f} of "
-        f"{best.parameters:,} parameters; its test accuracy is {best.mean('test_accuracy'):.4f}. Softmax "
-        f"regression, without hidden layers, has {linear.mean('test_accuracy'):.4f}."
+        f"On the validation examples {best.label} is best, with an accuracy of "
+        f"{best.mean('validation_accuracy'):.4f} and {best.parameters:,} parameters; its test accuracy is "
+        f"{best.mean('test_accuracy'):.4f}. Softmax regression, without hidden layers, has "
+        f"{linear.mean('test_accuracy'):.4f}."
     )
     one, deep = grid[1, widest], grid[deepest, widest]
     report.text(
@@ -76,8 +77,8 @@ def run(options: Options, report: Report) -> None:
     for depth in depths:
         of_depth = [grid[depth, width] for width in widths]
         report.expect(
-            f"With {depth} hidden layer{'s' if depth > 1 else ''}, wider ones fit the training examples "
-            "better: the loss falls with each width.",
+            f"With {depth} hidden layer{'s' if depth > 1 else ''}, wider networks fit the training "
+            "examples better: the loss falls with each width.",
             f"{sweep.listed(of_depth, 'train_loss', '.4g')}.",
             bool(np.all(np.diff([variant.mean("train_loss") for variant in of_depth]) < 0)),
         )
@@ -89,7 +90,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:
-    """A quantity against the number of parameters, a line for each depth."""
+    """A quantity against the number of parameters, with a line for each depth."""
     figure, axes = sweep.axes_of("parameters", quantity.replace("_", " "))
     lines = {0: [linear]}
     for (depth, _), variant in grid.items():

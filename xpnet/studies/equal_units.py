@@ -1,4 +1,4 @@
-"""Hidden units that begin as equals, watched from epoch to epoch: a part of `initialization`."""
+"""Hidden units that start equal, observed after each epoch: a part of `initialization`."""
 
 import math
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ UNITS = 8
 
 
 class Units(NamedTuple):
-    """How far apart the hidden units are, and how large their weights.
+    """The differences between hidden units, and the size of their weights.
 
     Fields:
-        into: the largest difference of two units' weights from the same input.
-        out: that of their weights to the same class.
-        largest: of all weights.
+        into: the largest difference between two units' weights from the same input.
+        out: the largest difference between two units' weights to the same class.
+        largest: the largest absolute weight.
     """
 
     into: float
@@ -32,7 +32,7 @@ class Units(NamedTuple):
 
 
 class WatchUnits(Callback):
-    """Notes how the hidden units are before the first epoch, and after each."""
+    """Record the hidden units before the first epoch and after each epoch."""
 
     def __init__(self) -> None:
         self.seen: list[Units] = []
@@ -44,7 +44,7 @@ class WatchUnits(Callback):
         self.look(model)
 
     def look(self, model: Model) -> None:
-        """Note how they are now."""
+        """Record the hidden units."""
         w, v = hidden_weights(model)
         into, out = np.ptp(w, axis=1).max(), np.ptp(v, axis=0).max()
         self.seen.append(Units(float(into), float(out), float(max(np.abs(w).max(), np.abs(v).max()))))
@@ -57,7 +57,7 @@ def hidden_weights(model: Model) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train_and_compare(options: Options, report: Report, examples: sweep.Data) -> None:
-    """Train a small network of sigmoids whose hidden units begin as equals, and look at its weights."""
+    """Train a small network of sigmoids whose hidden units start equal, and inspect its weights."""
     starts = {"zeros": init.zeros, "all 0.1": init.scaled(init.ones, 0.1), "Glorot": init.glorot_uniform}
     shape, epochs = examples.train.x.shape[1:], options.choose(10, quick=5)
     rows: list[list[Any]] = []
@@ -78,43 +78,43 @@ def train_and_compare(options: Options, report: Report, examples: sweep.Data) ->
         seen[start], accuracy[start] = watch.seen, model.evaluate(*examples.test).accuracy or 0.0
         rows += [[start, i, *watch.seen[i], None] for i in (0, 1, epochs)]
         rows[-1][-1] = accuracy[start]
-        if len(shape) == 3 and start != "all 0.1":  # pictures of one grey
+        if len(shape) == 3 and start != "all 0.1":  # all units would be the same grey
             title = f"from {start}, after {epochs} epochs"
             drawings.append(drawing(hidden_weights(model)[0].T.reshape(UNITS, *shape), title))
 
-    report.section("Units that begin as equals")
+    report.section("Units that start equal")
     report.table(
         "units",
         [
             "initial weights",
             "epochs",
             "difference of weights in",
-            "of weights out",
+            "difference of weights out",
             "largest weight",
             "test accuracy",
         ],
         rows,
         f"A network with {UNITS} sigmoids, in float64, learning rate 0.5: the largest difference between any "
-        "two of them, over all inputs or classes, and the largest of all weights.",
+        "two hidden units, over all inputs or classes, and the largest absolute weight.",
     )
     if drawings:
         report.figure(
             drawings,
-            f"The weights into each of the {UNITS} hidden units, a picture a unit: red above 0, blue below.",
+            f"The weights into each of the {UNITS} hidden units, one picture each: red above 0, blue below.",
         )
     zeros, equal, glorot = (seen[start][-1] for start in starts)
     report.text(
-        f"After {epochs} epochs the weights are no longer zero: the largest has come to {zeros.largest:.3g}. "
-        f"But the largest difference between two hidden units is {zeros.into:.3g} into them and "
-        f"{zeros.out:.3g} out of them. From 0.1 in all places the differences are {equal.into:.3g} and "
-        f"{equal.out:.3g}: what matters is not zero, but that the units are equal. From Glorot's weights "
-        f"they are {glorot.into:.3g} and {glorot.out:.3g}, and {accuracy['Glorot']:.1%} of the test images "
-        f"are right, against {accuracy['zeros']:.1%} from zeros."
+        f"After {epochs} epochs the weights are no longer zero: the largest is {zeros.largest:.3g}. But the "
+        f"largest difference between two hidden units is {zeros.into:.3g} in the weights into them, and "
+        f"{zeros.out:.3g} in the weights out of them. If all weights start at 0.1, the differences are "
+        f"{equal.into:.3g} and {equal.out:.3g}: what matters is not zero, but that the units are equal. From "
+        f"Glorot's weights they are {glorot.into:.3g} and {glorot.out:.3g}; the test accuracy is "
+        f"{accuracy['Glorot']:.1%}, against {accuracy['zeros']:.1%} from zeros."
     )
     for start in ("zeros", "all 0.1"):
         first, last = seen[start][0], seen[start][-1]
         report.expect(
-            f"From {start}, hidden units stay equal, w₁ = w₂ and v₁ = v₂, though the weights change.",
+            f"From {start}, hidden units stay equal, w₁ = w₂ and v₁ = v₂, while the weights change.",
             f"After {epochs} epochs the largest difference is {max(last.into, last.out):.3g}; the largest "
             f"weight went from {first.largest:.3g} to {last.largest:.3g}.",
             max(last.into, last.out) <= 1e-12 * last.largest and last.largest != first.largest,
@@ -122,7 +122,7 @@ def train_and_compare(options: Options, report: Report, examples: sweep.Data) ->
 
 
 def drawing(images: np.ndarray, title: str) -> Figure:
-    """The weights into each unit, (units, height, width, channels), as pictures with a common scale."""
+    """The weights into each unit, (units, height, width, channels), as pictures with the same scale."""
     figure = Figure(figsize=(5.2, 2.9), layout="constrained")
     figure.suptitle(title)
     largest = float(np.abs(images).max()) or 1.0

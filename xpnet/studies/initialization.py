@@ -1,14 +1,14 @@
 """Initial weights: zeros, a standard normal distribution, and Glorot's.
 
-A network with two hidden layers of 512 ReLUs is trained from three kinds of initial weights: all of them
-zero; drawn from N(0, 1); and Glorot's, drawn from U(-a, a) with `a² = 6 / (inputs + outputs)` of the layer,
-which keeps the signals of the same size from layer to layer. (Glorot and Bengio, "Understanding the
-difficulty of training deep feedforward neural networks", 2010.)
+A network with two hidden layers of 512 ReLUs is trained from three kinds of initial weights: zeros; draws
+from N(0, 1); and Glorot's draws from U(-a, a) with `a² = 6 / (inputs + outputs)` of the layer, which keep the
+signals of the same size from layer to layer. (Glorot and Bengio, "Understanding the difficulty of training
+deep feedforward neural networks", 2010.)
 
-Zeros have a fault that no training can mend. Let a network with one hidden layer have two units with equal
+No training can correct the fault of zeros. Let a network with one hidden layer have two units with equal
 weights, w₁ = w₂ into them and v₁ = v₂ out of them. Then they have equal outputs `h = f(w·x)` and equal
-gradients, `∂L/∂v = h ∂L/∂ŷ` and `∂L/∂w = v f'(w·x) x ∂L/∂ŷ`; so a step of gradient descent leaves them equal,
-and so do all further ones. A layer of such units can do no more than a single unit can.
+gradients, `∂L/∂v = h ∂L/∂ŷ` and `∂L/∂w = v f'(w·x) x ∂L/∂ŷ`; so every step of gradient descent leaves them
+equal. A layer of such units can do no more than a single unit.
 """
 
 import math
@@ -21,14 +21,14 @@ from xpnet.model import Model
 from xpnet.studies import equal_units, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.config import Config, Initializer
+from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
-KINDS: dict[str, Initializer] = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
+KINDS = {"zeros": "zeros", "N(0, 1)": "normal", "Glorot": "glorot-uniform"}
 
 
 def run(options: Options, report: Report) -> None:
-    """Train from each kind of initial weights, and watch hidden units that begin as equals."""
+    """Train from each kind of initial weights, and observe hidden units that start equal."""
     base = sweep.base_config(
         options, hidden=(512, 512), learning_rate=0.03, momentum=0.0, nesterov=False, l2=0.0,
         epochs=options.choose(10, quick=5), batch_size=100,
@@ -41,7 +41,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def start_of_training(report: Report, base: Config, examples: sweep.Data) -> None:
-    """How large signals and gradients are before the first step."""
+    """Show the sizes of signals and gradients before the first step."""
     n = 500
     x, y = examples.train.x[:n], examples.train.y[:n]
     first_losses, rows, growth = {}, [], {}
@@ -59,34 +59,34 @@ def start_of_training(report: Report, base: Config, examples: sweep.Data) -> Non
     losses = ", ".join(f"{loss:.4g} from {kind}" for kind, loss in first_losses.items())
     chance = math.log(examples.classes)
     report.text(
-        f"A network that knows nothing gives each of {examples.classes} classes the same probability, and "
-        f"its cross-entropy is ln {examples.classes} = {chance:.4f}. The loss at the start is {losses}."
+        f"A network without knowledge gives each of {examples.classes} classes the same probability; its "
+        f"cross-entropy is ln {examples.classes} = {chance:.4f}. The initial loss is {losses}."
     )
     report.table(
         "before-the-first-step",
         [
             "initial weights",
             "layer",
-            "standard deviation of its outputs",
-            "root mean square of its weights' gradient",
+            "standard deviation of outputs",
+            "root mean square of weight gradient",
         ],
         rows,
-        f"Each fully connected layer's outputs, before the ReLU, and gradients, on {len(x)} training images.",
+        f"The outputs, before the ReLU, and gradients of each fully connected layer, on {len(x)} training "
+        "images.",
     )
     report.text(
-        "From the first layer's outputs to the last one's, the standard deviation becomes "
-        f"{growth['N(0, 1)']:.3g} times as large with weights from N(0, 1), and {growth['Glorot']:.3g} times "
-        "with Glorot's. The softmax of outputs that large puts all probability on one class, mostly a wrong "
-        "one."
+        "From the outputs of the first layer to those of the last, the standard deviation grows "
+        f"{growth['N(0, 1)']:.3g} times with weights from N(0, 1), and {growth['Glorot']:.3g} times with "
+        "Glorot's. The softmax of large outputs puts all probability on one class, usually a wrong one."
     )
     report.expect(
-        f"From zeros the loss at the start is ln {examples.classes}, that of equal probabilities.",
+        f"From zeros the initial loss is ln {examples.classes}, the loss of equal probabilities.",
         f"{first_losses['zeros']:.6f}, where ln {examples.classes} is {chance:.6f}.",
         math.isclose(first_losses["zeros"], chance, rel_tol=1e-5),
     )
     report.expect(
-        f"From Glorot's weights the loss at the start is within 1 of ln {examples.classes}; from N(0, 1) it "
-        "is more than 100 times as large.",
+        f"From Glorot's weights the initial loss is within 1 of ln {examples.classes}; from N(0, 1) it is "
+        f"more than 100 times ln {examples.classes}.",
         f"{losses}.",
         abs(first_losses["Glorot"] - chance) < 1 and first_losses["N(0, 1)"] > 100 * chance,
     )
@@ -107,7 +107,7 @@ def sizes(model: Model, x: np.ndarray) -> list[tuple[float, float]]:
 
 
 def training(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
-    """Train from each kind, and compare the curves."""
+    """Train from each kind of initial weights, and compare the curves."""
     changes = {kind: {"weight_init": name} for kind, name in KINDS.items()}
     variants = sweep.sweep(base, changes, options.seeds(options.choose(5, quick=2)), examples)
     zeros, normal, glorot = variants
@@ -122,7 +122,7 @@ def training(options: Options, report: Report, base: Config, examples: sweep.Dat
         "training",
         variants,
         "initial weights",
-        f"After {base.epochs} epochs; least and greatest test accuracy.",
+        f"After {base.epochs} epochs: means over the seeds, and the range of the test accuracy.",
     )
     frequencies = np.bincount(examples.train.y) / len(examples.train.y)
     entropy = -float(
@@ -130,26 +130,25 @@ def training(options: Options, report: Report, base: Config, examples: sweep.Dat
     )
     zero_loss, most = zeros.mean("train_loss"), float(frequencies.max())
     report.text(
-        "From zeros, all hidden units give 0, so all weights have the gradient 0 for ever: only the output "
-        "layer's biases learn, and the best they can do is tell the classes' frequencies. The loss of that "
-        f"is their entropy, {entropy:.4f}; training came to {zero_loss:.4f}, with "
-        f"{zeros.mean('train_accuracy'):.1%} of the training images right, of which the most frequent class "
-        f"has {most:.1%}."
+        "From zeros, all hidden units output 0, so all weight gradients stay 0: only the biases of the "
+        "output layer learn, and at best they learn the frequencies of the classes. The loss is then their "
+        f"entropy, {entropy:.4f}; training reached {zero_loss:.4f} and a training accuracy of "
+        f"{zeros.mean('train_accuracy'):.1%}. The most frequent class has {most:.1%} of the training images."
     )
     report.expect(
-        "From zeros nothing but the classes' frequencies is learned: the loss ends within 0.01 of their "
-        "entropy.",
+        "From zeros the network learns only the frequencies of the classes: the loss ends within 0.01 of "
+        "their entropy.",
         f"Loss {zero_loss:.4f}, entropy {entropy:.4f}.",
         abs(zero_loss - entropy) < 0.01,
     )
     first = {variant.label: float(variant.curve("train_loss")[:, 0].mean()) for variant in variants}
     report.expect(
-        "In the first epoch, Glorot's weights have the least training loss.",
+        "In the first epoch, the training loss is least from Glorot's weights.",
         "; ".join(f"{loss:.4g} from {label}" for label, loss in first.items()) + ".",
         first["Glorot"] <= np.nanmin(list(first.values())),
     )
     report.expect(
-        "At the end, Glorot's weights have the highest validation accuracy.",
+        "At the end, the validation accuracy is highest from Glorot's weights.",
         f"{sweep.listed(variants, 'validation_accuracy', word='from')}.",
         sweep.best(variants) is glorot,
     )
@@ -162,6 +161,6 @@ def training(options: Options, report: Report, base: Config, examples: sweep.Dat
         report.text(
             f"Of the two that learn, {lower.label} ends with the lower training loss, and {higher.label} "
             "with the higher validation accuracy. From training to validation images the accuracy falls by "
-            f"{100 * gaps[0]:.1f} points with N(0, 1), and by {100 * gaps[1]:.1f} with Glorot's weights: so "
-            "much of what was learned is of the training images alone."
+            f"{100 * gaps[0]:.1f} points with N(0, 1), and by {100 * gaps[1]:.1f} points with Glorot's "
+            "weights: this part of the training accuracy does not generalise."
         )

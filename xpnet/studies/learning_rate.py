@@ -1,8 +1,8 @@
 """Learning rates, from too small to too large.
 
-Gradient descent takes steps of `-η ∂L/∂w`. The gradient tells the loss nearby only: a step that is too long
-for the loss's curvature ends higher than it began, and one that is too short wastes an epoch. On a quadratic
-function with the largest curvature λ, gradient descent converges for `0 < η < 2/λ` and no further.
+Gradient descent takes steps of `-η ∂L/∂w`. The gradient describes the loss only nearby: a step that is too
+long for the curvature increases the loss, and a step that is too short wastes time. On a quadratic function
+with the largest curvature λ, gradient descent converges exactly for `0 < η < 2/λ`.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def run(options: Options, report: Report) -> None:
             sweep.curves(variants, "validation_accuracy", "learning rate"),
         ],
         f"A network with 128 ReLUs, plain gradient descent in batches of {base.batch_size}: mean and range "
-        f"over {len(seeds)} seeds. The line of a rate ends where the loss of a run was no longer a number.",
+        f"over {len(seeds)} seeds. A line ends where the loss of a run was no longer finite.",
     )
     report.section(f"After {base.epochs} epochs")
     report.figure(
@@ -42,10 +42,14 @@ def run(options: Options, report: Report) -> None:
             sweep.against(variants, rates, "learning rate", ["train_loss", "test_loss"]),
             sweep.against(variants, rates, "learning rate", ["train_accuracy", "test_accuracy"]),
         ],
-        "What came of each rate; rates without a point diverged.",
+        "Final loss and accuracy for each rate; rates without a point diverged.",
     )
     sweep.table(
-        report, "learning-rate", variants, "learning rate", "Means over the seeds, and the test's range."
+        report,
+        "learning-rate",
+        variants,
+        "learning rate",
+        "Means over the seeds, and the range of the test accuracy.",
     )
 
     best = sweep.best(variants)
@@ -54,8 +58,8 @@ def run(options: Options, report: Report) -> None:
     report.text(
         f"On the validation examples, {best.label} is best, with {best.mean('validation_accuracy'):.4f}; its "
         f"test accuracy is {best.mean('test_accuracy'):.4f}. With the smallest rate, {smallest.label}, "
-        f"training has come to a loss of {smallest.mean('train_loss'):.4g} in the same number of steps, with "
-        f"{best.label} to {best.mean('train_loss'):.4g}. {fate(largest)}"
+        f"training reaches a loss of {smallest.mean('train_loss'):.4g} in the same number of steps, with "
+        f"{best.label} of {best.mean('train_loss'):.4g}. {fate(largest)}"
     )
     report.expect(
         "The best rate is neither the smallest nor the largest.",
@@ -64,7 +68,7 @@ def run(options: Options, report: Report) -> None:
     )
     up_to_best = [variant.mean("train_loss") for variant in variants[: i + 1]]
     report.expect(
-        "Up to the best rate, each larger one trains faster: the training loss after the last epoch falls.",
+        "Up to the best rate, each larger rate trains faster: the final training loss falls.",
         f"{sweep.listed(variants[: i + 1], 'train_loss', '.4g')}.",
         bool(np.all(np.diff(up_to_best) < 0)),
     )
@@ -77,7 +81,7 @@ def run(options: Options, report: Report) -> None:
 
 
 def fate(variant: sweep.Variant) -> str:
-    """What became of the runs with a rate, in a sentence."""
+    """Whether the runs with a rate diverged, in a sentence."""
     if variant.diverged:
         return f"With {variant.label}, {variant.diverged} of {len(variant.runs)} runs diverged."
     loss = variant.mean("train_loss")

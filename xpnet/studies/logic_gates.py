@@ -1,7 +1,7 @@
 """Logic gates with threshold and sigmoid units.
 
-A neuron with a threshold cuts the plane of its two inputs along a line. That is enough for AND and OR, but
-not for XOR and XNOR (Minsky and Papert, "Perceptrons", 1969): they need a hidden layer, of two units.
+A neuron with a threshold divides the plane of its two inputs by a line. This suffices for AND and OR, but not
+for XOR and XNOR (Minsky and Papert, "Perceptrons", 1969): they need a hidden layer of two units.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ EPOCHS = 500
 
 
 class Trained(NamedTuple):
-    """A network after training, and how many of the inputs it gets wrong."""
+    """A network after training, and the number of inputs that it gets wrong."""
 
     seed: int
     model: Model
@@ -40,18 +40,18 @@ class Trained(NamedTuple):
 
 
 def inputs(gate: str) -> np.ndarray:
-    """Shapes: (4, 2), or (2, 1) for NOT."""
+    """The inputs of the gate. Shapes: (4, 2), or (2, 1) for NOT."""
     return INPUTS if gate != "NOT" else np.array([[0.0], [1.0]])
 
 
 def network(options: Options, gate: str, seed: int = 0) -> Model:
-    """The smallest sigmoid network for the gate: one unit, or two hidden units and one."""
+    """The smallest sigmoid network for the gate: one unit, or two hidden units and an output unit."""
     n_in = inputs(gate).shape[1]
     hidden = (nn.Linear(n_in, 2), nn.Sigmoid()) if gate in CIRCUITS else ()
     net = nn.Sequential(*hidden, nn.Linear(2 if hidden else n_in, 1))
     return Model(
         net,
-        losses.BinaryCrossEntropy(),  # it takes logits: the sigmoid of the output is in it
+        losses.BinaryCrossEntropy(),  # of logits: it contains the sigmoid of the output
         OPTIMIZER,
         options.backend,
         seed=seed,
@@ -61,7 +61,7 @@ def network(options: Options, gate: str, seed: int = 0) -> Model:
 
 
 def hand_set(options: Options, gate: str) -> Model:
-    """The network with weights that one can think of: a hidden unit is a gate, too."""
+    """The network with weights set by hand: each hidden unit is itself a gate."""
     model = network(options, gate)
     if gate in CIRCUITS:
         *hidden, output = (np.array(UNITS[name], float) for name in CIRCUITS[gate])
@@ -75,7 +75,7 @@ def hand_set(options: Options, gate: str) -> Model:
 
 
 def train(options: Options, gate: str, seed: int) -> Trained:
-    """The network after gradient descent with momentum from random weights."""
+    """Train the network by gradient descent with momentum, from random weights."""
     model = network(options, gate, seed)
     model.fit(inputs(gate), GATES[gate], epochs=EPOCHS, batch_size=len(GATES[gate]))
     result = model.evaluate(inputs(gate), GATES[gate])
@@ -83,7 +83,7 @@ def train(options: Options, gate: str, seed: int) -> Trained:
 
 
 def run(options: Options, report: Report) -> None:
-    """One neuron for each gate or a proof that there is none, then networks by hand and by training."""
+    """Find one neuron for each gate or prove that none exists, then set and train networks."""
     seeds = options.seeds(options.choose(20, quick=5))
     report.config({"optimizer": OPTIMIZER, "epochs": EPOCHS, "seeds": len(seeds)})
     _threshold_neurons.run(options, report)
@@ -97,18 +97,18 @@ def _by_hand(report: Report, models: Mapping[str, Model]) -> None:
     report.section("The smallest sigmoid networks, set by hand")
     report.text(
         "One sigmoid unit is a threshold neuron with a soft edge. With weights of 20 the edge is sharp. XOR "
-        "is OR and NAND of the inputs, both together: two hidden units and one more. XNOR is AND or NOR. A "
-        "single hidden unit would not do: what is made of its output is again only a function of one w₁x₁ + "
-        "w₂x₂ + b that rises or falls."
+        "is (x₁ OR x₂) AND (x₁ NAND x₂): two hidden units and an output unit. XNOR is (x₁ AND x₂) OR (x₁ NOR "
+        "x₂). A single hidden unit is not enough: the output would be a monotone function of one w₁x₁ + w₂x₂ "
+        "+ b."
     )
     report.figure(
-        _boundaries(models), "What the networks with hand-set weights give, from 0 (white) to 1 (blue)."
+        _boundaries(models), "The outputs of the networks with hand-set weights, from 0 (white) to 1 (blue)."
     )
     wrong = {gate: np.abs(_probabilities(gate, model) - GATES[gate]).max() for gate, model in models.items()}
     worst = max(wrong, key=lambda gate: wrong[gate])
     report.expect(
-        "With hand-set weights, all gates come out as 0 and 1 to 3 digits.",
-        f"The largest error is {wrong[worst]:.1e}, of {worst}.",
+        "With hand-set weights, the outputs of all gates are 0 and 1 to 3 digits.",
+        f"The largest error is {wrong[worst]:.1e}, for {worst}.",
         wrong[worst] < 5e-4,
     )
 
@@ -120,8 +120,8 @@ def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str,
     best = {gate: min(runs, key=lambda each: each.loss) for gate, runs in trained.items()}
     report.text(
         f"Each network is trained on its whole truth table, from random weights, with {n} seeds. The loss "
-        "of a single unit is convex in its weights, so there is no place but the best where a training "
-        "could end. With hidden units the loss is not convex."
+        "of a single unit is convex in its weights, so every minimum is the global one. With hidden units "
+        "the loss is not convex."
     )
     shown = {gate: each.model for gate, each in best.items()}
     stuck = [each for runs in trained.values() for each in runs if each.errors]
@@ -130,8 +130,8 @@ def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str,
         shown[f"{gate}, seed {stuck[0].seed}"] = stuck[0].model
     report.figure(
         _boundaries(shown),
-        "What the best trained network of each gate gives, from 0 (white) to 1 (blue)"
-        + (", and at the end one that did not learn its gate." if stuck else "."),
+        "The output of the best trained network for each gate, from 0 (white) to 1 (blue)"
+        + ("; the last network did not learn its gate." if stuck else "."),
     )
     report.table(
         "networks",
@@ -143,7 +143,7 @@ def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str,
             ]
             for gate, runs in trained.items()
         ],
-        "How many seeds have learned each gate, that is, have no input on the wrong side of 1/2.",
+        "The number of seeds that learned each gate: all outputs are on the right side of 1/2.",
     )  # fmt: skip
     report.table(
         "truth-tables",
@@ -156,15 +156,15 @@ def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str,
                 _probabilities(gate, best[gate].model), strict=True,
             )
         ],
-        "The truth tables, and what the networks give.",
+        "The truth tables, and the outputs of the networks.",
         {"by hand": ".5f", "trained": ".4f"},
     )  # fmt: skip
     if stuck:
         losses_of_stuck = [each.loss for each in stuck]
         report.text(
-            f"{len(stuck)} trainings did not learn their gate. Their losses are from "
-            f"{min(losses_of_stuck):.4f} to {max(losses_of_stuck):.4f}; with two inputs right and 1/2 for "
-            f"the other two it would be log(2)/2 = {np.log(2) / 2:.4f}."
+            f"{len(stuck)} trainings did not learn their gate. Their losses range from "
+            f"{min(losses_of_stuck):.4f} to {max(losses_of_stuck):.4f}. Two right outputs and two outputs of "
+            f"1/2 give log(2)/2 = {np.log(2) / 2:.4f}."
         )
     always = [gate for gate in GATES if len(learned[gate]) == n]
     report.expect(
@@ -173,7 +173,7 @@ def _trained(report: Report, by_hand: Mapping[str, Model], trained: Mapping[str,
         all(gate in always for gate in UNITS),
     )
     report.expect(
-        "Two hidden units can learn XOR and XNOR, though not always.",
+        "Two hidden units learn XOR and XNOR with some seeds, but not with all.",
         " and ".join(f"{gate} with {len(learned[gate])} of {n} seeds" for gate in CIRCUITS) + ".",
         all(learned[gate] for gate in CIRCUITS) and any(len(learned[gate]) < n for gate in CIRCUITS),
     )

@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Options:
-    """What a study is told by its user.
+    """The options of a study.
 
     Arguments:
         backend: the array library.
-        device: where the library has several, say "cuda:1".
-        dataset: the name of a data set for `xpnet.data.load`, for the studies that train on one.
-        data_dir: folder of the data sets; None: $XPNET_DATA, then the user's cache.
-        download: fetch a data set that is not in its folder.
-        quick: make it small, to take seconds.
-        output_dir: the folder of the report, which must be new; None: runs/DATE-TIME-NAME.
-        seed: the first of those that the study uses.
+        device: device of the array library, for example "cuda:1".
+        dataset: name of a data set for `xpnet.data.load`; some studies do not need one.
+        data_dir: folder of the data sets; None: $XPNET_DATA, else the user's cache.
+        download: download a data set that is not in its folder.
+        quick: run a small version that takes seconds.
+        output_dir: folder of the report; it must be new; None: runs/DATE-TIME-NAME.
+        seed: the first of the seeds that the study uses.
     """
 
     backend: str = "numpy"
@@ -42,15 +42,15 @@ class Options:
             raise ConfigError(f"--seed: expected at least 0, got {self.seed}")
 
     def choose(self, full: T, quick: T) -> T:
-        """The one that is for this run: `epochs=options.choose(50, quick=3)`."""
+        """The full or the quick value: `epochs=options.choose(50, quick=3)`."""
         return quick if self.quick else full
 
     def seeds(self, count: int) -> range:
-        """So many seeds, from `seed` on."""
+        """`count` seeds, starting at `seed`."""
         return range(self.seed, self.seed + count)
 
     def load_dataset(self) -> data.Dataset:
-        """The data set. Raises DataError where it is not there."""
+        """The data set. Raises DataError where it cannot be loaded."""
         return data.load(self.dataset, self.data_dir, self.download)
 
     def make_backend(self, dtype: str = "float32") -> Backend:
@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser of the options that all studies have, which gives those that the user did."""
+    """A parser of the options that all studies share. It returns only the options given."""
     parser = _Parser(
         prog=prog,
         description=description,
@@ -73,15 +73,23 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--backend", help=f"the array library: {', '.join(backends.BACKENDS)}")
-    add("--device", help="where the library has several, say cuda:1")
-    add("--dataset", help=f"{', '.join(data.datasets.NAMES)}, or a CSV file's")
-    add("--data-dir", metavar="DIR", help="folder of the data sets; else $XPNET_DATA, or the user's cache")
+    add("--backend", help=f"array library: {', '.join(backends.BACKENDS)}")
+    add("--device", help="device of the array library, for example cuda:1")
+    add("--dataset", help=f"{', '.join(data.datasets.DATASETS)}, or {data.datasets.CSV_FORM}")
+    add(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the data sets; default $XPNET_DATA, else the user's cache",
+    )
     yes_no = argparse.BooleanOptionalAction
-    add("--download", action=yes_no, help="fetch a data set that is not in its folder")
-    add("--quick", action="store_true", help="make it small, to take seconds")
-    add("--output-dir", metavar="DIR", help="of the report, must be new; else runs/DATE-TIME-NAME")
-    add("--seed", type=int, help="the first of those that the study uses")
+    add("--download", action=yes_no, help="download a data set that is not in its folder")
+    add("--quick", action="store_true", help="run a small version that takes seconds")
+    add(
+        "--output-dir",
+        metavar="DIR",
+        help="folder of the report; it must be new; default runs/DATE-TIME-NAME",
+    )
+    add("--seed", type=int, help="the first of the seeds that the study uses")
     return parser
 
 
@@ -91,7 +99,7 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> tuple[str, O
     Raises ConfigError, in one line, for an option that does not exist or has a wrong value.
     """
     parser = make_parser(prog, description)
-    names = "of a study; `list` names them, `all` runs them one after the other"
+    names = "name of a study; `list` prints the names, `all` runs all studies in order"
     parser.add_argument("name", metavar="NAME", help=names)
     options = vars(parser.parse_args(arguments))
     return options.pop("name"), Options(**options)

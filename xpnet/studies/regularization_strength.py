@@ -1,10 +1,9 @@
-"""How strong the L2 penalty should be.
+"""The strength of the L2 penalty.
 
-The penalty adds `λ/2 · Σw²` over all weights to the loss, and `λw` to their gradients: each step also makes
-every weight smaller by the factor `1 - ηλ`. Weights that the training examples do not hold up shrink, so a
-network that could learn a small training set by heart is kept from it. Too strong a penalty leaves nothing to
-fit with.
-(Krogh and Hertz, "A simple weight decay can improve generalization", 1991.)
+The penalty adds `λ/2 · Σw²` over all weights to the loss, and `λw` to their gradients: each step also
+multiplies every weight by `1 - ηλ`. Weights that do not help to fit the training examples shrink; this keeps
+a large network from memorising a small training set. Too strong a penalty also prevents the fit. (Krogh and
+Hertz, "A simple weight decay can improve generalization", 1991.)
 """
 
 import numpy as np
@@ -50,18 +49,19 @@ def run(options: Options, report: Report) -> None:
     )
     sweep.table(
         report, "regularization-strength", variants, "λ",
-        "Means over the seeds, and the test's range. The losses have the penalty in them.", ["weight_norm"],
+        "Means over the seeds, and the range of "
+        "the test accuracy. The losses include the penalty.", ["weight_norm"],
     )  # fmt: skip
 
     none, strongest, best = variants[0], variants[-1], sweep.best(variants)
     report.text(
-        f"Without a penalty, {none.mean('train_accuracy'):.2%} of the training images end up right and "
-        f"{none.mean('test_accuracy'):.2%} of the test images. With the strongest, λ = {strongest.label}, it "
-        f"is {strongest.mean('train_accuracy'):.2%} of the training images. {verdict(none, best)}"
+        f"Without a penalty, the final training accuracy is {none.mean('train_accuracy'):.2%}, and the test "
+        f"accuracy {none.mean('test_accuracy'):.2%}. With the strongest penalty, λ = {strongest.label}, the "
+        f"training accuracy is {strongest.mean('train_accuracy'):.2%}. {verdict(none, best)}"
     )
     norms = [variant.mean("weight_norm") for variant in variants]
     report.expect(
-        "The stronger the penalty, the smaller the weights: √Σw² falls with each larger λ.",
+        "A stronger penalty makes the weights smaller: √Σw² falls with each larger λ.",
         f"{sweep.listed(variants, 'weight_norm', '.3g')}.",
         bool(np.all(np.diff(norms) < 0)),
     )
@@ -72,12 +72,12 @@ def run(options: Options, report: Report) -> None:
         strongest.mean("gap") < none.mean("gap"),
     )
     report.expect(
-        "The best λ on the validation images is in between: neither 0 nor the largest.",
+        "The best λ on the validation images is neither 0 nor the largest.",
         f"{sweep.listed(variants, 'validation_accuracy')}.",
         best not in (none, strongest),
     )
     report.expect(
-        "The strongest penalty leaves the lowest training accuracy.",
+        "The strongest penalty has the lowest training accuracy.",
         f"{sweep.listed(variants, 'train_accuracy')}.",
         strongest.mean("train_accuracy") <= min(variant.mean("train_accuracy") for variant in variants),
     )
@@ -86,10 +86,10 @@ def run(options: Options, report: Report) -> None:
 def verdict(none: sweep.Variant, best: sweep.Variant) -> str:
     """Whether a penalty helps, in a sentence."""
     if best is none:
-        return "On the validation images, no penalty is best."
+        return "On the validation images, training without a penalty is best."
     gain = 100 * (best.mean("test_accuracy") - none.mean("test_accuracy"))
     return (
-        f"On the validation images λ = {best.label} is best; with it, {best.mean('test_accuracy'):.2%} of "
-        f"the test images are right, {abs(gain):.2f} points {'more' if gain > 0 else 'less'} than without a "
-        "penalty."
+        f"On the validation images λ = {best.label} is best; its test accuracy is "
+        f"{best.mean('test_accuracy'):.2%}, {abs(gain):.2f} points {'more' if gain > 0 else 'less'} than "
+        "without a penalty."
     )

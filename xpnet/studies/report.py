@@ -1,4 +1,4 @@
-"""What a study leaves: one HTML page with its pictures inside, and its tables as CSV files beside it."""
+"""The report of a study: one HTML page that contains its pictures, and its tables as CSV files."""
 
 import base64
 import csv
@@ -40,7 +40,7 @@ class Text(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a table shows, and for a number what the CSV file has."""
+    """A cell of a table: the text on the page, and the full value in the CSV file."""
 
     shown: str
     value: str
@@ -48,7 +48,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of cells; `file` is the name of the CSV file that has them too."""
+    """Rows of cells; `file` is the name of the CSV file with the same rows."""
 
     caption: str
     columns: Sequence[str]
@@ -58,7 +58,7 @@ class Table(NamedTuple):
 
 
 class File(NamedTuple):
-    """A CSV file that is not shown."""
+    """A CSV file that the page links but does not show."""
 
     caption: str
     file: str
@@ -74,7 +74,7 @@ class Picture(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Images side by side, or one below the other where the page is narrow."""
+    """Images side by side, or one below the other on a narrow page."""
 
     images: list[Picture]
     caption: str
@@ -83,32 +83,32 @@ class Pictures(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading and what is under it."""
+    """A heading and the items under it."""
 
     title: str
     items: list[Any]
 
 
 class Expectation(NamedTuple):
-    """What was expected, what came, and whether they agree."""
+    """A claim made before the experiment, the result, and whether they agree."""
 
     claim: str
-    came: str
+    result: str
     holds: bool
 
 
 class Report:
-    """Collects what a study finds, in the order of the page, and writes it.
+    """Collect the results of a study in the order of the page, and write the page.
 
-    Texts are plain; what stands between backquotes is shown as code. Tables are written to their CSV
-    files as they come, in a folder that is made for the first one; the page is written by `write`.
+    Texts are plain; text between backquotes is shown as code. `table` writes its CSV file at once, and makes
+    the folder first if needed; `write` writes the page.
 
     Arguments:
-        name: of the study.
-        title: the page's heading.
-        options: those of the study; their `output_dir` is the folder, which must be new.
+        name: name of the study.
+        title: heading of the page.
+        options: options of the study; `output_dir` is the folder, which must be new.
         introduction: paragraphs at the top.
-        command: the command line, to run it again.
+        command: command line that runs the study again.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Report:
 
     @cached_property
     def folder(self) -> Path:
-        """The report's folder, made when it is first asked for."""
+        """The folder of the report, made on first access."""
         return folders.make(self.options.output_dir, self.name)
 
     @property
     def path(self) -> Path:
-        """The page's file."""
+        """The file of the page."""
         return self.folder / PAGE
 
     def section(self, title: str) -> None:
@@ -150,7 +150,7 @@ class Report:
         self._add(Text(" ".join(paragraph.split()), "text"))
 
     def code(self, lines: str) -> None:
-        """Add lines whose breaks and blanks count, in a fixed-width font."""
+        """Add preformatted lines in a fixed-width font."""
         self._add(Text(lines.strip("\n"), "code"))
 
     def table(
@@ -161,17 +161,17 @@ class Report:
         caption: str = "",
         formats: Mapping[str, str] | None = None,
     ) -> None:
-        """Add a table, and write `name`.csv with the numbers in full.
+        """Add a table, and write `name`.csv with the numbers in full precision.
 
         Arguments:
-            name: of the file, new in this report.
-            columns: their headings.
-            rows: of strings, numbers, truth values, or None for an empty cell.
+            name: name of the file, used once in a report.
+            columns: headings of the columns.
+            rows: strings, numbers, truth values, or None for an empty cell.
             caption: what the table shows.
-            formats: how to show the numbers of a column, `{"accuracy": ".4f"}`; others have four digits.
+            formats: number format of a column, `{"accuracy": ".4f"}`; default: four digits.
 
-        Raises ConfigError for a row of another length, a column in `formats` that is not there, or a name
-        that was used already; CheckpointError where the file cannot be written.
+        Raises ConfigError for a row of another length, an unknown column in `formats`, or a name that was
+        used before; CheckpointError where the file cannot be written.
         """
         rows, formats = [list(row) for row in rows], formats or {}
         for row in rows:
@@ -187,43 +187,43 @@ class Report:
         self._add(Table(caption, columns, cells, self._new_csv(name, columns, cells)))
 
     def numbers(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str) -> None:
-        """Write `name`.csv, as `table` does, and add a link to it: for numbers that are too many to show."""
+        """Write `name`.csv as `table` does, and add a link instead of a table that would be too long."""
         cells = [[_cell(value) for value in row] for row in rows]
         self._add(File(caption, self._new_csv(name, columns, cells)))
 
     def figure(self, figures: Figure | Sequence[Figure], caption: str, alt: str = "") -> None:
-        """Add a Matplotlib figure, or several that stand side by side where there is room.
+        """Add a Matplotlib figure, or several side by side where there is room.
 
         A figure about 5 inches wide fills a phone, and half of a wide page; text in it should be 9 points
-        or more. `alt` tells what is to be seen to those who cannot; without it the caption does.
+        or more. `alt` is the text for screen readers; default: the caption.
         """
         figures = [figures] if isinstance(figures, Figure) else figures
         self._add(Pictures([_picture(figure) for figure in figures], caption, alt or caption))
 
-    def expect(self, claim: str, came: str, holds: bool) -> None:
-        """Note what was expected, what came, and whether they agree; they are listed at the page's top."""
-        self.expectations.append(Expectation(claim, came, bool(holds)))
+    def expect(self, claim: str, result: str, holds: bool) -> None:
+        """Add an expectation, the result, and whether they agree. The page lists them at the top."""
+        self.expectations.append(Expectation(claim, result, bool(holds)))
 
     def config(self, settings: Config | Mapping[str, Any]) -> None:
-        """Tell with what numbers the study was run, beside its options. A later call adds to them."""
+        """Add settings of the study, besides its options. Later calls add more."""
         if isinstance(settings, Config):
             settings = dataclasses.asdict(settings)
         self.settings |= {name: _cell(value).value for name, value in settings.items()}
 
     def trained_on(self, dataset: data.Dataset) -> None:
-        """Tell which data set the study used."""
+        """Record the data set that the study used."""
         self.dataset = dataset
 
     def verdict(self) -> str:
-        """How many expectations agree with what came, in words."""
+        """The number of expectations that agree with the results, in words."""
         agree, n = sum(each.holds for each in self.expectations), len(self.expectations)
-        return f"{agree} of {n} expectations agree" if n else "nothing was expected"
+        return f"{agree} of {n} expectations agree" if n else "no expectations"
 
     def write(self) -> Path:
         """Write the page, and the expectations as a CSV file; return the page's path."""
         if self.expectations:
             cells = [[_cell(value) for value in each] for each in self.expectations]
-            _write_csv(self.folder / f"{EXPECTATIONS}.csv", ("expected", "came", "agrees"), cells)
+            _write_csv(self.folder / f"{EXPECTATIONS}.csv", ("expected", "result", "agrees"), cells)
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("xpnet.studies", "."),
             autoescape=True,
@@ -239,7 +239,7 @@ class Report:
     def _new_csv(self, name: str, columns: Sequence[str], cells: list[list[Cell]]) -> str:
         path = self.folder / f"{name}.csv"
         if path.name in self.files:
-            raise ConfigError(f"table {name}: expected a name that is new in this report")
+            raise ConfigError(f"table {name}: expected a name that this report does not use yet")
         self.files.add(path.name)
         _write_csv(path, columns, cells)
         return path.name
@@ -248,7 +248,7 @@ class Report:
         self.sections[-1].items.append(item)
 
     def _facts(self) -> dict[str, str]:
-        """What was run: all that the numbers may depend on."""
+        """Everything that the numbers may depend on."""
         options, backend = self.options, self.options.make_backend()
         found = versions(backend)
         for library in ("matplotlib", "scipy", "optuna"):
@@ -270,7 +270,7 @@ class Report:
 
 
 def commit(file: Path) -> str:
-    """The git commit of the checkout that the file belongs to, "" where it is in none."""
+    """The git commit of the file's checkout, or "" outside of one."""
     git = ["git", "-C", str(file.parent)]
     describe = [*git, "describe", "--always", "--dirty=, with changes", "--abbrev=40", "--exclude=*"]
     try:
@@ -278,7 +278,7 @@ def commit(file: Path) -> str:
         if tracked.returncode != 0:
             return ""
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout that it refuses to read
+    except (OSError, subprocess.CalledProcessError):  # git is missing, or refuses to read the checkout
         return ""
 
 
@@ -317,7 +317,7 @@ def _picture(figure: Figure) -> Picture:
 
 
 def _prose(text: str) -> Markup:
-    """The text, escaped, with what stands between backquotes as code."""
+    """The escaped text, with text between backquotes as code."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts)

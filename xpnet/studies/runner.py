@@ -23,14 +23,14 @@ def run(
     """Run the study of that name, write its report, and return it.
 
     Arguments:
-        name: of the study.
-        options: those that all studies have.
-        command: the command line, which the report tells.
-        folder: of a study that goes on with what is there; without it, a new one as the options say.
-        more: for the study, if it takes more than its options.
+        name: name of the study.
+        options: options that all studies share.
+        command: command line to print in the report.
+        folder: folder of a study to resume; default: a new folder from the options.
+        more: arguments that this study alone takes.
 
-    Raises ConfigError, BackendError or DataError before anything is written where the name, the backend,
-    the data set or the folder cannot be used, and CheckpointError where a file cannot be written.
+    Raises ConfigError, BackendError or DataError, before it writes anything, where the name, the backend, the
+    data set or the folder cannot be used, and CheckpointError where a file cannot be written.
     """
     options = options or Options()
     study = studies.load(name)
@@ -46,8 +46,8 @@ def run(
     return report
 
 
-def run_and_tell(name: str, options: Options, command: str = "") -> None:
-    """`run`, and print a line about it; with the name "all", run all of them; with "list", name them."""
+def run_and_print(name: str, options: Options, command: str = "") -> None:
+    """`run`, and print a line about the report. "all" runs all studies, "list" prints their names."""
     if name == "list":
         width = max(map(len, studies.NAMES))
         for each in studies.NAMES:
@@ -62,10 +62,10 @@ def run_and_tell(name: str, options: Options, command: str = "") -> None:
     for each in names:
         if name == "all":
             options = dataclasses.replace(options, output_dir=str(folder / each))
-        tell(run(each, options, command))
+        print_result(run(each, options, command))
 
 
-def tell(report: Report) -> None:
-    """Print a line about a report that is written."""
+def print_result(report: Report) -> None:
+    """Print a line about a finished report."""
     seconds = time.monotonic() - report.started
     print(f"{report.name}: {report.verdict()}; {report.path} ({seconds:.1f} s)", flush=True)

@@ -1,12 +1,13 @@
 """Search for hyper-parameters with Optuna. A trial is one training; its value is the validation accuracy.
 
-The tree-structured Parzen estimator proposes the next trial from those before (Bergstra, Bardenet, Bengio and
-Kégl, "Algorithms for hyper-parameter optimization", 2011). A trial that after an epoch is below the median
-of the others at that epoch is given up. All of them are in a journal in the search's folder, as they come.
+The tree-structured Parzen estimator proposes the next trial from the trials before it (Bergstra, Bardenet,
+Bengio and Kégl, "Algorithms for hyper-parameter optimization", 2011). A trial is pruned if its accuracy after
+an epoch is below the median of the other trials at that epoch. A journal in the folder of the search records
+each trial.
 
-A search that was broken off goes on with the trial that it was at, and proposes what it would have: the
-sampler is made anew for each trial, with a seed of its own, so that what it draws depends on nothing but the
-search's seed, the trial's number and the trials before.
+A resumed search repeats the interrupted trial and proposes the same trials as an uninterrupted one: each
+trial gets a new sampler, seeded by the seed of the search and the number of the trial, so its proposal
+depends only on these and on the trials before.
 """
 
 import dataclasses
@@ -36,19 +37,19 @@ from xpnet.train.config import CONFIG_FILE, Config, option_name
 from xpnet.train.experiment import make_model
 
 JOURNAL = "trials.log"
-RANDOM_TRIALS = 8  # before the sampler goes by what came
+RANDOM_TRIALS = 8  # before the sampler uses the results
 PRUNER = optuna.pruners.MedianPruner(n_startup_trials=4)
-OF_A_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device")  # may differ when it goes on
+CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a search is told beside a study's options.
+    """The options of a search, besides those of all studies.
 
     Arguments:
-        trials: how many hyper-parameters are tried.
-        epochs: that a trial takes, unless it is given up before.
-        repeats: with how many other seeds the best one and the default are trained in the end.
+        trials: number of trials.
+        epochs: epochs of a trial that is not pruned.
+        repeats: number of new seeds to train the best trial and the default with at the end.
     """
 
     trials: int = 40
@@ -65,7 +66,7 @@ QUICK = Settings(trials=12, epochs=3, repeats=2)
 
 
 class Request(NamedTuple):
-    """What a command line asks for: a new search, or one that goes on in the folder `resume`."""
+    """The search that a command line asks for: a new one, or the one in the folder `resume`."""
 
     options: Options
     settings: Settings
@@ -86,12 +87,12 @@ def propose(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def chosen(trial: FrozenTrial) -> dict[str, Any]:
-    """What `propose` gave for a trial that is finished."""
+    """The hyper-parameters that `propose` gave for a finished trial."""
     return propose(optuna.trial.FixedTrial(trial.params))  # type: ignore[arg-type]  # it stands in for a Trial
 
 
 class Watch(Callback):
-    """Tells Optuna of each epoch, and stops a training that it wants to be given up."""
+    """Report each epoch to Optuna, and stop the training if Optuna prunes the trial."""
 
     def __init__(self, trial: optuna.Trial, epochs: int) -> None:
         self.trial = trial
@@ -107,7 +108,7 @@ class Watch(Callback):
 
 
 def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
-    """Train with the hyper-parameters that Optuna proposes next, and tell it what came."""
+    """Train with the hyper-parameters that Optuna proposes next, and report the result to it."""
     number = len(finished(study))
     seed = int(random.generator(base.seed, "search", number).integers(1 << 32))
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
@@ -116,7 +117,7 @@ def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
     model = make_model(config, examples.train.x.shape[1:], examples.classes)
     watch = Watch(trial, config.epochs)
     try:
-        with np.errstate(all="ignore"):  # of numbers that DivergedError tells more of
+        with np.errstate(all="ignore"):  # DivergedError says more than the warnings of NumPy
             model.fit(
                 *examples.train,
                 epochs=config.epochs,
@@ -134,7 +135,7 @@ def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
 
 
 def run(study: optuna.Study, base: Config, examples: sweep.Data, trials: int) -> list[FrozenTrial]:
-    """Do trials until there are so many, and return them. ConfigError where there are more already."""
+    """Run trials until `trials` are finished, and return them. ConfigError if more are finished already."""
     done = len(finished(study))
     if done > trials:
         raise ConfigError(f"--trials: expected at least {done}, which are done, got {trials}")
@@ -146,38 +147,42 @@ def run(study: optuna.Study, base: Config, examples: sweep.Data, trials: int) ->
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to an end, or were given up by the pruner, in their order."""
+    """The complete and the pruned trials, in order."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[optuna.Study]:
-    """The search in that folder, for this process alone; a new one where there is none yet.
+    """Lock and open the search in that folder, or begin a new one there.
 
-    Raises ConfigError where another process works on it, and CheckpointError where its journal is damaged.
+    Raises ConfigError where another process uses it, and CheckpointError where its journal is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / JOURNAL
     try:
         lock = files.lock(folder / "lock")
     except BlockingIOError as error:
-        raise ConfigError(f"{folder}: expected a search that no process works on, got one at work") from error
+        raise ConfigError(f"{folder}: expected a search that no process uses, got one in use") from error
     with lock:
-        mend(path)
+        repair(path)
         try:
             storage = JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
             study = optuna.create_study(
                 storage=storage, study_name="search", direction="maximize", pruner=PRUNER, load_if_exists=True
             )
-        except (ValueError, LookupError, TypeError) as error:  # whatever Optuna happens to meet
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+        ) as error:  # Optuna raises any of these for a damaged journal
             raise CheckpointError(f"{path}: expected a journal of Optuna: {error!r}") from error
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            study.tell(trial.number, state=TrialState.FAIL)  # broken off: it is done again
+            study.tell(trial.number, state=TrialState.FAIL)  # interrupted: run it again
         yield study
 
 
-def mend(path: Path) -> None:
-    """Take away what a process that was killed while it wrote leaves: half a line at the end, and a lock."""
+def repair(path: Path) -> None:
+    """Remove what a killed process may leave: half a line at the end of the journal, and a lock file."""
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if path.exists() and not (written := path.read_bytes()).endswith(b"\n"):
         with path.open("r+b") as file:
@@ -185,7 +190,7 @@ def mend(path: Path) -> None:
 
 
 def write_settings(folder: Path, options: Options, settings: Settings) -> None:
-    """Write `config.yaml`, from which a search that was broken off knows what it was."""
+    """Write `config.yaml`, the options that `--resume` reads."""
     asked = dataclasses.asdict(dataclasses.replace(options, output_dir=None)) | dataclasses.asdict(settings)
     folders.write_text(folder / CONFIG_FILE, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
 
@@ -194,31 +199,35 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Request:
     """The search that command-line arguments describe.
 
     Raises ConfigError, in one line, for an option that does not exist or has a wrong value, and with
-    `--resume FOLDER` for one that differs from the search's own and cannot.
+    `--resume FOLDER` for an option that differs from the search's own and cannot change.
     """
     parser = make_parser(prog, description)
     add = parser.add_argument
-    add("--trials", type=int, help="how many hyper-parameters are tried")
-    add("--epochs", type=int, help="that a trial takes, unless it is given up before")
-    add("--repeats", type=int, help="with how many other seeds the best one and the default are compared")
-    others = ", ".join(map(option_name, OF_A_RESUME))
-    add("--resume", metavar="FOLDER", help=f"go on with the search in that folder; of others only {others}")
+    add("--trials", type=int, help="number of trials")
+    add("--epochs", type=int, help="epochs of a trial that is not pruned")
+    add("--repeats", type=int, help="number of new seeds to compare the best trial and the default with")
+    changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
+    add(
+        "--resume",
+        metavar="FOLDER",
+        help=f"resume the search in that folder; only these may change: {changeable}",
+    )
     given = vars(parser.parse_args(arguments))
     folder = given.pop("resume", None)
     if folder is not None:
-        return Request(*_go_on_with(Path(folder), given), Path(folder))
+        return Request(*_resumed(Path(folder), given), Path(folder))
     own = {name: given.pop(name) for name in dataclasses.asdict(QUICK) if name in given}
     options = Options(**given)
     return Request(options, dataclasses.replace(options.choose(Settings(), quick=QUICK), **own), None)
 
 
-def _go_on_with(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
-    """What the search in that folder was told, and what of it is changed now."""
+def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
+    """The options of the search in that folder, with the ones given now."""
     path = folder / CONFIG_FILE
     try:
-        told = yaml.safe_load(path.read_text())
+        saved = yaml.safe_load(path.read_text())
         names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
-        if set(told) != names:
+        if set(saved) != names:
             raise ValueError("its options are not those of a search")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -226,12 +235,12 @@ def _go_on_with(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]
             f"--resume: expected the folder of a search, got {folder}: {path.name}: {reason}"
         ) from error
     for name, value in given.items():
-        if name not in OF_A_RESUME and value != told[name]:
+        if name not in CHANGEABLE_ON_RESUME and value != saved[name]:
             raise ConfigError(
-                f"{option_name(name)}: expected the search's own {told[name]} with --resume, got {value}"
+                f"{option_name(name)}: expected the search's own {saved[name]} with --resume, got {value}"
             )
-    if given.get("backend", told["backend"]) != told["backend"]:
-        given = {"device": None, **given}  # the search's own is one of its own library
-    told |= given
-    settings = Settings(**{name: told.pop(name) for name in dataclasses.asdict(QUICK)})
-    return Options(**told), settings
+    if given.get("backend", saved["backend"]) != saved["backend"]:
+        given = {"device": None, **given}  # the search's device belongs to its own library
+    saved |= given
+    settings = Settings(**{name: saved.pop(name) for name in dataclasses.asdict(QUICK)})
+    return Options(**saved), settings

@@ -1,4 +1,4 @@
-"""Train the same network with a few options changed, each with several seeds, and compare what comes."""
+"""Train variants of a config, each with several seeds, and compare the results."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ PARTS = ("train", "validation", "test")
 
 
 class Data(NamedTuple):
-    """The examples to train on, to choose by, and to test with at the end."""
+    """The examples to train on, to choose a variant by, and to test on at the end."""
 
     train: data.Examples
     validation: data.Examples
@@ -38,11 +38,11 @@ class Run(NamedTuple):
     """One training.
 
     Fields:
-        history: the epochs up to the end, or to where it stopped early or the loss diverged.
-        train, validation, test: after the last epoch, or with early stopping after the best one; not a number
-            where the loss diverged.
-        weight_norm: √Σw² over all weights, then.
-        diverged: what the DivergedError said, or "".
+        history: the epochs up to the end, an early stop or a divergence.
+        train, validation, test: after the last epoch, or the best one with early stopping; nan after a
+            divergence.
+        weight_norm: √Σw² over all weights, at the same time.
+        diverged: the message of the DivergedError, or "".
     """
 
     seed: int
@@ -56,7 +56,7 @@ class Run(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variant:
-    """The trainings of one config with several seeds."""
+    """The runs of one config with several seeds."""
 
     label: str
     config: Config
@@ -66,7 +66,7 @@ class Variant:
     def curve(self, quantity: str) -> np.ndarray:
         """A field of `EpochMetrics`, (runs, epochs); nan after an early stop or a divergence.
 
-        Or "train_error" or "validation_error", 1 less the accuracy.
+        "train_error" and "validation_error" are 1 - accuracy.
         """
         if quantity.endswith("_error"):
             return 1 - self.curve(quantity.replace("error", "accuracy"))
@@ -76,10 +76,10 @@ class Variant:
         return values
 
     def final(self, quantity: str) -> np.ndarray:
-        """`train_accuracy`, `test_loss` or the like after the last epoch, (runs,); nan where it diverged.
+        """A quantity after the last epoch, (runs,), such as "train_accuracy" or "test_loss"; nan if diverged.
 
-        Or `test_error` or the like, 1 less the accuracy; "gap", the training accuracy less the test accuracy;
-        "epochs", how many there were; "seconds", the median over them; "weight_norm".
+        Also "test_error" and the like, 1 - accuracy; "gap", training accuracy - test accuracy; "epochs",
+        their number; "seconds", the median of an epoch; "weight_norm".
         """
         if quantity.endswith("_error"):
             return 1 - self.final(quantity.replace("error", "accuracy"))
@@ -96,21 +96,21 @@ class Variant:
 
     @property
     def diverged(self) -> int:
-        """How many of the runs did."""
+        """The number of runs that diverged."""
         return sum(bool(run.diverged) for run in self.runs)
 
     def mean(self, quantity: str) -> float:
-        """The mean of `final` over all runs; nan if one of them diverged."""
+        """The mean of `final` over all runs; nan if one run diverged."""
         return float(self.final(quantity).mean())
 
 
 def base_config(options: Options, **values: Any) -> Config:
-    """The config of these values, with what the study's options say."""
+    """A config with these values and the options of the study."""
     return Config(
         dataset=options.dataset,
         data_dir=options.data_dir,
         download=options.download,
-        backend=options.backend,  # type: ignore[arg-type]  # checked as a Config is made
+        backend=options.backend,
         device=options.device,
         seed=options.seed,
         quiet=True,
@@ -119,7 +119,7 @@ def base_config(options: Options, **values: Any) -> Config:
 
 
 def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
-    """The study's data set, split as the config says, of which training takes the first `examples`."""
+    """Load the data set and split its first `examples` training examples as the config says."""
     dataset = options.load_dataset()
     try:
         config.check_inputs(dataset.train.x.shape[1:])
@@ -131,7 +131,7 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:
-    """Train as the config says, without files; a loss that diverges ends the run, and it says so.
+    """Train as the config says, without files. A divergence ends the run, and `Run.diverged` says so.
 
     With `config.early_stopping` the model ends with the parameters of its best epoch.
     """
@@ -139,7 +139,7 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
     model = make_model(config, examples.train.x.shape[1:], examples.classes)
     diverged = ""
     try:
-        with np.errstate(all="ignore"):  # of numbers that DivergedError tells more of
+        with np.errstate(all="ignore"):  # DivergedError says more than the warnings of NumPy
             model.fit(
                 *examples.train,
                 epochs=config.epochs,
@@ -160,11 +160,11 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
 def sweep(
     base: Config, changes: Mapping[str, Mapping[str, Any]], seeds: Iterable[int], examples: Data
 ) -> list[Variant]:
-    """Train `base` with each of the changes, once with each seed.
+    """Train `base` with each change, once for each seed.
 
     Arguments:
-        changes: by the label of the variant, the options that differ, `{"0.1": {"learning_rate": 0.1}}`.
-        seeds: of initial weights and the order of the examples.
+        changes: the options that differ, by the label of the variant: `{"0.1": {"learning_rate": 0.1}}`.
+        seeds: seeds of the initial weights and the order of the examples.
     """
     seeds = list(seeds)
     variants = []
@@ -182,7 +182,7 @@ def sweep(
 
 
 def best(variants: Sequence[Variant], quantity: str = "validation_accuracy") -> Variant:
-    """The one with the highest mean, or the least one of a loss. Those that diverged do not count."""
+    """The variant with the highest mean, or the lowest for a loss. Diverged variants do not count."""
     sign = -1 if quantity.endswith("loss") else 1
     return max(variants, key=lambda variant: np.nan_to_num(sign * variant.mean(quantity), nan=-np.inf))
 
@@ -202,11 +202,11 @@ def table(
     caption: str,
     more: Sequence[str] = (),
 ) -> None:
-    """A row for each variant: accuracies after the last epoch, their mean and range over the seeds.
+    ""
+    """Add a row for each variant: final means over the seeds, and the range of the test accuracy.
 
-    Before the last column stand the means of what `more` names, for `Variant.final`.
-
-    All epochs of all runs go to the file `name`-epochs.csv.
+    `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
+    all runs go to the file `name`-epochs.csv.
     """
     columns = [
         *(what, "parameters", "train loss", "train accuracy", "validation accuracy"),
@@ -232,22 +232,20 @@ def table(
         for run in variant.runs
         for metrics in run.history
     ]
-    report.numbers(
-        f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs, "Every epoch of every run:"
-    )
+    report.numbers(f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs, "All epochs of all runs:")
 
 
 def colors(count: int) -> list[Any]:
-    """So many colours, from dark to light."""
+    """`count` colours, from dark to light."""
     return list(colormaps["viridis"](np.linspace(0, 0.88, count)))
 
 
 def curves(
     variants: Sequence[Variant], quantity: str, what: str = "", log: bool = False, ylabel: str = ""
 ) -> Figure:
-    """What `Variant.curve` has, against the epoch: the mean over the seeds, in a band from least to greatest.
+    """`Variant.curve` against the epoch: the mean over the seeds, in a band from least to greatest.
 
-    An epoch that a run did not come to has no mean: the line ends where one diverged or stopped early.
+    The line ends where the first run diverged or stopped early: later epochs have no mean.
     """
     figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
     for variant, color in zip(variants, colors(len(variants)), strict=True):
@@ -269,9 +267,9 @@ def against(
     quantities: Sequence[str],
     log: bool = True,
 ) -> Figure:
-    """What came in the end against the number that was changed: mean and range over the seeds.
+    """Final quantities against the number that was changed: mean and range over the seeds.
 
-    With `log` the axis is logarithmic, but linear from 0 to the least other value where there is a 0.
+    With `log` the x axis is logarithmic; if `values` has a 0, it is linear from 0 to the least other value.
     """
     one = len(quantities) == 1
     figure, axes = axes_of(
@@ -301,7 +299,7 @@ def against(
 
 
 def axes_of(xlabel: str, ylabel: str, size: tuple[float, float] = (5.2, 3.7)) -> tuple[Figure, Any]:
-    """A figure with one pair of axes, as all studies draw them."""
+    """A figure with one pair of axes, in the style of all studies."""
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -311,7 +309,7 @@ def axes_of(xlabel: str, ylabel: str, size: tuple[float, float] = (5.2, 3.7)) ->
 
 
 def legend(figure: Figure, title: str = "") -> None:
-    """A legend below the axes, in as many columns as there is room for."""
+    """Add a legend below the axes, in as many columns as fit."""
     _, labels = figure.axes[0].get_legend_handles_labels()
     columns = max(1, min(5, 72 // (6 + max(map(len, labels)))))
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, title=title or None)

@@ -1,13 +1,13 @@
 """Networks that classify with one weight for all connections.
 
-How much of what a network knows is in its topology, and how much in its weights? Here all connections share
-one weight w: a network is a set of connections, and a function for each unit. It is judged by its mean
-accuracy over several w, so that it cannot be good by the choice of one. (Gaier and Ha, "Weight agnostic
-neural networks", 2019.)
+How much of the knowledge of a network is in its topology, and how much in its weights? Here all connections
+share one weight w: a network is a set of connections, and a function for each unit. It is evaluated by its
+mean accuracy over several w, so it cannot depend on one choice of w. (Gaier and Ha, "Weight agnostic neural
+networks", 2019.)
 
-The data are two half-moons, with an input that is always 1 in place of biases. Random topologies are
-compared with one that is grown: a connection or a function is changed at random, and the change is kept
-unless the mean accuracy on the training examples falls.
+The data are two half-moons, with a constant input of 1 instead of biases. Random topologies are compared with
+a grown one: growth changes a random connection or function, and keeps the change unless the mean accuracy on
+the training examples falls.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,12 @@ from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 
 SWEPT = np.linspace(-3, 3, 61)
-DRAWS = 100  # of random weights, one for each connection
+DRAWS = 100  # of random weights for all connections
 COLORS = ("#1f77b4", "#d95f02", "#1b9e77")
 
 
 def run(options: Options, report: Report) -> None:
-    """Draw and grow topologies, sweep their weight, and compare with weights of their own."""
+    """Draw and grow topologies, sweep their shared weight, and compare with separate weights."""
     backend = options.make_backend()
     train, test = (
         half_moons(n, generator(options.seed, name)) for n, name in ((400, "train"), (1000, "test"))
@@ -50,8 +50,8 @@ def run(options: Options, report: Report) -> None:
     report.config(
         {
             "units of each layer": "-".join(map(str, SIZES)), "density of random topologies": DENSITY,
-            "random topologies": draws, "grown from": starts, "changes tried": changes,
-            "judged with w": ", ".join(f"{w:g}" for w in SHARED),
+            "random topologies": draws, "growths": starts, "changes tried in each": changes,
+            "evaluated with w": ", ".join(f"{w:g}" for w in SHARED),
             "training and test examples": f"{len(train.y)}, {len(test.y)}",
         }
     )  # fmt: skip
@@ -73,20 +73,20 @@ def run(options: Options, report: Report) -> None:
     all_random = np.array([accuracies(t, t.shared(SWEPT), test, backend) for t in drawn])
     sweep_the_weight(report, swept, all_random)
     regions(report, topologies["grown"], test, backend)
-    of_their_own(report, options, topologies, train, test)
+    separate_weights(report, options, topologies, train, test)
 
 
 def sweep_the_weight(report: Report, swept: dict[str, np.ndarray], all_random: np.ndarray) -> None:
-    """Accuracy against the shared weight, and what of it was expected."""
+    """Add the accuracy against the shared weight, and the expectations about it."""
     report.section("One weight, swept")
     figure, axes = sweep.axes_of("shared weight w", "test accuracy")
     low, high = np.quantile(all_random, (0.05, 0.95), axis=0)
-    axes.fill_between(SWEPT, low, high, color="#cccccc", alpha=0.6, linewidth=0, label="90% of the random")
+    axes.fill_between(SWEPT, low, high, color="#cccccc", alpha=0.6, linewidth=0, label="90% of random ones")
     for (name, values), color in zip(swept.items(), COLORS, strict=True):
         axes.plot(SWEPT, values, color=color, marker="o", markersize=3, label=name)
     sweep.legend(figure)
     report.figure(
-        figure, "Each topology with one weight on all of its connections. Half is what guessing gives."
+        figure, "Each topology with one weight for all connections. Guessing has an accuracy of 0.5."
     )
     report.numbers(
         "swept", ["w", *swept],
@@ -98,33 +98,33 @@ def sweep_the_weight(report: Report, swept: dict[str, np.ndarray], all_random: n
     least, most = float(grown[nonzero].min()), float(grown.max())
     means = {name: float(values[nonzero].mean()) for name, values in swept.items()}
     report.text(
-        f"Over all w of 0.3 or more in size, the random topology has {means['random']:.1%} of the test "
-        f"examples right on average, the grown one {means['grown']:.1%}: {least:.1%} or more, and at most "
-        f"{most:.1%}, with w = {SWEPT[grown.argmax()]:.1f}. With w = 0 all outputs are equal, and "
-        f"{grown[len(SWEPT) // 2]:.1%} are right. Of the {len(all_random)} random topologies, "
-        f"{(all_random[:, nonzero].mean(axis=1) > 0.6).mean():.1%} have more than 60% right on average."
+        f"Over all |w| ≥ 0.3, the mean test accuracy is {means['random']:.1%} for the random topology and "
+        f"{means['grown']:.1%} for the grown one, which has at least {least:.1%}, and at most {most:.1%} "
+        f"with w = {SWEPT[grown.argmax()]:.1f}. With w = 0 all outputs are equal, and its accuracy is "
+        f"{grown[len(SWEPT) // 2]:.1%}. Of the {len(all_random)} random topologies, "
+        f"{(all_random[:, nonzero].mean(axis=1) > 0.6).mean():.1%} have a mean accuracy above 60%."
     )
     average = float(all_random[:, nonzero].mean())
     report.expect(
-        "Random topologies with one weight are no better than guessing on average: 45% to 55% right.",
-        f"{average:.1%} over all of them; {means['random']:.1%} for the first.",
+        "Random topologies with one weight are no better than guessing on average: accuracy 45% to 55%.",
+        f"{average:.1%} over all topologies; {means['random']:.1%} for the first.",
         0.45 <= average <= 0.55,
     )
     report.expect(
-        "The grown one has more right than the best random one, on average over w.",
+        "The grown topology has a higher mean accuracy over w than the best random one.",
         "; ".join(f"{value:.1%} for {name}" for name, value in means.items()) + ".",
         means["grown"] == max(means.values()),
     )
     report.expect(
-        "The grown one beats guessing with every w of 0.3 or more in size, also with those that it was not "
-        "judged with.",
-        f"The least is {least:.1%}.",
+        "The grown topology beats guessing with every |w| ≥ 0.3, also with weights that its growth did not "
+        "use.",
+        f"The lowest accuracy is {least:.1%}.",
         least > 0.5,
     )
 
 
 def regions(report: Report, topology: Topology, test: data.Examples, backend: Backend) -> None:
-    """Where the grown network answers which class, with four weights."""
+    """Add the classes that the grown network predicts in the plane, with four weights."""
     shown = (-2.0, -0.5, 0.5, 2.0)
     u, v = np.meshgrid(np.linspace(-2.2, 2.2, 120), np.linspace(-1.6, 1.6, 90))
     grid = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=-1)
@@ -139,62 +139,62 @@ def regions(report: Report, topology: Topology, test: data.Examples, backend: Ba
             of_class = test.x[test.y == label][:100]
             axes.scatter(of_class[:, 0], of_class[:, 1], s=3, color=color)
         axes.set(title=f"w = {w:g}", xticks=[], yticks=[])
-    report.figure(figure, "What the grown topology answers with four weights, and some test examples.")
+    report.figure(figure, "The predictions of the grown topology with four weights, and some test examples.")
     report.text(
-        f"It has {topology.connections} connections, and its hidden units are, layer by layer: "
+        f"The grown topology has {topology.connections} connections; its hidden units are, layer by layer: "
         + "; ".join(", ".join(kinds) for kinds in topology.kinds)
         + "."
     )
 
 
-def of_their_own(
+def separate_weights(
     report: Report,
     options: Options,
     topologies: dict[str, Topology],
     train: data.Examples,
     test: data.Examples,
 ) -> None:
-    """The same topologies with a weight for each connection: random ones, and trained ones."""
+    """Compare the topologies with a separate weight for each connection, random or trained."""
     backend = options.make_backend()
     rows: list[list[Any]] = []
     for name, topology in topologies.items():
-        judged: Callable[..., np.ndarray] = partial(accuracies, topology, backend=backend)
-        best = float(SWEPT[judged(topology.shared(SWEPT), train).argmax()])
+        accuracy_of: Callable[..., np.ndarray] = partial(accuracies, topology, backend=backend)
+        best = float(SWEPT[accuracy_of(topology.shared(SWEPT), train).argmax()])
         rng = generator(options.seed, "weights")
         random = topology.weights(partial(_uniform, rng))
         learned = tree.map(lambda array: array[np.newaxis], trained(topology, best, options, train))
         rows.append(
             [
-                name, topology.connections, float(judged(topology.shared(SHARED), test).mean()),
-                float(judged(random, test).mean()), best,
-                float(judged(topology.shared([best]), test)[0]), float(judged(learned, test)[0]),
+                name, topology.connections, float(accuracy_of(topology.shared(SHARED), test).mean()),
+                float(accuracy_of(random, test).mean()), best,
+                float(accuracy_of(topology.shared([best]), test)[0]), float(accuracy_of(learned, test)[0]),
             ]
         )  # fmt: skip
     report.section("A weight for each connection")
     columns = ["topology", "connections", "one w, mean", "random w", "best w", "with it", "trained"]
     report.table(
         "topologies", columns, rows,
-        f"Test accuracy: the mean over the {len(SHARED)} weights that topologies are judged by; the mean of "
-        f"{DRAWS} draws of U(-2, 2) for each connection; with the one weight that is best on the training "
-        "examples; and with weights that Adam made of it.",
+        f"Test accuracy: the mean over the {len(SHARED)} shared weights of the evaluation; the mean of "
+        f"{DRAWS} draws of U(-2, 2) for each connection; with the shared weight that is best on the training "
+        "examples; and with separate weights that Adam trains from it.",
         {**dict.fromkeys([*columns[2:4], *columns[5:]], ".3f"), "best w": ".1f"},
     )  # fmt: skip
     *_, grown = rows
     _, _, shared, random_mean, best, with_best, learned_accuracy = grown
     report.text(
-        f"The grown topology comes to {with_best:.1%} with one weight, {best:.1f}, and to "
-        f"{learned_accuracy:.1%} with a trained weight for each connection; the first random one comes to "
-        f"{rows[0][-1]:.1%} when it is trained. With random weights for each connection, the grown one has "
-        f"{random_mean:.1%} right on average, {'less' if random_mean < shared else 'no less'} than with one "
-        f"weight for all, {shared:.1%}. It was judged with equal weights only."
+        f"The grown topology reaches {with_best:.1%} with the shared weight {best:.1f}, and "
+        f"{learned_accuracy:.1%} with trained separate weights; the first random topology reaches "
+        f"{rows[0][-1]:.1%} with trained weights. With random separate weights, the grown topology reaches "
+        f"{random_mean:.1%} on average, {'less' if random_mean < shared else 'no less'} than with a shared "
+        f"weight, {shared:.1%}: its growth used shared weights only."
     )
     report.expect(
-        "With a trained weight for each connection the grown topology is better than with one for all.",
+        "The grown topology is better with trained separate weights than with a shared weight.",
         f"{learned_accuracy:.3f} against {with_best:.3f}.",
         learned_accuracy > with_best,
     )
     report.expect(
-        "The grown topology depends on equal weights: with random ones for each connection it is worse.",
+        "The grown topology depends on equal weights: it is worse with random separate weights.",
         f"{random_mean:.3f} against {shared:.3f} on average.",
         random_mean < shared,
     )

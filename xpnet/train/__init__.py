@@ -1,4 +1,4 @@
-"""Whole training runs: a config, a run folder with its files, and the pictures in it."""
+"""Whole training runs: a config, and a run folder with metrics, parameters and pictures."""
 
 from xpnet.train.config import Config
 from xpnet.train.experiment import run

@@ -1,4 +1,4 @@
-"""A training run, from its config to the folder that it leaves."""
+"""A training run, from its config to its folder of results."""
 
 import json
 import platform
@@ -24,7 +24,7 @@ from xpnet.train.reporting import Best, Interrupts, MetricsFile, ProgressBar, Ti
 
 
 class Outcome(NamedTuple):
-    """What training left: the model holds the parameters of the best epoch."""
+    """The result of training. The model then holds the parameters of the best epoch."""
 
     history: list[EpochMetrics]
     best: EpochMetrics | None
@@ -33,21 +33,22 @@ class Outcome(NamedTuple):
 
 
 def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
-    """Train as the config says, test the epoch that was best on validation, and write the run folder.
+    """Train as the config says, test the epoch that is best on validation, and write the run folder.
 
-    The folder gets `config.yaml` (all options, to run again), `metrics.csv` (a row an epoch),
+    The folder holds `config.yaml` (all options, to run again), `metrics.csv` (a row for each epoch),
     `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png`, `summary.json`, and
-    `checkpoints/`, from which the run can go on. SIGINT (Ctrl-C) and SIGTERM end the training after
-    the current step, with a checkpoint; the other files tell of the epochs that were whole.
+    `checkpoints/`, from which the run can resume. SIGINT (Ctrl-C) and SIGTERM end the training after
+    the current step, with a checkpoint; the other files then cover the complete epochs.
 
     Arguments:
         config: all options.
-        resume: the folder of a run that goes on where it was; `config` is to be that of the run, but
-            for what `config.OF_A_RESUME` names.
+        resume: the folder of a run to resume; `config` must be that of the run, except for the options
+            in `command_line.CHANGEABLE_ON_RESUME` names.
 
-    Returns what `summary.json` holds. Raises ConfigError, DataError or BackendError before anything
-    is written, CheckpointError where a file cannot be written or read, and DivergedError after an
-    epoch in which the loss or a parameter was not finite.
+    Returns the content of `summary.json`.
+
+    Raises ConfigError, DataError or BackendError before it writes anything, CheckpointError where a file
+    cannot be written or read, and DivergedError after an epoch with a loss or parameter that is not finite.
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     train, validation = data.split(dataset.train, config.train_fraction)
@@ -64,28 +65,28 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
         if not config.quiet:
             print(
-                f"{dataset.name}: {len(train.x):,} images to train on, {len(validation.x):,} for validation, "
-                f"{len(test.x):,} to test\n{model.backend}, seed {config.seed}\n\n"
+                f"{dataset.name}: {len(train.x):,} training, {len(validation.x):,} validation and "
+                f"{len(test.x):,} test images\n{model.backend}, seed {config.seed}\n\n"
                 f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
-            go_on(model, config, checkpoints, folder)
+            restore(model, config, checkpoints, folder)
         outcome = train_model(model, config, train, validation, checkpoints, folder)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
 
 
-def go_on(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
-    """Bring the model to where the run in that folder has come."""
+def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
+    """Load the newest checkpoint of the run in that folder. ConfigError for too few epochs."""
     for error in checkpoints.resume(model):
-        print(f"{error}; the one before is used", file=sys.stderr)
+        print(f"{error}; using the checkpoint before it", file=sys.stderr)
     if config.epochs < model.epoch + (model.epoch_step > 0):
         raise ConfigError(
-            f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "
+            f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, begun by {folder}, "
             f"got {config.epochs}"
         )
     folders.write_config(folder, config)
     if not config.quiet:
-        print(f"{folder} goes on after epoch {model.epoch}, step {model.epoch_step}\n")
+        print(f"resuming {folder} after epoch {model.epoch}, step {model.epoch_step}\n")
 
 
 def report(
@@ -104,7 +105,7 @@ def report(
         plots.curves(folder / "curves.png", outcome.history, outcome.best, title)
     accuracy = f"test accuracy {tested.accuracy:.4f}"
     predictions = model.predict(test.x)
-    if predictions.ndim > 1:  # the loss knows no classes: the largest output counts, as in the accuracy
+    if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
         predictions = predictions.argmax(axis=-1)
     class_names = dataset.class_names or tuple(map(str, range(dataset.classes)))
     plots.confusion(folder / "confusion.png", test.y, predictions, class_names, f"{title}: {accuracy}")
@@ -136,7 +137,7 @@ def report(
     )
     print(f"{accuracy} ({of}); files in {folder}")
     if outcome.interrupted:
-        print(f"interrupted; --resume {folder} goes on with it")
+        print(f"interrupted; resume with --resume {folder}")
     return summary
 
 
@@ -164,14 +165,14 @@ def train_model(
     checkpoints: Checkpoints,
     folder: Path,
 ) -> Outcome:
-    """Fit the model, with the files that are written on the way; end with its best parameters."""
+    """Fit the model and write files during training; end with the best parameters."""
     best, timer = Best(folder / "best.npz"), Timer()
     watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
     progress = ProgressBar(config.epochs, len(train.x))
     try:
-        # NumPy would warn of numbers that DivergedError tells more of.
+        # DivergedError says more than the warnings of NumPy.
         with Interrupts() as interrupts, np.errstate(all="ignore"):
             model.fit(
                 *train,
@@ -190,7 +191,7 @@ def train_model(
         progress.close()
     seconds = timer.seconds
     if best.metrics is None:
-        model.save(best.path)  # stopped in the first epoch: what there is
+        model.save(best.path)  # stopped in the first epoch: save the current parameters
     else:
         model.load(best.path)
     return Outcome(
@@ -199,7 +200,7 @@ def train_model(
 
 
 def versions(backend: Backend) -> dict[str, str]:
-    """Versions of all that a result may depend on."""
+    """Versions of all software that a result may depend on."""
     names = ("numpy", "array-api-compat")
     return {
         "python": platform.python_version(),

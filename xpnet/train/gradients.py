@@ -1,4 +1,4 @@
-"""The gradients of the network that a config describes, checked by finite differences."""
+"""Check the gradients of the network of a config by finite differences."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
 EXAMPLES = 16
-NOISE = 0.01  # images have pixels that are equal: the kinks of max-pooling, and of ReLU under a bias of 0
+NOISE = 0.01  # images have equal pixels, which are kinks of max-pooling, and of ReLU with a bias of 0
 TOLERANCE = 1e-6
 
 
 class Row(NamedTuple):
-    """What was found for one parameter."""
+    """The result for one parameter."""
 
     parameter: str
     shape: tuple[int, ...]
@@ -31,16 +31,16 @@ class Row(NamedTuple):
 
 
 def check(config: Config, resume: Path | None = None) -> list[Row]:
-    """Check each parameter's gradient, in float64, in training mode, with the loss and L2 of the config.
+    """Check the gradient of each parameter, in float64, in training mode, with the loss and L2 of the config.
 
-    The batch is the data set's first images, `EXAMPLES` of them or a smaller `batch_size`, with a little
+    The batch is the first `EXAMPLES` images of the data set, or `batch_size` if that is less, with a little
     noise.
 
     Arguments:
-        resume: the folder of a run, for its best parameters; without it, they are initial ones.
+        resume: the folder of a run, to check its best parameters; default: the initial parameters.
 
-    Raises ConfigError, DataError or BackendError where the network cannot be made, CheckpointError where the
-    run's parameters cannot be read.
+    Raises ConfigError, DataError or BackendError where the network cannot be made, and CheckpointError where
+    the parameters of the run cannot be read.
     """
     dataset = data.load(config.dataset, config.data_dir, config.download)
     config.check_inputs(dataset.train.x.shape[1:])
@@ -62,13 +62,13 @@ def check(config: Config, resume: Path | None = None) -> list[Row]:
 
 
 def in_training(model: Model) -> None:
-    """Let the model's objective be that of its first training step, with the masks of that step."""
+    """Switch the objective to training mode, with the random masks of the first step."""
     key = Key(model.backend.from_host(np.zeros(1, np.int32)))
     model.objective = replace(model.objective, net=model.net.training_mode(key))
 
 
 def table(rows: list[Row]) -> str:
-    """A line for each parameter: its largest relative error, and where it is wrong what it should be."""
+    """A line for each parameter: its largest relative error, and a wrong entry beside the right value."""
     cells = [("parameter", "shape", "largest relative error")]
     cells += [(row.parameter, "x".join(map(str, row.shape)), f"{row.worst.error:.1e}") for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -81,7 +81,7 @@ def table(rows: list[Row]) -> str:
 
 
 def verdict(row: Row) -> str:
-    """ "ok", or where it is wrong, and the two numbers."""
+    """ "ok", or where the gradient is wrong, and the two numbers."""
     if row.is_right:
         return "ok"
     where = f"at {row.worst.where}" if row.worst.where else "along a random direction"

@@ -1,14 +1,15 @@
-"""The networks that a `Config` describes."""
+"""Build the network of a `Config`."""
 
 from xpnet import nn
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.train.config import ACTIVATIONS, Config
+from xpnet.train.config import Config
+from xpnet.train.registry import ACTIVATIONS
 
 
 def build(config: Config, input_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     """Stages of convolutions, if any, then fully connected layers.
 
-    Raises ConfigError where the options do not fit inputs of that shape, or each other.
+    Raises ConfigError where the options do not fit the input shape or each other.
     """
     layers: list[nn.Layer] = [nn.GaussianNoise(config.input_noise)] if config.input_noise else []
     shape: tuple[int, ...] = (1, *input_shape)
@@ -38,30 +39,30 @@ def build(config: Config, input_shape: tuple[int, ...], classes: int) -> nn.Sequ
         layers.append(nn.Linear(n, units, bias=bias, weight_init=config.weight_initializer()))
         if normalized:
             layers.append(nn.BatchNorm(units))
-        layers += followed_by(config.output_activation if is_last else config.activation)
+        layers += activation(config, config.output_activation if is_last else config.activation)
         n = units
     return nn.Sequential(*layers)
 
 
 def convolution(config: Config, n: int, channels: int) -> list[nn.Layer]:
-    """A convolution that keeps height and width, with what goes after it."""
-    bias = config.bias and not config.batch_norm  # batch normalisation has a shift of its own
+    """A convolution that keeps height and width, with its normalisation and activation."""
+    bias = config.bias and not config.batch_norm  # batch normalisation has its own shift
     weight_init = config.weight_initializer()
     layers: list[nn.Layer] = [
         nn.Conv2d(n, channels, config.kernel_size, padding="same", bias=bias, weight_init=weight_init)
     ]
     if config.batch_norm:
         layers.append(nn.BatchNorm(channels))
-    return layers + followed_by(config.activation)
+    return layers + activation(config, config.activation)
 
 
-def followed_by(activation: str) -> list[nn.Layer]:
-    """The activation of that name, if it does anything."""
-    return [] if activation == "identity" else [ACTIVATIONS[activation]()]
+def activation(config: Config, name: str) -> list[nn.Layer]:
+    """The activation of that name, or none for "identity"."""
+    return [] if name == "identity" else [ACTIVATIONS[name].build(config)]
 
 
 def for_each_stage(option: str, values: tuple[int, ...], stages: int) -> tuple[int, ...]:
-    """One value for each stage; a single one counts for all of them."""
+    """One value for each stage; a single value is for all stages."""
     if len(values) not in (1, stages):
         raise ConfigError(f"{option}: expected 1 number, or {stages} as --channels has, got {values}")
     return values * stages if len(values) == 1 else values

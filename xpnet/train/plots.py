@@ -1,4 +1,4 @@
-"""The pictures of a run."""
+"""The pictures of a run: learning curves and the confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +45,7 @@ def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | Non
 def confusion(
     path: Path, labels: np.ndarray, predictions: np.ndarray, names: Sequence[str], title: str
 ) -> None:
-    """How many images of each class were taken for each class; the diagonal is what went right."""
+    """The confusion matrix: counts of images by true and predicted class; the diagonal is correct."""
     classes = len(names)
     counts = np.zeros((classes, classes), dtype=int)
     np.add.at(counts, (labels, predictions), 1)

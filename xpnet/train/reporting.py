@@ -1,4 +1,4 @@
-"""What happens beside the training steps: a progress bar, the table of metrics, the best epoch, signals."""
+"""Callbacks of a run: the progress bar, the table of metrics, the best epoch, the timer and signals."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 
-REDRAW_SECONDS = 0.5  # of the progress bar: to draw it waits for the device
+REDRAW_SECONDS = 0.5  # of the progress bar: drawing it waits for the device
 
 
 class ProgressBar(Callback):
@@ -39,7 +39,7 @@ class ProgressBar(Callback):
                 initial=model.epoch * n_steps + step - 1,
                 unit=" steps",
                 mininterval=0,
-                disable=None,  # where standard error is no terminal
+                disable=None,  # unless standard error is a terminal
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -111,11 +111,13 @@ class Best(Callback):
     def load_state(self, state: dict[str, Any]) -> None:
         if state["metrics"] is not None:
             self.metrics, self.arrays = EpochMetrics(*state["metrics"]), state["arrays"]
-            files.save_arrays(self.path, self.arrays)  # the file may be of a later epoch, which comes again
+            files.save_arrays(
+                self.path, self.arrays
+            )  # the file may hold a later epoch, which will be trained again
 
 
 class Timer(Callback):
-    """How many seconds `fit` has taken, together with those before the checkpoint that it went on from."""
+    """The seconds that `fit` has taken, including those before the checkpoint of a resumed run."""
 
     def __init__(self) -> None:
         self.before = 0.0
@@ -133,12 +135,12 @@ class Timer(Callback):
 
 
 class Interrupts(Callback):
-    """Lets SIGINT (Ctrl-C) and SIGTERM end `fit` after the current step; a second one ends the process.
+    """End `fit` after the current step on SIGINT (Ctrl-C) or SIGTERM; a second signal ends the process.
 
-    For use in a `with` block. In a thread other than the main one, which alone gets signals, it does nothing.
+    Use it in a `with` block. Outside the main thread, which alone receives signals, it does nothing.
 
     Attributes:
-        received: the first signal that came, if any.
+        received: the first signal received, or None.
     """
 
     every_step = False

@@ -1,4 +1,4 @@
-"""What all scripts do with what goes wrong."""
+"""Exit status and error line of all scripts."""
 
 import signal
 import sys
@@ -8,10 +8,10 @@ from xpnet.errors import DivergedError, Error
 
 
 def exit_status(prog: str, action: Callable[[], int | None]) -> int:
-    """Do it, and return the script's exit status: its own, or 0 for None.
+    """Run the action and return the exit status of the script: the action's own, or 0 for None.
 
-    2 for an option or a file that cannot be used and 3 where a loss diverged, after one line on standard
-    error that begins with `prog`; 130 after Ctrl-C.
+    2 for an option or a file that cannot be used, and 3 for a loss that diverged, each with one line on
+    standard error that begins with `prog`; 130 after Ctrl-C.
     """
     try:
         return action() or 0

@@ -179,8 +179,8 @@ class Backend:
     ) -> Any:
         """The sum, by `add`, of `function(part, common)` over the parts of a batch, perhaps side by side.
 
-        Two or more parts get `prepare(common)`, computed once. With `together` all parts run at the same time,
-        so no more than `workers` are allowed, and may call `sum_over_parts`.
+        Two or more parts get `prepare(common)`, computed once. With `together` all parts, no more than
+        `workers`, run at the same time and may call `sum_over_parts`.
         """
         if len(parts) == 1:
             return function(parts[0], common)
@@ -200,8 +200,8 @@ class Backend:
         """A function `(state, constants, rows, start, stop) -> state` that runs the pure step many times.
 
         For i from `start` to `stop` - 1 it does `state, _ = step(state, (*constants, *row))`; row i holds
-        `array[i, ...]` for each array in the tuple `rows`, None for a None. The step must keep the structure of
-        the state. The function may reuse the state that it is given for the one that it returns.
+        `array[i, ...]` for each array in the tuple `rows`, None for a None. The step must keep the structure
+        of the state. The function may reuse the state that it is given for the one that it returns.
         """
         compiled = self.compile(step)
 

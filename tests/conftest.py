@@ -3,7 +3,7 @@
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -45,27 +45,40 @@ def params(places: list[str]) -> list:
     return [pytest.param(place, marks=pytest.mark.gpu) if place in ON_GPU else place for place in places]
 
 
+@contextmanager
+def at(place: str) -> Iterator[Place]:
+    """The name and the device of the place's backend, which behaves as it shall meanwhile."""
+    flags: object = nullcontext()
+    if place == "strict-device1":
+        import array_api_strict
+
+        # What a compiled or lazy library cannot do either.
+        flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
+    with flags:  # type: ignore[attr-defined]
+        yield PLACES[place]
+
+
 @pytest.fixture(params=params([place for place in PLACES if place not in (*MISSING, *BY_ITSELF)]))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """The name and the device of each backend that is here; a test that asks for it runs on all of them.
 
     What is missing is skipped once, with the reason, by `test_places.py`.
     """
-    name, device = PLACES[request.param]
-    flags: object = nullcontext()
-    if request.param == "strict-device1":
-        import array_api_strict
-
-        # What a compiled or lazy library cannot do either.
-        flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
-    with flags:  # type: ignore[attr-defined]
-        yield name, device
+    with at(request.param) as place:
+        yield place
 
 
 @pytest.fixture
 def make_backend(place: Place) -> MakeBackend:
     """Makes the place's backend in a dtype: `make_backend("float64")`."""
     return lambda dtype: backend.get(*place, dtype=dtype)
+
+
+@pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
+def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
+    """`make_backend`, on the slow places too."""
+    with at(request.param) as place:
+        yield lambda dtype: backend.get(*place, dtype=dtype)
 
 
 def run_script(

@@ -23,6 +23,7 @@ LAYERS = [
     {"init"},
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics"},
+    {"testing"},
     {"callbacks"},
     {"_training"},
     {"model"},

@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import init, losses, nn, random, tree
-from xpnet.backend import Backend
+from xpnet import init, losses, nn
+from xpnet.testing.losses import LossTrial
+from xpnet.testing.subject import draw
+from xpnet.testing.trial import LayerTrial
+
+__all__ = ["LAYERS", "LOSSES", "LayerCase", "LossCase", "draw"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,14 @@ class LayerCase:
     def __str__(self) -> str:
         return f"{self.layer} {self.shape}{' in training' * self.training}"
 
-    def layer_on(self, backend: Backend) -> nn.Layer:
-        step = backend.xp.asarray([3], dtype=backend.xp.int32, device=backend.device)
-        return self.layer.training_mode(random.Key(step, 7)) if self.training else self.layer
+    @property
+    def trial(self) -> LayerTrial:
+        return LayerTrial(self.layer, self.draw_x(), self.training, tolerances=(2e-6, 1e-13))
 
     def draw_x(self) -> np.ndarray:
         if self.entries:
             return np.random.default_rng(0).integers(self.entries, size=self.shape)
         return draw(self.shape)
-
-    def draw_variables(self, seed: int = 0) -> Any:
-        """Parameters and, other than at the start of training, statistics."""
-        rng = np.random.default_rng(seed)
-        statistics = tree.map(lambda p: p + rng.uniform(0, 1, p.shape), self.layer.init_statistics())
-        return tree.merge(self.layer.init(rng), {} if self.training else statistics)
 
 
 LAYERS = [
@@ -243,6 +241,10 @@ class LossCase:
     shape: tuple[int, ...]
     target: Any
 
+    @property
+    def trial(self) -> LossTrial:
+        return LossTrial(self.loss, draw(self.shape), self.target, tolerances=(2e-6, 1e-13))
+
     def __str__(self) -> str:
         return f"{self.loss} {self.name}"
 
@@ -277,9 +279,3 @@ LOSSES = [
     LossCase("labels", losses.MeanSquaredError(), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("one output", losses.MeanSquaredError(), (5, 1), np.linspace(-1, 1, 5)[:, None]),
 ]
-
-
-def draw(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Inputs of both signs, none of them near 0, where ReLU has its kink."""
-    rng = np.random.default_rng(seed)
-    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 1.5, shape)

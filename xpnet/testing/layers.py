@@ -1,15 +1,13 @@
 """The laws of layers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet import gradcheck, tree
-from xpnet.backend import BACKENDS, DTYPES, Backend
+from xpnet.backend import DTYPES, Backend
 from xpnet.nn import Layer
-from xpnet.random import Key
 from xpnet.testing import subject
 from xpnet.testing.compare import (
     assert_close,
@@ -20,78 +18,16 @@ from xpnet.testing.compare import (
     fetch,
     put,
 )
+from xpnet.testing.examples import (
+    difference_in_parts,
+    examples_are_as_declared,
+    examples_of,
+    stacked_networks_are_the_single_ones,
+)
 from xpnet.testing.report import Law, LawError, Report, try_laws
 from xpnet.testing.subject import Where, draw
-from xpnet.tree import Array, Tree
-
-
-@dataclass(frozen=True)
-class LayerTrial:
-    """A layer with an input to try it at.
-
-    Arguments:
-        layer: a layer.
-        x: its input, a float64 or int64 NumPy array.
-        training: whether to try what the layer is in training.
-        tolerances: of comparisons between libraries, in float32 and in float64.
-        noise: the parameters are those of `init` with U(0, noise) added: one that is still 0 or 1 as `init`
-            made it hides a factor that is missing.
-    """
-
-    layer: Layer
-    x: np.ndarray
-    training: bool = False
-    tolerances: tuple[float, float] = (1e-5, 1e-11)
-    noise: float = 0.5
-
-    def on(self, backend: Backend, first: int = 0) -> Layer:
-        """The layer as it is tried, for a part of the batch that starts with that example."""
-        if not self.training:
-            return self.layer
-        step = backend.xp.asarray([3], dtype=backend.xp.int32, device=backend.device)
-        return self.layer.training_mode(Key(step, 7, first))
-
-    def params(self, seed: int = 0) -> Tree:
-        """Parameters on the host, other than at the start of training."""
-        rng = np.random.default_rng(seed)
-        return tree.map(lambda p: p + rng.uniform(0, self.noise, p.shape), self.layer.init(rng))
-
-    def statistics(self, seed: int = 0) -> Tree:
-        """Statistics on the host, other than at the start of training."""
-        rng = np.random.default_rng([seed, 1])
-        return tree.map(lambda p: p + rng.uniform(0, 1, p.shape), self.layer.init_statistics())
-
-    def variables(self, seed: int = 0) -> Tree:
-        """What `forward` is given: parameters and, outside training, statistics."""
-        params = self.params(seed)
-        return params if self.training else tree.merge(params, self.statistics(seed))
-
-
-class LayerRun(NamedTuple):
-    """What goes into one forward and one backward pass of a layer, and what comes out."""
-
-    params: Tree
-    x: Array
-    y: Array
-    residuals: Any
-    dy: Array
-    dx: Array
-    grads: Tree
-
-
-def run_layer(trial: LayerTrial, backend: Backend) -> LayerRun:
-    """One forward and one backward pass, each on copies: writing into arguments shall break one law alone."""
-    layer = trial.on(backend)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
-    y, residuals = layer.forward(copied(backend, params), backend.copy(x))
-    dy = backend.asarray(draw(y.shape, seed=1))
-    dx, grads = layer.backward(params, residuals, backend.copy(dy))
-    return LayerRun(params, x, y, residuals, dy, dx, grads)
-
-
-def copied(backend: Backend, arrays: Tree) -> Tree:
-    """The same values in fresh arrays."""
-    return tree.map(backend.copy, arrays)
+from xpnet.testing.trial import LayerTrial, copied, run_layer
+from xpnet.tree import Tree
 
 
 def is_a_frozen_dataclass(trial: LayerTrial, backend: Backend) -> None:
@@ -227,14 +163,16 @@ def keeps_nothing(trial: LayerTrial, backend: Backend) -> None:
         raise LawError(f"forward or backward changes what the layer itself holds; {way_out}")
 
 
-def parameter_gradients_are_those_of_backward(trial: LayerTrial, backend: Backend) -> None:
+def parameter_gradients_are_those_of_backward(
+    trial: LayerTrial, backend: Backend, tolerance: float = 1e-11
+) -> None:
     """`parameter_gradients` gives the second result of `backward`."""
     run, layer = run_layer(trial, backend), trial.on(backend)
     _, residuals = layer.forward(copied(backend, run.params), backend.copy(run.x))
     alone = layer.parameter_gradients(run.params, residuals, backend.copy(run.dy))
     assert_like("parameter_gradients' result", alone, run.grads, "backward's grads")
     try:
-        assert_close(backend, {"grads": alone}, fetch(backend, {"grads": run.grads}), trial.tolerances[1])
+        assert_close(backend, {"grads": alone}, fetch(backend, {"grads": run.grads}), tolerance)
     except LawError as error:
         raise LawError(
             f"parameter_gradients differs from backward: {error}, as backward gives; "
@@ -259,109 +197,6 @@ def agrees_with_numpy(trial: LayerTrial, backend: Backend) -> None:
         assert_close(backend, {part: getattr(found, part) for part in parts}, expected, tolerance)
     except LawError as error:
         raise LawError(f"NumPy gives other numbers: {error}, as on NumPy") from None
-
-
-def examples_are_as_declared(trial: LayerTrial, backend: Backend) -> None:
-    """A layer that says `examples = "independent"` or `"summed"` gives the whole batch's results in parts."""
-    says = examples_of(trial.on(backend))
-    if says not in ("independent", "summed", "mixed"):
-        raise LawError(f'examples is {says!r}, expected "independent", "summed" or "mixed"')
-    if says != "mixed":
-        fault = difference_in_parts(trial, together=says == "summed")
-        if fault:
-            other = '"summed" or "mixed"' if says == "independent" else '"mixed"'
-            uses = (
-                "the other examples matter"
-                if says == "independent"
-                else "sum_over_parts is not all that joins them"
-            )
-            raise LawError(
-                f'examples says "{says}", but {uses}: {fault}, as the whole batch gives; say {other}'
-            )
-
-
-def examples_of(layer: Layer) -> str:
-    """What the layer says of the examples of a batch; "mixed" where it says nothing."""
-    return str(getattr(layer, "examples", "mixed"))
-
-
-TWO_CORES = type("TwoCores", (BACKENDS["numpy"],), {"workers": 2})  # parts that wait for each other need them
-
-
-def difference_in_parts(trial: LayerTrial, together: bool) -> str:
-    """Where two parts of a batch do not give what the batch gives, in float64 on NumPy; empty if they do.
-
-    Arguments:
-        together: whether both are at work at once and may use `sum_over_parts`.
-    """
-    backend = TWO_CORES(dtype="float64")
-    trial = _longer(trial)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
-    n = x.shape[0]
-    layer = trial.on(backend)
-    y, residuals = layer.forward(params, x)
-    dy = backend.asarray(draw(y.shape, seed=1))
-    start = trial.statistics()
-    dx, grads = layer.backward(params, residuals, dy)
-    whole = {"y": y, "dx": dx, "grads": grads, "statistics": layer.new_statistics(start, residuals)}
-
-    def run(part: slice, _: Any) -> dict[str, Any]:
-        layer = trial.on(backend, part.start)
-        y, residuals = layer.forward(params, x[part, ...])
-        share = (part.stop - part.start) / n
-        dx, grads = layer.backward(params, residuals, dy[part, ...])
-        statistics = tree.map(lambda s: share * s, layer.new_statistics(start, residuals))
-        return {"rows": [(y, dx)], "grads": grads, "statistics": statistics}
-
-    def add(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-        sums = {name: tree.map(lambda p, q: p + q, a[name], b[name]) for name in ("grads", "statistics")}
-        return {"rows": a["rows"] + b["rows"], **sums}
-
-    cut = max(1, n // 2 - (n > 3))  # unequal parts, where there are examples for it
-    halves = [slice(0, cut), slice(cut, n)]
-    try:
-        parts = backend.map_reduce(run, add, halves, together=together)
-    except Exception as error:
-        return f"a part of the batch fails with {type(error).__name__}: {' '.join(str(error).split())}"
-    ys, dxs = zip(*parts.pop("rows"), strict=True)
-    found = {"y": np.concatenate(ys), "dx": np.concatenate(dxs), **parts}
-    try:
-        assert_close(backend, found, whole, 1e-11)
-    except LawError as error:
-        return str(error)
-    return ""
-
-
-def _longer(trial: LayerTrial) -> LayerTrial:
-    """The trial with at least two examples."""
-    x = trial.x
-    if x.shape[0] >= 2:
-        return trial
-    more = 0.3 - x if x.dtype.kind == "f" else x
-    return LayerTrial(trial.layer, np.concatenate([x, more]), trial.training)
-
-
-def stacked_networks_are_the_single_ones(trial: LayerTrial, backend: Backend) -> None:
-    """A leading axis of K networks gives, in one pass, what the K networks give one by one."""
-    layer = trial.on(backend)
-    hosts = [trial.variables(seed=k) for k in range(3)]
-    stacked = put(backend, tree.map(lambda *arrays: np.stack(arrays), *hosts))
-    x = draw((3, *trial.x.shape)) if trial.x.dtype.kind == "f" else np.stack([trial.x] * 3)
-    y, residuals = layer.forward(stacked, backend.asarray(x))
-    dy = draw(y.shape, seed=1)
-    dx, grads = layer.backward(stacked, residuals, backend.asarray(dy))
-    for k in range(3):
-        params = put(backend, hosts[k])
-        y_k, residuals_k = layer.forward(params, backend.asarray(x[k]))
-        dx_k, grads_k = layer.backward(params, residuals_k, backend.asarray(dy[k]))
-        of_stack = tree.map(lambda array, k=k: array[k, ...], {"y": y, "dx": dx, "grads": grads})
-        try:
-            assert_close(backend, of_stack, fetch(backend, {"y": y_k, "dx": dx_k, "grads": grads_k}), 1e-12)
-        except LawError as error:
-            raise LawError(
-                f"network {k} of 3 in a stack: {error}, as alone; "
-                "count axes from the last, axis=-1, or say stacks=False"
-            ) from None
 
 
 def _pair(method: str, expected: str, result: Any) -> tuple[Any, Any]:

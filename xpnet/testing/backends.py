@@ -127,7 +127,7 @@ PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
 def primitives_are_their_formulas(_: Any, backend: Backend) -> None:
     """What the library says in its own words gives what the formula gives."""
     for name, arguments, expected in PRIMITIVES:
-        here = [backend.copy(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        here = [backend.copy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
         like = next(a for a in here if backend.owns(a))
         found = {name: primitive(name, like)(*here)}
         assert_kept(backend, found)

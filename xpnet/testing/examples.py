@@ -48,20 +48,20 @@ def difference_in_parts(trial: LayerTrial, together: bool) -> str:
     """
     backend = TWO_CORES(dtype="float64")
     trial = _longer(trial)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
+    params, x = put(backend, trial.variables()), backend.copy(trial.x)
     n = x.shape[0]
     layer = trial.on(backend)
-    y, residuals = layer.forward(params, x)
+    y, residuals = layer.forward(params, backend.copy(x))
     dy = backend.asarray(draw(y.shape, seed=1))
     start = trial.statistics()
-    dx, grads = layer.backward(params, residuals, dy)
+    dx, grads = layer.backward(params, residuals, backend.copy(dy))
     whole = {"y": y, "dx": dx, "grads": grads, "statistics": layer.new_statistics(start, residuals)}
 
     def run(part: slice, _: Any) -> dict[str, Any]:
         layer = trial.on(backend, part.start)
-        y, residuals = layer.forward(params, x[part, ...])
+        y, residuals = layer.forward(params, backend.copy(x[part, ...]))
         share = (part.stop - part.start) / n
-        dx, grads = layer.backward(params, residuals, dy[part, ...])
+        dx, grads = layer.backward(params, residuals, backend.copy(dy[part, ...]))
         statistics = tree.map(lambda s: share * s, layer.new_statistics(start, residuals))
         return {"rows": [(y, dx)], "grads": grads, "statistics": statistics}
 

@@ -75,7 +75,7 @@ def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
 def fits_together(trial: LayerTrial, backend: Backend) -> None:
     """`forward` gives (y, residuals), `backward` (dx, grads), dx like x and grads like the parameters."""
     layer = trial.on(backend)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
+    params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = _pair("forward", "(y, residuals)", layer.forward(params, x))
     if not hasattr(y, "shape"):
         raise LawError(f"forward gives y as {type(y).__name__}, expected an array")
@@ -109,7 +109,7 @@ def keeps_library_dtype_and_device(trial: LayerTrial, backend: Backend) -> None:
 def leaves_arguments_alone(trial: LayerTrial, backend: Backend) -> None:
     """`forward` and `backward` write into nothing that they are given, nor into what the other one made."""
     layer = trial.on(backend)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
+    params, x = put(backend, trial.variables()), backend.copy(trial.x)
     before = fetch(backend, {"params": params, "x": x})
     y, residuals = layer.forward(params, x)
     _unchanged("forward", backend, {"params": params, "x": x}, before)
@@ -183,7 +183,7 @@ def parameter_gradients_are_those_of_backward(
 def gradient_is_right(trial: LayerTrial, backend: Backend) -> None:
     """`backward` gives the derivative of `forward`, by finite differences along random directions."""
     statistics = None if trial.training else put(backend, trial.statistics())
-    params, x = put(backend, trial.params()), backend.asarray(trial.x)
+    params, x = put(backend, trial.params()), backend.copy(trial.x)
     gradcheck.check(trial.on(backend), x, params=params, statistics=statistics)
 
 
@@ -249,6 +249,7 @@ def check_layer(
     Returns the report: `print` it, or use its `passed`, `total`, `ok` and `faults`.
     """
     subject.require_instance("check_layer", layer, Layer)
+    shown = subject.show(layer)
     host = subject.as_host("check_layer", "x", x)
     places = subject.places(backends)
     trial = LayerTrial(layer, host)
@@ -266,8 +267,7 @@ def check_layer(
                 '= "independent" in the class body, '
                 "and training can run parts of a batch side by side"
             )
-    name = f"check_layer: {type(layer).__name__ if results[0].outcome != 'ok' else layer}, x {host.shape}"
-    report = Report(name, tuple(results), tuple(notes))
+    report = Report(f"check_layer: {shown}, x {host.shape}", tuple(results), tuple(notes))
     return report.require() if raise_on_failure else report
 
 

@@ -39,7 +39,7 @@ class LossRun(NamedTuple):
 
 def run_loss(trial: LossTrial, backend: Backend) -> LossRun:
     """One forward and one backward pass."""
-    prediction, target = backend.asarray(trial.prediction), backend.asarray(trial.target)
+    prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     value, residuals = trial.loss.forward(prediction, target)
     return LossRun(prediction, target, value, residuals, trial.loss.backward(residuals))
 
@@ -56,7 +56,7 @@ def repr_tells_every_field(trial: LossTrial, backend: Backend) -> None:
 
 def fits_together(trial: LossTrial, backend: Backend) -> None:
     """`forward` gives (value, residuals), a 0-d array first; `backward` a gradient like the prediction."""
-    prediction, target = backend.asarray(trial.prediction), backend.asarray(trial.target)
+    prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     result = trial.loss.forward(prediction, target)
     if not isinstance(result, tuple) or len(result) != 2:
         raise LawError(f"forward gives {type(result).__name__}, expected a pair (value, residuals)")
@@ -82,7 +82,7 @@ def keeps_library_dtype_and_device(trial: LossTrial, backend: Backend) -> None:
 def leaves_arguments_alone(trial: LossTrial, backend: Backend) -> None:
     """No method writes into what it is given."""
     loss = trial.loss
-    prediction, target = backend.asarray(trial.prediction), backend.asarray(trial.target)
+    prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     given: dict[str, Any] = {"prediction": prediction, "target": target}
     before = fetch(backend, given)
     _, residuals = loss.forward(prediction, target)
@@ -111,7 +111,7 @@ def repeats_itself(trial: LossTrial, backend: Backend) -> None:
     first = run_loss(trial, backend)
     _, residuals = trial.loss.forward(first.prediction, first.target)
     trial.loss.forward(-1 * first.prediction, first.target)
-    again = {"value": run_loss(trial, backend).value, "gradient": trial.loss.backward(residuals)}
+    again = {"gradient": trial.loss.backward(residuals), "value": run_loss(trial, backend).value}
     try:
         assert_same(backend, again, fetch(backend, {"value": first.value, "gradient": first.dprediction}))
     except LawError as error:
@@ -123,7 +123,7 @@ def repeats_itself(trial: LossTrial, backend: Backend) -> None:
 
 def gradient_is_right(trial: LossTrial, backend: Backend) -> None:
     """`backward` gives the derivative of `forward`, by finite differences along random directions."""
-    gradcheck.check(trial.loss, backend.asarray(trial.prediction), backend.asarray(trial.target))
+    gradcheck.check(trial.loss, backend.copy(trial.prediction), backend.copy(trial.target))
 
 
 def agrees_with_numpy(trial: LossTrial, backend: Backend) -> None:
@@ -140,7 +140,7 @@ def agrees_with_numpy(trial: LossTrial, backend: Backend) -> None:
 
 def is_the_mean_over_the_batch(trial: LossTrial, backend: Backend) -> None:
     """The value of a batch is the mean of those of its examples, each by itself; and so is the gradient."""
-    prediction, target = backend.asarray(trial.prediction), backend.asarray(trial.target)
+    prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     n = prediction.shape[0]
     whole, residuals = trial.loss.forward(prediction, target)
     gradient = backend.to_numpy(trial.loss.backward(residuals))
@@ -165,7 +165,7 @@ def stacked_losses_are_the_single_ones(trial: LossTrial, backend: Backend) -> No
     """Predictions (K, n, …) of K networks give K values, those that they give one by one."""
     predictions = draw((3, *trial.prediction.shape))
     targets = np.stack([trial.target] * 3)
-    target = backend.asarray(trial.target)
+    target = backend.copy(trial.target)
     values, residuals = trial.loss.forward(backend.asarray(predictions), backend.asarray(targets))
     if tuple(values.shape) != (3,):
         raise LawError(
@@ -221,6 +221,7 @@ def check_loss(
     Returns the report.
     """
     subject.require_instance("check_loss", loss, Loss)
+    shown = subject.show(loss)
     host = subject.as_host("check_loss", "prediction", prediction)
     labels = subject.as_host("check_loss", "target", target)
     if host.ndim < 2:
@@ -228,6 +229,5 @@ def check_loss(
     trial = LossTrial(loss, host, labels)
     laws = (*LAWS, STACKS) if stacks else LAWS
     results = try_laws(laws, trial, subject.places(backends), dtypes, host=subject.numpy)
-    name = type(loss).__name__ if results[0].outcome != "ok" else loss
-    report = Report(f"check_loss: {name}, prediction {host.shape}, target {labels.shape}", tuple(results))
+    report = Report(f"check_loss: {shown}, prediction {host.shape}, target {labels.shape}", tuple(results))
     return report.require() if raise_on_failure else report

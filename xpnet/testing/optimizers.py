@@ -343,9 +343,9 @@ def check_optimizer(
     Returns the report.
     """
     subject.require_instance("check_optimizer", optimizer, Optimizer)
+    shown = subject.show(optimizer)
     trial = OptimizerTrial(optimizer)
     laws = (*LAWS, STACKS) if stacks else LAWS
     results = try_laws(laws, trial, subject.places(backends), dtypes, host=subject.numpy)
-    name = type(optimizer).__name__ if results[0].outcome != "ok" else optimizer
-    report = Report(f"check_optimizer: {name}", tuple(results))
+    report = Report(f"check_optimizer: {shown}", tuple(results))
     return report.require() if raise_on_failure else report

@@ -1,5 +1,6 @@
 """What all subjects of the laws have in common: they are frozen dataclasses; and where they are tried."""
 
+import copy
 import dataclasses
 import typing
 from collections.abc import Sequence
@@ -37,10 +38,26 @@ def _place(where: Where) -> tuple[str, Make]:
         backends.get(where)  # BackendError now, in one line, where it is not there
         return where, lambda dtype: backends.get(where, dtype=dtype)
     if isinstance(where, Backend):
-        return where.name, lambda dtype: type(where)(where.device, dtype)
+        return where.name, lambda dtype: _in_dtype(where, dtype)
     if isinstance(where, type) and issubclass(where, Backend):
         return where.name, lambda dtype: where(None, dtype)
     raise ConfigError(f"expected a backend, its class or its name, got {where!r}")
+
+
+def _in_dtype(made: Backend, dtype: str) -> Backend:
+    """The same backend on the same device, for another dtype."""
+    if dtype == made.dtype_name:
+        return made
+    other = copy.copy(made)
+    other.dtype_name, other.itemsize = dtype, np.dtype(dtype).itemsize
+    other.xp = other.find_namespace()
+    other.dtype = getattr(other.xp, dtype)
+    return other
+
+
+def show(subject: Any) -> str:
+    """Its repr in one line; its class's name where that is no dataclass, whose repr may fail."""
+    return " ".join(repr(subject).split()) if dataclasses.is_dataclass(subject) else type(subject).__name__
 
 
 def require_instance(function: str, value: Any, cls: type) -> None:

@@ -71,7 +71,7 @@ class LayerRun(NamedTuple):
 def run_layer(trial: LayerTrial, backend: Backend) -> LayerRun:
     """One forward and one backward pass, each on copies: writing into arguments shall break one law alone."""
     layer = trial.on(backend)
-    params, x = put(backend, trial.variables()), backend.asarray(trial.x)
+    params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = layer.forward(copied(backend, params), backend.copy(x))
     dy = backend.asarray(draw(y.shape, seed=1))
     dx, grads = layer.backward(params, residuals, backend.copy(dy))

@@ -6,35 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cases import OPTIMIZERS
 from conftest import MakeBackend
 from laws import assert_close, assert_kept, assert_same, fetch, put
 from xpnet import backend, optim, tree
 from xpnet.errors import ConfigError
 
-OPTIMIZERS = [
-    optim.SGD(0.1),
-    optim.SGD(0.1, weight_decay=0.3),
-    optim.SGD(0.1, momentum=0.9),
-    optim.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
-    optim.EMAMomentum(0.1, beta=0.8),
-    optim.EMAMomentum(0.1, beta=0.8, weight_decay=0.3),
-    optim.RMSprop(0.01),
-    optim.RMSprop(0.01, 0.9, 1e-3, weight_decay=0.3),
-    optim.Adagrad(0.1),
-    optim.Adagrad(0.1, 1e-3, weight_decay=0.3),
-    optim.Adam(0.01),
-    optim.Adam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
-    optim.Adam(0.01, 0.0, 0.0),
-    optim.AdamW(0.01),
-    optim.AdamW(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
-    optim.Lion(0.01),
-    optim.Lion(0.01, 0.8, 0.95, weight_decay=0.3),
-    optim.ClipNorm(optim.SGD(0.1, 0.9), 1.5),
-    optim.ClipNorm(optim.SGD(0.1), 1e9),
-    optim.ClipValue(optim.Adam(0.01), 0.5),
-    optim.AverageWeights(optim.ClipNorm(optim.Adam(0.01), 1.0), 0.9),
-    optim.ClipValue(optim.AverageWeights(optim.SGD(0.1), 0.9), 1.0),
-]
 FINITE = "a finite number and at least 0"
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 

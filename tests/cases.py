@@ -224,6 +224,12 @@ LAYERS += [
     LayerCase(nn.BatchNorm(2), (1, 2), training=True),
     LayerCase(nn.LayerNorm(5), (4, 5), (4, 6), "LayerNorm(5): expected x of shape (n, ..., 5), got (4, 6)"),
     LayerCase(nn.LayerNorm(3, epsilon=0.1), (2, 4, 3, 3)),
+    LayerCase(
+        nn.GroupNorm(2, 6), (4, 6), (4, 5), "GroupNorm(2, 6): expected x of shape (n, ..., 6), got (4, 5)"
+    ),
+    LayerCase(nn.GroupNorm(3, 6, epsilon=0.1), (2, 4, 3, 6)),
+    LayerCase(nn.GroupNorm(1, 4), (3, 5, 4)),
+    LayerCase(nn.GroupNorm(4, 4), (3, 5, 4)),
     LayerCase(nn.Residual(nn.Sequential()), (4, 5)),
     LayerCase(
         nn.Residual(nn.Conv1d(2, 2, 1, 2)),
@@ -309,6 +315,9 @@ OPTIMIZERS = [
     optim.Adam(0.01, 0.0, 0.0),
     optim.AdamW(0.01),
     optim.AdamW(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
+    optim.NAdam(0.01),
+    optim.NAdam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3, momentum_decay=0.1),
+    optim.NAdam(0.01, 0.0, 0.0),
     optim.Lion(0.01),
     optim.Lion(0.01, 0.8, 0.95, weight_decay=0.3),
     optim.ClipNorm(optim.SGD(0.1, 0.9), 1.5),

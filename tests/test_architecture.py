@@ -110,7 +110,7 @@ def test_public_names() -> None:
         assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
         "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
-        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
+        "GaussianNoise", "GlobalAvgPool", "GroupNorm", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
         "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip
     assert set(losses.__all__) == {
@@ -122,7 +122,7 @@ def test_public_names() -> None:
         "split",
     }  # fmt: skip
     assert set(optim.__all__) == {
-        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "Optimizer",
+        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",
         "RMSprop", "SGD", "decay_weights", "zeros_like",
     }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}

@@ -131,6 +131,11 @@ def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree
                 case optim.Adam(beta1=beta1, beta2=beta2, epsilon=epsilon):
                     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
                     w = w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+                case optim.NAdam(beta1=beta1, beta2=beta2, epsilon=epsilon, momentum_decay=psi):
+                    mu = [beta1 * (1 - 0.5 * 0.96 ** (psi * i)) for i in range(1, t + 2)]
+                    m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+                    ahead = (1 - mu[-2]) / (1 - np.prod(mu[:-1])) * g + mu[-1] / (1 - np.prod(mu)) * m
+                    w = w - rate * ahead / (np.sqrt(v / (1 - beta2**t)) + epsilon)
                 case optim.Lion(beta1=beta1, beta2=beta2):
                     w = w - rate * np.sign(beta1 * m + (1 - beta1) * g)
                     m = beta2 * m + (1 - beta2) * g
@@ -166,11 +171,16 @@ def in_torch(optimizer: optim.Optimizer, torch, weights: list, others: list):
             return torch.optim.Adagrad(groups, lr, eps=optimizer.epsilon)
         case optim.AdamW():
             return torch.optim.AdamW(groups, lr, (optimizer.beta1, optimizer.beta2), optimizer.epsilon)
+        case optim.NAdam():
+            betas, decay = (optimizer.beta1, optimizer.beta2), optimizer.momentum_decay
+            return torch.optim.NAdam(groups, lr, betas, optimizer.epsilon, momentum_decay=decay)
         case optim.Adam():
             return torch.optim.Adam(groups, lr, (optimizer.beta1, optimizer.beta2), optimizer.epsilon)
 
 
-PYTORCH_HAS = optim.SGD | optim.RMSprop | optim.Adagrad | optim.Adam | optim.ClipNorm | optim.ClipValue
+PYTORCH_HAS = (
+    optim.SGD | optim.RMSprop | optim.Adagrad | optim.Adam | optim.NAdam | optim.ClipNorm | optim.ClipValue
+)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +205,8 @@ def test_follows_pytorch(optimizer: optim.Optimizer) -> None:
         theirs.step()
     ours = dict(tree.items(train(optimizer, backend.get("numpy", dtype="float64"))[0]))
     for name, param in params.items():
-        # PyTorch's clipping adds 1e-6 to the norm.
-        rtol = 1e-5 if isinstance(optimizer, optim.ClipNorm) else 1e-11
+        # PyTorch's clipping adds 1e-6 to the norm, and its NAdam keeps the product of μ in float32.
+        rtol = {optim.ClipNorm: 1e-5, optim.NAdam: 1e-8}.get(type(optimizer), 1e-11)
         np.testing.assert_allclose(ours[name], param.numpy(), rtol=rtol, err_msg=name)
 
 
@@ -261,6 +271,19 @@ def test_momentum_on_paper() -> None:
         for position in positions:
             params, state = optimizer.update(params, {"weight": np.ones(1)}, state)
             np.testing.assert_allclose(params["weight"], position, rtol=1e-15, err_msg=repr(optimizer))
+
+
+def test_nadam_on_paper() -> None:
+    """Two steps along the gradient 1 from 0 with η = 0.1, β₁ = 0.5, ψ = 0: μ = 1/4, and v is corrected to 1."""
+    optimizer = optim.NAdam(0.1, 0.5, epsilon=0, momentum_decay=0)
+    params = {"weight": np.zeros(1)}
+    state = optimizer.init(params)
+    for position in (
+        -0.1 * (1 + 0.5 / 4 / (1 - 1 / 16)),  # m = 1/2
+        -0.1 * (1 + 0.5 / 4 / (1 - 1 / 16) + 0.75 / (1 - 1 / 16) + 0.75 / 4 / (1 - 1 / 64)),  # m = 3/4
+    ):
+        params, state = optimizer.update(params, {"weight": np.ones(1)}, state)
+        np.testing.assert_allclose(params["weight"], position, rtol=1e-14)
 
 
 def test_ema_momentum_is_sgd_with_a_smaller_rate() -> None:
@@ -343,6 +366,8 @@ def test_k_of_each_option_at_once(optimizer: optim.Optimizer, make_backend: Make
             "RMSprop: expected beta to be a number below 1 and at least 0, got 2",
         ),
         (lambda: optim.Adagrad(-1), f"Adagrad: expected learning_rate to be {FINITE}, got -1"),
+        (lambda: optim.NAdam(momentum_decay=-1), f"NAdam: expected momentum_decay to be {FINITE}, got -1"),
+        (lambda: optim.NAdam(beta1=1), "NAdam: expected beta1 to be a number below 1 and at least 0, got 1"),
         (lambda: optim.Lion(0.1, beta2=-0.1), "Lion: expected beta2 to be a number below 1 and at least 0"),
         (
             lambda: optim.ClipNorm(optim.SGD(1), 0),

@@ -18,7 +18,7 @@ from xpnet.nn.conv import Conv1d, Conv2d
 from xpnet.nn.embedding import Embedding
 from xpnet.nn.linear import Linear
 from xpnet.nn.noise import Dropout, GaussianNoise
-from xpnet.nn.norm import BatchNorm, LayerNorm
+from xpnet.nn.norm import BatchNorm, GroupNorm, LayerNorm
 from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from xpnet.nn.reshape import Flatten
 
@@ -35,6 +35,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool",
+    "GroupNorm",
     "Identity",
     "Layer",
     "LayerNorm",

@@ -101,7 +101,7 @@ def test_public_names() -> None:
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
         "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
-        "schedules",
+        "schedules", "testing",
     }  # fmt: skip
     for error in (
         value for value in vars(xpnet).values() if isinstance(value, type) and issubclass(value, Exception)
@@ -109,7 +109,7 @@ def test_public_names() -> None:
         assert issubclass(error, xpnet.Error)
         assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
-        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
+        "AvgPool1d", "AvgPool2d", "BatchNorm", "Container", "ContainerResiduals", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
         "GaussianNoise", "GlobalAvgPool", "GroupNorm", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
         "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip

@@ -47,6 +47,8 @@ def test_a_right_layer_obeys_all_laws() -> None:
 
 @dataclass(frozen=True, repr=False)
 class Stacked(Scale):
+    examples = "independent"
+
     def forward(self, params, x):
         return x * params["weight"][..., None, :], (x,)
 
@@ -171,6 +173,8 @@ class CenterBySums(nn.Layer):
 
 @dataclass(frozen=True, repr=False)
 class BackwardForgetsTheOtherParts(CenterBySums):
+    examples = "summed"
+
     def backward(self, params, residuals, dy):
         return dy - namespace(dy).mean(dy, axis=0), {}
 

@@ -1,6 +1,6 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
-from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules
+from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules, testing
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import (
     BackendError,
@@ -33,4 +33,5 @@ __all__ = [
     "nn",
     "optim",
     "schedules",
+    "testing",
 ]

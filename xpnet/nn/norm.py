@@ -88,6 +88,8 @@ class BatchNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
     features: int
     momentum: float = 0.1
     epsilon: float = 1e-5
@@ -126,8 +128,7 @@ class BatchNormInTraining(_Norm):
     The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
     """
 
-    mixes_examples = True
-    sums_over_parts = True
+    examples = "summed"
 
     features: int
     momentum: float
@@ -185,6 +186,8 @@ class LayerNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
     features: int
     epsilon: float = 1e-5
 
@@ -233,11 +236,11 @@ class GroupNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
     groups: int
     features: int
     epsilon: float = 1e-5
-
-    examples = "independent"
 
     def __post_init__(self) -> None:
         require_positive_integers(self, groups=self.groups)

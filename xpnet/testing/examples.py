@@ -6,7 +6,6 @@ import numpy as np
 
 from xpnet import tree
 from xpnet.backend import BACKENDS, Backend
-from xpnet.nn import Layer
 from xpnet.testing.compare import assert_close, fetch, put
 from xpnet.testing.report import LawError
 from xpnet.testing.subject import draw
@@ -15,7 +14,7 @@ from xpnet.testing.trial import LayerTrial
 
 def examples_are_as_declared(trial: LayerTrial, backend: Backend) -> None:
     """A layer that says `examples = "independent"` or `"summed"` gives the whole batch's results in parts."""
-    says = examples_of(trial.on(backend))
+    says = trial.on(backend).examples
     if says not in ("independent", "summed", "mixed"):
         raise LawError(f'examples is {says!r}, expected "independent", "summed" or "mixed"')
     if says != "mixed":
@@ -30,11 +29,6 @@ def examples_are_as_declared(trial: LayerTrial, backend: Backend) -> None:
             raise LawError(
                 f'examples says "{says}", but {uses}: {fault}, as the whole batch gives; say {other}'
             )
-
-
-def examples_of(layer: Layer) -> str:
-    """What the layer says of the examples of a batch; "mixed" where it says nothing."""
-    return str(getattr(layer, "examples", "mixed"))
 
 
 TWO_CORES = type("TwoCores", (BACKENDS["numpy"],), {"workers": 2})  # parts that wait for each other need them

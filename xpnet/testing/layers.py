@@ -21,7 +21,6 @@ from xpnet.testing.compare import (
 from xpnet.testing.examples import (
     difference_in_parts,
     examples_are_as_declared,
-    examples_of,
     stacked_networks_are_the_single_ones,
 )
 from xpnet.testing.report import Law, LawError, Report, try_laws
@@ -261,7 +260,7 @@ def check_layer(
         if in_training.on(subject.numpy("float64")) is not layer:
             laws = [law for law in laws if law.check not in _OF_THE_CLASS]
             results += try_laws(laws, in_training, places, dtypes, " in training", subject.numpy)
-        elif examples_of(layer) == "mixed" and not difference_in_parts(trial, together=False):
+        elif layer.examples == "mixed" and not difference_in_parts(trial, together=False):
             notes.append(
                 "each row of y depends on its row of x alone: say examples "
                 '= "independent" in the class body, '

@@ -57,7 +57,7 @@ def test_parameter_gradients_are_compared_with_backward() -> None:
 
 def test_a_gradient_that_is_missing() -> None:
     with pytest.raises(
-        gradcheck.GradientError, match="OneGradientMissing: backward gives {'weight': \\(4, 3\\)}, expected"
+        gradcheck.GradientError, match=r"OneGradientMissing: backward gives {'weight': \(4, 3\)}, expected"
     ):
         gradcheck.check(OneGradientMissing(4, 3), draw((5, 4)))
 

@@ -18,10 +18,12 @@ PLACES = {
     "strict-device1": ("array-api-strict", "device1"),  # a stand-in for a GPU
     "torch": ("torch", None),
     "jax": ("jax", None),
+    "dask": ("dask", None),
     "cupy": ("cupy", None),
     "torch-cuda": ("torch", "cuda"),
 }
 ON_GPU = ("cupy", "torch-cuda")
+BY_ITSELF = ("dask",)  # a call takes a millisecond: `test_dask.py` has its tests, and `test_ops.py`
 
 Place = tuple[str, str | None]
 MakeBackend = Callable[[str], Backend]
@@ -43,7 +45,7 @@ def params(places: list[str]) -> list:
     return [pytest.param(place, marks=pytest.mark.gpu) if place in ON_GPU else place for place in places]
 
 
-@pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
+@pytest.fixture(params=params([place for place in PLACES if place not in (*MISSING, *BY_ITSELF)]))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """The name and the device of each backend that is here; a test that asks for it runs on all of them.
 

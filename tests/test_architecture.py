@@ -1,6 +1,7 @@
 """The rules of the code base that a reader relies on, checked from its sources."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,9 +34,17 @@ LAYERS = [
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
 
 
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that run: a block under `if TYPE_CHECKING` does not."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from nodes(node)
+
+
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a source imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The dotted names that a source imports when it runs, wherever in the file."""
+    for node in nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -129,6 +138,36 @@ def test_public_names() -> None:
     for module in (losses, optim, nn, schedules):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
         assert all(vars(module)[name].__doc__ for name in documented)
+
+
+def test_dir_and_help_show_the_public_names() -> None:
+    public = {*xpnet.__all__, "__version__"}
+    assert set(dir(xpnet)) == public
+    code = "import pydoc, xpnet; print(pydoc.render_doc(xpnet, renderer=pydoc.plaintext))"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    sections = {part.split("\n", 1)[0]: part for part in re.split(r"\n(?=[A-Z][A-Z ]+\n)", text)}
+    # These two pkgutil finds in the folder: a package cannot hide them.
+    hidden = re.findall(r"\b_[a-z]\w*", sections["PACKAGE CONTENTS"])
+    assert set(hidden) == {"_training", "_util"}
+    classes = re.findall(r"^    class (\w+)", text, re.MULTILINE)
+    assert set(classes) == {name for name in xpnet.__all__ if isinstance(getattr(xpnet, name), type)}
+    assert xpnet.__version__ in sections["VERSION"]
+    assert set(sections) <= {
+        "Python Library Documentation: package xpnet",
+        "NAME",
+        "PACKAGE CONTENTS",
+        "CLASSES",
+        "VERSION",
+        "FILE",
+    }
+
+
+def test_nothing_reaches_into_the_model() -> None:
+    """Its private attributes are those of model.py and the class it is built on."""
+    for path in SOURCES:
+        text = path.read_text()
+        assert not re.search(r"\bmodel\._[a-z]", text), path
+        assert not re.search(r"\bModel = Any\b", text), path
 
 
 def test_every_public_class_and_function_has_a_docstring() -> None:

@@ -10,7 +10,7 @@ import pytest
 import xpnet
 from conftest import Place
 from laws import assert_same, fetch
-from xpnet import data, losses, nn, optim, schedules
+from xpnet import backend, data, losses, nn, optim, schedules
 from xpnet.callbacks import Callback
 from xpnet.data import stream
 from xpnet.data.batches import batch_indices
@@ -58,7 +58,7 @@ def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
     assert fit(streamed, *mapped, data_on_device=False) == history
     for name in ("params", "statistics", "optimizer"):
         assert_same(
-            held.backend, getattr(streamed._state, name), fetch(held.backend, getattr(held._state, name))
+            held.backend, getattr(streamed.state, name), fetch(held.backend, getattr(held.state, name))
         )
     assert streamed.evaluate(*mapped, data_on_device=False) == held.evaluate(x, y)
 
@@ -121,8 +121,8 @@ def test_an_epoch_that_was_broken_off_goes_on_in_chunks() -> None:
         assert model.epoch_step == 3
     at_once.fit(x, y, epochs=1, batch_size=16, data_on_device=True)
     broken.fit(x, y, epochs=1, batch_size=16, data_on_device=False)
-    assert_same(broken.backend, broken._state.params, fetch(at_once.backend, at_once._state.params))
-    assert int(broken._state.finite_steps) == 5
+    assert_same(broken.backend, broken.state.params, fetch(at_once.backend, at_once.state.params))
+    assert int(broken.state.finite_steps) == 5
 
 
 def test_an_error_of_the_thread_is_that_of_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,12 +193,12 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for error in out_of_memory(place):
-        model = make_model(place)
 
         def fail(*arguments, error=error):
             raise error
 
-        monkeypatch.setattr(model, "_training_loop", fail)
+        monkeypatch.setattr(backend.BACKENDS[place[0]], "compile_loop", lambda self, step, fail=fail: fail)
+        model = make_model(place)
         with pytest.raises(BackendError) as caught:
             model.fit(*images(), batch_size=16)
         message = str(caught.value)
@@ -212,9 +212,11 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
 
 
 def test_free_memory_is_told_where_the_device_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        backend.NumPy, "compile_loop", lambda self, step: lambda *arguments: bytearray(1 << 62)
+    )
     model = make_model()
     monkeypatch.setattr(model.backend, "free_bytes", lambda: 123_456)
-    monkeypatch.setattr(model, "_training_loop", lambda *arguments: bytearray(1 << 62))
     with pytest.raises(BackendError, match="out of memory: there are 123 kB free; expected room for"):
         model.fit(*images())
 

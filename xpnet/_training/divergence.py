@@ -9,17 +9,18 @@ import numpy as np
 
 from xpnet import tree
 from xpnet._training import cost
-from xpnet._training.step import Objective, State
+from xpnet._training.state import State
+from xpnet._training.step import Objective
 from xpnet._util.examples import Examples
-from xpnet.backend import Backend, namespace, take
+from xpnet.backend import Backend, namespace, ops
 from xpnet.nn import Container, Layer
 from xpnet.nn._layer import Shape
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 
-class Stretch(NamedTuple):
-    """Some training steps in a row.
+class StepRange(NamedTuple):
+    """Consecutive training steps.
 
     Fields:
         first: the number of steps of the epoch before them.
@@ -82,17 +83,17 @@ def _copy(backend: Backend, state: Tree) -> Tree:
 
 def trace(
     state: State,
-    stretches: Iterable[Stretch],
+    ranges: Iterable[StepRange],
     objective: Objective,
     run: Callable[..., State],
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
     backend: Backend,
 ) -> Origin | None:
-    """Go through steps that diverged once more, and tell where the first number is that is not finite.
+    """Take steps that diverged once more, and find the first number that is not finite.
 
     Arguments:
         state: before the first of these steps; it is overwritten.
-        stretches: the steps.
+        ranges: the steps.
         objective: what they minimise.
         run: `(state, data, rows, start, stop) -> state`, as `Backend.compile_loop` makes it.
         make_step: `xpnet._training.step.training_step` of an objective, for the step that is looked into.
@@ -100,7 +101,7 @@ def trace(
     Returns None where this time all numbers are finite, as may be on a device that does not give the
     same bits twice.
     """
-    for first, data, rows, begin in stretches:
+    for first, data, rows, begin in ranges:
         for i in range(begin, rows[0].shape[0]):
             before = _copy(backend, state)
             state = run(state, data, rows, i, i + 1)
@@ -121,8 +122,8 @@ def _look_into(
     x, target, index, rate = batch
     given = {
         "in the parameters before it": (state.params, state.statistics),
-        "in the inputs": take(x, index),
-        "in the targets": take(target, index),
+        "in the inputs": ops(x).take(x, index),
+        "in the targets": ops(target).take(target, index),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in given.items():

@@ -4,15 +4,15 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from xpnet import losses, optim, random, tree
 from xpnet._training import cost, summary
+from xpnet._training.state import State, Totals
 from xpnet._util.checks import is_number, require_integer
 from xpnet._util.examples import Examples, combined
-from xpnet.backend import Backend, namespace, take
+from xpnet.backend import Backend, namespace, ops
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
@@ -25,30 +25,6 @@ from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
 Augment = Callable[[Array, Key], Array]
-
-
-class Totals(NamedTuple):
-    """Sums over examples, 0-d arrays; errors is None where the targets name no class."""
-
-    loss: Array
-    errors: Array | None
-
-
-class State(NamedTuple):
-    """Everything that a training step changes.
-
-    Fields:
-        totals: of the epoch so far.
-        step: int32 (1,), the number of steps before.
-        finite_steps: int32, a 0-d array: after how many steps of the epoch the sum of losses was finite.
-    """
-
-    params: Tree
-    statistics: Tree
-    optimizer: Tree
-    totals: Totals
-    step: Array
-    finite_steps: Array
 
 
 @dataclass(frozen=True)
@@ -142,7 +118,8 @@ def training_step(
         def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
             key = Key(state.step, stream).part(part.start)
-            inputs, targets = take(x, index[part]), take(target, index[part])
+            inputs = ops(x).take(x, index[part])
+            targets = ops(target).take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))

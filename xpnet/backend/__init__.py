@@ -6,75 +6,34 @@ standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` 
 
 from typing import Any
 
-from xpnet.backend._arrays import (
-    add_at,
-    add_square,
-    constant,
-    decay_and_add,
-    device,
-    exp_or_infinity,
-    namespace,
-    positive_part,
-    set_at,
-    subtract_ratio,
-    subtract_scaled,
-    take,
-    where_positive,
-    window_view,
-)
-from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, max_pool_gradient
 from xpnet.backend._cupy import CuPy
+from xpnet.backend._dask import Dask
 from xpnet.backend._jax import JAX
+from xpnet.backend._lazy import LazyArray
 from xpnet.backend._numpy import NumPy
 from xpnet.backend._parts import sum_over_parts
-from xpnet.backend._products import Product, rows_gradient, rows_product, transform
-from xpnet.backend._reductions import count, inner_product, row_maxima, row_sums
-from xpnet.backend._rows import add_to_rows, each_row, sum_of_products, sum_of_rows
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.backend.backends import DTYPES, Backend
+from xpnet.backend.ops import Ops, Product, device, namespace, ops
 from xpnet.errors import BackendError
 
 __all__ = [
     "BACKENDS",
     "DTYPES",
     "Backend",
+    "LazyArray",
+    "Ops",
     "Product",
-    "add_at",
-    "add_square",
-    "add_to_rows",
     "available",
-    "constant",
-    "convolve",
-    "convolve_gradients",
-    "count",
-    "decay_and_add",
     "device",
-    "each_row",
-    "exp_or_infinity",
     "get",
-    "inner_product",
-    "max_pool",
-    "max_pool_gradient",
     "namespace",
-    "positive_part",
-    "row_maxima",
-    "row_sums",
-    "rows_gradient",
-    "rows_product",
-    "set_at",
-    "subtract_ratio",
-    "subtract_scaled",
-    "sum_of_products",
-    "sum_of_rows",
+    "ops",
     "sum_over_parts",
-    "take",
-    "transform",
-    "where_positive",
-    "window_view",
 ]
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Strict)}
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Dask, Strict)}
 
 
 def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:

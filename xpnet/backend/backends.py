@@ -1,14 +1,16 @@
 """What a backend is."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import array_api_compat
 import numpy as np
 
-from xpnet.backend._arrays import device, namespace
+from xpnet.backend._lazy import LazyArray, is_lazy
 from xpnet.backend._parts import PairwiseSum
+from xpnet.backend.ops import device, namespace, ops
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
 
@@ -30,6 +32,7 @@ class Backend:
         itemsize: bytes of a number in that dtype.
         adds_products: whether a `Product` is added to an array faster than it is made.
         winograd: whether convolutions are faster by `nn._winograd`.
+        has_convolution: whether the library brings its own convolution and pooling, in its `Ops`.
         part_bytes: two sizes for the largest array that a part of `map_reduce` makes: above the first it is
             cut in two if cores would idle, above the second in any case; None: nothing is cut up.
         steps_at_once: how many training steps `compile_loop` should be asked for at a time.
@@ -44,6 +47,7 @@ class Backend:
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[bool] = False
+    has_convolution: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1
@@ -85,34 +89,53 @@ class Backend:
     def asarray(self, x: Any, real: bool = False) -> Array:
         """The same values on this backend's device: reals in its dtype, integers in its index dtype.
 
-        With `real`, integers become reals too. The result may share memory with `x`, which may be
-        an array of this library, a NumPy array, or nested lists. Raises ShapeError where `x` is
-        not an array of numbers.
+        With `real`, integers become reals too. The result may share memory with `x`, which may be an array of
+        this library or another, nested lists, or an array in a store, of h5py or zarr. Raises ShapeError
+        where `x` is not an array of numbers, or its values cannot be read.
         """
-        if self.owns(x):
+        if not self.owns(x):
+            host = self.on_host(x, real)
+            return self.from_host(host if isinstance(host, np.ndarray) else host[:])
+        with self._reading(x):
             if not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
                 raise ShapeError(f"expected an array of real numbers, got dtype {x.dtype}")
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
             x = x if x.dtype == dtype else self.xp.astype(x, dtype)
             return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
-        return self.from_host(self.on_host(x, real))
 
-    def on_host(self, x: Any, real: bool = False) -> np.ndarray:
-        """`asarray` on the host: a NumPy array in the dtype of training, or int64."""
+    def on_host(self, x: Any, real: bool = False) -> np.ndarray | LazyArray:
+        """`numbers(x)` in the dtype of training or in int64, as `asarray` has them on the device."""
         host = self.numbers(x)
         real = real or host.dtype.kind == "f"
         return host.astype(self.dtype_name if real else np.int64, copy=False)
 
-    def numbers(self, x: Any) -> np.ndarray:
-        """The same values as a NumPy array of their own dtype; ShapeError where they are no numbers."""
-        try:
-            host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
-        except ValueError as error:
-            raise ShapeError(f"expected an array of numbers, got uneven rows ({one_line(error)})") from error
+    def numbers(self, x: Any) -> np.ndarray | LazyArray:
+        """The same values on the host, in their own dtype; what is in a store stays there as `LazyArray`.
+
+        Raises ShapeError where these are no numbers or cannot be read.
+        """
+        host: np.ndarray | LazyArray
+        if is_lazy(x):
+            host = LazyArray(x, x.dtype) if not isinstance(x, LazyArray) else x
+        else:
+            with self._reading(x):
+                host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
         if host.dtype.kind not in "biuf":
             raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
         return host
+
+    @contextmanager
+    def _reading(self, x: Any) -> Iterator[None]:
+        """ShapeError in place of a library's own errors where it does not give the values of x."""
+        try:
+            yield
+        except ShapeError:
+            raise
+        except Exception as error:
+            if self.is_out_of_memory(error):
+                raise
+            raise ShapeError(unreadable(x, error)) from error
 
     def from_host(self, x: np.ndarray) -> Array:
         """The same values and dtype on this backend's device."""
@@ -120,7 +143,8 @@ class Backend:
 
     def owns(self, x: Any) -> bool:
         """Whether `x` is an array of this library."""
-        return array_api_compat.is_array_api_obj(x) and namespace(x) is self.xp
+        is_array = array_api_compat.is_array_api_obj(x) and not isinstance(x, LazyArray)
+        return is_array and namespace(x) is self.xp
 
     def copy(self, x: Any) -> Array:
         """A fresh array with the same values, on this backend's device and in its dtype."""
@@ -186,6 +210,18 @@ class Backend:
             return state
 
         return loop
+
+
+def unreadable(x: Any, reason: object) -> str:
+    """The error line for an array whose values a library does not give, for that reason."""
+    if array_api_compat.is_array_api_obj(x):
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        got = f"a {kind} of dtype {x.dtype} on {device(x)} ({one_line(reason)}); {ops(x).advice(x)}"
+    elif isinstance(reason, ValueError):
+        got = f"uneven rows ({one_line(reason)})"
+    else:
+        got = f"a {type(x).__name__} ({one_line(reason)})"
+    return f"expected an array of numbers, got {got}"
 
 
 def one_line(text: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from xpnet._util.examples import Examples
-from xpnet.backend import count, device, namespace
+from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.tree import Array
 
@@ -45,7 +45,9 @@ class Loss:
         labels = self.labels(prediction, target)
         if labels is None:
             return None
-        return count(namespace(prediction).argmax(prediction, axis=-1) != labels)
+        xp = namespace(prediction)
+        wrong = xp.argmax(prediction, axis=-1) != labels
+        return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
 
     def labels(self, prediction: Array, target: Array) -> Array | None:
         """The class that the target names for each example, or None."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from xpnet import special
-from xpnet.backend import namespace, positive_part, where_positive
+from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, NoResiduals
 from xpnet.tree import Array, Tree
@@ -52,11 +52,11 @@ class ReLU(Layer):
     examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
-        y = positive_part(x)
+        y = ops(x).positive_part(x)
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
-        return where_positive(dy, residuals.y), {}
+        return ops(dy).where_positive(dy, residuals.y), {}
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
-from xpnet.backend import device, namespace
+from xpnet.backend import device, namespace, ops
 from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -65,7 +65,7 @@ class Embedding(Layer):
         index = xp.reshape(residuals.index, (-1, 1))
         entries = xp.arange(self.entries, dtype=index.dtype, device=device(index))
         one_hot = xp.astype(index == entries, dy.dtype)
-        return {"weight": one_hot.mT @ xp.reshape(dy, (-1, self.features))}
+        return {"weight": ops(dy).transposed(one_hot) @ xp.reshape(dy, (-1, self.features))}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 1:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from xpnet.backend import Backend, Product, sum_of_rows
+from xpnet.backend import Backend, Product, ops
 from xpnet.nn._layer import Layer
+from xpnet.nn._library import library_form
 from xpnet.nn._winograd import WinogradConv2d, winograd
 from xpnet.nn.activations import ReLU
 from xpnet.nn.containers import Container, Residual, Sequential
@@ -25,9 +26,9 @@ class DeferredLinear(Linear):
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         if dy.ndim != 2:
             return super()._gradients(residuals, dy)
-        grads = {"weight": Product(residuals.x.mT, dy)}
+        grads = {"weight": Product(ops(dy).transposed(residuals.x), dy)}
         if self.bias:
-            grads["bias"] = sum_of_rows(dy)
+            grads["bias"] = ops(dy).sum_of_rows(dy)
         return grads
 
 
@@ -39,7 +40,8 @@ def faster(net: Layer, backend: Backend) -> Layer:
             layer = pool_first(layer)
         return winograd(layer) if backend.winograd else layer
 
-    return _map(form, net)
+    net = _map(form, net)
+    return _map(library_form, net) if backend.has_convolution else net
 
 
 def pool_first(net: Sequential) -> Sequential:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
-from xpnet.backend import sum_of_rows
+from xpnet.backend import ops
 from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -55,15 +55,15 @@ class Linear(Layer):
         return y, LinearResiduals(x)
 
     def backward(self, params: Tree, residuals: LinearResiduals, dy: Array) -> tuple[Array, Tree]:
-        return dy @ params["weight"].mT, self._gradients(residuals, dy)
+        return dy @ ops(dy).transposed(params["weight"]), self._gradients(residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
         return self._gradients(residuals, dy)
 
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
-        grads = {"weight": residuals.x.mT @ dy}
+        grads = {"weight": ops(dy).transposed(residuals.x) @ dy}
         if self.bias:
-            grads["bias"] = sum_of_rows(dy)
+            grads["bias"] = ops(dy).sum_of_rows(dy)
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:

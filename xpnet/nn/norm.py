@@ -5,15 +5,7 @@ from operator import imul, mul, sub
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import (
-    add_to_rows,
-    each_row,
-    namespace,
-    row_sums,
-    sum_of_products,
-    sum_of_rows,
-    sum_over_parts,
-)
+from xpnet.backend import namespace, ops, sum_over_parts
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
@@ -105,13 +97,13 @@ class BatchNorm(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         mean, variance = params["running_mean"], params["running_variance"]
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        centered = each_row(sub, x, _along(mean, x))
+        centered = ops(x).each_row(sub, x, _along(mean, x))
         y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
         return y, BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
         factor = params["scale"] * residuals.inverse_std
-        return each_row(mul, dy, _along(factor, dy)), _gradients(params, residuals, dy)
+        return ops(dy).each_row(mul, dy, _along(factor, dy)), _gradients(params, residuals, dy)
 
     def training_mode(self, key: Key) -> Layer:
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
@@ -137,9 +129,9 @@ class BatchNormInTraining(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         rows = _rows(params["scale"], x)
         n = sum_over_parts(rows.shape[-2])
-        mean = sum_over_parts(sum_of_rows(rows)) / n
-        centered = each_row(sub, rows, _along(mean, rows))
-        variance = sum_over_parts(sum_of_products(centered, centered)) / n
+        mean = sum_over_parts(ops(x).sum_of_rows(rows)) / n
+        centered = ops(x).each_row(sub, rows, _along(mean, rows))
+        variance = sum_over_parts(ops(x).sum_of_products(centered, centered)) / n
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
         y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
         return namespace(x).reshape(y, x.shape), BatchNormResiduals(centered, inverse_std, mean, variance)
@@ -149,10 +141,10 @@ class BatchNormInTraining(_Norm):
         grads = _gradients(params, residuals, rows)
         n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
         # -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): so all steps but the first are in place.
-        dx = each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
-        dx = add_to_rows(dx, _along(sums["shift"] / n, rows))
+        dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
+        dx = ops(dy).add_to_rows(dx, _along(sums["shift"] / n, rows))
         dx -= rows
-        dx = each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
+        dx = ops(dy).each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
         return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
@@ -192,24 +184,25 @@ class LayerNorm(_Norm):
     epsilon: float = 1e-5
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
-        normalized = x - row_sums(x) / self.features
-        variance = row_sums(normalized * normalized) / self.features
-        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
+        xp = namespace(x)
+        normalized = x - xp.mean(x, axis=-1, keepdims=True)
+        variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
+        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
         y = _scale_and_shift(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp, scale = namespace(dy), params["scale"]
         normalized, inverse_std = residuals
-        scale = params["scale"]
-        dnormalized = each_row(mul, dy, _along(scale, dy))
-        dx = dnormalized - row_sums(dnormalized) / self.features
+        dnormalized = ops(dy).each_row(mul, dy, _along(scale, dy))
+        dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
         dnormalized *= normalized
-        dx -= normalized * (row_sums(dnormalized) / self.features)
+        dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
         dx *= inverse_std
         rows = _rows(scale, dy)
-        dscale = sum_of_products(rows, _rows(scale, normalized))
-        return dx, {"scale": dscale, "shift": sum_of_rows(rows)}
+        dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
+        return dx, {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -262,14 +255,14 @@ class GroupNorm(_Norm):
     def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
         normalized, inverse_std = residuals
         scale = params["scale"]
-        dnormalized = self._groups(params, each_row(mul, dy, _along(scale, dy)))
+        dnormalized = self._groups(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
         groups = self._groups(params, normalized)
         dx = dnormalized - _group_means(dnormalized)
         dx -= groups * _group_means(dnormalized * groups)
         dx *= inverse_std
         rows = _rows(scale, dy)
-        dscale = sum_of_products(rows, _rows(scale, normalized))
-        return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": sum_of_rows(rows)}
+        dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
+        return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
 
     def _groups(self, params: Tree, x: Array) -> Array:
         """(n, positions, groups, features/groups), with K before it for parameters of K networks."""
@@ -294,10 +287,11 @@ def _rows(parameter: Array, x: Array) -> Array:
 
 def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
     """x · scale + shift"""
-    return add_to_rows(each_row(mul, x, _along(scale, x)), _along(shift, x))
+    return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy"""
     rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
-    return {"scale": sum_of_products(rows, centered) * residuals.inverse_std, "shift": sum_of_rows(rows)}
+    scale = ops(dy).sum_of_products(rows, centered) * residuals.inverse_std
+    return {"scale": scale, "shift": ops(dy).sum_of_rows(rows)}

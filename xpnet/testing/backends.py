@@ -2,19 +2,18 @@
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-import xpnet.backend
 from xpnet import losses, nn, optim, tree
-from xpnet.backend import DTYPES, Backend, device, namespace
+from xpnet.backend import DTYPES, Backend, device, namespace, ops
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
 from xpnet.testing.subject import Where, draw
-from xpnet.tree import Array, Tree
+from xpnet.tree import Tree
 
 
 def brings_values_there_and_back(_: Any, backend: Backend) -> None:
@@ -94,14 +93,6 @@ def compiled_steps_are_the_steps(_: Any, backend: Backend) -> None:
             raise LawError(f"{what}: {error}, as from the steps one by one") from None
 
 
-def primitive(name: str, x: Array) -> Callable[..., Array]:
-    """What `xpnet.backend` has under that name for arrays like x."""
-    table: Any = getattr(xpnet.backend, "ops", None)
-    if callable(table):
-        return getattr(table(x), name)
-    return getattr(xpnet.backend, name)
-
-
 _X, _Y, _Z = draw((4, 3), 1), draw((4, 3), 2), np.abs(draw((4, 3), 3))
 _ROW, _TOTAL = draw((3,), 4), draw((3, 3), 5)
 PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
@@ -129,7 +120,7 @@ def primitives_are_their_formulas(_: Any, backend: Backend) -> None:
     for name, arguments, expected in PRIMITIVES:
         here = [backend.copy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
         like = next(a for a in here if backend.owns(a))
-        found = {name: primitive(name, like)(*here)}
+        found = {name: getattr(ops(like), name)(*here)}
         assert_kept(backend, found)
         assert_close(
             backend, found, {name: expected}, {"float32": 1e-5, "float64": 1e-13}[backend.dtype_name]
@@ -175,7 +166,7 @@ def _train(net: nn.Layer, optimizer: optim.Optimizer, shape: tuple[int, ...], ba
 
     def step(state: Any, batch: Any) -> Any:
         (params, inner), (x, target, index) = state, batch
-        inputs, labels = primitive("take", x)(x, index), primitive("take", target)(target, index)
+        inputs, labels = ops(x).take(x, index), ops(target).take(target, index)
         prediction, residuals = net.forward(params, inputs)
         value, of_loss = loss.forward(prediction, labels)
         grads = net.parameter_gradients(params, residuals, loss.backward(of_loss))

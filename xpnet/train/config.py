@@ -167,7 +167,7 @@ class Config:
     shuffle: bool = True
     seed: int = 0
     # machine
-    backend: Literal["numpy", "cupy", "torch", "jax", "array-api-strict"] = "numpy"
+    backend: Literal["numpy", "cupy", "torch", "jax", "dask", "array-api-strict"] = "numpy"
     device: str | None = None
     dtype: Literal["float32", "float64"] = "float32"
     # output

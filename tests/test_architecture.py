@@ -24,6 +24,7 @@ LAYERS = [
     {"init"},
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics"},
+    {"testing"},
     {"callbacks"},
     {"_training"},
     {"model"},
@@ -133,7 +134,7 @@ def test_public_names() -> None:
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
         "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
-        "schedules",
+        "schedules", "testing",
     }  # fmt: skip
     for error in (
         value for value in vars(xpnet).values() if isinstance(value, type) and issubclass(value, Exception)
@@ -142,7 +143,7 @@ def test_public_names() -> None:
         assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
         "AvgPool1d", "AvgPool2d", "BatchNorm", "Container", "ContainerResiduals", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
-        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
+        "GaussianNoise", "GlobalAvgPool", "GroupNorm", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
         "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip
     assert set(losses.__all__) == {
@@ -154,7 +155,7 @@ def test_public_names() -> None:
         "split",
     }  # fmt: skip
     assert set(optim.__all__) == {
-        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "Optimizer",
+        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",
         "RMSprop", "SGD", "decay_weights", "zeros_like",
     }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from cases import AUGMENTATIONS
 from conftest import MakeBackend
 from data_files import fails
 from test_random import key
@@ -14,20 +15,6 @@ from xpnet import random
 from xpnet.data.augment import Augmentation, Compose, Cutout, HorizontalFlip, RandomCrop
 from xpnet.errors import ConfigError, ShapeError
 
-ALL = [
-    RandomCrop(),
-    RandomCrop(1),
-    RandomCrop(9),
-    HorizontalFlip(),
-    HorizontalFlip(0.2),
-    Cutout(1),
-    Cutout(4),
-    Cutout(5),
-    Cutout(40),
-    Compose(),
-    Compose(RandomCrop(2), HorizontalFlip(), Cutout(3)),
-    Compose(HorizontalFlip(), Compose(RandomCrop(2), RandomCrop(1))),
-]
 SHAPES = [(6, 8, 8, 3), (5, 7, 4, 1), (4, 3, 10, 2), (1, 5, 5, 3), (3, 1, 1, 1), (0, 4, 4, 3)]
 
 
@@ -74,7 +61,7 @@ def naive(augmentation: Augmentation, x: np.ndarray, key: random.Key) -> np.ndar
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_next_to_a_loop(augmentation: Augmentation, shape: tuple[int, ...], numpy_key: random.Key) -> None:
     x = images(shape)
     before = x.copy()
@@ -83,7 +70,7 @@ def test_next_to_a_loop(augmentation: Augmentation, shape: tuple[int, ...], nump
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_the_same_on_every_library(
     make_backend: MakeBackend, numpy_key: random.Key, augmentation: Augmentation
 ) -> None:
@@ -100,7 +87,7 @@ def test_the_same_on_every_library(
             np.testing.assert_array_equal(backend.to_numpy(here), x)
 
 
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_bytes_stay_bytes(augmentation: Augmentation, numpy_key: random.Key) -> None:
     x = images(SHAPES[0]).astype(np.int16).astype(np.uint8)
     np.testing.assert_array_equal(augmentation(x, numpy_key), naive(augmentation, x, numpy_key), strict=True)

@@ -18,7 +18,7 @@ from xpnet.nn.conv import Conv1d, Conv2d
 from xpnet.nn.embedding import Embedding
 from xpnet.nn.linear import Linear
 from xpnet.nn.noise import Dropout, GaussianNoise
-from xpnet.nn.norm import BatchNorm, LayerNorm
+from xpnet.nn.norm import BatchNorm, GroupNorm, LayerNorm
 from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from xpnet.nn.reshape import Flatten
 
@@ -37,6 +37,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool",
+    "GroupNorm",
     "Identity",
     "Layer",
     "LayerNorm",

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from xpnet import init, tree
 from xpnet.backend import namespace, ops, sum_over_parts
+from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -25,11 +26,18 @@ class LayerNormResiduals(NamedTuple):
     inverse_std: Array
 
 
-@dataclass(frozen=True, repr=False)
+class GroupNormResiduals(NamedTuple):
+    """Fields: x̂ in the shape of x, and the reciprocal of the standard deviation of each example's groups."""
+
+    normalized: Array
+    inverse_std: Array
+
+
 class _Norm(Layer):
     """What the normalisations share: a scale γ and a shift β for each feature of the last axis."""
 
     features: int
+    epsilon: float
 
     def __post_init__(self) -> None:
         require_positive_integers(self, features=self.features)
@@ -74,6 +82,7 @@ class BatchNorm(_Norm):
 
     examples = "independent"
 
+    features: int
     momentum: float = 0.1
     epsilon: float = 1e-5
 
@@ -113,6 +122,7 @@ class BatchNormInTraining(_Norm):
 
     examples = "summed"
 
+    features: int
     momentum: float
     epsilon: float
 
@@ -170,6 +180,7 @@ class LayerNorm(_Norm):
 
     examples = "independent"
 
+    features: int
     epsilon: float = 1e-5
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
@@ -192,6 +203,76 @@ class LayerNorm(_Norm):
         rows = _rows(scale, dy)
         dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
         return dx, {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
+
+
+@dataclass(frozen=True, repr=False)
+class GroupNorm(_Norm):
+    """The features of each example normalised in groups, over all its positions, in training and otherwise.
+
+    x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the m = positions · features/groups values
+
+    dx = 1 / √(var + ε) · (dx̂ - 1/m Σ dx̂ - x̂ · 1/m Σ dx̂ x̂),  dx̂ = γ dy
+    dγ = Σ dy x̂,  dβ = Σ dy,  sums over all examples and positions
+
+    A group is `features/groups` neighbouring features. With one group this is layer normalisation over the
+    whole example, with as many groups as features instance normalisation. It works for any batch size, since
+    it sees one example at a time. Weight decay leaves γ alone. (Wu and He, "Group normalization", 2018.)
+
+    Shapes: x and y (n, ..., features), each parameter (features,). A leading axis of K on all of them runs K
+    networks on x (K, n, ..., features).
+
+    Arguments:
+        groups: how many there are; a divisor of features.
+        features: length of the last axis.
+        epsilon: ε ≥ 0.
+
+    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    """
+
+    examples = "independent"
+
+    groups: int
+    features: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, groups=self.groups)
+        super().__post_init__()
+        if self.features % self.groups:
+            raise ConfigError(
+                f"{self}: expected groups to divide features, {self.features}, got {self.groups}"
+            )
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, GroupNormResiduals]:
+        xp, groups = namespace(x), self._groups(params, x)
+        normalized = groups - _group_means(groups)
+        inverse_std = 1 / xp.sqrt(_group_means(normalized * normalized) + self.epsilon)
+        normalized *= inverse_std
+        normalized = xp.reshape(normalized, x.shape)
+        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        return y, GroupNormResiduals(normalized, inverse_std)
+
+    def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        normalized, inverse_std = residuals
+        scale = params["scale"]
+        dnormalized = self._groups(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
+        groups = self._groups(params, normalized)
+        dx = dnormalized - _group_means(dnormalized)
+        dx -= groups * _group_means(dnormalized * groups)
+        dx *= inverse_std
+        rows = _rows(scale, dy)
+        dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
+        return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
+
+    def _groups(self, params: Tree, x: Array) -> Array:
+        """(n, positions, groups, features/groups), with K before it for parameters of K networks."""
+        examples = x.shape[: params["scale"].ndim]
+        return namespace(x).reshape(x, (*examples, -1, self.groups, self.features // self.groups))
+
+
+def _group_means(groups: Array) -> Array:
+    """The mean of each group over positions and features, (..., n, 1, groups, 1)."""
+    return namespace(groups).mean(groups, axis=(-3, -1), keepdims=True)
 
 
 def _along(parameter: Array, x: Array) -> Array:

@@ -113,6 +113,17 @@ def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
     return tree.map(step, velocity, grads)
 
 
+def weighted_sum(a: Number, x: Tree, b: Number, y: Tree) -> Tree:
+    """a x + b y"""
+
+    def step(x: Array, y: Array) -> Array:
+        total = _along(a, x) * x
+        total += _along(b, y) * y
+        return total
+
+    return tree.map(step, x, y)
+
+
 def sign(direction: Tree) -> Tree:
     """-1, 0 or 1 for each element."""
     return tree.map(lambda d: ops(d).sign(d), direction)

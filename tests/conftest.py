@@ -28,7 +28,7 @@ MakeBackend = Callable[[str], Backend]
 
 
 def why_not(place: str) -> str | None:
-    """Why a place cannot be used here; None where it can."""
+    """Why a place cannot be used on this machine; None where it can."""
     try:
         backend.get(*PLACES[place])
     except BackendError as error:
@@ -45,16 +45,16 @@ def params(places: list[str]) -> list:
 
 @pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The name and the device of each backend that is here; a test that asks for it runs on all of them.
+    """The name and the device of a backend; a test with this argument runs on every one that is installed.
 
-    What is missing is skipped once, with the reason, by `test_places.py`.
+    `test_places.py` reports each missing one as one skipped test.
     """
     name, device = PLACES[request.param]
     flags: object = nullcontext()
     if request.param == "strict-device1":
         import array_api_strict
 
-        # What a compiled or lazy library cannot do either.
+        # Compiled and lazy libraries cannot do these either.
         flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
     with flags:  # type: ignore[attr-defined]
         yield name, device
@@ -69,7 +69,7 @@ def make_backend(place: Place) -> MakeBackend:
 def run_script(
     script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
 ) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of a script, run in this process."""
+    """Run a script in this process: its exit status, standard output and standard error."""
     monkeypatch.setattr(sys, "argv", [script.name, *arguments])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(str(script), run_name="__main__")

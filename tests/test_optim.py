@@ -85,7 +85,7 @@ def test_network_without_parameters(optimizer: optim.Optimizer) -> None:
 
 @every_optimizer
 def test_state_shares_no_memory_with_the_parameters(optimizer: optim.Optimizer) -> None:
-    """Both may be overwritten, and JAX refuses to reuse the same memory twice."""
+    """Either may be overwritten, and JAX refuses to donate the same memory twice."""
     params = draw_params(0)
     for state in (
         optimizer.init(params),
@@ -138,13 +138,13 @@ def test_learning_rate_changes_without_a_new_compilation(optimizer: optim.Optimi
 
 @every_optimizer
 def test_numpy_number_is_a_number(optimizer: optim.Optimizer) -> None:
-    """np.float64 among the hyper-parameters, as from np.logspace, would turn float32 into float64."""
+    """A hyper-parameter of type np.float64, as from np.logspace, would turn float32 into float64."""
     place = backend.get("numpy", dtype="float32")
     assert_kept(place, train(optimizer.with_learning_rate(np.float64(0.1)), place, steps=2))
 
 
 def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree.Tree]) -> tree.Tree:
-    """The formulas of the papers, with the textbook's t, for one parameter array after the other."""
+    """The formulas as the papers write them, with the step number t, one parameter array at a time."""
     decay = optimizer.weight_decay
     rate = optimizer.learning_rate
 
@@ -186,7 +186,7 @@ def test_is_the_formula_of_the_paper(optimizer: optim.Optimizer) -> None:
 
 
 def in_torch(optimizer: optim.Optimizer, torch, weights: list, others: list):
-    """PyTorch's optimizer of the same name and numbers; decay on weights alone."""
+    """PyTorch's optimizer of the same name and hyper-parameters, with decay on weights only."""
     if isinstance(optimizer, optim.ClipNorm | optim.ClipValue):
         return in_torch(optimizer.optimizer, torch, weights, others)
     groups = [
@@ -279,7 +279,7 @@ def test_a_learning_rate_on_the_device_is_the_number(
 
 
 def test_wrappers_pass_on_what_they_do_not_change() -> None:
-    """The average is found through any wrapper around it; the outermost average counts."""
+    """`evaluation_params` finds the average inside any wrapper; of two averages, the outer one counts."""
     place = backend.get("numpy", dtype="float64")
     inner = optim.AverageWeights(optim.Adam(0.1), 0.5)
     expected = inner.evaluation_params(*train(inner, place))

@@ -1,4 +1,4 @@
-"""The studies that train networks, at their quick size: what is known of them beforehand holds."""
+"""The studies that train networks, at their quick size: results known beforehand."""
 
 import csv
 import math
@@ -17,7 +17,7 @@ NAMES = (
 
 
 class Results:
-    """Runs each study once, and reads its files."""
+    """Runs each study once, and reads its report and tables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_expectations_are_compared_with_what_came(results: Results, name: str) -> None:
-    """Those that no other rounding can turn over are tested one by one below."""
+    """The expectations that hold for every rounding are tested one by one below."""
     rows = results.table(name, "expectations")
     assert len(rows) >= 3
     assert all(row["expected"].endswith(".") and row["came"].endswith(".") for row in rows)

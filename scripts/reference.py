@@ -8,6 +8,7 @@ that the module defines. Of a class it lists the methods that have a docstring o
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,34 +21,29 @@ PACKAGES = (  # in the order in which a newcomer meets them
     "gradcheck", "testing", "backend", "random", "train",
 )  # fmt: skip
 WIDTH = 110  # of the lines of the sources
-HEAD = """# API reference
-
-Made from the docstrings by `python scripts/reference.py`: do not edit this page.
-"""
+HEAD = (
+    "# API reference\n\nMade from the docstrings by `python scripts/reference.py`: do not edit this page.\n"
+)
 
 
 def page() -> str:
     """The whole page."""
     root = griffe.load("xpnet", search_paths=[ROOT])
-    modules = [root[name] if name else root for name in PACKAGES if not name or exists(root, name)]
-    index, body, seen = [], [], set()
-    for module in modules:
-        members = [each for each in public(module) if each.path not in seen]
-        seen |= {each.path for each in members}
-        path = module.path
-        links = ", ".join(f"[{each.name}](#{anchor(title(path, each))})" for each in members)
-        index.append(f"- [{path}](#{anchor(path)}): {links}")
-        body.append(f"## {path}\n\n{markdown(module.docstring)}")
-        body += [text for each in members for text in entry(title(path, each), each)]
+    index, body, seen, used = [], [], set(), Counter()
+    for name in PACKAGES:
+        if name.partition(".")[0] not in ("", *root.members):
+            continue
+        module = root[name] if name else root
+        line = f"- [{module.path}](#{anchor(module.path, used)}):"
+        body.append(f"## {module.path}\n\n{markdown(module.docstring)}")
+        for member in public(module):
+            if member.path not in seen:
+                title = f"{name or 'xpnet'}.{member.name}"
+                line += f" [{member.name}](#{anchor(title, used)})"
+                body += entry(title, member)
+                seen.add(member.path)
+        index.append(line)
     return "\n".join([HEAD, *index, "", "\n\n".join(body).strip(), ""])
-
-
-def exists(root: griffe.Module, name: str) -> bool:
-    try:
-        root[name]
-    except KeyError:
-        return False
-    return True
 
 
 def public(module: griffe.Module) -> list[griffe.Object]:
@@ -57,17 +53,15 @@ def public(module: griffe.Module) -> list[griffe.Object]:
     for name in map(str, module.exports or own):
         each = module[name].final_target if module[name].is_alias else module[name]
         found.append(each.members.get(name, each) if each.is_module else each)  # data.batches is both
-    found = [each for each in found if (each.is_class or each.is_function) and each.docstring]
-    return sorted(found, key=lambda each: (each.module.path, each.lineno))
+    documented = (each for each in found if (each.is_class or each.is_function) and each.docstring)
+    return sorted(documented, key=lambda each: (each.module.path, each.lineno))
 
 
-def title(path: str, member: griffe.Object) -> str:
-    return f"{path.removeprefix('xpnet.')}.{member.name}"
-
-
-def anchor(heading: str) -> str:
-    """The link that GitHub gives a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+def anchor(heading: str, used: Counter[str]) -> str:
+    """The link that GitHub gives a heading; where the page has used it already, -1 or -2 is added."""
+    slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    used[slug] += 1
+    return slug if used[slug] == 1 else f"{slug}-{used[slug] - 1}"
 
 
 def entry(heading: str, member: griffe.Object) -> Iterator[str]:

@@ -128,9 +128,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The links that GitHub gives the headings of a page."""
+    """The links that GitHub gives the headings of a page; that of a second equal one ends in -1."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return {f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)}
 
 
 def test_readme_is_short_and_links_to_every_page() -> None:
@@ -179,7 +180,7 @@ def test_readme_names_all_that_there_is() -> None:
         for name, each in vars(init).items()
         if getattr(each, "__module__", "") == "xpnet.init" and name[0] != "_"
     ]
-    public += [*data.datasets.NAMES, *backend.BACKENDS]
+    public += [*data.datasets.DATASETS, *backend.BACKENDS]
     named = set(re.findall(r"`([^`]*)`", (ROOT / "README.md").read_text()))
     assert [name for name in public if name not in named and name != "Schedule"] == []
 

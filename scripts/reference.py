@@ -21,9 +21,7 @@ PACKAGES = (  # in the order in which a newcomer meets them
     "gradcheck", "testing", "backend", "random", "train",
 )  # fmt: skip
 WIDTH = 110  # of the lines of the sources
-HEAD = (
-    "# API reference\n\nMade from the docstrings by `python scripts/reference.py`: do not edit this page.\n"
-)
+HEAD = "# API reference\n\nWritten by `python scripts/reference.py` from the docstrings: do not edit.\n"
 
 
 def page() -> str:
@@ -101,8 +99,8 @@ def markdown(docstring: griffe.Docstring | None) -> str:
 def paragraph(text: str) -> str:
     if section := re.match(r"(Arguments|Attributes|Fields):\n", text):
         items = re.split(r"\n(?=\S)", textwrap.dedent(text[section.end() :]))
-        pairs = [re.sub(r"\s*\n\s*", " ", item).split(": ", 1) for item in items]
-        return "\n".join([f"{section[1]}:\n", *(f"- `{pair[0]}`: {escape(pair[1])}" for pair in pairs)])
+        pairs = [re.sub(r"\s*\n\s*", " ", item).partition(": ") for item in items]
+        return "\n".join([f"{section[1]}:\n", *(f"- `{name}`: {escape(text)}" for name, _, text in pairs)])
     if text.startswith("    "):
         return f"```python\n{textwrap.dedent(text)}\n```"
     if all(re.search("[=←]", line) for line in text.split("\n")) and not re.search(r"`|\.\)?$", text):

@@ -110,7 +110,7 @@ def paragraph(text: str) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, but for code between backticks."""
-    parts = re.split(r"(`[^`]*`)", text)
+    parts = re.split(r"(`[^`]*`)", re.sub(r"^(\d+)\.", r"\1\\.", text, flags=re.MULTILINE))
     return "".join(part if part[:1] == "`" else re.sub(r"([*<\[\]])", r"\\\1", part) for part in parts)
 
 

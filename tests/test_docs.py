@@ -177,11 +177,12 @@ def test_readme_names_all_that_there_is() -> None:
     assert [name for name in public if name not in named and name[0] != "_"] == []
 
 
-def test_the_table_of_studies_has_all_of_them() -> None:
-    rows = re.findall(
-        r"^\| `([\w-]+)` \|", (ROOT / "xpnet" / "docs" / "studies.md").read_text(), re.MULTILINE
-    )
-    assert rows == list(studies.NAMES)
+@pytest.mark.parametrize(
+    ("page", "names"), [("studies.md", studies.NAMES), ("gpu.md", tuple(backend.BACKENDS))]
+)
+def test_tables_have_a_row_for_each_name(page: str, names: tuple[str, ...]) -> None:
+    text = (ROOT / "xpnet" / "docs" / page).read_text()
+    assert tuple(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == names
 
 
 def test_the_reference_is_that_of_the_docstrings() -> None:

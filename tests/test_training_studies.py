@@ -40,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_expectations_are_compared_with_what_came(results: Results, name: str) -> None:
-    """The expectations that hold for every rounding are tested one by one below."""
+    """Those that no other rounding can turn over are tested one by one below."""
     rows = results.table(name, "expectations")
     assert len(rows) >= 3
     assert all(row["expected"].endswith(".") and row["came"].endswith(".") for row in rows)

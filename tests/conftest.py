@@ -30,7 +30,7 @@ MakeBackend = Callable[[str], Backend]
 
 
 def why_not(place: str) -> str | None:
-    """Why a place cannot be used here; None where it can."""
+    """Why a place cannot be used on this machine; None where it can."""
     try:
         backend.get(*PLACES[place])
     except BackendError as error:
@@ -52,7 +52,7 @@ def at(place: str) -> Iterator[Place]:
     if place == "strict-device1":
         import array_api_strict
 
-        # What a compiled or lazy library cannot do either.
+        # Compiled and lazy libraries cannot do these either.
         flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
     with flags:  # type: ignore[attr-defined]
         yield PLACES[place]
@@ -84,7 +84,7 @@ def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
 def run_script(
     script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
 ) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of a script, run in this process."""
+    """Run a script in this process: its exit status, standard output and standard error."""
     monkeypatch.setattr(sys, "argv", [script.name, *arguments])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(str(script), run_name="__main__")

@@ -83,7 +83,7 @@ def test_learning_rate_changes_without_a_new_compilation(optimizer: optim.Optimi
 
 @every_optimizer
 def test_numpy_number_is_a_number(optimizer: optim.Optimizer) -> None:
-    """np.float64 among the hyper-parameters, as from np.logspace, would turn float32 into float64."""
+    """A hyper-parameter of type np.float64, as from np.logspace, would turn float32 into float64."""
     place = backend.get("numpy", dtype="float32")
     assert_kept(place, train(optimizer.with_learning_rate(np.float64(0.1)), place, steps=2))
 
@@ -154,7 +154,7 @@ def test_is_the_formula_of_the_paper(optimizer: optim.Optimizer) -> None:
 
 
 def in_torch(optimizer: optim.Optimizer, torch, weights: list, others: list):
-    """PyTorch's optimizer of the same name and numbers; decay on weights alone."""
+    """PyTorch's optimizer of the same name and hyper-parameters, with decay on weights only."""
     if isinstance(optimizer, optim.ClipNorm | optim.ClipValue):
         return in_torch(optimizer.optimizer, torch, weights, others)
     groups = [
@@ -246,7 +246,7 @@ def test_a_learning_rate_on_the_device_is_the_number(
 
 
 def test_wrappers_pass_on_what_they_do_not_change() -> None:
-    """The average is found through any wrapper around it; the outermost average counts."""
+    """`evaluation_params` finds the average inside any wrapper; of two averages, the outer one counts."""
     place = backend.get("numpy", dtype="float64")
     inner = optim.AverageWeights(optim.Adam(0.1), 0.5)
     expected = inner.evaluation_params(*train(inner, place))

@@ -1,4 +1,4 @@
-"""Data that stays on the host: the same results bit for bit, no thread left behind, and memory that is too small."""
+"""Data that stay on the host: the same results bit for bit, no thread left behind, errors for too little memory."""
 
 import threading
 import tracemalloc
@@ -41,14 +41,14 @@ def fit(model: xpnet.Model, x, y, **options):
 
 @pytest.fixture(autouse=True)
 def _small_chunks_and_no_thread_left(monkeypatch: pytest.MonkeyPatch):
-    """Chunks of two batches of 16 images in float32."""
+    """Make chunks two batches of 16 float32 images long, and check that no thread is left."""
     monkeypatch.setattr(stream, "CHUNK_BYTES", 2 * 16 * 32 * 4)
     yield
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("xpnet-data")]
 
 
 def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
-    """Bytes in a memory-mapped file, against the same numbers on the device; the last batch is shorter."""
+    """A memory-mapped file of bytes gives the results of the same numbers on the device; the last batch is shorter."""
     x, y = images()
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
@@ -76,7 +76,7 @@ def test_chunks_hold_the_batches(shuffle: bool) -> None:
 
 
 def test_a_memory_mapped_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
-    """40 MB of bytes, 160 MB as float32, in less than 8 MB."""
+    """A file of 40 MB of bytes, 160 MB as float32, is read with less than 8 MB of memory."""
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (10_000, 4000))
     x[::7] = 1
     y = np.arange(10_000) % 3
@@ -162,7 +162,7 @@ def test_data_stays_on_the_host_if_the_device_has_no_room(
 
 
 def test_targets_on_the_host() -> None:
-    """Whatever the loss takes: one-hot rows of integers too; and labels out of range are refused."""
+    """All targets that the loss takes, one-hot rows of integers too; labels out of range are refused."""
     x, y = images()
     one_hot = np.eye(3, dtype=int)[y]
     for loss in (losses.CrossEntropy(), losses.MeanSquaredError()):
@@ -175,7 +175,7 @@ def test_targets_on_the_host() -> None:
 
 
 def out_of_memory(place: Place) -> list[Exception]:
-    """What the libraries raise."""
+    """The errors that libraries raise when memory runs out."""
     errors: list[Exception] = [MemoryError("Unable to allocate 3.2 TiB")]
     if place[0] == "torch":
         import torch

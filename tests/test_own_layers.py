@@ -159,6 +159,37 @@ def test_a_layer_that_is_no_dataclass_trains_and_is_summed_up() -> None:
     assert "Plain()" in model.summary((4,))
 
 
+class PlainLoss(losses.Loss):
+    """No dataclass."""
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return (prediction * prediction).mean(), prediction
+
+    def backward(self, residuals: Any) -> Any:
+        return residuals * (2 / residuals.size)
+
+
+class PlainDescent(optim.Optimizer):
+    """No dataclass."""
+
+    learning_rate = 0.1
+
+    def update(self, params: Any, grads: Any, state: Any) -> Any:
+        return tree.map(lambda p, g: p - self.learning_rate * g, params, grads), state
+
+
+def test_so_may_losses_and_optimizers_be() -> None:
+    assert repr(PlainLoss()) == "PlainLoss()"
+    x, y = np.ones((8, 4)), np.ones((8, 3))
+    found, expected = (
+        xpnet.Model(nn.Linear(4, 3), PlainLoss(), optimizer) for optimizer in (PlainDescent(), optim.SGD(0.1))
+    )
+    for model in (found, expected):
+        model.fit(x, y, epochs=3, batch_size=4, schedule=xpnet.schedules.Exponential(0.5))
+    assert PlainDescent.learning_rate == 0.1
+    np.testing.assert_allclose(found.params["weight"], expected.params["weight"], rtol=1e-5)
+
+
 @dataclass(frozen=True)
 class Twice(optim.SGD):
     """Gradients twice as long."""

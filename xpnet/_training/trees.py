@@ -8,7 +8,7 @@ import numpy as np
 from xpnet import tree
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.nn import Layer, Residual, Sequential
+from xpnet.nn import Layer
 from xpnet.nn._layer import show_shape
 from xpnet.tree import Tree
 
@@ -29,11 +29,10 @@ def _leaves(layer: Layer, branch: Tree, name: str) -> Iterator[tuple[Layer, str,
     if not isinstance(branch, dict | tuple):
         yield layer, name, branch
         return
+    children = layer.children()
     for key, value in branch.items() if isinstance(branch, dict) else enumerate(branch):
-        if type(layer) is Sequential and not name:
-            yield from _leaves(layer.layers[key], value, "")
-        elif type(layer) is Residual and not name:
-            yield from _leaves(getattr(layer, str(key)), value, "")
+        if not name and key in children:
+            yield from _leaves(children[key], value, "")
         else:
             yield from _leaves(layer, value, f"{name}.{key}" if name else str(key))
 

@@ -1,10 +1,10 @@
 """What a loss is."""
 
 import math
-from dataclasses import fields
 from typing import Any, NoReturn
 
 from xpnet._util.examples import Examples
+from xpnet._util.text import constructor_call
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.tree import Array
@@ -94,9 +94,7 @@ class Loss:
 
     def __repr__(self) -> str:
         """The call that makes the loss, without the arguments that have their default value."""
-        values = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type]
-        arguments = [f"{f.name}={value!r}" for f, value in values if value != f.default]
-        return f"{type(self).__name__}({', '.join(arguments)})"
+        return constructor_call(self)
 
 
 def is_finite(value: Any) -> bool:

@@ -2,12 +2,13 @@
 
 import functools
 import math
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields
 from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
 from xpnet import init, tree
 from xpnet._util.examples import Examples
+from xpnet._util.text import constructor_call
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Generator, Key, generator
 from xpnet.tree import Array, Tree
@@ -125,15 +126,7 @@ class Layer:
 
     def __repr__(self) -> str:
         """The call that makes the layer, without the arguments that have their default value."""
-        arguments = []
-        own: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
-        for field in own:
-            value = getattr(self, field.name)
-            if field.default is MISSING:
-                arguments.append(repr(value))
-            elif value != field.default and field.repr:
-                arguments.append(f"{field.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(arguments)})"
+        return constructor_call(self)
 
 
 @functools.lru_cache(maxsize=256)

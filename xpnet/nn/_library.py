@@ -1,7 +1,7 @@
 """Layers by the convolution and the pooling that an array library brings itself."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpnet.backend import ops
 from xpnet.nn._layer import Layer
@@ -57,13 +57,11 @@ class LibraryMaxPool2d(MaxPool2d):
 
     examples = "independent"
 
-    def forward(self, params: Tree, x: Array) -> tuple[Array, LibraryMaxPoolResiduals]:  # type: ignore[override]
+    def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
         y, positions = ops(x).max_pool(x, *self._geometry())
         return y, LibraryMaxPoolResiduals(x, positions)
 
-    def backward(  # type: ignore[override]
-        self, params: Tree, residuals: LibraryMaxPoolResiduals, dy: Array
-    ) -> tuple[Array, Tree]:
+    def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
         x, positions = residuals
         return ops(dy).max_pool_gradient(dy, x, positions, *self._geometry()), {}
 

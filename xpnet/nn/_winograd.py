@@ -59,7 +59,7 @@ class WinogradConv2d(Conv2d):
 
     examples = "independent"
 
-    def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
+    def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
         xp, params, v = namespace(x), self._prepared(params), []
         n, h, w, _ = self.output_shape(x.shape)
         rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
@@ -79,9 +79,7 @@ class WinogradConv2d(Conv2d):
         y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
         return y, WinogradResiduals(x.shape, tuple(v))
 
-    def backward(  # type: ignore[override]
-        self, params: Tree, residuals: WinogradResiduals, dy: Array
-    ) -> tuple[Array, Tree]:
+    def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
         xp, params, du = namespace(dy), self._prepared(params), []
         n, rows, _, columns, _, _ = (whole := self._whole_tiles(dy)).shape
         side = M + self.kernel_size - 1
@@ -98,9 +96,7 @@ class WinogradConv2d(Conv2d):
         dx = dx[:, top : top + residuals.shape[1], left : left + residuals.shape[2], :]
         return dx, self._summed_gradients(du, dy)
 
-    def parameter_gradients(  # type: ignore[override]
-        self, params: Tree, residuals: WinogradResiduals, dy: Array
-    ) -> Tree:
+    def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
         whole = self._whole_tiles(dy)
         pieces = zip(self._pieces(residuals.shape), residuals.v, strict=True)
         return self._summed_gradients(

@@ -1,7 +1,8 @@
 """What an optimizer is."""
 
+import copy
 import math
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Self
 
 from xpnet.errors import ConfigError
@@ -33,7 +34,11 @@ class Optimizer:
         A schedule gives a step its rate so, as a 0-d array of the parameters' library, device and
         dtype: a compiled step would take a Python number for a constant.
         """
-        return replace(self, learning_rate=rate)  # type: ignore[type-var]  # every subclass is a dataclass
+        if is_dataclass(self):
+            return replace(self, learning_rate=rate)
+        other = copy.copy(self)
+        other.learning_rate = rate
+        return other
 
     def evaluation_params(self, params: Tree, state: Tree) -> Tree:
         """The parameters to evaluate with, given those after an update and the state.

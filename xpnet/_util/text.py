@@ -1,0 +1,20 @@
+"""Objects as text."""
+
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+
+def constructor_call(thing: Any) -> str:
+    """The call that makes a dataclass object, without the arguments that have their default value.
+
+    Of an object that is no dataclass, the call without arguments.
+    """
+    arguments = []
+    own: tuple[Field[Any], ...] = fields(thing) if is_dataclass(thing) else ()
+    for field in own:
+        value = getattr(thing, field.name)
+        if field.default is MISSING:
+            arguments.append(repr(value))
+        elif value != field.default and field.repr:
+            arguments.append(f"{field.name}={value!r}")
+    return f"{type(thing).__name__}({', '.join(arguments)})"

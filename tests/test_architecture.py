@@ -117,7 +117,7 @@ def test_public_names() -> None:
         assert issubclass(error, xpnet.Error)
         assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
-        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
+        "AvgPool1d", "AvgPool2d", "BatchNorm", "Container", "ContainerResiduals", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
         "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
         "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip

@@ -188,7 +188,7 @@ def test_pytorch_s_own_convolution_is_what_runs_there() -> None:
     params = tree.map(place.asarray, layer.init(np.random.default_rng(0)))
     y, residuals = layer.forward(params, place.asarray(draw((4, 8, 8, 3))))
     assert y.is_contiguous()  # the channels are last in memory too
-    assert residuals.layers[0].rows is None
-    assert residuals.layers[2].positions is not None
+    assert residuals.children[0].rows is None
+    assert residuals.children[2].positions is not None
     dx, _ = layer.backward(params, residuals, y)
     assert dx.is_contiguous()

@@ -163,7 +163,7 @@ def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch
     x, dy = (np.random.default_rng(seed).normal(size=(2, 6, 6, 8)) for seed in (1, 2))
     y, residuals = net.forward(params, x)
     bare = y, *net.backward(params, residuals, dy)
-    prepared = net.prepare(params)
+    prepared = fast.prepared(net, params)
     monkeypatch.setattr(WinogradConv2d, "prepare", lambda self, params: pytest.fail("prepared again"))
     y, residuals = net.forward(prepared, x)
     once = y, *net.backward(prepared, residuals, dy)

@@ -10,15 +10,14 @@ import pytest
 import xpnet
 from cases import LAYERS, LayerCase, draw
 from xpnet import losses, nn, optim, random, tree
-from xpnet._training import summary
+from xpnet._training import cost, summary
 from xpnet.nn import conv
-from xpnet.nn._layer import Flops
 
 KEY = random.Key(np.zeros(1, np.int32), 7)
 
 
-def flops(layer: nn.Layer, *shape: int) -> Flops:
-    return layer.flops(layer.init(np.random.default_rng(0)), shape)
+def flops(layer: nn.Layer, *shape: int) -> cost.Flops:
+    return cost.flops(layer, layer.init(np.random.default_rng(0)), shape)
 
 
 def test_flops_of_a_linear_layer() -> None:
@@ -189,4 +188,4 @@ def test_long_layers_are_cut_short() -> None:
     model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
     assert max(map(len, model.summary((6,)).splitlines()[:3])) < 110
     assert "Residual(Sequential(Linear(6, 6), Linea…" in model.summary((6,))
-    assert math.isclose(net.flops(model.params, (1, 6)).forward, 9 * 72)
+    assert math.isclose(cost.flops(net, model.params, (1, 6)).forward, 9 * 72)

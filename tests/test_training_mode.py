@@ -230,8 +230,6 @@ def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
 class WithoutMean(nn.Layer):
     """A layer of one's own to which the other examples matter."""
 
-    mixes_examples = True
-
     def forward(self, params: Any, x: Any) -> Any:
         return x - x.mean(axis=0, keepdims=True), ()
 
@@ -242,8 +240,8 @@ class WithoutMean(nn.Layer):
 def test_what_mixes_examples_in_its_own_way_is_not_cut_up() -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, 7, padding="same"), nn.BatchNorm(4), nn.Residual(WithoutMean()))
     at_once = [
-        examples_at_once(layer.training_mode(random.Key(None)), (60, 60, 2), 24, xpnet.backend.get("numpy"))
-        for layer in (net, nn.Sequential(*net.layers[:2]))
+        examples_at_once(layer, (60, 60, 2), 24, xpnet.backend.get("numpy"))
+        for layer in (each.training_mode(random.Key(None)) for each in (net, nn.Sequential(*net.layers[:2])))
     ]
     assert at_once[0] == 24
     assert xpnet.backend.NumPy.workers == 1 or at_once[1] < 24

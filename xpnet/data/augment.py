@@ -2,7 +2,9 @@
 
 An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
 and returns images of the same shape and dtype. It has no state: the same key makes the same images again,
-bit for bit, on every library. It works under `jit`, waits for nothing and leaves x as it is.
+bit for bit, on every library. It works under `jit`, waits for nothing and leaves x as it is. Each image of
+the result depends on that image of x alone, which `examples = "independent"` says: with a function that does
+not say so, a batch is never cut into parts.
 
 All of them raise ConfigError for arguments that make no sense, ShapeError where x has not four axes.
 """
@@ -13,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._util.checks import require_integer
+from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
@@ -32,6 +35,8 @@ class RandomCrop:
 
     (He, Zhang, Ren and Sun, 2016, §4.2, for CIFAR-10 with a padding of 4.)
     """
+
+    examples = "independent"
 
     padding: int = 4
 
@@ -60,6 +65,8 @@ class HorizontalFlip:
         probability: that an image is flipped, from 0 to 1.
     """
 
+    examples = "independent"
+
     probability: float = 0.5
 
     def __post_init__(self) -> None:
@@ -86,6 +93,8 @@ class Cutout:
 
     (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.)
     """
+
+    examples = "independent"
 
     size: int
 
@@ -121,6 +130,10 @@ class Compose:
                     f"Compose: expected argument {i} to be an augmentation, got {augmentation!r}"
                 )
         object.__setattr__(self, "augmentations", augmentations)
+
+    @property
+    def examples(self) -> Examples:
+        return combined(getattr(each, "examples", "mixed") for each in self.augmentations)
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.augmentations))})"

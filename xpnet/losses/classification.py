@@ -46,6 +46,8 @@ class CrossEntropy(Loss):
     smoothing.)
     """
 
+    examples = "independent"
+
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
 
@@ -123,6 +125,8 @@ class BinaryCrossEntropy(Loss):
     (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.2.)
     """
 
+    examples = "independent"
+
     def forward(self, logits: Array, target: Array) -> tuple[Array, BinaryCrossEntropyResiduals]:
         xp = namespace(logits)
         t = xp.astype(target[..., None], logits.dtype) if has_labels(logits, target) else target
@@ -193,6 +197,8 @@ class Hinge(Loss):
 
     (Weston and Watkins, "Support vector machines for multi-class pattern recognition", 1999.)
     """
+
+    examples = "independent"
 
     margin: float = 1.0
 

@@ -35,6 +35,8 @@ class MeanSquaredError(Loss):
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
     """
 
+    examples = "independent"
+
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         difference = difference_of(prediction, target)
         n, d = difference.shape[-2:]
@@ -55,6 +57,8 @@ class MeanAbsoluteError(Loss):
 
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
     """
+
+    examples = "independent"
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         xp = namespace(prediction)
@@ -92,6 +96,8 @@ class Huber(Loss):
 
     (Huber, "Robust estimation of a location parameter", 1964.)
     """
+
+    examples = "independent"
 
     delta: float = 1.0
 

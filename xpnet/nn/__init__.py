@@ -13,7 +13,7 @@ from xpnet.nn.activations import (
     Softplus,
     Tanh,
 )
-from xpnet.nn.containers import Residual, Sequential
+from xpnet.nn.containers import Container, ContainerResiduals, Residual, Sequential
 from xpnet.nn.conv import Conv1d, Conv2d
 from xpnet.nn.embedding import Embedding
 from xpnet.nn.linear import Linear
@@ -28,6 +28,8 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
+    "Container",
+    "ContainerResiduals",
     "Conv1d",
     "Conv2d",
     "Dropout",

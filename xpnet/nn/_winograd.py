@@ -58,6 +58,8 @@ class WinogradConv2d(Conv2d):
 
     kernel_size: int
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
         xp, params, v = namespace(x), self._prepared(params), []
         n, h, w, _ = self.output_shape(x.shape)
@@ -95,16 +97,18 @@ class WinogradConv2d(Conv2d):
         _, _, ((top, _), (left, _)) = self._geometry(residuals.shape)
         dx = xp.reshape(dx, (n, (rows + 1) * M, (columns + 1) * M, -1))
         dx = dx[:, top : top + residuals.shape[1], left : left + residuals.shape[2], :]
-        return dx, self._gradients(du, dy)
+        return dx, self._summed_gradients(du, dy)
 
     def parameter_gradients(  # type: ignore[override]
         self, params: Tree, residuals: WinogradResiduals, dy: Array
     ) -> Tree:
         whole = self._whole_tiles(dy)
         pieces = zip(self._pieces(residuals.shape), residuals.v, strict=True)
-        return self._gradients([v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy)
+        return self._summed_gradients(
+            [v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy
+        )
 
-    def _gradients(self, du: list[Array], dy: Array) -> Tree:
+    def _summed_gradients(self, du: list[Array], dy: Array) -> Tree:
         """The gradients from dU, a term for each piece."""
         xp, size = namespace(dy), self.kernel_size
         _, _, g = matrices(size, like=dy)
@@ -176,14 +180,15 @@ class WinogradConv2d(Conv2d):
         """
         n, size = input_shape[0], 1
         room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
-        of_one = self.workspace((1, *input_shape[1:]))
+        of_one = self.plane_elements((1, *input_shape[1:]))
         if n * of_one <= 2 * room:
             return [slice(0, n)]  # two pieces would take more time for calls than they save
         while 2 * size * of_one <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
-    def workspace(self, input_shape: Shape) -> int:
+    def plane_elements(self, input_shape: Shape) -> int:
+        """The number of elements of the larger of V and M."""
         n, h, w, _ = self.output_shape(input_shape)
         plane = n * tiles(h) * tiles(w) * max(self.in_channels, self.out_channels)
         return (M + self.kernel_size - 1) ** 2 * plane

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 from xpnet import backend, init
 from xpnet.backend import namespace
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
 from xpnet.nn._windows import crop, geometry, output_lengths, overlap_add, pad, per_axis, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -26,6 +26,8 @@ class ConvResiduals(NamedTuple):
 @dataclass(frozen=True, repr=False)
 class _Conv(Layer):
     """A convolution over any number of axes: `Linear` on the rows of `windows(x)`."""
+
+    examples = "independent"
 
     axes: ClassVar[int]
 
@@ -72,7 +74,7 @@ class _Conv(Layer):
         native = self._native_gradients(params, residuals, dy, of_input=True)
         if native is not None:
             return native
-        return self._input_gradient(params, residuals, dy), self.parameter_gradients(params, residuals, dy)
+        return self._input_gradient(params, residuals, dy), self._gradients(params, residuals, dy)
 
     def _native_gradients(
         self, params: Tree, residuals: ConvResiduals, dy: Array, of_input: bool
@@ -108,6 +110,10 @@ class _Conv(Layer):
         native = self._native_gradients(params, residuals, dy, of_input=False)
         if native is not None:
             return native[1]
+        return self._gradients(params, residuals, dy)
+
+    def _gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
+        """dW and db."""
         xp = namespace(dy)
         dy = xp.reshape(dy, (-1, self.out_channels))
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
@@ -129,17 +135,6 @@ class _Conv(Layer):
     @property
     def _expected(self) -> str:
         return f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
-
-    def workspace(self, input_shape: Shape) -> int:
-        outputs = math.prod(self.output_shape(input_shape)[:-1])
-        return outputs * math.prod(per_axis(self.kernel_size, self.axes)) * self.in_channels
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        product = 2 * self.workspace(input_shape) * self.out_channels
-        return Flops(product, 2 * product, product)
-
-    def kept(self, residuals: ConvResiduals, input_shape: Shape) -> ConvResiduals:
-        return residuals if self.workspace(input_shape) <= KEPT else residuals._replace(rows=None)
 
     def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Kernel and stride along each axis, and the zeros before and after x."""

@@ -80,6 +80,8 @@ class BatchNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
     momentum: float = 0.1
     epsilon: float = 1e-5
 
@@ -117,8 +119,7 @@ class BatchNormInTraining(_Norm):
     The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
     """
 
-    mixes_examples = True
-    sums_over_parts = True
+    examples = "summed"
 
     momentum: float
     epsilon: float
@@ -174,6 +175,8 @@ class LayerNorm(_Norm):
 
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
+
+    examples = "independent"
 
     epsilon: float = 1e-5
 

@@ -60,6 +60,8 @@ class _MaxPool(_Pool):
     So the first of equal elements is the one of the first row, and there the one of the first column.
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
         native = backend.max_pool(x, *self._geometry())
         if native is not None:
@@ -102,6 +104,8 @@ def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Leng
 
 @dataclass(frozen=True, repr=False)
 class _AvgPool(_Pool):
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
         kernel, stride = self._geometry()
         y = x
@@ -170,6 +174,8 @@ class GlobalAvgPool(Layer):
 
     (Lin, Chen and Yan, "Network in network", 2014, §3.2.)
     """
+
+    examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
         positions = math.prod(x.shape[1:-1])

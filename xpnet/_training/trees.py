@@ -15,7 +15,7 @@ from xpnet.tree import Tree
 
 def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
     """ConfigError, with the layer's class, unless what a method of the layers gave is a tree of arrays."""
-    for layer, name, leaf in _leaves(net, arrays, ""):
+    for layer, name, leaf in _leaves(net, arrays):
         if not _is_array(leaf):
             where = f" for {name}" if name else ""
             raise ConfigError(
@@ -24,17 +24,17 @@ def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
             )
 
 
-def _leaves(layer: Layer, branch: Tree, name: str) -> Iterator[tuple[Layer, str, Any]]:
+def _leaves(layer: Layer, branch: Tree, name: str = "") -> Iterator[tuple[Layer, str, Any]]:
     """Each leaf with its layer and its name within that layer's own tree."""
-    if not isinstance(branch, dict | tuple):
+    children = {} if name else layer.children()
+    if isinstance(branch, dict | tuple):
+        for key, value in branch.items() if isinstance(branch, dict) else enumerate(branch):
+            if key in children:
+                yield from _leaves(children[key], value)
+            else:
+                yield from _leaves(layer, value, f"{name}.{key}" if name else str(key))
+    else:
         yield layer, name, branch
-        return
-    children = layer.children()
-    for key, value in branch.items() if isinstance(branch, dict) else enumerate(branch):
-        if not name and key in children:
-            yield from _leaves(children[key], value, "")
-        else:
-            yield from _leaves(layer, value, f"{name}.{key}" if name else str(key))
 
 
 def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:

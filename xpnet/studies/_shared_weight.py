@@ -59,8 +59,6 @@ class Units(nn.Layer):
 
 
 class Topology(NamedTuple):
-    ""
-
     """The connections of each layer, a mask of 0 and 1 (n_in, n_out), and the hidden units' functions."""
 
     masks: tuple[np.ndarray, ...]

@@ -26,8 +26,6 @@ GRID = np.arange(-32, 33) / 16  # of w₁, w₂ and b: sixteenths, whose sums ar
 
 
 class Search(NamedTuple):
-    ""
-
     """The neurons on a grid: how many are `perfect`, and how many of 4 rows the `best` gets right."""
 
     units: int

@@ -202,7 +202,6 @@ def table(
     caption: str,
     more: Sequence[str] = (),
 ) -> None:
-    ""
     """Add a row for each variant: final means over the seeds, and the range of the test accuracy.
 
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of

@@ -1,4 +1,4 @@
-"""Options of the speed suite, and the tables that it ends with."""
+"""Options of the speed suite, and the tables that it prints at the end."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,15 @@ MEMORY = pytest.StashKey[list[dict[str, Any]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench", "the speed suite in bench/")
-    group.addoption("--bench-images", type=int, default=Options.images, help="images in every epoch")
-    group.addoption("--bench-rounds", type=int, default=Options.rounds, help="rounds of epochs, or of passes")
     group.addoption(
-        "--bench-malloc", choices=MALLOC, default=Options.malloc, help="the setting of glibc's malloc"
+        "--bench-images", type=int, default=Options.images, help="images in an epoch of test_epoch.py"
+    )
+    group.addoption("--bench-rounds", type=int, default=Options.rounds, help="rounds")
+    group.addoption(
+        "--bench-malloc",
+        choices=MALLOC,
+        default=Options.malloc,
+        help="default, or settled: glibc keeps freed memory",
     )
 
 
@@ -33,11 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def comparison(request: pytest.FixtureRequest) -> Result:
-    """The rounds of one workload, played by all contestants that the command line selects."""
+    """The result of one workload, for all contestants that the command line selects."""
     contestants = selected(request, lambda params: params.get("comparison") == request.param)
     option = request.config.getoption
     rounds, malloc = option("bench_rounds"), option("bench_malloc")
-    if request.param in POINTS:  # a point of the scaling figure has images of its own
+    if request.param in POINTS:  # a point of the scaling figure sets its own number of images
         suite, options, workload = "scaling", Options(None, rounds, malloc), POINTS[request.param]
     else:
         options = Options(option("bench_images"), rounds, malloc)
@@ -49,7 +54,7 @@ def comparison(request: pytest.FixtureRequest) -> Result:
 
 @pytest.fixture(scope="module")
 def layer_workers(request: pytest.FixtureRequest) -> Iterator[LayerWorkers]:
-    """The processes of all contestants at single layers that the command line selects."""
+    """The processes of all layer contestants that the command line selects."""
     contestants = selected(request, lambda params: "layer_comparison" in params)
     with LayerWorkers(contestants, request.config.getoption("bench_malloc")) as workers:
         yield workers
@@ -57,7 +62,7 @@ def layer_workers(request: pytest.FixtureRequest) -> Iterator[LayerWorkers]:
 
 @pytest.fixture(scope="module")
 def layer_comparison(request: pytest.FixtureRequest, layer_workers: LayerWorkers) -> Result:
-    """The rounds of one layer."""
+    """The result of one layer."""
     result = layer_workers.compare(request.param, request.config.getoption("bench_rounds"))
     request.config.stash[RESULTS].append(("layers", result))
     return result
@@ -65,12 +70,12 @@ def layer_comparison(request: pytest.FixtureRequest, layer_workers: LayerWorkers
 
 @pytest.fixture
 def memory_records(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
-    """What is in the table of memory."""
+    """The rows of the table of memory, to append to."""
     return request.config.stash[MEMORY]
 
 
 def selected(request: pytest.FixtureRequest, belongs: Any) -> list[str]:
-    """The contestants of the tests that the command line selects and that belong."""
+    """The contestants of the selected tests whose parameters satisfy `belongs`."""
     tests = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     return list(dict.fromkeys(params["contestant"] for params in tests if belongs(params)))
 

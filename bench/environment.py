@@ -1,4 +1,4 @@
-"""What a measurement ran on: libraries, their versions and threads, GPU."""
+"""The environment of a measurement: libraries, versions, threads, GPU."""
 
 import ctypes
 import importlib
@@ -14,7 +14,7 @@ def cores() -> int:
 
 
 def no_cuda_device() -> str | None:
-    """Why there is no CUDA device here, as the driver says; None where there is one."""
+    """Why no CUDA device can be used; None where one can."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -26,13 +26,13 @@ def no_cuda_device() -> str | None:
 
 
 def describe(library: str, device: str) -> str:
-    """The version of a library, and what computes its products: "numpy 2.4.6, openblas …"."""
+    """The version of a library, and its BLAS, threads or GPU: "numpy 2.4.6, openblas …"."""
     version = f"{library} {importlib.import_module(library).__version__}"
     return f"{version}, {gpu(library) if device == 'cuda' else cpu(library)}"
 
 
 def cpu(library: str) -> str:
-    """What computes a library's matrix products on the CPU, and with how many threads."""
+    """The BLAS of a library, where it is NumPy's, and the number of threads."""
     if library == "torch":
         import torch
 
@@ -44,11 +44,11 @@ def cpu(library: str) -> str:
 
 
 def blas_threads() -> str:
-    """The threads of NumPy's BLAS; threadpoolctl, where it is installed, asks BLAS itself."""
+    """The number of threads of NumPy's BLAS, by threadpoolctl where it is installed."""
     try:
         import threadpoolctl
     except ImportError:
-        return f"{cores()} threads (if nothing in the environment says otherwise)"
+        return f"{cores()} threads (unless the environment sets another number)"
     pools = threadpoolctl.threadpool_info()
     return f"{max(pool['num_threads'] for pool in pools if pool['user_api'] == 'blas')} threads"
 

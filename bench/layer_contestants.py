@@ -1,4 +1,4 @@
-"""Who competes at single layers, and at which: xpnet on each backend, and PyTorch with its autograd."""
+"""Contestants at single layers, and the layers: xpnet on each backend, and PyTorch with autograd."""
 
 import functools
 import math
@@ -39,12 +39,12 @@ from xpnet.nn import (
 from xpnet.nn.fast import faster
 from xpnet.random import Key, generator
 
-TURN = 0.02  # seconds that a turn shall last for each of its two measurements
+TURN = 0.02  # seconds of each of the two measurements of a turn
 
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer of a network in training, or a loss, and the shape of its input."""
+    """A layer in training mode, or a loss, with the shape of its input."""
 
     layer: Any
     shape: tuple[int, ...]
@@ -58,7 +58,7 @@ class LayerCase:
         return isinstance(self.layer, CrossEntropy)
 
     def draw(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Parameters, the input x, and dy; of a loss, labels instead of dy."""
+        """Parameters, the input x, and dy; for a loss, labels instead of dy."""
         rng = generator(SEED, f"bench layer {self.name}")
         x = rng.standard_normal(self.shape, dtype=np.float32)
         if self.is_loss:
@@ -92,12 +92,12 @@ LAYER_CASES = {
         LayerCase(CrossEntropy(), (128, 10)),
     )
 }
-# A way there, and the way there and back.
+# A forward pass, and a forward with a backward pass.
 Passes = tuple[Callable[[], Any], Callable[[], tuple[np.ndarray, np.ndarray]]]
 
 
 class LayerContestant:
-    """One library on one device. It takes turns at all layers, in float32."""
+    """One library on one device, in float32."""
 
     library: str
 
@@ -111,18 +111,18 @@ class LayerContestant:
         raise NotImplementedError
 
     def make(self, case: LayerCase) -> Passes:
-        """The functions to time: forward, and forward with backward."""
+        """The functions to time: a forward pass, and a forward with a backward pass."""
         raise NotImplementedError
 
     def numbers(self, result: Any) -> list[float]:
-        """The norms of y and dx, which `forward and backward` gave."""
+        """The norms of y and dx, from the result of the second function of `make`."""
         raise NotImplementedError
 
     def wait(self) -> None:
         """Wait for the device."""
 
     def turn(self, name: str) -> dict[str, Any]:
-        """Seconds of a forward pass, and of a forward and backward pass; norms to compare with others'."""
+        """Seconds of a forward pass and of both passes, and the norms, to compare between contestants."""
         if name not in self.passes:
             passes = self.make(LAYER_CASES[name])
             self.passes = {name: [(each, self.repetitions(each)) for each in passes]}
@@ -134,24 +134,24 @@ class LayerContestant:
         }
 
     def repetitions(self, function: Callable[[], Any]) -> int:
-        """How many calls last as long as a turn shall."""
+        """The number of calls that last `TURN` seconds."""
         self.seconds(function, 1)
         return max(1, round(TURN / self.seconds(function, 3)))
 
     def seconds(self, function: Callable[[], Any], times: int) -> float:
-        """Of one call: the mean, after one more that fills the caches."""
+        """The mean seconds of a call, after one call that warms up the caches."""
         result = function()
         self.wait()
         start = time.perf_counter()
         for _ in range(times):
             result = function()
-        self.wait()  # of JAX's arrays, for those alone that somebody still holds
+        self.wait()  # JAX waits only for arrays that are still referenced: `result` is
         del result
         return (time.perf_counter() - start) / times
 
 
 class XPNetLayer(LayerContestant):
-    """xpnet's layer as a training step runs it: compiled, in micro-batches where the backend wants them."""
+    """xpnet's layer as a training step runs it: compiled, in micro-batches where the backend uses them."""
 
     def __init__(self, backend: str, device: str = "cpu") -> None:
         super().__init__(device)
@@ -199,7 +199,7 @@ class XPNetLayer(LayerContestant):
                 return state, backend.map_reduce(part_function, add, parts, params, **prepare)
 
             compiled = backend.compile(step)
-            # JAX on a CPU would start with the next call before this one has ended.
+            # JAX on a CPU would start the next call before this one has ended.
             in_turn = (self.library, self.device) == ("jax", "cpu")
             finish_call = backend.library.block_until_ready if in_turn else lambda result: result
             return lambda: finish_call(compiled((), (params, *batch))[1])
@@ -212,7 +212,7 @@ class XPNetLayer(LayerContestant):
 
 
 class PyTorchLayer(LayerContestant):
-    """PyTorch's module of the same parameters, eager, with autograd; images in one of its two layouts."""
+    """PyTorch's module with the same parameters, eager, with autograd; images in either memory format."""
 
     library = "torch"
 
@@ -280,5 +280,5 @@ LAYER_CONTESTANTS: dict[str, LayerContestant] = {
         ("PyTorch, channels last", PyTorchLayer("cuda", channels_last=True)),
     ]
 }
-# The faster one of these is what the others in the same place are compared with.
+# The reference: contestants in the same place are compared with the faster of these.
 LAYER_REFERENCE = ("PyTorch", "PyTorch, channels last")

@@ -1,4 +1,4 @@
-"""Single layers, timed in turn: as `rounds` does it for epochs, but one process takes turns at all layers."""
+"""Rounds of single layers. A contestant's process runs all layers; otherwise as `rounds` does for epochs."""
 
 import math
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ WARM_UP, ROUNDS = 1, 8
 
 
 class LayerWorkers:
-    """A process for each contestant at single layers; a context manager that ends them."""
+    """A process for each layer contestant; a context manager that ends them."""
 
     def __init__(self, contestants: list[str], malloc: str) -> None:
         self.stack, self.malloc = ExitStack(), malloc
@@ -45,7 +45,7 @@ class LayerWorkers:
         self.stack.close()
 
     def compare(self, case_name: str, rounds: int | None) -> Result:
-        """Play all rounds of one layer; AssertionError where the contestants compute something else."""
+        """Run all rounds of one layer. AssertionError where the contestants' results differ."""
         missing = dict(self.missing)
         names = []
         for name in self.workers:
@@ -83,7 +83,7 @@ class LayerWorkers:
 
 
 def require_same_numbers(case_name: str, norms: dict[str, list[float]]) -> None:
-    """AssertionError unless y and dx have the same norms for all; where a layer is random, about the same."""
+    """AssertionError unless y and dx have the same norms for all; up to 2% where a layer is random."""
     tolerance = 2e-2 if isinstance(LAYER_CASES[case_name].layer, Dropout) else 1e-3
     reference_name, reference = next(iter(norms.items()))
     for name, values in norms.items():

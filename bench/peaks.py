@@ -1,7 +1,8 @@
-"""What GPUs can do at most, by their data sheets."""
+"""Peak rates of GPUs, from their data sheets."""
 
-# TFLOP/s of dense products, in float32 and with TF32 inputs (data sheets of NVIDIA's often quote twice the
-# TF32 number, for matrices half of zeros). A name stands before the others that it is the beginning of.
+# TFLOP/s of dense products, in float32 and with TF32 inputs (NVIDIA's data sheets often quote twice the TF32
+# number, which is for matrices with half of the entries zero). Where one name begins with another, the longer
+# one stands first.
 TFLOPS = {
     "NVIDIA H200 NVL": {"float32": 60, "tf32": 417},
     "NVIDIA H200": {"float32": 67, "tf32": 495},
@@ -17,10 +18,10 @@ TFLOPS = {
 
 
 def peak(gpu: str, precision: str) -> float | None:
-    """The most floating-point operations a second of that GPU; None where the table does not know.
+    """The peak floating-point operations per second of a GPU; None where the table lacks it.
 
     Arguments:
-        gpu: its name as the driver says it, "NVIDIA H200" or "NVIDIA A100-SXM4-80GB".
+        gpu: its name in the driver, "NVIDIA H200" or "NVIDIA A100-SXM4-80GB".
         precision: "float32" or "tf32".
     """
     for name, tflops in TFLOPS.items():

@@ -1,13 +1,13 @@
-"""A clock for pytest-benchmark that shows times which were taken before."""
+"""A clock for pytest-benchmark that replays recorded times."""
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
 
 class Playback:
-    """Times that were taken before, shown as if they passed now.
+    """Replays recorded times as if they passed now.
 
-    pytest-benchmark has the rounds of one test run one after the other. Here the rounds of all
-    contestants alternate, so they are over before the first test reports.
+    pytest-benchmark runs the rounds of one test in sequence. Here the rounds of all contestants alternate,
+    and have ended before the first test reports.
     """
 
     def __init__(self) -> None:

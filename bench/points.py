@@ -1,4 +1,4 @@
-"""How cost grows: the networks of the scaling figure, and the memory that a step should need."""
+"""The networks of the scaling figure, and the memory of their training steps."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ from bench.workloads import SEED, WORKLOADS, Workload, dense, parts
 from xpnet.nn import ReLU, Sequential
 from xpnet.optim import SGD
 
-# Who is in the figure. Its reference is the second.
+# The contestants in the figure. The second one is the reference.
 SCALED = ("xpnet on NumPy", "PyTorch eager", "limit: products")
-EPOCH = 2e10  # floating-point operations: about 0.1 s on a small CPU, so that clocks and turns do not count
+EPOCH = 2e10  # floating-point operations: about 0.1 s on a small CPU, long beside the cost of a turn
 
 
 def point(name: str, *sizes: int, batch_size: int, data_set: int = 0) -> Workload:
-    """A network of ReLUs between these sizes, trained for an epoch of `EPOCH` at most, or of the data set.
+    """A dense ReLU network of these sizes. Its epoch is the data set, or takes `EPOCH` operations at most.
 
-    The learning rate is one at which nothing grows out of bounds, even with batches of one image.
+    The learning rate is small enough for batches of one image.
     """
     layers = dense(ReLU, *sizes)
     one_step = Workload(name, sizes[:1], layers, SGD(0.01), batch_size, batch_size, 8, data_set)
@@ -28,7 +28,7 @@ def point(name: str, *sizes: int, batch_size: int, data_set: int = 0) -> Workloa
     return replace(one_step, images=data_set or steps * batch_size)
 
 
-# The panels of the figure: what grows, and a workload for each of its values.
+# The panels of the figure: the quantity on the x axis, and a workload for each of its values.
 PANELS: dict[str, dict[int, Workload]] = {
     "width": {
         width: point(f"width {width}", 784, width, width, 10, batch_size=128)
@@ -48,7 +48,7 @@ PANELS: dict[str, dict[int, Workload]] = {
 }
 POINTS = {workload.name: workload for panel in PANELS.values() for workload in panel.values()}
 
-# Networks of which the memory of a step is measured, each with several batch sizes.
+# The networks whose step memory is measured, each at several batch sizes.
 MEMORY: dict[str, dict[int, Workload]] = {
     WORKLOADS[name].network: {
         n: replace(WORKLOADS[name], batch_size=n, images=n, data_set=n)
@@ -63,11 +63,11 @@ PARTS = ("parameters", "gradients", "optimizer", "activations")
 
 
 def memory_of_step(workload: Workload) -> tuple[dict[str, int], Callable[[], Any]]:
-    """Bytes of a training step of xpnet on NumPy, as tracemalloc sees them, and the step itself.
+    """Bytes of a training step of xpnet on NumPy, measured by tracemalloc, and the step itself.
 
-    "peak" is the most there was at any time, without the data set; the `PARTS` are what of it has to be
-    there: parameters, their gradients, the optimizer's state, and the residuals of all layers and of the
-    loss, with the whole batch in the network at once. (In micro-batches there are fewer residuals.)
+    "peak" is the largest total at any time, without the data set. `PARTS` are the bytes that a step cannot
+    do without: parameters, gradients, the optimizer's state, and the residuals of all layers and of the loss
+    with the whole batch in the network at once. (In micro-batches there are fewer residuals.)
     """
     x, y = parts(workload, workload.images)[0]
     net, loss = Sequential(*workload.layers), xpnet.losses.CrossEntropy()
@@ -77,7 +77,7 @@ def memory_of_step(workload: Workload) -> tuple[dict[str, int], Callable[[], Any
     def step() -> None:
         model.fit(x, y, epochs=1, batch_size=workload.batch_size)
 
-    step()  # some arrays are made in the first step and stay
+    step()  # the first step makes arrays that later steps reuse
     tracemalloc.reset_peak()
     step()
     found = {"peak": tracemalloc.get_traced_memory()[1]}
@@ -91,13 +91,13 @@ def memory_of_step(workload: Workload) -> tuple[dict[str, int], Callable[[], Any
 
 
 def own_bytes(arrays: Any, shared: Any = ()) -> int:
-    """The bytes of these arrays, each memory counted once, and not what belongs to the `shared` ones."""
+    """The bytes of these arrays. Memory that several of them share counts once, that of `shared` ones not."""
     owners = {id(owner): owner.nbytes for owner in map(owner_of, leaves(arrays))}
     return sum(n for key, n in owners.items() if key not in {id(owner_of(x)) for x in leaves(shared)})
 
 
 def owner_of(array: np.ndarray) -> np.ndarray:
-    """The array whose memory this one is a view of; itself if it has its own."""
+    """The array that owns the memory of this one: itself, or the base of a view."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array

@@ -1,4 +1,4 @@
-"""A contestant's process, seen from the one that keeps the time."""
+"""A contestant's process, and the settings that it runs with."""
 
 import json
 import os
@@ -8,17 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Seconds before each turn. Idle threads of OpenBLAS look for work for about 0.1 s and take the cores from
-# the next in turn: with 0.05 s here PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
+# Seconds before each turn. Idle OpenBLAS threads spin for about 0.1 s and take the cores from the next
+# contestant: with a pause of 0.05 s PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
 PAUSE = 0.2
 
-# glibc gives big blocks back to the system when they are freed, and pays for page faults when it gets
-# them anew. "settled" keeps them.
+# glibc returns large freed blocks to the system, and pays page faults when it allocates them again.
+# "settled" keeps them.
 MALLOC: dict[str, dict[str, str]] = {
     "default": {},
     "settled": {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"},
 }
-# The same precision for all libraries, and memory for all.
+# The same precision for all libraries. JAX must not reserve all memory of the GPU.
 SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 PRECISION: dict[tuple[str, str], dict[str, str]] = {
     ("cpu", "float32"): {},
@@ -34,12 +34,12 @@ PRECISION: dict[tuple[str, str], dict[str, str]] = {
 
 
 class Worker:
-    """`python -m bench.worker` with these arguments; a context manager that ends it.
+    """A process that runs `python -m bench.worker`; a context manager that ends it.
 
     Arguments:
-        name: the contestant's, for messages.
-        arguments: of `bench.worker`.
-        environment: variables for this process alone.
+        name: the contestant's name, for messages.
+        arguments: the command-line arguments of `bench.worker`.
+        environment: environment variables to add.
     """
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
@@ -62,14 +62,14 @@ class Worker:
         self.process.communicate()
 
     def answer(self) -> dict[str, Any]:
-        """What it says next; RuntimeError where it has ended."""
+        """The next message of the process. RuntimeError where it has ended."""
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.name}: its process ended with exit status {self.process.wait()}")
         return json.loads(line)
 
     def turn(self, order: int | str) -> dict[str, Any]:
-        """What it says after its turn: an epoch of that number, or passes through the layer of that name."""
+        """The message after a turn: the epoch of that number, or passes through the layer of that name."""
         time.sleep(PAUSE)
         self.process.stdin.write(f"{order}\n")
         self.process.stdin.flush()

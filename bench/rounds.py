@@ -1,9 +1,9 @@
-"""The comparison itself: contestants in processes of their own, timed in turn.
+"""The comparison: contestants in processes of their own, timed in turn.
 
-Threads of several libraries in one process get in each other's way (PyTorch's epochs took 2 to 16 %
-longer), and malloc is set by the environment, so every contestant has its own process. All take their
-turn in each round, in an order drawn anew, and only times of the same round are compared: what
-disturbs the machine for longer than a round cancels.
+Every contestant has its own process, since the threads of several libraries in one process disturb each
+other (PyTorch's epochs took 2 to 16 % longer), and malloc is set by the environment. In each round all of
+them take a turn, in a random order, and only times of the same round are compared: a disturbance of the
+machine that lasts longer than a round cancels.
 """
 
 import math
@@ -20,15 +20,15 @@ from bench.workloads import SEED, Workload
 from xpnet.random import generator
 
 WARM_UP = 2  # rounds
-Record = dict[str, Any]  # JSON: what was measured of one contestant
-# How far the mean loss of the first epoch may be from that of the others. TF32 keeps 10 bits of a factor.
+Record = dict[str, Any]  # JSON: the measurements of one contestant
+# Largest relative difference of the mean loss of the first epoch. TF32 keeps 10 bits of a factor.
 TOLERANCE = {"float32": 1e-3, "tf32": 1e-2}
 TOLERANCE_OF_OTHER_BATCHES = 0.02
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure: images in an epoch and rounds (None: as the workload says), the setting of malloc."""
+    """Images in an epoch, rounds (None: the workload's own), and the setting of malloc."""
 
     images: int | None = None
     rounds: int | None = None
@@ -36,18 +36,17 @@ class Options:
 
 
 class Result(NamedTuple):
-    """What the rounds gave: a record for each contestant, and why the others are missing."""
+    """A record for each contestant that ran, and for each other one the reason why it did not."""
 
     records: dict[str, Record]
     missing: dict[str, str]
 
 
 def compare(workload: Workload, contestants: list[str], options: Options, *, learns: bool = True) -> Result:
-    """Play all rounds of one workload.
+    """Run all rounds of one workload.
 
-    Raises ValueError where the number of images is not whole batches, AssertionError where the
-    contestants do not learn the same, RuntimeError where one of them breaks down. With `learns` their
-    losses have to fall.
+    Raises ValueError where the number of images is not a multiple of the batch size, AssertionError where the
+    losses of the contestants differ or, with `learns`, do not fall, RuntimeError where a process ends.
     """
     images, rounds = options.images or workload.images, options.rounds or workload.rounds
     if not 0 < images <= workload.data_set or images % workload.batch_size:
@@ -95,7 +94,7 @@ def compare(workload: Workload, contestants: list[str], options: Options, *, lea
 def take_turns(
     workers: dict[str, Worker], rounds: int
 ) -> tuple[dict[str, list[Any]], dict[str, list[float]]]:
-    """Each contestant's mean training losses, from the first epoch on, and its seconds after warm-up."""
+    """For each contestant the mean training loss of every epoch, and the seconds after the warm-up."""
     losses: dict[str, list[Any]] = {name: [] for name in workers}
     seconds: dict[str, list[float]] = {name: [] for name in workers}
     rng = generator(SEED, "bench rounds")
@@ -108,7 +107,7 @@ def take_turns(
 
 
 def ratios(name: str, seconds: dict[str, list[float]]) -> dict[str, list[float] | None]:
-    """A contestant's times divided by those of each reference in its place, round by round."""
+    """A contestant's times divided by those of each reference in the same place, round by round."""
     found: dict[str, list[float] | None] = {}
     for reference, names in REFERENCES.items():
         rivals = [rival + CONTESTANTS[name].place for rival in names]
@@ -122,13 +121,13 @@ def divide(seconds: list[float], reference: list[float]) -> list[float]:
 
 
 def share_of_peak(record: Record, flops: int) -> dict[str, list[float] | None]:
-    """On a GPU whose peak is known, the share of it that the epoch's products alone make use of."""
+    """The operations of the epoch's products, by its time and the GPU's peak; None where that is unknown."""
     most = peak(record["gpu"], record["precision"]) if record["gpu"] else None
     return {"share of peak": most and [flops / s / most for s in record["seconds"]]}
 
 
 def require_same_loss(losses: dict[str, list[Any]]) -> None:
-    """AssertionError unless the mean training loss of the first epoch was the same for all."""
+    """AssertionError unless all contestants have the same mean training loss in the first epoch."""
     first = {name: series[0] for name, series in losses.items() if series[0] is not None}
     for name, loss in first.items():
         contestant = CONTESTANTS[name]
@@ -142,7 +141,7 @@ def require_same_loss(losses: dict[str, list[Any]]) -> None:
 
 
 def require_falling_loss(losses: dict[str, list[Any]]) -> None:
-    """AssertionError unless each mean training loss fell."""
+    """AssertionError unless each contestant's last mean training loss is below its first."""
     for name, (first, *_, last) in losses.items():
         if first is not None:
             assert last < first, f"{name}: the training loss went from {first} to {last}"

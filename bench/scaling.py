@@ -1,7 +1,7 @@
-"""The figure of how cost grows: `python -m bench.scaling FILE.json [FIGURE]` draws it.
+"""The figure of time and memory against size: `python -m bench.scaling FILE.json [FIGURE]` draws it.
 
-FILE.json is what `pytest --benchmark-only bench/test_scaling.py --benchmark-json=FILE.json` wrote, or the
-same of all of `bench`. The figure is `bench/scaling.png` if nothing else is said.
+FILE.json was written by `pytest --benchmark-only bench/test_scaling.py --benchmark-json=FILE.json`, or by the
+same command for all of `bench`. The default FIGURE is `bench/scaling.png`.
 """
 
 import sys
@@ -16,7 +16,7 @@ from bench.points import MEMORY, PANELS, PARTS, SCALED
 from bench.table import Record, load
 from bench.workloads import Workload
 
-# What each panel says of itself, and of the axis of what grows.
+# The title and the label of the x axis of each panel.
 TITLES = {
     "width": ("784-w-w-10, batch 128", "hidden units in a layer, w"),
     "depth": ("784-256-…-256-10, batch 128", "hidden layers"),
@@ -24,7 +24,7 @@ TITLES = {
     "data set": ("784-128-10, batch 64", "images in the data set"),
 }
 MEMORY_TITLES = ("784-512-512-10, Adam", "CNN: two 5×5 convolutions, SGD")
-# Okabe and Ito's colours, which colour-blind readers tell apart; lines differ in shape as well.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; lines differ in shape, too.
 STYLES: dict[str, dict[str, Any]] = {
     SCALED[0]: {"color": "#0072B2", "marker": "o"},
     SCALED[1]: {"color": "#D55E00", "marker": "s"},
@@ -38,7 +38,7 @@ MEMORY_STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw(records: list[Record]) -> Figure:
-    """The figure; KeyError where a point of it was not measured."""
+    """The figure. KeyError where a point of it was not measured."""
     times = {(r["workload"], r["contestant"]): r for r in records if r["suite"] == "scaling"}
     sizes = {(r["network"], r["batch size"]): r for r in records if r["suite"] == "memory"}
     figure = Figure(figsize=(10, 6.2), layout="constrained")
@@ -55,7 +55,7 @@ def draw(records: list[Record]) -> Figure:
     for letter, ax in zip("abcdef", axes.flat, strict=True):
         ax.set_title(f"({letter}) {ax.get_title()}", loc="left", fontsize=9.5)
         ax.set_title("")
-    # A legend's columns fill first: its first row shall be that of the times, its second that of the memory.
+    # A legend fills its columns first: this order puts times into the first row and memory into the second.
     lines = (ax.get_legend_handles_labels()[0] for ax in (axes.flat[0], axes.flat[len(PANELS)]))
     handles = [handle for pair in zip(*lines, strict=True) for handle in pair]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
@@ -63,7 +63,7 @@ def draw(records: list[Record]) -> Figure:
 
 
 def draw_times(ax: Any, panel: dict[int, Workload], times: dict[tuple[str, str], Record]) -> None:
-    """A line for each contestant: the median over the rounds, and a band between the quartiles."""
+    """For each contestant a line of medians over the rounds, and a band between the quartiles."""
     for name, style in STYLES.items():
         of_step = [
             1000 * record["batch size"] / record["images"] * np.percentile(record["seconds"], (25, 50, 75))
@@ -75,7 +75,7 @@ def draw_times(ax: Any, panel: dict[int, Workload], times: dict[tuple[str, str],
 
 
 def draw_memory(ax: Any, of_size: dict[int, Record]) -> None:
-    """The peak, and the sum of what has to be there."""
+    """Lines of the peak, and of the sum of `PARTS` with and without activations."""
     records = of_size.values()
     lines = (
         [record["peak"] for record in records],
@@ -87,7 +87,7 @@ def draw_memory(ax: Any, of_size: dict[int, Record]) -> None:
 
 
 def finish(ax: Any, title: str, xlabel: str, ylabel: str, ticks: Any) -> None:
-    """Log axes with plain numbers at them."""
+    """Set title, labels, and log axes with plain numbers."""
     ax.set(xscale="log", yscale="log", title=title)
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)

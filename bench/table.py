@@ -1,6 +1,6 @@
-"""The tables of a run of the speed suite: `python -m bench.table FILE.json` prints them in Markdown.
+"""The tables of the speed suite: `python -m bench.table FILE.json` prints them in Markdown.
 
-FILE.json is what `pytest --benchmark-only bench --benchmark-json=FILE.json` wrote.
+FILE.json was written by `pytest --benchmark-only bench --benchmark-json=FILE.json`.
 """
 
 import json
@@ -38,7 +38,7 @@ MEMORY = (
 
 
 def render(records: list[Record], missing: dict[str, str]) -> str:
-    """Markdown tables of all that was measured, and under them what the rows ran on."""
+    """Markdown tables of all records, then the libraries, then what was left out and why."""
     tables = {"epochs": epochs, "layers": layers, "scaling": scaling, "memory": memory}
     paragraphs = []
     for suite, table in tables.items():
@@ -52,7 +52,7 @@ def render(records: list[Record], missing: dict[str, str]) -> str:
 
 
 def left_out(missing: dict[str, str]) -> list[str]:
-    """A line for each reason."""
+    """A line for each reason, with the contestants that it applies to."""
     names: dict[str, list[str]] = {}
     for name, why in missing.items():
         names.setdefault(why, []).append(name)
@@ -100,7 +100,7 @@ def milliseconds_of_step(record: Record) -> float:
 
 
 def layers(records: list[Record]) -> list[str]:
-    """A table for each device, a layer a row."""
+    """A table for each device, with a row for each layer."""
     paragraphs = []
     for place, in_place in grouped(records, "place"):
         ours = list(dict.fromkeys(r["contestant"] for r in in_place if "xpnet" in r["contestant"]))
@@ -160,7 +160,7 @@ def spread(ratios: Any) -> str:
 
 
 def align(rows: list[tuple[str, ...]]) -> str:
-    """Rows, the first one the header, as Markdown: the first column to the left, the others to the right."""
+    """Rows, the first one the header, as a Markdown table; the first column left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     first, *others = [
@@ -171,7 +171,7 @@ def align(rows: list[tuple[str, ...]]) -> str:
 
 
 def load(path: str) -> tuple[dict[str, Any], list[Record]]:
-    """The run in a file of pytest-benchmark's, and the records in it."""
+    """The content of a file of pytest-benchmark, and the records in it."""
     run = json.loads(Path(path).read_text())
     return run, [benchmark["extra_info"] for benchmark in run["benchmarks"]]
 

@@ -1,4 +1,4 @@
-"""The time of a training epoch, for each workload and contestant. How to run it: `bench/__init__.py`."""
+"""The time of a training epoch for each workload and contestant. See `bench/__init__.py`."""
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture

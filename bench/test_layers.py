@@ -1,4 +1,4 @@
-"""The time of each layer's forward and backward pass alone. How to run it: `bench/__init__.py`."""
+"""The time of each layer's forward and backward pass. See `bench/__init__.py`."""
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture

@@ -1,4 +1,4 @@
-"""How time and memory of a step grow. How to run it, and draw the figure: `bench/__init__.py`."""
+"""Time and memory of a training step against size. See `bench/__init__.py`."""
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -26,7 +26,7 @@ def test_scaling(benchmark: BenchmarkFixture, comparison: Result, contestant: st
 def test_memory(
     benchmark: BenchmarkFixture, memory_records: list[dict], network: str, batch_size: int
 ) -> None:
-    """The bytes are the result; the times are those of the step that they were measured of."""
+    """The bytes are the result. The times are those of the same step."""
     found, step = memory_of_step(MEMORY[network][batch_size])
     record = {"network": network, "batch size": batch_size, **found}
     memory_records.append(record)

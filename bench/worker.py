@@ -3,9 +3,8 @@
     python -m bench.worker epochs CONTESTANT WORKLOAD IMAGES
     python -m bench.worker layers CONTESTANT
 
-`bench.rounds` and `bench.layers` start it and talk to it in lines of JSON. It says what it is, or why it
-cannot run; then for each epoch's number or layer's name that comes in, it takes a turn and answers how
-long that took.
+`bench.rounds` and `bench.layers` start it. It writes lines of JSON: first its library, or the reason why it
+cannot run; then, for each epoch number or layer name that it reads, the times of a turn.
 """
 
 import json
@@ -42,7 +41,7 @@ def prepare_layers(name: str) -> tuple[LayerContestant, Turn]:
 
 
 def main(kind: str, *arguments: str) -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # so that nothing a library prints comes between
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
 
     def answer(**message: object) -> None:
         print(json.dumps(message), file=answers, flush=True)

@@ -1,6 +1,6 @@
-"""What is trained in the benchmarks: networks, and data made from a seed.
+"""The networks that the benchmarks train, and their data, drawn from a seed.
 
-A new network is one more row of `WORKLOADS`.
+To add a network, add a row to `WORKLOADS`.
 """
 
 import math
@@ -23,20 +23,19 @@ Part = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Workload:
-    """Training of a network on images with cross-entropy, in float32.
+    """The training of a network on images with cross-entropy, in float32.
 
-    Network and optimizer are given as xpnet's, which are mere hyper-parameters: each contestant builds
-    its own from them.
+    Layers and optimizer are xpnet's, mere hyper-parameters; each contestant builds its own from them.
 
     Arguments:
-        network: its name.
-        input_shape: of an image, (pixels,) or (height, width, channels).
+        network: the name of the network.
+        input_shape: the shape of an image, (pixels,) or (height, width, channels).
         layers: `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, and activations without arguments.
         optimizer: plain SGD, or Adam without weight decay.
         batch_size: images in a step.
-        images: how many make an epoch here, if the command line does not say; whole batches.
-        rounds: how many to play, if the command line does not say.
-        data_set: the number of images there are; if not given, as many as fill 150 MB.
+        images: images in an epoch, unless the command line sets them; a multiple of the batch size.
+        rounds: rounds, unless the command line sets them.
+        data_set: images in the data set; 0 for as many as fill 150 MB.
     """
 
     network: str
@@ -66,21 +65,21 @@ class Workload:
         return Sequential(*self.layers).output_shape((1, *self.input_shape))[-1]
 
     def initial_params(self) -> tuple[dict[str, np.ndarray], ...]:
-        """The parameters of each layer: Glorot and Bengio's (2010) weights; biases start at 0."""
+        """The parameters of each layer: weights by Glorot and Bengio (2010), biases 0."""
         params = Sequential(*self.layers).init(generator(SEED, "bench weights"))
         return tree.map(lambda array: array.astype(np.float32), params)
 
     def walk(self) -> Iterator[tuple[Any, dict[str, np.ndarray], tuple[int, ...]]]:
-        """Each layer, its initial parameters, and the shape of what a batch is when it comes there."""
+        """Each layer with its initial parameters and the shape of its input for a batch."""
         shape = (self.batch_size, *self.input_shape)
         for layer, params in zip(self.layers, self.initial_params(), strict=True):
             yield layer, params, shape
             shape = layer.output_shape(shape)
 
     def products(self) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-        """Of each layer with weights: the sizes n, k, m of its product (n, k)(k, m), and its weights.
+        """For each layer with weights, the sizes n, k, m of its product (n, k)(k, m), and the weights.
 
-        Of a convolution n counts the positions of the window in all images, k its elements.
+        For a convolution, n is the number of window positions in all images, and k the elements of a window.
         """
         for layer, params, shape in self.walk():
             if params:
@@ -90,9 +89,9 @@ class Workload:
 
     @property
     def step_flops(self) -> int:
-        """The floating-point operations of a step's products, two for a multiplication and an addition.
+        """The floating-point operations of a step's products: two for a multiplication and an addition.
 
-        A layer has three products, forward, dW and dx, but the first one does without dx.
+        A layer has three products: forward, dW and dx. The first layer has no dx.
         """
         products = [2 * n * k * m for (n, k, m), _ in self.products()]
         return 3 * sum(products) - products[0]
@@ -107,7 +106,7 @@ def dense(activation: type[Layer], *sizes: int) -> tuple[Layer, ...]:
 
 
 def convolve(size: int, *channels: int, padding: Any = 0) -> tuple[Layer, ...]:
-    """Convolutions with windows of size x size between these numbers of channels, and a ReLU after each."""
+    """Convolutions of size x size between these numbers of channels, each followed by a ReLU."""
     layers: list[Layer] = []
     for n_in, n_out in pairwise(channels):
         layers += [Conv2d(n_in, n_out, size, padding=padding), ReLU()]
@@ -195,10 +194,10 @@ WORKLOADS = {
 
 
 def parts(workload: Workload, images: int) -> list[Part]:
-    """The data set, cut into parts of that many images: pixels (images, *input_shape) and labels (images,).
+    """The data set in parts of that many images: pixels (images, *input_shape) and labels (images,).
 
-    A class has its own fifth of the pixels, and only these are not 0, as most of a digit image is 0.
-    A tenth of the labels are drawn anew: the loss falls as it does on digits, and does not go to 0.
+    Images of a class are 0 but for a fifth of the pixels, its own: most of a digit image is 0, too. A tenth
+    of the labels are random: the loss falls as it does on digits, and does not go to 0.
     """
     n, n_pixels, n_classes = workload.data_set, math.prod(workload.input_shape), workload.n_classes
     rng = generator(SEED, "bench data")
@@ -213,5 +212,5 @@ def parts(workload: Workload, images: int) -> list[Part]:
 
 
 def batches(n: int, batch_size: int, epoch: int) -> np.ndarray:
-    """The positions of each batch's images, (n / batch_size, batch_size), as `Model.fit` draws them."""
+    """The indices of each batch's images, (n / batch_size, batch_size), as `Model.fit` draws them."""
     return generator(SEED, "shuffle", epoch).permutation(n).reshape(-1, batch_size)

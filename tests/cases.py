@@ -1,12 +1,28 @@
-"""The table of cases: layers and losses with inputs. A row here gets all the laws of `test_laws.py`."""
+"""The tables of cases: what is public has a row here, or `test_completeness.py` fails.
 
+A row gets all the laws: layers and losses those of `test_laws.py`, optimizers those of `test_optim.py`, schedules
+of `test_schedules.py`, initialisers of `test_init.py`, augmentations of `test_augment.py`, data sets of
+`test_datasets.py`.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet import init, losses, nn, random, tree
-from xpnet.backend import Backend
+import data_files
+from xpnet import init, losses, nn, optim
+from xpnet.data import cifar
+from xpnet.data.augment import Augmentation, Compose, Cutout, HorizontalFlip, RandomCrop
+from xpnet.schedules import Constant, Cosine, Exponential, OneCycle, ReduceOnPlateau, Schedule, Step
+from xpnet.testing.losses import LossTrial
+from xpnet.testing.subject import draw
+from xpnet.testing.trial import LayerTrial
+
+__all__ = ["AUGMENTATIONS", "DATASETS", "INITIALIZERS", "LAYERS", "LOSSES", "OPTIMIZERS", "SCHEDULES", "draw"]
 
 
 @dataclass(frozen=True)
@@ -28,20 +44,14 @@ class LayerCase:
     def __str__(self) -> str:
         return f"{self.layer} {self.shape}{' in training' * self.training}"
 
-    def layer_on(self, backend: Backend) -> nn.Layer:
-        step = backend.xp.asarray([3], dtype=backend.xp.int32, device=backend.device)
-        return self.layer.training_mode(random.Key(step, 7)) if self.training else self.layer
+    @property
+    def trial(self) -> LayerTrial:
+        return LayerTrial(self.layer, self.draw_x(), self.training, tolerances=(2e-6, 1e-13))
 
     def draw_x(self) -> np.ndarray:
         if self.entries:
             return np.random.default_rng(0).integers(self.entries, size=self.shape)
         return draw(self.shape)
-
-    def draw_variables(self, seed: int = 0) -> Any:
-        """Parameters and, other than at the start of training, statistics."""
-        rng = np.random.default_rng(seed)
-        statistics = tree.map(lambda p: p + rng.uniform(0, 1, p.shape), self.layer.init_statistics())
-        return tree.merge(self.layer.init(rng), {} if self.training else statistics)
 
 
 LAYERS = [
@@ -214,6 +224,12 @@ LAYERS += [
     LayerCase(nn.BatchNorm(2), (1, 2), training=True),
     LayerCase(nn.LayerNorm(5), (4, 5), (4, 6), "LayerNorm(5): expected x of shape (n, ..., 5), got (4, 6)"),
     LayerCase(nn.LayerNorm(3, epsilon=0.1), (2, 4, 3, 3)),
+    LayerCase(
+        nn.GroupNorm(2, 6), (4, 6), (4, 5), "GroupNorm(2, 6): expected x of shape (n, ..., 6), got (4, 5)"
+    ),
+    LayerCase(nn.GroupNorm(3, 6, epsilon=0.1), (2, 4, 3, 6)),
+    LayerCase(nn.GroupNorm(1, 4), (3, 5, 4)),
+    LayerCase(nn.GroupNorm(4, 4), (3, 5, 4)),
     LayerCase(nn.Residual(nn.Sequential()), (4, 5)),
     LayerCase(
         nn.Residual(nn.Conv1d(2, 2, 1, 2)),
@@ -242,6 +258,10 @@ class LossCase:
     loss: losses.Loss
     shape: tuple[int, ...]
     target: Any
+
+    @property
+    def trial(self) -> LossTrial:
+        return LossTrial(self.loss, draw(self.shape), self.target, tolerances=(2e-6, 1e-13))
 
     def __str__(self) -> str:
         return f"{self.loss} {self.name}"
@@ -278,8 +298,162 @@ LOSSES = [
     LossCase("one output", losses.MeanSquaredError(), (5, 1), np.linspace(-1, 1, 5)[:, None]),
 ]
 
+# Each with the formula of its paper in `test_optim.textbook`.
+OPTIMIZERS = [
+    optim.SGD(0.1),
+    optim.SGD(0.1, weight_decay=0.3),
+    optim.SGD(0.1, momentum=0.9),
+    optim.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.3),
+    optim.EMAMomentum(0.1, beta=0.8),
+    optim.EMAMomentum(0.1, beta=0.8, weight_decay=0.3),
+    optim.RMSprop(0.01),
+    optim.RMSprop(0.01, 0.9, 1e-3, weight_decay=0.3),
+    optim.Adagrad(0.1),
+    optim.Adagrad(0.1, 1e-3, weight_decay=0.3),
+    optim.Adam(0.01),
+    optim.Adam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
+    optim.Adam(0.01, 0.0, 0.0),
+    optim.AdamW(0.01),
+    optim.AdamW(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3),
+    optim.NAdam(0.01),
+    optim.NAdam(0.01, 0.8, 0.95, 1e-3, weight_decay=0.3, momentum_decay=0.1),
+    optim.NAdam(0.01, 0.0, 0.0),
+    optim.Lion(0.01),
+    optim.Lion(0.01, 0.8, 0.95, weight_decay=0.3),
+    optim.ClipNorm(optim.SGD(0.1, 0.9), 1.5),
+    optim.ClipNorm(optim.SGD(0.1), 1e9),
+    optim.ClipValue(optim.Adam(0.01), 0.5),
+    optim.AverageWeights(optim.ClipNorm(optim.Adam(0.01), 1.0), 0.9),
+    optim.ClipValue(optim.AverageWeights(optim.SGD(0.1), 0.9), 1.0),
+]
 
-def draw(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Inputs of both signs, none of them near 0, where ReLU has its kink."""
-    rng = np.random.default_rng(seed)
-    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 1.5, shape)
+
+@dataclass(frozen=True)
+class ScheduleCase:
+    """A schedule with its values at some times; after each of the validation losses, where it asks for them."""
+
+    make: Callable[[], Schedule]
+    values: dict[float, float]
+    losses: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        schedule = self.make()
+        return f"{type(schedule).__name__}{sorted(self.values)}"
+
+
+SCHEDULES = [
+    ScheduleCase(Constant, {0: 1, 7.5: 1}),
+    ScheduleCase(partial(Step, 2, 0.5), {0: 1, 1.99: 1, 2: 0.5, 5: 0.25}),
+    ScheduleCase(partial(Exponential, 0.81), {0: 1, 1: 0.81, 0.5: 0.9, 2: 0.6561}),
+    ScheduleCase(partial(Cosine, 10), {0: 1, 5: 0.5, 10: 0, 12: 0}),
+    ScheduleCase(partial(Cosine, 10, warmup=2, final=0.2), {0: 0, 1: 0.5, 2: 1, 6: 0.6, 10: 0.2, 99: 0.2}),
+    ScheduleCase(partial(OneCycle, 10, 0.4, 0.2, 0.1), {0: 0.2, 2: 0.6, 4: 1, 7: 0.55, 10: 0.1, 11: 0.1}),
+    ScheduleCase(
+        partial(ReduceOnPlateau, 0.5, patience=1),
+        {0: 1, 1: 1, 2: 1, 3: 0.5, 4: 0.5, 5: 0.25, 6: 0.25},
+        losses=(3.0, 3.0, 3.0, 3.5, 3.0, 2.0),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class InitializerCase:
+    """An initialiser with the mean, the standard deviation and the bound of what it draws of shape (400, 300)."""
+
+    initializer: init.Initializer
+    deviation: float
+    bound: float | None = None
+    mean: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the function in `xpnet.init`, also where a partial of it or what it returns stands here."""
+        function = getattr(self.initializer, "func", self.initializer)
+        return function.__qualname__.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.deviation:.3g}"
+
+
+INITIALIZERS = [
+    InitializerCase(init.zeros, 0, 0),
+    InitializerCase(init.ones, 0, 1, mean=1),
+    InitializerCase(init.normal, 1),
+    InitializerCase(partial(init.normal, std=0.01), 0.01),
+    InitializerCase(init.uniform, 1 / np.sqrt(3), 1),
+    InitializerCase(partial(init.uniform, low=-0.5, high=0.5), 0.5 / np.sqrt(3), 0.5),
+    InitializerCase(init.lecun_normal, np.sqrt(1 / 400)),
+    InitializerCase(init.lecun_uniform, np.sqrt(1 / 400), np.sqrt(3 / 400)),
+    InitializerCase(init.glorot_normal, np.sqrt(2 / 700)),
+    InitializerCase(init.glorot_uniform, np.sqrt(2 / 700), np.sqrt(6 / 700)),
+    InitializerCase(init.he_normal, np.sqrt(2 / 400)),
+    InitializerCase(init.he_uniform, np.sqrt(2 / 400), np.sqrt(6 / 400)),
+    InitializerCase(init.orthogonal, np.sqrt(1 / 400)),
+    InitializerCase(init.scaled(init.normal, 0.001), 0.001),
+]
+
+# Each with a loop over the images in `test_augment.naive`.
+AUGMENTATIONS: list[Augmentation] = [
+    RandomCrop(),
+    RandomCrop(1),
+    RandomCrop(9),
+    HorizontalFlip(),
+    HorizontalFlip(0.2),
+    Cutout(1),
+    Cutout(4),
+    Cutout(5),
+    Cutout(40),
+    Compose(),
+    Compose(RandomCrop(2), HorizontalFlip(), Cutout(3)),
+    Compose(HorizontalFlip(), Compose(RandomCrop(2), RandomCrop(1))),
+]
+
+
+@dataclass(frozen=True)
+class DatasetCase:
+    """A data set, the shape of its examples, how many there are, and what writes small files where it needs some."""
+
+    name: str
+    example: tuple[int, ...]
+    train: int
+    test: int
+    classes: int = 10
+    class_names: int = 0
+    write: Callable[[Path], object] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CIFAR_RECORDS = 4  # in each file that is written here: `cifar.RECORDS`, 10,000, must be this meanwhile
+
+
+def _write_cifar(folder: Path) -> None:
+    (folder / "cifar10").mkdir()
+    records = np.random.default_rng(0).integers(0, 256, (CIFAR_RECORDS, cifar.RECORD), np.uint8)
+    records[:, 0] %= 10
+    for file in (*cifar.TRAIN_FILES, cifar.TEST_FILE):
+        (folder / "cifar10" / file).write_bytes(records.tobytes())
+
+
+def _write_csv(folder: Path) -> None:
+    for name, labels in (("train.csv", (0, 2, 1)), ("test.csv", (1, 0))):
+        (folder / name).write_text("".join(f"{label},0,128,255\n" for label in labels))
+
+
+DATASETS = [
+    DatasetCase("mnist-sample", (28, 28, 1), 3000, 1000),
+    DatasetCase("shapes", (32, 32, 3), 2000, 500, class_names=10),
+    DatasetCase(
+        "mnist", (28, 28, 1), 3, 2, write=lambda folder: data_files.write(folder, data_files.small_files())
+    ),
+    DatasetCase(
+        "fashion-mnist",
+        (28, 28, 1),
+        3,
+        2,
+        write=lambda folder: data_files.write(folder, data_files.small_files(), "fashion-mnist"),
+    ),
+    DatasetCase("cifar10", (32, 32, 3), 5 * CIFAR_RECORDS, CIFAR_RECORDS, class_names=10, write=_write_cifar),
+    DatasetCase("csv:train.csv,test.csv", (3,), 3, 2, classes=3, write=_write_csv),
+]

@@ -3,7 +3,7 @@
 import runpy
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,17 +18,19 @@ PLACES = {
     "strict-device1": ("array-api-strict", "device1"),  # a stand-in for a GPU
     "torch": ("torch", None),
     "jax": ("jax", None),
+    "dask": ("dask", None),
     "cupy": ("cupy", None),
     "torch-cuda": ("torch", "cuda"),
 }
 ON_GPU = ("cupy", "torch-cuda")
+BY_ITSELF = ("dask",)  # a call takes a millisecond: `test_dask.py` has its tests, and `test_ops.py`
 
 Place = tuple[str, str | None]
 MakeBackend = Callable[[str], Backend]
 
 
 def why_not(place: str) -> str | None:
-    """Why a place cannot be used here; None where it can."""
+    """Why a place cannot be used on this machine; None where it can."""
     try:
         backend.get(*PLACES[place])
     except BackendError as error:
@@ -43,21 +45,27 @@ def params(places: list[str]) -> list:
     return [pytest.param(place, marks=pytest.mark.gpu) if place in ON_GPU else place for place in places]
 
 
-@pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
+@contextmanager
+def at(place: str) -> Iterator[Place]:
+    """The name and the device of the place's backend, which behaves as it shall meanwhile."""
+    flags: object = nullcontext()
+    if place == "strict-device1":
+        import array_api_strict
+
+        # Compiled and lazy libraries cannot do these either.
+        flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
+    with flags:  # type: ignore[attr-defined]
+        yield PLACES[place]
+
+
+@pytest.fixture(params=params([place for place in PLACES if place not in (*MISSING, *BY_ITSELF)]))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """The name and the device of each backend that is here; a test that asks for it runs on all of them.
 
     What is missing is skipped once, with the reason, by `test_places.py`.
     """
-    name, device = PLACES[request.param]
-    flags: object = nullcontext()
-    if request.param == "strict-device1":
-        import array_api_strict
-
-        # What a compiled or lazy library cannot do either.
-        flags = array_api_strict.ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
-    with flags:  # type: ignore[attr-defined]
-        yield name, device
+    with at(request.param) as place:
+        yield place
 
 
 @pytest.fixture
@@ -66,10 +74,17 @@ def make_backend(place: Place) -> MakeBackend:
     return lambda dtype: backend.get(*place, dtype=dtype)
 
 
+@pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
+def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
+    """`make_backend`, on the slow places too."""
+    with at(request.param) as place:
+        yield lambda dtype: backend.get(*place, dtype=dtype)
+
+
 def run_script(
     script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
 ) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of a script, run in this process."""
+    """Run a script in this process: its exit status, standard output and standard error."""
     monkeypatch.setattr(sys, "argv", [script.name, *arguments])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(str(script), run_name="__main__")

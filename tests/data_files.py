@@ -1,4 +1,4 @@
-"""Small data files for the tests of xpnet.data, and what is checked again and again."""
+"""Small data files for the tests of xpnet.data, and checks that several of them share."""
 
 import contextlib
 import gzip
@@ -39,7 +39,7 @@ def write(data_dir, files, name="mnist", zipped=False):
 
 @contextlib.contextmanager
 def fails(pattern, error=DataError):
-    """The block raises one line that the pattern is found in."""
+    """Context manager: the block raises that error, with one line that matches the pattern."""
     with pytest.raises(error) as info:
         yield
     message = str(info.value)

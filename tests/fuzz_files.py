@@ -1,4 +1,4 @@
-"""Fuzzing of what reads files, led by coverage: `python tests/fuzz_files.py READER CORPUS_FOLDER -runs=10000`.
+"""Fuzz the readers of files, guided by coverage: `python tests/fuzz_files.py READER CORPUS_FOLDER -runs=10000`.
 
 Atheris makes files from those in the folder, and looks for ones that take the reader to new lines. A file either
 can be read or is answered with an `xpnet.Error` of one line; anything else ends the program with status 77.
@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["xpnet"]):
     from xpnet import checkpoint, files
     from xpnet.data import cifar, csv, idx
 
-cifar.RECORDS = 2  # images in a file, not ten thousand
+cifar.RECORDS = 2  # images in a file, instead of 10,000
 READERS: dict[str, Callable[[Path], object]] = {
     "idx": lambda path: idx.read(path, (28, 28)),
     "csv": lambda path: csv.read(path, path, "first"),

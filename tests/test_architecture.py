@@ -1,6 +1,7 @@
 """The rules of the code base that a reader relies on, checked from its sources."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,18 +24,27 @@ LAYERS = [
     {"init"},
     {"nn", "losses", "optim", "schedules"},
     {"gradcheck", "data", "metrics"},
+    {"testing"},
     {"callbacks"},
     {"_training"},
     {"model"},
     {"train"},
     {"studies"},
 ]
-ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
+ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "dask", "ndonnx"}
+
+
+def nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that run: a block under `if TYPE_CHECKING` does not."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from nodes(node)
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a source imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The dotted names that a source imports when it runs, wherever in the file."""
+    for node in nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -70,6 +80,27 @@ def test_only_the_backend_names_array_libraries() -> None:
             assert found <= {"numpy"}, path
 
 
+def test_only_the_backend_branches_on_a_library() -> None:
+    """What differs between libraries is an entry of `Ops` or an attribute of `Backend`."""
+    branch = re.compile(
+        r"\blibrary\(|isinstance\(.*ndarray|\.name [=!]= |__name__ [=!]= |import_module|is_\w+_array\("
+    )
+    for path in SOURCES:
+        if part(path) in ("nn", "losses", "optim", "special", "random", "gradcheck", "schedules", "tree"):
+            assert branch.findall(path.read_text()) == [], path
+
+
+def test_a_library_has_one_file() -> None:
+    """NumPy's has some beside it, named after it. What all share names none but NumPy, for the host."""
+    for path in (ROOT / "xpnet" / "backend").glob("*.py"):
+        own = path.name.split("_")[1].removesuffix(".py") if path.name.startswith("_") else ""
+        source = path.read_text()
+        named = {
+            name for name in ARRAY_LIBRARIES - {"numpy"} if f"import {name}" in source or f'"{name}' in source
+        }
+        assert named <= {"array_api_compat"} | {name for name in ARRAY_LIBRARIES if own and own in name}, path
+
+
 def test_importing_xpnet_imports_nothing_heavy() -> None:
     code = "import sys, xpnet; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
@@ -77,6 +108,9 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "torch",
         "jax",
         "cupy",
+        "dask",
+        "h5py",
+        "zarr",
         "array_api_strict",
         "matplotlib",
         "pooch",
@@ -100,7 +134,7 @@ def test_public_names() -> None:
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
         "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
-        "schedules",
+        "schedules", "testing",
     }  # fmt: skip
     for error in (
         value for value in vars(xpnet).values() if isinstance(value, type) and issubclass(value, Exception)
@@ -108,8 +142,8 @@ def test_public_names() -> None:
         assert issubclass(error, xpnet.Error)
         assert error.__module__ == "xpnet.errors"
     assert set(nn.__all__) == {
-        "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
-        "GaussianNoise", "GlobalAvgPool", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
+        "AvgPool1d", "AvgPool2d", "BatchNorm", "Container", "ContainerResiduals", "Conv1d", "Conv2d", "Dropout", "ELU", "Embedding", "Flatten", "GELU",
+        "GaussianNoise", "GlobalAvgPool", "GroupNorm", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Linear", "MaxPool1d",
         "MaxPool2d", "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh",
     }  # fmt: skip
     assert set(losses.__all__) == {
@@ -121,13 +155,43 @@ def test_public_names() -> None:
         "split",
     }  # fmt: skip
     assert set(optim.__all__) == {
-        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "Optimizer",
+        "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",
         "RMSprop", "SGD", "decay_weights", "zeros_like",
     }  # fmt: skip
     assert set(train.__all__) == {"Config", "run"}
     for module in (losses, optim, nn, schedules):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
         assert all(vars(module)[name].__doc__ for name in documented)
+
+
+def test_dir_and_help_show_the_public_names() -> None:
+    public = {*xpnet.__all__, "__version__"}
+    assert set(dir(xpnet)) == public
+    code = "import pydoc, xpnet; print(pydoc.render_doc(xpnet, renderer=pydoc.plaintext))"
+    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    sections = {part.split("\n", 1)[0]: part for part in re.split(r"\n(?=[A-Z][A-Z ]+\n)", text)}
+    # These two pkgutil finds in the folder: a package cannot hide them.
+    hidden = re.findall(r"\b_[a-z]\w*", sections["PACKAGE CONTENTS"])
+    assert set(hidden) == {"_training", "_util"}
+    classes = re.findall(r"^    class (\w+)", text, re.MULTILINE)
+    assert set(classes) == {name for name in xpnet.__all__ if isinstance(getattr(xpnet, name), type)}
+    assert xpnet.__version__ in sections["VERSION"]
+    assert set(sections) <= {
+        "Python Library Documentation: package xpnet",
+        "NAME",
+        "PACKAGE CONTENTS",
+        "CLASSES",
+        "VERSION",
+        "FILE",
+    }
+
+
+def test_nothing_reaches_into_the_model() -> None:
+    """Its private attributes are those of model.py and the class it is built on."""
+    for path in SOURCES:
+        text = path.read_text()
+        assert not re.search(r"\bmodel\._[a-z]", text), path
+        assert not re.search(r"\bModel = Any\b", text), path
 
 
 def test_every_public_class_and_function_has_a_docstring() -> None:

@@ -1,4 +1,4 @@
-"""Augmentations: next to a loop over the images, the same on every library, and as random as they should be."""
+"""Augmentations: compared with a loop over the images, across libraries, and tested for randomness."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from cases import AUGMENTATIONS
 from conftest import MakeBackend
 from data_files import fails
 from test_random import key
@@ -14,25 +15,11 @@ from xpnet import random
 from xpnet.data.augment import Augmentation, Compose, Cutout, HorizontalFlip, RandomCrop
 from xpnet.errors import ConfigError, ShapeError
 
-ALL = [
-    RandomCrop(),
-    RandomCrop(1),
-    RandomCrop(9),
-    HorizontalFlip(),
-    HorizontalFlip(0.2),
-    Cutout(1),
-    Cutout(4),
-    Cutout(5),
-    Cutout(40),
-    Compose(),
-    Compose(RandomCrop(2), HorizontalFlip(), Cutout(3)),
-    Compose(HorizontalFlip(), Compose(RandomCrop(2), RandomCrop(1))),
-]
 SHAPES = [(6, 8, 8, 3), (5, 7, 4, 1), (4, 3, 10, 2), (1, 5, 5, 3), (3, 1, 1, 1), (0, 4, 4, 3)]
 
 
 def images(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
-    """Random numbers, all different and none of them 0."""
+    """Random images whose pixels are all different and none 0."""
     size = int(np.prod(shape))
     return (np.random.default_rng(0).permutation(size) - size - 0.5).reshape(shape).astype(dtype)
 
@@ -47,7 +34,7 @@ def drawn(key: random.Key, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def naive(augmentation: Augmentation, x: np.ndarray, key: random.Key) -> np.ndarray:
-    """The same with the same random bits, one image after the other, as the papers tell it."""
+    """The augmentation with the same random bits, image by image, as its paper describes it."""
     n, height, width, _ = x.shape
     y = x.copy()
     match augmentation:
@@ -74,7 +61,7 @@ def naive(augmentation: Augmentation, x: np.ndarray, key: random.Key) -> np.ndar
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_next_to_a_loop(augmentation: Augmentation, shape: tuple[int, ...], numpy_key: random.Key) -> None:
     x = images(shape)
     before = x.copy()
@@ -83,7 +70,7 @@ def test_next_to_a_loop(augmentation: Augmentation, shape: tuple[int, ...], nump
     np.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_the_same_on_every_library(
     make_backend: MakeBackend, numpy_key: random.Key, augmentation: Augmentation
 ) -> None:
@@ -100,7 +87,7 @@ def test_the_same_on_every_library(
             np.testing.assert_array_equal(backend.to_numpy(here), x)
 
 
-@pytest.mark.parametrize("augmentation", ALL, ids=repr)
+@pytest.mark.parametrize("augmentation", AUGMENTATIONS, ids=repr)
 def test_bytes_stay_bytes(augmentation: Augmentation, numpy_key: random.Key) -> None:
     x = images(SHAPES[0]).astype(np.int16).astype(np.uint8)
     np.testing.assert_array_equal(augmentation(x, numpy_key), naive(augmentation, x, numpy_key), strict=True)
@@ -129,7 +116,7 @@ def test_one_compilation_serves_all_steps() -> None:
 
 
 def test_composed_parts_draw_different_numbers(numpy_key: random.Key) -> None:
-    """Two flips of one key would cancel each other in every image."""
+    """Two flips with the same numbers would cancel each other in every image."""
     x = images((100, 2, 3, 1))
     y = Compose(HorizontalFlip(), HorizontalFlip())(x, numpy_key)
     assert 25 < (y != x).any(axis=(1, 2, 3)).sum() < 75
@@ -143,7 +130,7 @@ Changed = Callable[[np.ndarray], np.ndarray]
 
 
 def fair(counts: np.ndarray) -> None:
-    """χ² of counts that should all be alike, within 5 of its standard deviations."""
+    """Whether χ² of counts that are equal on average is within 5 of its standard deviations."""
     expected = counts.sum() / counts.size
     degrees = counts.size - 1
     assert ((counts - expected) ** 2 / expected).sum() < degrees + 5 * (2 * degrees) ** 0.5

@@ -68,7 +68,7 @@ def test_pytorch_s_narrow_weights_lie_by_columns_and_stay_so(tmp_path: Path) -> 
     pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def layout(model: xpnet.Model) -> list[tuple[int, ...]]:
-        state = model._state.params, model._state.optimizer
+        state = model.state.params, model.state.optimizer
         return [leaf.stride() for leaf in tree.leaves(state) if leaf.ndim == 2]
 
     net = nn.Sequential(nn.Linear(6, 20), nn.Linear(20, 3), nn.Linear(3, 1))
@@ -107,7 +107,7 @@ def test_compiled_step_does_what_the_step_does(make_backend: MakeBackend) -> Non
 
 def test_available_tells_why_not() -> None:
     reasons = backend.available()
-    assert list(reasons) == ["numpy", "cupy", "torch", "jax", "array-api-strict"]
+    assert list(reasons) == ["numpy", "cupy", "torch", "jax", "dask", "array-api-strict"]
     assert reasons["numpy"] is None
     assert all(reason is None or ("\n" not in reason and reason) for reason in reasons.values())
 
@@ -115,7 +115,7 @@ def test_available_tells_why_not() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nonsense",), "unknown backend 'nonsense': expected one of numpy, cupy, torch, jax, array-api-strict"),
+        (("nonsense",), "unknown backend 'nonsense': expected one of numpy, cupy, torch, jax, dask, array-api-strict"),
         (("numpy", "cuda"), "backend 'numpy': expected device 'cpu', got 'cuda'"),
         (("numpy", None, "float16"), "backend 'numpy': expected dtype float32 or float64, got 'float16'"),
         (("array-api-strict", "gpu"), "backend 'array-api-strict': expected device 'CPU_DEVICE', 'device1' or 'device2', got 'gpu'"),
@@ -136,7 +136,7 @@ def test_refuses_devices_there_are_not(name: str, wrong: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["cupy", "torch", "jax", "array-api-strict"])
+@pytest.mark.parametrize("name", ["cupy", "torch", "jax", "dask", "array-api-strict"])
 def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = backend.BACKENDS[name].module
     monkeypatch.setitem(sys.modules, module, None)

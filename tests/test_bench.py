@@ -1,4 +1,4 @@
-"""What the speed suite computes from its measurements; it measures nothing here."""
+"""The speed suite's arithmetic and tables, without measurements."""
 
 import sys
 from pathlib import Path

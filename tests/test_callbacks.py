@@ -1,4 +1,6 @@
-"""Early stopping."""
+"""Early stopping, and the end of `fit` for callbacks."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,14 +8,15 @@ import pytest
 import xpnet
 from conftest import Place
 from laws import assert_same, fetch
-from xpnet import losses, nn, optim
+from xpnet import losses, nn, optim, schedules
 from xpnet.callbacks import Callback, EarlyStopping
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
+from xpnet.tree import Tree
 
 
 class Watched(EarlyStopping):
-    """Is told of a course of losses, whatever the model's are."""
+    """Gets a course of losses, whatever the model's are."""
 
     def __init__(self, course: list[float], **options) -> None:
         super().__init__(**options)
@@ -62,15 +65,14 @@ def test_min_delta_is_what_a_better_epoch_has_to_gain() -> None:
     assert fit(Watched([5, 4.9, 4.8, 4.7, 4.6, 4.5], patience=3, min_delta=0.5))[1] == 4
 
 
-def test_of_accuracy_more_is_better() -> None:
+def test_of_accuracy_more_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     early = EarlyStopping(1, monitor="validation_accuracy")
-    accuracies = iter([0.5, 0.6, 0.6])
     model = fit(EarlyStopping(9))[0]
-    stops = []
-    for epoch, accuracy in enumerate(accuracies, start=1):
+    stops: list[int] = []
+    for epoch, accuracy in enumerate([0.5, 0.6, 0.6], start=1):
+        monkeypatch.setattr(model, "stop", lambda epoch=epoch: stops.append(epoch))
         early.on_epoch(model, EpochMetrics(epoch, 1.0, 0.5, 1.0, accuracy, 0.1, 1.0, 1.0))
-        stops.append(model._stopping)
-    assert stops == [False, False, True]
+    assert stops == [3]
 
 
 def test_refuses_what_makes_no_sense() -> None:
@@ -84,3 +86,175 @@ def test_refuses_what_makes_no_sense() -> None:
         ConfigError, match="EarlyStopping: expected fit to have validation with a validation_loss"
     ):
         fit(EarlyStopping(1), validation=False)
+
+
+# The end of fit, however it comes.
+
+
+class Note(Callback):
+    """Notes its hooks, and fails in one of them if asked to."""
+
+    def __init__(
+        self, name: str, log: list[str], fails: str = "", error: BaseException | None = None
+    ) -> None:
+        self.name, self.log, self.fails, self.error = name, log, fails, error or ZeroDivisionError(name)
+
+    def note(self, hook: str) -> None:
+        self.log.append(f"{self.name} {hook}")
+        if hook == self.fails:
+            raise self.error
+
+    def on_start(self, model: xpnet.Model) -> None:
+        self.note("start")
+
+    def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+        self.note("step")
+
+    def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
+        self.note("epoch")
+
+    def on_end(self, model: xpnet.Model) -> None:
+        self.note("end")
+
+
+def small(**options) -> xpnet.Model:
+    return xpnet.Model(nn.Linear(3, 2), losses.CrossEntropy(), optim.SGD(options.pop("rate", 0.1)), **options)
+
+
+X, Y = np.eye(3), np.array([0, 1, 0])
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        ("start", ["a start", "b start", "a end"]),
+        ("step", ["a start", "b start", "c start", "a step", "b step", "c end", "b end", "a end"]),
+        ("epoch", ["a start", "b start", "c start", "a step", "b step", "c step", "a epoch", "b epoch", "c end", "b end", "a end"]),
+        ("end", ["a start", "b start", "c start", "a step", "b step", "c step", "a epoch", "b epoch", "c epoch", "c end", "b end", "a end"]),
+    ],
+)  # fmt: skip
+def test_all_that_started_come_to_their_end(fails: str, expected: list[str], error: BaseException) -> None:
+    log: list[str] = []
+    callbacks = [Note("a", log), Note("b", log, fails, error), Note("c", log)]
+    with pytest.raises(type(error)) as caught:
+        small().fit(X, Y, epochs=1, callbacks=callbacks)
+    assert caught.value is error
+    assert log == expected
+
+
+def test_the_first_exception_is_raised_and_the_others_are_notes_to_it() -> None:
+    log: list[str] = []
+    callbacks = [Note("a", log, "end"), Note("b", log, "step"), Note("c", log, "end")]
+    with pytest.raises(ZeroDivisionError) as caught:
+        small().fit(X, Y, callbacks=callbacks)
+    assert caught.value is callbacks[1].error
+    assert caught.value.__notes__ == [
+        "Note.on_end: ZeroDivisionError('c')",
+        "Note.on_end: ZeroDivisionError('a')",
+    ]
+    callbacks = [Note("a", log, "end"), Note("c", log, "end")]
+    with pytest.raises(ZeroDivisionError) as caught:
+        small().fit(X, Y, epochs=1, callbacks=callbacks)
+    assert caught.value is callbacks[1].error
+    assert caught.value.__notes__ == ["Note.on_end: ZeroDivisionError('a')"]
+
+
+def test_a_model_that_diverged_is_neither_saved_nor_kept_from_its_best_epoch(tmp_path: Path) -> None:
+    """Rates of 0.1 and then 1e39, which float32 cannot hold: the second epoch diverges."""
+    model, snapshots, log = small(), Snapshots(), []
+    with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
+        model.fit(
+            X, Y, epochs=3, batch_size=1, validation=(X, Y), schedule=schedules.Step(1, 1e40),
+            callbacks=[EarlyStopping(9), snapshots, Note("a", log), xpnet.Checkpoints(tmp_path)],
+        )  # fmt: skip
+    assert not hasattr(caught.value, "__notes__")
+    assert log[-1] == "a end"
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-1-step-0.safetensors"]
+    assert_same(model.backend, model.snapshot(), snapshots.taken[0])
+    other = small()
+    with np.errstate(all="ignore"), pytest.raises(DivergedError):
+        small(rate=1e39).fit(X, Y, batch_size=1, callbacks=[xpnet.Checkpoints(tmp_path / "new")])
+    assert xpnet.Checkpoints(tmp_path / "new").newest() is None
+    other.load_checkpoint(tmp_path / "epoch-1-step-0.safetensors")
+    assert_same(other.backend, other.snapshot(), snapshots.taken[0])
+
+
+class Torn(optim.SGD):
+    """Writes into the parameters, as an update may, and is broken off in its fifth step."""
+
+    steps = 0
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        type(self).steps += 1
+        if type(self).steps == 5:
+            params["bias"][...] = 99.0
+            raise KeyboardInterrupt
+        return super().update(params, grads, state)
+
+
+def test_a_step_that_is_broken_off_leaves_the_model_as_before_the_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Torn, "steps", 0)
+    model, log, snapshots = xpnet.Model(nn.Linear(3, 2), losses.CrossEntropy(), Torn(0.1)), [], Snapshots()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            X, Y, epochs=3, batch_size=1,
+            callbacks=[Note("a", log), snapshots, xpnet.Checkpoints(tmp_path, minutes=1e-9)],
+        )  # fmt: skip
+    assert log[-1] == "a end"
+    assert (model.epoch, model.epoch_step, len(model.history)) == (1, 0, 1)
+    assert_same(model.backend, model.snapshot(), snapshots.taken[0])
+    assert xpnet.Checkpoints(tmp_path).newest() == tmp_path / "epoch-1-step-1.safetensors"
+    whole, resumed = small(), small()
+    whole.fit(X, Y, epochs=3, batch_size=1)
+    for other in (model, resumed):
+        if other is resumed:
+            resumed.load_checkpoint(tmp_path / "epoch-1-step-1.safetensors")
+        other.fit(X, Y, epochs=2, batch_size=1)
+        assert_same(other.backend, other.params, fetch(whole.backend, whole.params))
+
+
+def test_an_exception_between_two_steps_leaves_the_model_there_and_saves_it(tmp_path: Path) -> None:
+    """After this callback has seen the step, or not: a state that others have not seen is not saved."""
+
+    class FailAt2(Callback):
+        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+            if step == 2:
+                raise ZeroDivisionError
+
+    for first in (True, False):
+        model, folder = small(), tmp_path / str(first)
+        callbacks = [FailAt2(), xpnet.Checkpoints(folder)]
+        with pytest.raises(ZeroDivisionError):
+            model.fit(X, Y, batch_size=1, callbacks=callbacks if first else callbacks[::-1])
+        assert (model.epoch, model.epoch_step) == (0, 2)
+        found = [path.name for path in folder.iterdir()]
+        assert found == ([] if first else ["epoch-0-step-2.safetensors"])
+
+
+def test_an_exception_does_not_save_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    class Fail(Callback):
+        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+            if step == 3:
+                raise ZeroDivisionError
+
+    with np.errstate(all="ignore"), pytest.raises(ZeroDivisionError):
+        small(rate=1e39).fit(X, Y, batch_size=1, callbacks=[xpnet.Checkpoints(tmp_path), Fail()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_validation_that_fails_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are done and the epoch is not: a checkpoint goes on with the validation."""
+    whole, failed, resumed = small(), small(), small()
+    expected = whole.fit(X, Y, epochs=1, batch_size=1, validation=(X, Y))
+    with monkeypatch.context() as patch:
+        patch.setattr("xpnet._training.evaluation.evaluate", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            failed.fit(X, Y, batch_size=1, validation=(X, Y), callbacks=[xpnet.Checkpoints(tmp_path)])
+    assert (failed.epoch, failed.epoch_step, failed.history) == (0, 3, [])
+    resumed.load_checkpoint(tmp_path / "epoch-0-step-3.safetensors")
+    for model in (failed, resumed):
+        (metrics,) = model.fit(X, Y, epochs=1, batch_size=1, validation=(X, Y))
+        assert metrics[:6] == expected[0][:6]

@@ -75,13 +75,8 @@ def rows(model: xpnet.Model) -> list[tuple]:
 
 def arrays(model: xpnet.Model) -> dict[str, np.ndarray]:
     """All of the state."""
-    state = checkpoint.capture(model)
-    return {
-        name: np.array(leaf)
-        for name, leaf in tree.items(
-            {key: state[key] for key in ("params", "statistics", "optimizer", "step")}
-        )
-    }
+    kept = {key: getattr(model.state, key) for key in ("params", "statistics", "optimizer", "step")}
+    return {name: model.backend.to_numpy(leaf).copy() for name, leaf in tree.items(kept)}
 
 
 def assert_same(model: xpnet.Model, other: xpnet.Model) -> None:
@@ -315,6 +310,78 @@ def test_what_is_no_checkpoint_is_refused(bad: bytes | None, message: str, tmp_p
     if bad is not None:
         (tmp_path / "bad").write_bytes(bad)
     assert message in refuses(tmp_path / "bad", small())
+
+
+def test_the_checksum_is_of_names_dtypes_and_shapes_too() -> None:
+    """The same bytes, told apart by each of them."""
+    array = np.arange(6, dtype=np.float32)
+    others = [
+        {"b": array},
+        {"a": array.view(np.int32)},
+        {"a": array.reshape(2, 3)},
+        {"a": array.reshape(3, 2)},
+        {"a": array + 1},
+        {"a": array, "b": array[:0]},
+        {},
+    ]
+    digests = [checkpoint._digest("text", arrays) for arrays in [{"a": array}, *others]]
+    assert len({*digests, checkpoint._digest("texts", {"a": array})}) == len(others) + 2
+    assert checkpoint._digest("text", {"a": array, "b": array}) == checkpoint._digest(
+        "text", {"b": array, "a": array}
+    )
+
+
+@pytest.mark.parametrize("name", ["a name", "a dtype", "a shape"])
+def test_a_header_that_says_something_else_of_an_array_is_refused(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    """Where the file is as long as before, and its text and its numbers are the same bytes."""
+    old, new = {
+        "a name": (b'"params.weight":', b'"params.weighs":'),
+        "a dtype": (b'"F32","shape":[3,2]', b'"I32","shape":[3,2]'),
+        "a shape": (b'"F32","shape":[3,2]', b'"F32","shape":[2,3]'),
+    }[name]
+    assert content.count(old) >= 1
+    (tmp_path / "bad").write_bytes(content.replace(old, new, 1))
+    assert "the checksum is wrong" in refuses(tmp_path / "bad", small())
+
+
+@pytest.mark.parametrize("field", ["epoch", "epoch_step"])
+def test_a_negative_position_is_refused(field: str, content: bytes, tmp_path: Path) -> None:
+    saved = checkpoint.read(tmp_path / "good")
+    for value in (0, 3):
+        checkpoint.write(tmp_path / "other", {**saved, field: value})
+        small().load_checkpoint(tmp_path / "other")
+    checkpoint.write(tmp_path / "bad", {**saved, field: -1})
+    assert "expected the state of a Model (ValueError('step " in refuses(tmp_path / "bad", small())
+
+
+def test_the_time_of_an_epoch_is_that_of_both_its_parts(tmp_path: Path) -> None:
+    """An hour before the checkpoint counts; and the next epoch starts from none."""
+    model = make_model()
+    fit(model, 1, SaveAt(tmp_path / "file", 0, 3))
+    saved = checkpoint.read(tmp_path / "file")
+    assert 0 < saved["epoch_seconds"] < model.history[0].seconds
+    checkpoint.write(tmp_path / "file", {**saved, "epoch_seconds": 3600.0})
+    model.load_checkpoint(tmp_path / "file")
+    whole, after = fit(model, 2)
+    assert 3600 < whole.seconds < 3660
+    assert whole.images_per_second == pytest.approx(60 / whole.seconds)
+    assert after.seconds < 60
+
+
+def test_parameters_from_a_file_lie_in_memory_as_the_model_s_own(tmp_path: Path) -> None:
+    """Column by column here: products may differ by the layout."""
+    model = small()
+    model.save_checkpoint(tmp_path / "file")
+    model.params = tree.map(np.asfortranarray, model.params)
+    for _ in range(2):
+        assert model.params["weight"].strides == (4, 12)
+        model.load_checkpoint(tmp_path / "file")
+    assert model.params["weight"].strides == (4, 12)
+    model = small()
+    model.load_checkpoint(tmp_path / "file")
+    assert model.params["weight"].strides == (8, 4)
 
 
 @pytest.mark.parametrize(

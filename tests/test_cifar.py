@@ -60,7 +60,7 @@ def tar(members):
 
 
 def published():
-    """The archive with the members, and in the order, of the real one."""
+    """An archive with the members of the published one, in the same order."""
     inside = {f"{cifar.UNPACKED}/{file}": content for file, content in small_files().items()}
     others = {
         f"{cifar.UNPACKED}": None,
@@ -71,7 +71,7 @@ def published():
 
 
 def put_archive(tmp_path, monkeypatch, content):
-    """Put it where `load` looks for it, and take it for the one that was published."""
+    """Put the archive where `load` looks for it, with its checksum as the published one."""
     write(tmp_path / "cifar10", {cifar.ARCHIVE: content})
     monkeypatch.setitem(download.SOURCES["cifar10"].md5, cifar.ARCHIVE, hashlib.md5(content).hexdigest())
 

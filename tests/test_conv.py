@@ -8,9 +8,10 @@ import pytest
 import xpnet
 from cases import draw
 from conftest import MakeBackend
-from laws import assert_close, assert_kept
+from laws import assert_close, assert_kept, fetch
 from xpnet import nn, tree
-from xpnet.nn import _windows
+from xpnet.nn import _windows, fast
+from xpnet.nn._library import LibraryConv2d, LibraryMaxPool2d, library_form
 
 IMAGE = [
     [-1, 0, -2, 3, 4, 1],
@@ -184,11 +185,48 @@ def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: Make
 def test_pytorch_s_own_convolution_is_what_runs_there() -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     place = xpnet.backend.get("torch")
-    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
-    params = tree.map(place.asarray, layer.init(np.random.default_rng(0)))
-    y, residuals = layer.forward(params, place.asarray(draw((4, 8, 8, 3))))
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.MaxPool2d(3, 1))
+    net = fast.faster(plain, place)
+    assert [type(layer) for layer in net.layers] == [
+        LibraryConv2d,
+        LibraryMaxPool2d,
+        nn.ReLU,
+        LibraryMaxPool2d,
+    ]
+    params = tree.map(place.asarray, plain.init(np.random.default_rng(0)))
+    x = place.asarray(draw((4, 8, 8, 3)))
+    y, residuals = net.forward(params, x)
     assert y.is_contiguous()  # the channels are last in memory too
-    assert residuals.layers[0].rows is None
-    assert residuals.layers[2].positions is not None
-    dx, _ = layer.backward(params, residuals, y)
+    dx, grads = net.backward(params, residuals, y)
     assert dx.is_contiguous()
+    expected, plain_residuals = plain.forward(params, x)
+    assert_close(place, y, expected.numpy(), 1e-5)
+    assert_close(place, (dx, grads), fetch(place, plain.backward(params, plain_residuals, y)), 1e-4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 4, 3, padding="same"),
+        nn.Conv2d(3, 4, 4, stride=2, padding="same", bias=False),  # one more zero at the end
+        nn.Conv2d(3, 4, (2, 3), stride=(3, 1)),
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, (1, 2)),
+    ],
+    ids=str,
+)
+def test_the_library_s_form_is_the_plain_layer(make_backend: MakeBackend, layer: nn.Layer) -> None:
+    """With the reference forms too, on libraries that bring none; windows with equal elements included."""
+    place = make_backend("float64")
+    form = library_form(layer)
+    assert type(form) is not type(layer)
+    params = tree.map(place.asarray, layer.init(np.random.default_rng(0)))
+    x = place.asarray(np.round(draw((2, 7, 8, 3))))
+    y, residuals = layer.forward(params, x)
+    found, form_residuals = form.forward(params, x)
+    dy = place.asarray(draw(y.shape))
+    assert_kept(place, found)
+    assert_close(place, found, fetch(place, y), 1e-12)
+    expected = fetch(place, layer.backward(params, residuals, dy))
+    assert_close(place, form.backward(params, form_residuals, dy), expected, 1e-12)
+    assert_close(place, form.parameter_gradients(params, form_residuals, dy), expected[1], 1e-12)

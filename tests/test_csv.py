@@ -20,7 +20,7 @@ def load_csv(folder, train=TRAIN_CSV, test=TEST_CSV, options="", **keywords):
 
 
 def fractions(text):
-    """The same rows with pixels from 0 to 1."""
+    """The same rows with pixels scaled to 0 to 1."""
     rows = [line.split(",") for line in text.split()]
     return "".join(",".join([row[0], *(str(int(field) / 255) for field in row[1:])]) + "\n" for row in rows)
 

@@ -1,4 +1,4 @@
-"""The data sets in idx files: what loads, and what every kind of damage is answered with."""
+"""Data sets in idx files: which ones load, and the error for every kind of damage."""
 
 import hashlib
 import os

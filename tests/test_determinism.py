@@ -15,7 +15,7 @@ Bits = dict[str, bytes]
 
 
 def convolutional(place: Place = ("numpy", None), **options) -> xpnet.Model:
-    """On NumPy, its batches are cut into parts that run side by side."""
+    """A convolutional network: on NumPy its batches are split into parts that run in parallel."""
     net = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding="same"),
         nn.ReLU(),
@@ -32,13 +32,13 @@ def convolutional(place: Place = ("numpy", None), **options) -> xpnet.Model:
 
 
 def dense() -> xpnet.Model:
-    """With a product over 784 numbers, which OpenBLAS adds up in another order when it has several threads."""
+    """A dense network: OpenBLAS sums its products of 784 terms in another order with several threads."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.BatchNorm(64), nn.Tanh(), nn.Linear(64, 10))
     return xpnet.Model(net, losses.CrossEntropy(), optim.Adam(0.001))
 
 
 def bits(model: xpnet.Model, epochs: int = 2, n: int = 300) -> Bits:
-    """Those of all parameters and losses after a training."""
+    """The bits of all parameters and losses after a training."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((n, 28, 28, 1)), rng.integers(10, size=n)
     model.fit(x, y, epochs=epochs, batch_size=100, validation=(x, y))
@@ -60,7 +60,7 @@ def test_with_another_number_of_threads(threads: int, monkeypatch: pytest.Monkey
 
 
 def test_two_models_in_two_threads_give_what_each_gives_alone() -> None:
-    """One of them has BLAS use a single thread, again and again, while the other wants all."""
+    """One model repeatedly limits BLAS to one thread while the other uses all."""
     alone = bits(convolutional(micro_batch=13), epochs=4), bits(dense(), epochs=20)
     together: dict[int, Bits] = {}
 

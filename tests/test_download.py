@@ -24,7 +24,7 @@ IMAGES = "train-images-idx3-ubyte.gz"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves `/good/` whole, and one kind of damage under the name of each."""
+    """Serves the intact files under `/good/`, and one kind of damage under each other path."""
 
     def do_GET(self):
         self.server.requests.append(self.path)
@@ -56,7 +56,7 @@ def server():
 
 @pytest.fixture
 def mirrors(server, monkeypatch):
-    """Call it with the mirrors that MNIST shall have; returns the list of the requests that come in."""
+    """A function that sets the mirrors of MNIST, and returns a list to which requests are appended."""
     server.requests.clear()
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "127.0.0.1")
@@ -129,7 +129,7 @@ def test_download_is_off(tmp_path, mirrors):
 
 def test_only_what_is_missing_is_downloaded(tmp_path, mirrors):
     requests = mirrors("good")
-    files = small_files(train=5)  # not what the checksums say: they are for downloads only
+    files = small_files(train=5)  # other checksums than published: only downloads are compared
     write(tmp_path, {file: files[file] for file in datasets.FILES[:1]})
     write(tmp_path, {file: files[file] for file in datasets.FILES[1:2]}, zipped=True)
     assert len(load("mnist", tmp_path).train.y) == 5

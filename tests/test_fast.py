@@ -7,7 +7,7 @@ import pytest
 
 import xpnet
 from xpnet import backend, gradcheck, losses, nn, optim, tree
-from xpnet.backend import Product, _products
+from xpnet.backend import Product, _numpy_blas
 from xpnet.nn import _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
 
@@ -19,9 +19,9 @@ MLP = nn.Sequential(
 @pytest.fixture(params=["openblas", "few numbers", "another BLAS"])
 def blas(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "openblas":
-        monkeypatch.setattr(_products, "FEW", 0)
+        monkeypatch.setattr(_numpy_blas, "FEW", 0)
     if request.param == "another BLAS":
-        monkeypatch.setattr(_products, "_gemm", lambda char: None)
+        monkeypatch.setattr(_numpy_blas, "_gemm", lambda char: None)
 
 
 def matrices(dtype: str, seed: int = 0) -> list[np.ndarray]:
@@ -48,7 +48,7 @@ def test_a_product_is_added_as_its_formula_says(blas: None, dtype: str, layout: 
 def test_numpy_s_openblas_is_found() -> None:
     """Else all would still be right, and slower."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-    assert (_products._gemm("f") is not None) == ("openblas" in blas)
+    assert (_numpy_blas._gemm("f") is not None) == ("openblas" in blas)
 
 
 @pytest.mark.parametrize("optimizer", [optim.SGD(0.3), optim.SGD(0.1, momentum=0.9)], ids=str)
@@ -66,7 +66,7 @@ def test_deferred_gradients_train_the_same(
         before, values = model.params, tree.map(np.copy, model.params)
         model.fit(x, y, epochs=3, batch_size=16, schedule=schedule)
         overwritten = [(a != b).any() for a, b in zip(*map(tree.leaves, (before, values)), strict=True)]
-        if optimizer.momentum == 0 and _products._gemm("d"):
+        if optimizer.momentum == 0 and _numpy_blas._gemm("d"):
             assert any(overwritten) == defer  # so this test has compared two things
         return dict(tree.items(model.params))
 
@@ -163,7 +163,7 @@ def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch
     x, dy = (np.random.default_rng(seed).normal(size=(2, 6, 6, 8)) for seed in (1, 2))
     y, residuals = net.forward(params, x)
     bare = y, *net.backward(params, residuals, dy)
-    prepared = net.prepare(params)
+    prepared = fast.prepared(net, params)
     monkeypatch.setattr(WinogradConv2d, "prepare", lambda self, params: pytest.fail("prepared again"))
     y, residuals = net.forward(prepared, x)
     once = y, *net.backward(prepared, residuals, dy)

@@ -1,4 +1,4 @@
-"""Whatever is given to xpnet, it works or is answered with an `xpnet.Error` of one line: nothing else.
+"""Any input to xpnet either works or raises an `xpnet.Error` of one line.
 
 Each property is tried on a few cases in the ordinary tests, the same ones each time, and on 10,000 in
 `pytest -m slow`.
@@ -40,7 +40,7 @@ MANY = 10_000
 
 
 def fuzz(few: int, **strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], None]:
-    """Make two tests of a property: with `few` cases, and with many in `-m slow`."""
+    """Make two tests of a property: one with `few` cases, and one with many, marked slow."""
 
     def decorate(function: Callable[..., None]) -> None:
         checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
@@ -75,7 +75,7 @@ def works_or_says_why() -> Iterator[None]:
 
 
 def call(function: Callable[..., Any], arguments: list[Any]) -> Any:
-    """What it gives; the number of arguments is Python's to check, and is right here."""
+    """The result of the call. Cases with a wrong number of arguments, an error of Python's, are rejected."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:
@@ -85,7 +85,7 @@ def call(function: Callable[..., Any], arguments: list[Any]) -> Any:
 
 @contextlib.contextmanager
 def at_most(limit: int) -> Iterator[None]:
-    """No more memory than that is asked for within the block."""
+    """Context manager: the block allocates no more than that memory."""
     tracemalloc.start()
     try:
         yield
@@ -99,7 +99,7 @@ def at_most(limit: int) -> Iterator[None]:
 
 
 def damaged(good: bytes) -> st.SearchStrategy[bytes]:
-    """A good file that was cut off, or had bytes changed, taken out or put in; or anything."""
+    """A good file, cut off or with bytes changed, removed or inserted; or any bytes."""
     place = st.integers(0, len(good) - 1)
 
     def flip(changes: list[tuple[int, int]]) -> bytes:
@@ -159,7 +159,7 @@ def csv_files(folder: Path, train: bytes, test: bytes, label: csv.Label) -> None
 
 @fuzz(40, content=damaged(bytes(range(256)) * 24 + b"\0" * (2 * cifar.RECORD - 24 * 256)))
 def cifar_file(folder: Path, content: bytes) -> None:
-    """Of two images, not of ten thousand."""
+    """A file of CIFAR-10 with two images instead of 10,000."""
     (folder / "batch.bin").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch, at_most(1_000_000):
         patch.setattr(cifar, "RECORDS", 2)
@@ -225,7 +225,7 @@ HEADERS = st.fixed_dictionaries(
 def parameter_file_with_a_lie_in_its_header(
     folder: Path, header: str, version: tuple[int, int], length: int
 ) -> None:
-    """What it says of its arrays decides over no memory."""
+    """The header does not decide how much memory is allocated."""
     size = 2 if version == (1, 0) else 4
     text = header.encode() + b"\n"
     member = b"\x93NUMPY" + bytes(version) + len(text).to_bytes(size, "little") + text + bytes(length)
@@ -253,7 +253,7 @@ EXAMPLES = np.random.default_rng(0).normal(size=(6, 8, 8, 1)), np.array([0, 1, 2
 
 
 def train_a_little(config: Config) -> None:
-    """An epoch on images, and one on rows."""
+    """Train for an epoch on images, and for one on rows."""
     images, y = EXAMPLES
     for x in (images, images.reshape(6, -1)):
         config.check_inputs(x.shape[1:])
@@ -265,7 +265,7 @@ def train_a_little(config: Config) -> None:
 
 
 def small(options: dict[str, Any]) -> dict[str, Any]:
-    """With a network and a backend that take no time, where no others are asked for."""
+    """The options, with a small network and one epoch unless they set others."""
     return {"hidden": (3,), "epochs": 1, **options}
 
 
@@ -313,7 +313,7 @@ SHAPE = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 @fuzz(200, layer=st.sampled_from(LAYERS), arguments=st.lists(ODD, max_size=5), shape=SHAPE)
 def layer(layer: type, arguments: list[Any], shape: tuple[int, ...]) -> None:
-    """Arguments, and an input of any shape: through a model, which is where input is checked."""
+    """A layer with any arguments, in a model, which checks inputs, with an input of any shape."""
     made = call(layer, arguments)
     net = nn.Sequential(made, nn.Flatten())
     model = xpnet.Model(net, losses.MeanSquaredError(), optim.SGD(0.1))
@@ -379,7 +379,7 @@ DTYPES = [
 
 @st.composite
 def arrays(draw: Callable[..., Any], shapes: st.SearchStrategy[tuple[int, ...]]) -> np.ndarray:
-    """Of any dtype, with a few odd values."""
+    """Arrays of any dtype, with a few odd values."""
     shape, dtype = draw(shapes), draw(st.sampled_from(DTYPES))
     values = draw(st.sampled_from([0, 1, 2, 3, -1, 127, math.nan, math.inf, 1e300, 0.5]))
     rng = np.random.default_rng(draw(st.integers(0, 9)))
@@ -421,7 +421,7 @@ def training(
     micro_batch: Any,
     on_device: bool,
 ) -> None:
-    """Any inputs and targets: labels out of range, no data, one sample, one class."""
+    """Trainings with any inputs and targets: labels out of range, no data, one sample, one class."""
     made = call(loss, arguments)
     model = xpnet.Model(nn.Linear(2, outputs), made, optim.SGD(0.1), micro_batch=micro_batch)
     before = [array.copy() for array in xpnet.tree.leaves(model.params)]
@@ -467,7 +467,7 @@ def good_files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", ["idx", "csv", "cifar", "parameters", "checkpoint"])
 def test_files_that_reach_new_lines(tmp_path: Path, reader: str) -> None:
-    """Led by coverage, which random damage is not: see `fuzz_files`."""
+    """Files found by coverage-guided fuzzing: see `fuzz_files`."""
     pytest.importorskip("atheris", reason="atheris is not installed; pip install '.[fuzz]'")
     corpus = tmp_path / "corpus"
     corpus.mkdir()

@@ -14,9 +14,23 @@ from xpnet.errors import ShapeError
 
 @dataclass(frozen=True, repr=False)
 class BiasForgotten(nn.Linear):
+    def backward(self, params, residuals, dy):
+        dx, grads = super().backward(params, residuals, dy)
+        return dx, grads | {"bias": 0 * grads["bias"]}
+
+
+@dataclass(frozen=True, repr=False)
+class BiasForgottenInParameterGradients(nn.Linear):
     def parameter_gradients(self, params, residuals, dy):
         grads = super().parameter_gradients(params, residuals, dy)
         return grads | {"bias": 0 * grads["bias"]}
+
+
+@dataclass(frozen=True, repr=False)
+class OneGradientMissing(nn.Linear):
+    def backward(self, params, residuals, dy):
+        dx, grads = super().backward(params, residuals, dy)
+        return dx, {"weight": grads["weight"]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +44,22 @@ def test_names_the_wrong_array_and_entry() -> None:
         gradcheck.GradientError, match=r"BiasForgotten: the gradient at params\.bias\[\d\] is 0, finite"
     ):
         gradcheck.check(BiasForgotten(4, 3), draw((5, 4)))
+
+
+def test_parameter_gradients_are_compared_with_backward() -> None:
+    """Training asks for the one, finite differences are of the other."""
+    with pytest.raises(gradcheck.GradientError) as error:
+        gradcheck.check(BiasForgottenInParameterGradients(4, 3), draw((5, 4)))
+    assert str(error.value) == (
+        "BiasForgottenInParameterGradients: parameter_gradients gives other gradients of params.bias than backward"
+    )
+
+
+def test_a_gradient_that_is_missing() -> None:
+    with pytest.raises(
+        gradcheck.GradientError, match=r"OneGradientMissing: backward gives {'weight': \(4, 3\)}, expected"
+    ):
+        gradcheck.check(OneGradientMissing(4, 3), draw((5, 4)))
 
 
 def test_sees_an_error_of_a_millionth() -> None:

@@ -1,42 +1,44 @@
 """Initialisers: their distributions, and the same weights everywhere for one seed."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
 import xpnet
+from cases import INITIALIZERS, InitializerCase
 from conftest import Place
 from xpnet import init, losses, nn, optim, tree
 
 SHAPE = (400, 300)
-LIMITS = {  # standard deviation, and bound where there is one
-    init.zeros: (0, 0),
-    init.normal: (1, None),
-    partial(init.normal, std=0.01): (0.01, None),
-    init.uniform: (1 / np.sqrt(3), 1),
-    partial(init.uniform, low=-0.5, high=0.5): (0.5 / np.sqrt(3), 0.5),
-    init.lecun_normal: (np.sqrt(1 / 400), None),
-    init.lecun_uniform: (np.sqrt(1 / 400), np.sqrt(3 / 400)),
-    init.glorot_normal: (np.sqrt(2 / 700), None),
-    init.glorot_uniform: (np.sqrt(2 / 700), np.sqrt(6 / 700)),
-    init.he_normal: (np.sqrt(2 / 400), None),
-    init.he_uniform: (np.sqrt(2 / 400), np.sqrt(6 / 400)),
-    init.scaled(init.normal, 0.001): (0.001, None),
-}
 
 
-@pytest.mark.parametrize("initializer", LIMITS)
-def test_mean_deviation_and_bound(initializer: init.Initializer) -> None:
-    deviation, bound = LIMITS[initializer]
-    drawn = initializer(np.random.default_rng(0), SHAPE)
+@pytest.mark.parametrize("case", INITIALIZERS, ids=str)
+def test_mean_deviation_and_bound(case: InitializerCase) -> None:
+    drawn = case.initializer(np.random.default_rng(0), SHAPE)
+    assert type(drawn) is np.ndarray
     assert drawn.shape == SHAPE
     assert drawn.dtype == np.float64
-    assert abs(drawn.mean()) <= 5 * deviation / np.sqrt(drawn.size)
-    assert drawn.std() == pytest.approx(deviation, rel=0.01)
-    if bound is not None:
-        assert np.abs(drawn).max() <= bound
-        assert np.abs(drawn).max() >= 0.999 * bound
+    assert abs(drawn.mean() - case.mean) <= 5 * case.deviation / np.sqrt(drawn.size)
+    assert drawn.std() == pytest.approx(case.deviation, rel=0.01)
+    if case.bound is not None:
+        assert np.abs(drawn).max() <= case.bound
+        assert np.abs(drawn).max() >= 0.999 * case.bound
+
+
+@pytest.mark.parametrize("case", INITIALIZERS, ids=str)
+def test_draws_from_the_generator_it_is_given(case: InitializerCase) -> None:
+    """The same seed gives the same weights, another one others, the next call others, in every shape."""
+    for shape in (
+        ((5,), (4, 3), (3, 2, 4, 5))
+        if case.name in ("zeros", "ones", "normal", "uniform")
+        else ((4, 3), (3, 2, 4, 5))
+    ):
+        rng = np.random.default_rng(0)
+        first, second = case.initializer(rng, shape), case.initializer(rng, shape)
+        assert first.shape == shape
+        np.testing.assert_array_equal(case.initializer(np.random.default_rng(0), shape), first)
+        if case.deviation:
+            assert not np.array_equal(first, second)
+            assert not np.array_equal(case.initializer(np.random.default_rng(1), shape), first)
 
 
 def test_fans_of_a_convolution_count_its_window() -> None:

@@ -222,7 +222,7 @@ def test_labels_stand_for_one_hot_rows(loss: losses.Loss) -> None:
     ids=lambda value: str(value) if isinstance(value, losses.Loss) else "",
 )
 def test_a_model_learns_with_it(loss: losses.Loss, y: Any, place: Place) -> None:
-    """Which side of a line a point is on, through compiled steps and everything that Model asks of a loss."""
+    """A model learns on which side of a line a point is: compiled steps, and every method of a loss."""
     x = draw((64, 2))
     target = y((x[:, 0] + x[:, 1] > 0).astype(np.int64))
     n_out = 1 if isinstance(loss, losses.BinaryCrossEntropy) and target.ndim == 1 else 2
@@ -269,7 +269,7 @@ def test_exact_and_without_warnings_far_from_zero(
 
 
 def test_binary_cross_entropy_keeps_small_losses() -> None:
-    """A sure and right answer costs e^-20, which max(z, 0) - z t must not swallow."""
+    """A confident right answer has the loss e^-20, which rounding of max(z, 0) - z t must not lose."""
     value, _ = both_passes(losses.BinaryCrossEntropy(), np.array([[20.0]], dtype=np.float32), np.array([1]))
     np.testing.assert_allclose(value, math.exp(-20), rtol=1e-6)
 

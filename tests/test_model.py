@@ -1,7 +1,11 @@
 """The shell: training by hand and by `fit`, what it checks, what it saves."""
 
+import gc
 import io
+import tracemalloc
 import zipfile
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from conftest import Place
 from xpnet import data, losses, nn, optim, tree
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError, Error, ShapeError
+from xpnet.tree import Tree
 
 
 def make_model(place: Place = ("numpy", None), loss: losses.Loss | None = None, **options) -> xpnet.Model:
@@ -77,7 +82,7 @@ def test_training_keeps_dtype_library_and_device(place: Place) -> None:
 
     model = make_model(place, optimizer=optim.SGD(0.1, 0.9, True, 0.1), l2=0.1)
     model.fit(*make_data(), epochs=1)
-    assert_kept(model.backend, model._state)
+    assert_kept(model.backend, model.state)
     assert_kept(model.backend, model.forward(make_data()[0]))
 
 
@@ -179,6 +184,178 @@ class StopAfter(Callback):
         self.left -= 1
         if self.left == 0:
             model.stop()
+
+
+@dataclass(frozen=True)
+class Overwriting(optim.Optimizer):
+    """Writes into the parameters that it is given, as `update` may."""
+
+    learning_rate: float = 0.1
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        def overwrite(p, g):
+            p[...] = p - self.learning_rate * g
+            return p
+
+        return tree.map(overwrite, params, grads), state
+
+
+def test_the_last_forward_has_parameters_of_its_own() -> None:
+    x, y = make_data()
+    model = make_model(optimizer=Overwriting())
+    model.forward(x)
+    model.backward(y)
+    before, loss, params = on_host(model), model.loss(y), model.params
+    model.step()
+    assert model.loss(y) == loss
+    for name, array in tree.items(params):
+        np.testing.assert_array_equal(array, before[name])
+        assert not np.array_equal(on_host(model)[name], before[name])
+
+
+class Grads(Callback):
+    """Reads `grads`; before that it makes them, if asked to."""
+
+    def __init__(self, make: bool = False) -> None:
+        self.make = make
+        self.found: list[Tree] = []
+
+    def on_epoch(self, model: xpnet.Model, metrics) -> None:
+        if self.make:
+            model.zero_grads()
+            model.forward(make_data()[0])
+            model.backward(make_data()[1])
+        self.found.append(model.grads)
+
+
+def test_fit_keeps_no_gradients() -> None:
+    model = make_model()
+    with pytest.raises(
+        Error,
+        match=r"^grads: expected forward\(x\) and backward\(target\) in the callback first, got neither",
+    ):
+        model.fit(*make_data(), epochs=1, callbacks=[Grads()])
+    assert not any(array.any() for array in tree.leaves(model.grads))  # zeros again after fit
+    grads = Grads(make=True)
+    model.fit(*make_data(), epochs=1, callbacks=[grads])
+    assert all(array.any() for array in tree.leaves(grads.found[0]))
+
+
+def test_gradients_take_no_memory_until_they_are_used() -> None:
+    net, n = nn.Linear(1000, 1000, bias=False), 4 * 1000 * 1000
+    np.ones(n).sum()  # what NumPy allocates once
+    tracemalloc.start()
+    try:
+        model = xpnet.Model(net, losses.MeanSquaredError(), optim.SGD(0.1))
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * n
+        model.zero_grads()
+        model.params = model.params
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 1.5 * n
+        assert model.grads["weight"].shape == (1000, 1000)
+    finally:
+        tracemalloc.stop()
+
+
+GOOD = {"weight": np.ones((6, 3)), "bias": np.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ((GOOD, {}), "expected params.1.running_mean of shape (3,)"),
+        ((GOOD,), "expected params.1.scale of shape (3,), got none"),
+        (({**GOOD, "weight": GOOD["weight"].T}, {}), "expected params.0.weight of shape (6, 3), got its transpose, (3, 6)"),
+        (({**GOOD, "bias": np.zeros((1, 3))}, {}), "expected params.0.bias of shape (3,), got (1, 3)"),
+        ([GOOD, {}], "expected params.0.bias of shape (3,), got a list for params"),
+        (({**GOOD, "bias": None}, {}), "params.0.bias: expected an array of real numbers, got dtype object"),
+        (({**GOOD, "bias": "abc"}, {}), "params.0.bias: expected an array of real numbers, got dtype <U3"),
+        (({"weight": GOOD["weight"]}, {}), "expected params.0.bias of shape (3,), got none"),
+        (None, "expected params.0.bias of shape (3,), got None for params"),
+        (np.zeros(3), "expected params.0.bias of shape (3,), got an array of shape (3,) for params"),
+        (({**GOOD, "more": np.zeros(1)}, {"scale": np.ones(3), "shift": np.ones(3)}), "expected no params.0.more for this network, got an array of shape (1,)"),
+    ],
+)  # fmt: skip
+def test_parameters_of_another_network_are_refused(params, message: str, place: Place) -> None:
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm(3))
+    model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
+    before = on_host(model)
+    if "running_mean" in message:
+        with pytest.raises(
+            ShapeError, match=r"^Model: expected statistics.1.running_mean of shape \(3,\), got none$"
+        ):
+            model.statistics = params
+    else:
+        with pytest.raises(ShapeError) as error:
+            model.params = params
+        assert str(error.value) == f"Model: {message}"
+        with pytest.raises(ShapeError) as error:
+            model.restore(params)
+    for name, array in on_host(model).items():
+        np.testing.assert_array_equal(before[name], array)
+
+
+def test_a_snapshot_of_another_network_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm(3))
+    model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
+    other = xpnet.Model(nn.Sequential(nn.Linear(3, 3)), losses.CrossEntropy(), optim.SGD(0.1))
+    with pytest.raises(ShapeError, match=r"^Model: expected 0.weight of shape \(6, 3\), got \(3, 3\)$"):
+        model.restore(other.snapshot())
+    with pytest.raises(
+        ShapeError, match=r"^Model: expected no 1.running_mean for this network, got an array"
+    ):
+        other.restore(({"weight": np.ones((3, 3)), "bias": np.ones(3)}, model.snapshot()[1]))
+
+
+def test_parameters_of_any_library_and_dtype_become_those_of_the_model(place: Place) -> None:
+    model = make_model(place)
+    whole_numbers = tree.map(lambda p: np.ones(tuple(p.shape), int), model.params)
+    model.params = whole_numbers
+    model.fit(*make_data(), epochs=1)
+    by_name = {name: np.ones(tuple(p.shape)) for name, p in tree.items(model.params)}
+    model.params = by_name  # as a file has them
+    assert all((array == 1).all() for array in on_host(model).values())
+
+
+@dataclass(frozen=True, repr=False)
+class Own(nn.Layer):
+    """A layer of one's own that gives any parameters and statistics."""
+
+    params: Any
+    statistics: Any = ()
+
+    def init(self, rng: np.random.Generator) -> Any:
+        return self.params
+
+    def init_statistics(self) -> Any:
+        return self.statistics
+
+    def forward(self, params: Any, x: Any) -> Any:
+        return x, ()
+
+    def backward(self, params: Any, residuals: Any, dy: Any) -> Any:
+        return dy, self.params
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Own([np.ones(2)]), "Own.init: expected a dict or a tuple of arrays, got a list"),
+        (Own({"w": [1.0, 2.0]}), "Own.init: expected a dict or a tuple of arrays, got a list for w"),
+        (
+            Own({"w": {"inner": "text"}}),
+            "Own.init: expected a dict or a tuple of arrays, got a str for w.inner",
+        ),
+        (Own(None), "Own.init: expected a dict or a tuple of arrays, got None"),
+        (Own({}, [np.ones(2)]), "Own.init_statistics: expected a dict or a tuple of arrays, got a list"),
+    ],
+)
+def test_a_layer_without_a_tree_of_parameters_is_named(layer: nn.Layer, message: str) -> None:
+    for net in (layer, nn.Sequential(nn.Linear(2, 2), nn.Residual(nn.Sequential(nn.Tanh(), layer)))):
+        with pytest.raises(ConfigError) as error:
+            xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
+        assert str(error.value) == message
 
 
 @pytest.mark.parametrize(("steps", "whole_epochs"), [(1, 0), (4, 1), (5, 1), (8, 2)])

@@ -1,4 +1,4 @@
-"""Finite differences and shared weights: what is known of these studies beforehand holds at their quick size."""
+"""The studies of finite differences and shared weights, at their quick size: results known beforehand."""
 
 import csv
 from pathlib import Path

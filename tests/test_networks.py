@@ -1,4 +1,4 @@
-"""The networks that options describe, and the configs that are shipped."""
+"""The networks that options describe, and the configs in scripts/configs."""
 
 from pathlib import Path
 

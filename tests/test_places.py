@@ -1,4 +1,4 @@
-"""Tells once, as a skipped test, of each array library or device that the tests could not run on."""
+"""A skipped test for each array library or device that is missing, with the reason."""
 
 import pytest
 

@@ -35,7 +35,7 @@ def test_the_same_bits_on_every_library(make_backend: MakeBackend, numpy_key: ra
 
 
 def test_known_bits(numpy_key: random.Key) -> None:
-    """The hash in Python's integers, so that no library's wrap-around is taken on trust."""
+    """The hash in Python's integers, which do not overflow: the reference for the libraries' wrap-around."""
 
     def lowbias32(x: int) -> int:
         x = (x ^ x >> 16) * 0x7FEB352D % 2**32

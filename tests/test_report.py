@@ -1,4 +1,4 @@
-"""The page that a study leaves, and the files beside it."""
+"""The HTML report of a study, and the files beside it."""
 
 import base64
 import csv
@@ -20,7 +20,7 @@ HOSTILE = '<script>alert("x")</script> & <b>'
 
 
 class Page(HTMLParser):
-    """The tags with their attributes, and the rows of the tables as texts and as exact values."""
+    """A parser of the report: tags with attributes, and table rows as texts and as exact values."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

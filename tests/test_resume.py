@@ -38,7 +38,7 @@ RUN = [
 
 @pytest.fixture(autouse=True, scope="module")
 def one_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Matplotlib keeps its fonts there."""
+    """One cache folder for all runs: Matplotlib keeps its fonts there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -66,7 +66,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
 
 
 def started(process: subprocess.Popen) -> None:
-    """Wait until it trains: the table of the layers is out, and whatever comes before the first epoch."""
+    """Wait until the process has printed the table of layers: the first epoch is about to begin."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(("total", "run goes on")):
@@ -75,7 +75,7 @@ def started(process: subprocess.Popen) -> None:
 
 
 def handles_signals(folder: Path) -> None:
-    """Wait until a new run there is in `fit`."""
+    """Wait until a new run in that folder is in `fit`, where it handles signals."""
     deadline = time.monotonic() + 60
     while not (folder / "metrics.csv").exists():
         assert time.monotonic() < deadline
@@ -116,7 +116,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_kills(folder: Path, unbroken: Path, seed: int, kills: int) -> None:
-    """Kill a run at random moments so many times; then it goes on to the same end."""
+    """Kill a run at that many random moments: the resumed run ends as the unbroken one does."""
     draw = random.Random(seed)
     arguments = RUN
     for _ in range(kills):
@@ -184,7 +184,7 @@ def all_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_full_disk_is_one_line_and_checkpoints_are_as_they_were(tmp_path: Path) -> None:
-    """No file can become as long as a checkpoint is."""
+    """A limit on the size of files stands for a full disk."""
     limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); os.execv(sys.executable, sys.argv[1:])"
     assert run(tmp_path, *RUN, "--epochs", "1", "--quiet")[0] == 0
     before = all_files(tmp_path / "run")
@@ -204,7 +204,7 @@ SMALL = {"hidden": (16,), "epochs": 3, "batch_size": 200, "quiet": True, "checkp
 
 
 class At(Callback):
-    """Does something after that step of that epoch."""
+    """Calls a function after that step of that epoch."""
 
     def __init__(self, epoch: int, step: int, action: Callable[[xpnet.Model], None]) -> None:
         self.at, self.action = (epoch, step), action
@@ -220,7 +220,7 @@ FIT = xpnet.Model.fit
 def train_with(
     patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
 ) -> dict:
-    """Run with one more callback, before the checkpoints'."""
+    """Run with one more callback, placed before that of the checkpoints."""
 
     def fit_with(model: xpnet.Model, *data, callbacks, **options):
         *others, checkpoints = callbacks
@@ -283,7 +283,7 @@ def test_a_run_goes_on_for_more_epochs_and_on_another_library(tmp_path: Path) ->
 def test_what_best_npz_holds_is_what_the_checkpoint_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after an epoch that was the best, before its checkpoint; stopped again before it came again."""
+    """The run is killed after its best epoch but before the checkpoint, and stopped again before that epoch ends."""
 
     class Killed(Exception):
         pass

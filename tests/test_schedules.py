@@ -1,27 +1,65 @@
 """Schedules: known values, and PyTorch's schedulers."""
 
+import json
 import math
 
+import numpy as np
 import pytest
 
+from cases import SCHEDULES, ScheduleCase
 from xpnet import schedules
 from xpnet.errors import ConfigError
-from xpnet.schedules import Constant, Cosine, Exponential, OneCycle, ReduceOnPlateau, Schedule, Step
+from xpnet.schedules import Cosine, Exponential, OneCycle, ReduceOnPlateau, Schedule, Step
+
+every_schedule = pytest.mark.parametrize("case", SCHEDULES, ids=str)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "values"),
-    [
-        (Constant(), {0: 1, 7.5: 1}),
-        (Step(2, 0.5), {0: 1, 1.99: 1, 2: 0.5, 5: 0.25}),
-        (Exponential(0.81), {0: 1, 1: 0.81, 0.5: 0.9, 2: 0.6561}),
-        (Cosine(10), {0: 1, 5: 0.5, 10: 0, 12: 0}),
-        (Cosine(10, warmup=2, final=0.2), {0: 0, 1: 0.5, 2: 1, 6: 0.6, 10: 0.2, 99: 0.2}),
-        (OneCycle(10, 0.4, 0.2, 0.1), {0: 0.2, 2: 0.6, 4: 1, 7: 0.55, 10: 0.1, 11: 0.1}),
-    ],
-)
-def test_known_values(schedule: Schedule, values: dict[float, float]) -> None:
-    assert {epoch: schedule(epoch) for epoch in values} == pytest.approx(values, abs=1e-15)
+def run(schedule: Schedule, case: ScheduleCase) -> dict[float, float]:
+    """The schedule's values, told of a loss after each epoch where the case has some."""
+    found = {}
+    for time in sorted(case.values):
+        if case.losses and time > 0:
+            schedule.on_epoch(case.losses[int(time) - 1])
+        found[time] = schedule(time)
+    return found
+
+
+@every_schedule
+def test_known_values(case: ScheduleCase) -> None:
+    assert run(case.make(), case) == pytest.approx(case.values, abs=1e-15)
+
+
+@every_schedule
+def test_gives_a_python_number_of_at_least_0(case: ScheduleCase) -> None:
+    """A compiled step takes it as an argument: an array of another library would be in its way."""
+    schedule = case.make()
+    for time in (0, 0.5, 1, 3.75, 10, 1e6):
+        assert type(schedule(time)) is float
+        assert schedule(time) >= 0
+        assert schedule(time) == schedule(time)
+    assert schedule(np.float64(0.5)) == schedule(0.5)
+
+
+@every_schedule
+def test_goes_on_from_its_state(case: ScheduleCase) -> None:
+    """What a checkpoint keeps, through JSON, is all that a schedule remembers."""
+    for first in range(int(max(case.values))):
+        before, after = case.make(), case.make()
+        for time in range(first):
+            before.on_epoch(case.losses[time] if case.losses else None)
+        after.load_state(json.loads(json.dumps(before.state())))
+        for time in range(first, int(max(case.values))):
+            before.on_epoch(case.losses[time] if case.losses else None)
+            after.on_epoch(case.losses[time] if case.losses else None)
+            assert after(time + 1) == before(time + 1)
+        assert after.state() == before.state()
+
+
+@every_schedule
+def test_is_public_and_a_schedule(case: ScheduleCase) -> None:
+    schedule = case.make()
+    assert isinstance(schedule, Schedule)
+    assert getattr(schedules, type(schedule).__name__) is type(schedule)
 
 
 def test_are_continuous_where_they_turn() -> None:
@@ -95,7 +133,3 @@ def test_refuses_arguments_out_of_range(make, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         make()
     assert str(error.value).startswith(message)
-
-
-def test_all_schedules_are_public() -> None:
-    assert all(isinstance(s, Schedule) for s in (schedules.Constant(), schedules.ReduceOnPlateau()))

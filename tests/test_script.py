@@ -33,7 +33,7 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_data_sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A user's cache without data sets, the same for all tests: Matplotlib keeps its fonts there."""
+    """A cache folder without data sets, shared by all tests: Matplotlib keeps its fonts there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("XPNET_DATA", raising=False)
@@ -88,7 +88,7 @@ def test_no_hidden_layer_and_a_csv_data_set(tmp_path: Path) -> None:
 
 
 def write_damaged(folder: Path) -> None:
-    """Files that the error messages below are about."""
+    """Write the files that the error messages below name."""
     (folder / "odd.yaml").write_text("no_such_option: 3\n")
     (folder / "broken.yaml").write_text("epochs: [\n")
     (folder / "word.yaml").write_text("epochs: many\n")
@@ -175,7 +175,7 @@ def test_a_mistake_is_one_line_and_status_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """In this process, which is quicker; `test_cupy_without_gpu_is_one_line` sees the same from outside."""
+    """Runs in this process, which is faster; `test_cupy_without_gpu_is_one_line` starts a process."""
     write_damaged(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The search for hyper-parameters: `scripts/search.py` as a user runs it, and one that is broken off."""
+"""The search for hyper-parameters: `scripts/search.py` as a user runs it, and an interrupted search."""
 
 import csv
 import functools
@@ -14,7 +14,15 @@ from xpnet.studies import runner, search
 from xpnet.studies.options import Options
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
-SMALL = ["--quick", "--trials", "10", "--epochs", "2", "--repeats", "1"]  # the last two go by those before
+SMALL = [
+    "--quick",
+    "--trials",
+    "10",
+    "--epochs",
+    "2",
+    "--repeats",
+    "1",
+]  # 8 random trials, then 2 that the sampler proposes
 main = functools.partial(run_script, SCRIPT)
 
 
@@ -29,7 +37,7 @@ def without_times(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small search."""
+    """The folder of a small search that was not interrupted."""
     folder = tmp_path_factory.mktemp("search") / "unbroken"
     request = search.parse([*SMALL, "--output-dir", str(folder)], "search.py", "")
     runner.run("hyperparameter-search", request.options, settings=request.settings)
@@ -65,7 +73,7 @@ def test_another_seed_draws_others(unbroken: Path, tmp_path: Path) -> None:
 
 
 def break_off(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
-    """Let the process be ended in the middle of a training, that one after so many."""
+    """Make the process end in the middle of a training, after that number of trainings."""
     fit, calls = Model.fit, []
 
     def broken(self: Model, *args: object, callbacks: list, **options: object) -> object:
@@ -91,7 +99,7 @@ def test_a_search_that_was_broken_off_twice_ends_as_the_unbroken_one(
         break_off(patch, fits=6)
         assert main(patch, capsys, "--resume", "run")[0] == 130
     with (tmp_path / "run" / search.JOURNAL).open("ab") as file:
-        file.write(b'{"op_code": 6, "wor')  # what a process leaves that is killed as it writes
+        file.write(b'{"op_code": 6, "wor')  # as a process killed while writing leaves it
     (tmp_path / "run" / f"{search.JOURNAL}.lock").touch()
     status, out, err = main(monkeypatch, capsys, "--resume", "run")
     assert (status, err) == (0, "")

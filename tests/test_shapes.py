@@ -1,4 +1,4 @@
-"""The pictures of shapes: always the same ones, and neither too easy nor damaged."""
+"""The data set of shapes: reproducible, undamaged, and not learnable by a linear model."""
 
 import hashlib
 
@@ -34,7 +34,7 @@ def test_another_seed_draws_other_pictures():
 
 
 def test_classes_are_what_they_are_called():
-    """By how often the colour changes along a row, and along a column."""
+    """Counts of colour changes along rows and columns identify the classes of patterns."""
     x, y = shapes.draw(1000, 0)
     step = (
         np.abs(np.diff(x, axis=2)).max(axis=-1) > 0.2

@@ -1,4 +1,4 @@
-"""The functions that the array API standard lacks, next to Python's."""
+"""The functions that the array API standard lacks, compared with Python's."""
 
 import math
 
@@ -14,7 +14,7 @@ both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def points(dtype: str) -> np.ndarray:
-    """Finely over all of erf's rise, then out to where it is 1, and in towards 0."""
+    """Points close together where erf rises, then out to where it is 1, and down towards 0."""
     tiny = np.logspace(-30, -1, 2000)
     far = np.array([8, 30, 1e4, 1e30, np.inf])
     return np.concatenate([np.linspace(-7, 7, 40001), tiny, -tiny, far, -far]).astype(dtype)

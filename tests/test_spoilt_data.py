@@ -1,4 +1,4 @@
-"""What the studies do to data and networks before they train: random labels, random pixels, equal sizes."""
+"""The changes that studies make to data and networks: random labels, random pixels, equal sizes."""
 
 from dataclasses import replace
 

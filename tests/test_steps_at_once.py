@@ -1,4 +1,4 @@
-"""Many training steps in one go: the same numbers as one after the other, and what callbacks hear of them."""
+"""Many training steps in one call: the same numbers as one by one, and the calls of callbacks."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from xpnet.callbacks import Callback
 
 
 class Steps(Callback):
-    """Notes the steps that it is told of, and stops the run after one of them if asked to."""
+    """Records the steps that it is called after, and stops the run after one of them if asked to."""
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -29,7 +29,7 @@ class Rarely(Steps):
 
 
 def fit(place: Place, callbacks: list[Callback], loss: losses.Loss | None = None, epochs: int = 2) -> tuple:
-    """A network with everything that a step carries along, on 205 examples: 20 whole batches and a short one."""
+    """A network with every kind of state that a step changes, on 205 examples: 20 whole batches and a short one."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(205, 6))
     y = rng.integers(3, size=205) if loss is None else x[:, :3]
@@ -47,7 +47,7 @@ def fit(place: Place, callbacks: list[Callback], loss: losses.Loss | None = None
 def test_many_steps_at_once_give_the_bits_of_single_ones(place: Place, loss: losses.Loss | None) -> None:
     at_once, history = fit(place, [], loss)
     one_by_one, expected = fit(place, [Steps()], loss)
-    assert_same(at_once.backend, at_once._state, fetch(one_by_one.backend, one_by_one._state))
+    assert_same(at_once.backend, at_once.state, fetch(one_by_one.backend, one_by_one.state))
     for found, wanted in zip(history, expected, strict=True):
         assert found.train_loss == wanted.train_loss
         assert found.train_accuracy == wanted.train_accuracy
@@ -72,7 +72,7 @@ def test_stop_ends_after_the_steps_that_run(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(JAX, "steps_at_once", 8)
     model, history = fit(("jax", None), [Rarely(stop_at=2)])
     assert history == []
-    assert int(model._state.step[0]) == 16
+    assert int(model.state.step[0]) == 16
 
 
 def test_a_loop_runs_the_rows_it_is_asked_for(make_backend: MakeBackend) -> None:

@@ -1,4 +1,4 @@
-"""Data that stays on the host: the same results bit for bit, no thread left behind, and memory that is too small."""
+"""Data that stay on the host: the same results bit for bit, no thread left behind, errors for too little memory."""
 
 import threading
 import tracemalloc
@@ -10,7 +10,7 @@ import pytest
 import xpnet
 from conftest import Place
 from laws import assert_same, fetch
-from xpnet import data, losses, nn, optim, schedules
+from xpnet import backend, data, losses, nn, optim, schedules
 from xpnet.callbacks import Callback
 from xpnet.data import stream
 from xpnet.data.batches import batch_indices
@@ -41,14 +41,14 @@ def fit(model: xpnet.Model, x, y, **options):
 
 @pytest.fixture(autouse=True)
 def _small_chunks_and_no_thread_left(monkeypatch: pytest.MonkeyPatch):
-    """Chunks of two batches of 16 images in float32."""
+    """Make chunks two batches of 16 float32 images long, and check that no thread is left."""
     monkeypatch.setattr(stream, "CHUNK_BYTES", 2 * 16 * 32 * 4)
     yield
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("xpnet-data")]
 
 
 def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
-    """Bytes in a memory-mapped file, against the same numbers on the device; the last batch is shorter."""
+    """A memory-mapped file of bytes gives the results of the same numbers on the device; the last batch is shorter."""
     x, y = images()
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
@@ -58,7 +58,7 @@ def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
     assert fit(streamed, *mapped, data_on_device=False) == history
     for name in ("params", "statistics", "optimizer"):
         assert_same(
-            held.backend, getattr(streamed._state, name), fetch(held.backend, getattr(held._state, name))
+            held.backend, getattr(streamed.state, name), fetch(held.backend, getattr(held.state, name))
         )
     assert streamed.evaluate(*mapped, data_on_device=False) == held.evaluate(x, y)
 
@@ -76,7 +76,7 @@ def test_chunks_hold_the_batches(shuffle: bool) -> None:
 
 
 def test_a_memory_mapped_file_is_not_read_as_a_whole(tmp_path: Path) -> None:
-    """40 MB of bytes, 160 MB as float32, in less than 8 MB."""
+    """A file of 40 MB of bytes, 160 MB as float32, is read with less than 8 MB of memory."""
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (10_000, 4000))
     x[::7] = 1
     y = np.arange(10_000) % 3
@@ -121,8 +121,8 @@ def test_an_epoch_that_was_broken_off_goes_on_in_chunks() -> None:
         assert model.epoch_step == 3
     at_once.fit(x, y, epochs=1, batch_size=16, data_on_device=True)
     broken.fit(x, y, epochs=1, batch_size=16, data_on_device=False)
-    assert_same(broken.backend, broken._state.params, fetch(at_once.backend, at_once._state.params))
-    assert int(broken._state.finite_steps) == 5
+    assert_same(broken.backend, broken.state.params, fetch(at_once.backend, at_once.state.params))
+    assert int(broken.state.finite_steps) == 5
 
 
 def test_an_error_of_the_thread_is_that_of_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_data_stays_on_the_host_if_the_device_has_no_room(
 
 
 def test_targets_on_the_host() -> None:
-    """Whatever the loss takes: one-hot rows of integers too; and labels out of range are refused."""
+    """All targets that the loss takes, one-hot rows of integers too; labels out of range are refused."""
     x, y = images()
     one_hot = np.eye(3, dtype=int)[y]
     for loss in (losses.CrossEntropy(), losses.MeanSquaredError()):
@@ -175,7 +175,7 @@ def test_targets_on_the_host() -> None:
 
 
 def out_of_memory(place: Place) -> list[Exception]:
-    """What the libraries raise."""
+    """The errors that libraries raise when memory runs out."""
     errors: list[Exception] = [MemoryError("Unable to allocate 3.2 TiB")]
     if place[0] == "torch":
         import torch
@@ -193,12 +193,12 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for error in out_of_memory(place):
-        model = make_model(place)
 
         def fail(*arguments, error=error):
             raise error
 
-        monkeypatch.setattr(model, "_training_loop", fail)
+        monkeypatch.setattr(backend.BACKENDS[place[0]], "compile_loop", lambda self, step, fail=fail: fail)
+        model = make_model(place)
         with pytest.raises(BackendError) as caught:
             model.fit(*images(), batch_size=16)
         message = str(caught.value)
@@ -212,9 +212,11 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
 
 
 def test_free_memory_is_told_where_the_device_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        backend.NumPy, "compile_loop", lambda self, step: lambda *arguments: bytearray(1 << 62)
+    )
     model = make_model()
     monkeypatch.setattr(model.backend, "free_bytes", lambda: 123_456)
-    monkeypatch.setattr(model, "_training_loop", lambda *arguments: bytearray(1 << 62))
     with pytest.raises(BackendError, match="out of memory: there are 123 kB free; expected room for"):
         model.fit(*images())
 

@@ -1,4 +1,4 @@
-"""The studies whose numbers can be worked out on paper: each number, from xpnet's own layers."""
+"""The studies whose numbers can be worked out on paper."""
 
 import math
 import re
@@ -24,7 +24,7 @@ NUMPY = Options()
 
 @pytest.fixture
 def anywhere(place: tuple[str, str | None]) -> Options:
-    """The options for each backend that is here."""
+    """The options for each installed backend."""
     backend, device = place
     return Options(backend=backend, device=device)
 
@@ -49,7 +49,7 @@ class TestBackpropByHand:
         assert trace.loss == pytest.approx(step.loss, rel=1e-12)
 
     def test_the_values_on_the_way(self) -> None:
-        """The same numbers, from the formulas of the textbook with the bias as input 1."""
+        """The intermediate values agree with the textbook's formulas, where the bias is an input of 1."""
         trace = backprop_by_hand.trace(NUMPY)
         alpha, beta, x = backprop_by_hand.ALPHA, backprop_by_hand.BETA, np.r_[1, backprop_by_hand.X[0]]
         a = alpha @ x
@@ -154,7 +154,7 @@ class TestActivationDescent:
     @pytest.mark.parametrize(("start", "rate"), activation_descent.RUNS)
     @pytest.mark.parametrize("beta", [0.0, 0.9])
     def test_the_first_steps(self, start: float, rate: float, beta: float, anywhere: Options) -> None:
-        """As one would with a pocket calculator; β = 0 is plain gradient descent."""
+        """The first steps computed one by one; β = 0 is plain gradient descent."""
 
         def slope(x: float) -> float:
             gate = 1 / (1 + math.exp(-1.702 * x))

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "study.py"
 
 
 def study(name: str) -> ModuleType:
-    """A study that tells what it was run with."""
+    """A study whose report shows the options that it was run with."""
 
     def run(options: Options, report: Report) -> None:
         dataset = options.load_dataset()
@@ -37,7 +37,7 @@ def study(name: str) -> ModuleType:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Two studies in place of those that there are."""
+    """Replace all studies by two small ones."""
     for name in ("first_one", "second"):
         monkeypatch.setitem(sys.modules, f"xpnet.studies.{name}", study(name))
     monkeypatch.setattr(studies, "NAMES", ("first-one", "second"))

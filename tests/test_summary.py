@@ -10,15 +10,14 @@ import pytest
 import xpnet
 from cases import LAYERS, LayerCase, draw
 from xpnet import losses, nn, optim, random, tree
-from xpnet._training import summary
+from xpnet._training import cost, summary
 from xpnet.nn import conv
-from xpnet.nn._layer import Flops
 
 KEY = random.Key(np.zeros(1, np.int32), 7)
 
 
-def flops(layer: nn.Layer, *shape: int) -> Flops:
-    return layer.flops(layer.init(np.random.default_rng(0)), shape)
+def flops(layer: nn.Layer, *shape: int) -> cost.Flops:
+    return cost.flops(layer, layer.init(np.random.default_rng(0)), shape)
 
 
 def test_flops_of_a_linear_layer() -> None:
@@ -113,6 +112,34 @@ def test_memory_of_a_step() -> None:
     assert memory == (parameters, parameters, parameters, 20 * (6 + 5) * 8, 0)
 
 
+@pytest.mark.parametrize(
+    ("workers", "micro_batch", "trees"),
+    [
+        (1, None, 1),
+        (1, 30, 2),  # two parts: that of the second, and the first
+        (
+            1,
+            15,
+            3,
+        ),  # four parts, one after the other: that of the last, the third, and the sum of the first two
+        (2, 15, 4),  # those of two parts at work, and a sum of one and a sum of two
+        (8, 15, 4),  # no more than there are parts
+        (1, 8, 4),  # eight parts
+    ],
+)
+def test_the_gradients_of_a_step_are_those_at_work_and_the_sums_so_far(
+    workers: int, micro_batch: int | None, trees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xpnet.backend.Strict, "workers", workers)
+    net = nn.Linear(6, 5)
+    model = xpnet.Model(
+        net, losses.CrossEntropy(), optim.SGD(0.1), "array-api-strict", micro_batch=micro_batch
+    )
+    memory = model.step_memory((6,), 60)
+    assert memory.parameters == (6 * 5 + 5) * 4
+    assert memory.gradients == trees * memory.parameters
+
+
 def test_micro_batches_save_less_and_convolutions_need_room() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 16, 10))
 
@@ -161,4 +188,4 @@ def test_long_layers_are_cut_short() -> None:
     model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
     assert max(map(len, model.summary((6,)).splitlines()[:3])) < 110
     assert "Residual(Sequential(Linear(6, 6), Linea…" in model.summary((6,))
-    assert math.isclose(net.flops(model.params, (1, 6)).forward, 9 * 72)
+    assert math.isclose(cost.flops(net, model.params, (1, 6)).forward, 9 * 72)

@@ -1,4 +1,4 @@
-"""Trainings that are repeated and compared."""
+"""Sweeps: trainings over several options and seeds, and their comparison."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ def examples(report: Report) -> sweep.Data:
 
 
 def variants(report: Report, examples: sweep.Data) -> list[sweep.Variant]:
-    """Three learning rates, of which the last diverges, with two seeds each."""
+    """Variants for three learning rates with two seeds each; the last rate diverges."""
     base = sweep.base_config(
         report.options, hidden=(8,), epochs=3, batch_size=50, momentum=0.0, nesterov=False
     )

@@ -69,7 +69,7 @@ def their_losses(params, x: np.ndarray, y: np.ndarray, dtype: str) -> list[float
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
 def test_losses_are_those_of_pytorch(dtype: str, tolerance: float) -> None:
-    """(At learning rates five times as high, PyTorch in float32 is 2e-4 away from itself in float64.)"""
+    """(At a learning rate five times as high, PyTorch in float32 differs from PyTorch in float64 by 2e-4.)"""
     x, y = data.load("shapes").train
     x, y = x[: STEPS * BATCH].astype(dtype), y[: STEPS * BATCH]
     optimizer = optim.SGD(0.002, momentum=0.9, nesterov=True)

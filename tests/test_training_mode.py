@@ -73,7 +73,7 @@ def test_float32_stays_float32(place: Place) -> None:
     from laws import assert_kept
 
     model, _ = train(place, dtype="float32", augment=flip_or_not)
-    assert_kept(model.backend, model._state)
+    assert_kept(model.backend, model.state)
     assert_kept(model.backend, model.forward(make_data()[0]))
 
 
@@ -159,6 +159,22 @@ def test_statistics_follow_those_of_pytorch() -> None:
     np.testing.assert_allclose(y, np.moveaxis(expected, 1, -1), rtol=1e-10)
 
 
+def test_running_statistics_are_moving_averages_of_mean_and_unbiased_variance() -> None:
+    """By NumPy's own `var`, over n - 1."""
+    norm = nn.BatchNorm(3, 0.2)
+    layer, statistics = norm.training_mode(random.Key(None)), norm.init_statistics()
+    mean, variance = np.zeros(3), np.ones(3)
+    for shape in ((4, 3), (2, 5, 3), (7, 2, 2, 3)):
+        x = np.random.default_rng(len(shape)).normal(2, 3, size=shape)
+        _, residuals = layer.forward(norm.init(np.random.default_rng(0)), x)
+        statistics = layer.new_statistics(statistics, residuals)
+        rows = x.reshape(-1, 3)
+        mean = 0.8 * mean + 0.2 * rows.mean(axis=0)
+        variance = 0.8 * variance + 0.2 * rows.var(axis=0, ddof=1)
+        np.testing.assert_allclose(statistics["running_mean"], mean, rtol=1e-12)
+        np.testing.assert_allclose(statistics["running_variance"], variance, rtol=1e-12)
+
+
 def test_a_file_keeps_the_statistics(tmp_path: Path, numpy_run) -> None:
     model, _ = numpy_run
     model.save(tmp_path / "model.npz")
@@ -184,7 +200,7 @@ def test_micro_batches_make_the_same_step(place: Place) -> None:
     found = dict(tree.items(fetch(parts.backend, parts.params)))
     for name, expected in tree.items(fetch(whole.backend, whole.params)):
         np.testing.assert_allclose(found[name], expected, rtol=1e-10, atol=1e-12, err_msg=name)
-    assert float(parts._state.totals.loss) == pytest.approx(float(whole._state.totals.loss), rel=1e-12)
+    assert float(parts.state.totals.loss) == pytest.approx(float(whole.state.totals.loss), rel=1e-12)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
@@ -214,8 +230,6 @@ def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
 class WithoutMean(nn.Layer):
     """A layer of one's own to which the other examples matter."""
 
-    mixes_examples = True
-
     def forward(self, params: Any, x: Any) -> Any:
         return x - x.mean(axis=0, keepdims=True), ()
 
@@ -226,8 +240,8 @@ class WithoutMean(nn.Layer):
 def test_what_mixes_examples_in_its_own_way_is_not_cut_up() -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, 7, padding="same"), nn.BatchNorm(4), nn.Residual(WithoutMean()))
     at_once = [
-        examples_at_once(layer.training_mode(random.Key(None)), (60, 60, 2), 24, xpnet.backend.get("numpy"))
-        for layer in (net, nn.Sequential(*net.layers[:2]))
+        examples_at_once(layer, (60, 60, 2), 24, xpnet.backend.get("numpy"))
+        for layer in (each.training_mode(random.Key(None)) for each in (net, nn.Sequential(*net.layers[:2])))
     ]
     assert at_once[0] == 24
     assert xpnet.backend.NumPy.workers == 1 or at_once[1] < 24
@@ -297,8 +311,15 @@ def test_a_schedule_scales_the_learning_rate(place: Place) -> None:
         np.testing.assert_allclose(found[name], expected, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
-def test_a_schedule_does_not_compile_anew() -> None:
+def test_a_schedule_does_not_compile_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax", reason="JAX is not installed")
+    loops: list[Any] = []
+
+    def compile_loop(self: Any, step: Any, compile_loop: Any = xpnet.backend.JAX.compile_loop) -> Any:
+        loops.append(compile_loop(self, step))
+        return loops[-1]
+
+    monkeypatch.setattr(xpnet.backend.JAX, "compile_loop", compile_loop)
     model = make_model(("jax", None), dtype="float32")
     model.fit(*make_data(20), epochs=4, batch_size=10, schedule=Halving())
-    assert model._training_loop._cache_size() == 1
+    assert [loop._cache_size() for loop in loops] == [1]

@@ -1,4 +1,4 @@
-"""The studies that train networks, at their quick size: what is known of them beforehand holds."""
+"""The studies that train networks, at their quick size: results known beforehand."""
 
 import csv
 import math
@@ -17,7 +17,7 @@ NAMES = (
 
 
 class Results:
-    """Runs each study once, and reads its files."""
+    """Runs each study once, and reads its report and tables."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,6 +1,7 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
-from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules
+from xpnet import backend, data, gradcheck, init, losses, nn, optim, schedules, testing
+from xpnet._util.version import __version__ as __version__
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import (
     BackendError,
@@ -33,4 +34,9 @@ __all__ = [
     "nn",
     "optim",
     "schedules",
+    "testing",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

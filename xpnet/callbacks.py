@@ -1,50 +1,57 @@
-"""What may happen beside the training steps of `Model.fit`."""
+"""Callbacks: hooks that `Model.fit` calls between its steps."""
 
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xpnet._util import files
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
 
-Model = Any  # xpnet.Model, which imports this module
+if TYPE_CHECKING:
+    from xpnet.model import Model
 
 
-class Companion(Protocol):
-    """What goes along with `Model.fit`, a schedule or a callback, with a state that a checkpoint keeps."""
+class Stateful(Protocol):
+    """A schedule or a callback, whose state a checkpoint keeps."""
 
     def state(self) -> dict[str, Any]:
-        """What `load_state` needs: a tree of arrays, of any library, and of what JSON can hold."""
+        """The state: a tree of arrays, of any library, and of what JSON can hold."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave, with arrays of NumPy, and tuples for lists."""
+        """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
 
 
 class Callback:
-    """Is told of each step and each epoch of `Model.fit`, and may call `model.stop()`.
+    """Base class of hooks that `Model.fit` calls; a hook may call `model.stop()`.
 
     Attributes:
-        every_step: whether `on_step`, where it is defined, has to see every single step. False lets the
-            backend run up to `steps_at_once` in one go, which is faster on JAX, and tell of the last one.
+        every_step: whether `on_step`, where it is defined, is called after every single step. False lets
+            the backend run up to `steps_at_once` in one go, which is faster on JAX, and calls it after the
+            last of them.
     """
 
     every_step: ClassVar[bool] = True
 
-    def on_start(self, model: Model) -> None:
+    def on_start(self, model: "Model") -> None:
         """Before the first step of `fit`, and after `load_state` if it goes on from a checkpoint."""
 
-    def on_step(self, model: Model, step: int, n_steps: int) -> None:
+    def on_step(self, model: "Model", step: int, n_steps: int) -> None:
         """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
 
-    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         """After each whole epoch and its validation."""
 
-    def on_end(self, model: Model) -> None:
-        """At the end of `fit`; the last callback is the first to be told."""
+    def on_end(self, model: "Model") -> None:
+        """At the end of `fit`, also where an exception ends it; the last callback comes first.
+
+        The model is then as after the last whole step; where a step failed or the epoch diverged, as before
+        the epoch. The exception leaves `fit` afterwards; one that is raised here becomes a note to it.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: a tree of arrays, of any library, and of what JSON can hold."""
@@ -54,9 +61,53 @@ class Callback:
         """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
 
 
-def watch_every_step(callbacks: Sequence[Callback]) -> bool:
-    """Whether one of the callbacks has to be told of every single step."""
-    return any(type(each).on_step is not Callback.on_step and each.every_step for each in callbacks)
+class Hooks:
+    """The callbacks of one `fit`, each called with its model.
+
+    Attributes:
+        every_step: whether one of them is to be called after every single step.
+    """
+
+    def __init__(self, model: "Model", callbacks: Sequence[Callback]) -> None:
+        self.model = model
+        self.callbacks = tuple(callbacks)
+        self.every_step = any(
+            type(each).on_step is not Callback.on_step and each.every_step for each in callbacks
+        )
+
+    def on_step(self, step: int, n_steps: int) -> None:
+        for callback in self.callbacks:
+            callback.on_step(self.model, step, n_steps)
+
+    def on_epoch(self, metrics: EpochMetrics) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch(self.model, metrics)
+
+    @contextmanager
+    def from_start_to_end(self) -> Iterator[None]:
+        """`on_start` of each before the block; however the block ends, `on_end` of those that started.
+
+        Of several exceptions the first one is raised; the others become notes to it.
+        """
+        started: list[Callback] = []
+        first: BaseException | None = None
+        try:
+            for callback in self.callbacks:
+                callback.on_start(self.model)
+                started.append(callback)
+            yield
+        except BaseException as error:
+            first = error
+        for callback in reversed(started):
+            try:
+                callback.on_end(self.model)
+            except BaseException as error:
+                if first is None:
+                    first = error
+                else:
+                    first.add_note(f"{type(callback).__name__}.on_end: {error!r}")
+        if first is not None:
+            raise first
 
 
 class EarlyStopping(Callback):
@@ -66,7 +117,7 @@ class EarlyStopping(Callback):
 
     Arguments:
         patience: how many epochs in a row may be no better than the best.
-        monitor: "validation_loss", of which less is better, or "validation_accuracy".
+        monitor: "validation_loss" (lower is better) or "validation_accuracy" (higher is better).
         min_delta: by how much an epoch has to be better.
         restore: whether to go back to the best epoch's parameters when `fit` ends, stopped early or not.
             Their copy is on the device; the optimizer starts afresh from them.
@@ -92,11 +143,11 @@ class EarlyStopping(Callback):
         self.best_epoch = 0
         self.snapshot: Any = None
 
-    def on_start(self, model: Model) -> None:
+    def on_start(self, model: "Model") -> None:
         if self.best_epoch and model.epoch - self.best_epoch >= self.patience:
             model.stop()  # the checkpoint was written when it had stopped
 
-    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         score = _score(metrics, self.monitor)
         if score is None:
             raise ConfigError(
@@ -114,7 +165,7 @@ class EarlyStopping(Callback):
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch, self.snapshot = state["best"], state["best_epoch"], state["snapshot"]
 
-    def on_end(self, model: Model) -> None:
+    def on_end(self, model: "Model") -> None:
         if self.snapshot is not None:
             model.restore(self.snapshot)
 
@@ -151,9 +202,10 @@ class Checkpoints(Callback):
         self.minutes = minutes
         self.monitor = monitor
         self.saved: tuple[int, int] | None = None
+        self.seen: tuple[int, int] | None = None
         self.saved_at = time.monotonic()
 
-    def resume(self, model: Model) -> list[CheckpointError]:
+    def resume(self, model: "Model") -> list[CheckpointError]:
         """Load the newest checkpoint that is whole, if there is any.
 
         Newer ones are removed; what was wrong with them is returned. Raises CheckpointError where there
@@ -174,7 +226,7 @@ class Checkpoints(Callback):
             raise errors[0]
         return []
 
-    def on_start(self, model: Model) -> None:
+    def on_start(self, model: "Model") -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             files.remove_temporaries(self.folder)
@@ -186,20 +238,24 @@ class Checkpoints(Callback):
                 f"Checkpoints: expected a folder of this training, got {self.folder}, where one has come to "
                 f"step {newest[1]} after epoch {newest[0]}; resume(model) goes on from there"
             )
-        self.saved_at = time.monotonic()
+        self.saved_at, self.seen = time.monotonic(), _position(model)
 
-    def on_step(self, model: Model, step: int, n_steps: int) -> None:
+    def on_step(self, model: "Model", step: int, n_steps: int) -> None:
+        self.seen = _position(model)
         if step < n_steps and time.monotonic() - self.saved_at >= 60 * self.minutes:
             if model.has_diverged():
                 model.stop()  # fit says why, and the checkpoints are good ones
             else:
                 self._save(model)
 
-    def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
+        self.seen = _position(model)
         self._save(model)
 
-    def on_end(self, model: Model) -> None:
-        if self.saved != (model.epoch, model.epoch_step):
+    def on_end(self, model: "Model") -> None:
+        # A model that is elsewhere went back after a step failed, or another callback failed before this
+        # one was called: its state does not belong to this step.
+        if _position(model) == self.seen != self.saved and not model.has_diverged():
             self._save(model)
 
     def newest(self) -> Path | None:
@@ -207,10 +263,11 @@ class Checkpoints(Callback):
         positions = self._positions()
         return max(positions, key=positions.__getitem__, default=None)
 
-    def _save(self, model: Model) -> None:
-        here = model.epoch, model.epoch_step
+    def _save(self, model: "Model") -> None:
+        here = _position(model)
+        self.seen = None  # where the file cannot be written, `on_end` does not try again
         model.save_checkpoint(self.folder / "epoch-{}-step-{}.safetensors".format(*here))
-        self.saved, self.saved_at = here, time.monotonic()
+        self.seen, self.saved, self.saved_at = here, here, time.monotonic()
         positions = self._positions()
         keep = {*sorted(positions.values())[-2:], (self._best_epoch(model.history), 0)}
         for path, position in positions.items():
@@ -232,6 +289,11 @@ class Checkpoints(Callback):
         return max(with_score, key=with_score.__getitem__, default=None)
 
 
+def _position(model: "Model") -> tuple[int, int]:
+    """Epochs done, and steps of the next one."""
+    return model.epoch, model.epoch_step
+
+
 def _check_monitor(callback: Callback, monitor: str) -> None:
     if monitor not in ("validation_loss", "validation_accuracy"):
         raise ConfigError(
@@ -241,6 +303,6 @@ def _check_monitor(callback: Callback, monitor: str) -> None:
 
 
 def _score(metrics: EpochMetrics, monitor: str) -> float | None:
-    """The number of which more is better; None where the epoch has none."""
+    """The score; higher is better. None where the epoch has none."""
     value = getattr(metrics, monitor)
     return -value if value is not None and monitor == "validation_loss" else value

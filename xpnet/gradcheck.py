@@ -57,6 +57,7 @@ def check(
     target: Array | None = None,
     params: Tree | None = None,
     *,
+    statistics: Tree | None = None,
     directions: int = 3,
     entries: int = 5,
     epsilon: float = 1e-5,
@@ -66,7 +67,8 @@ def check(
     """Check the backward pass of a layer, a loss or a model; GradientError if it is wrong.
 
     A layer is checked at x, unless that is integers, and at its parameters, through s = Σ forward(x)·dy
-    with a random dy. Where it does something else in training, check its `training_mode(key)` too.
+    with a random dy. Its `parameter_gradients` must be those of `backward`. Where the layer does something
+    else in training, check its `training_mode(key)` too; `xpnet.testing.check_layer` does all of this.
     A loss is checked at a prediction x, given the target. A model, whose dtype must be float64, is
     checked at its parameters through its whole loss with L2, given an input x and a target.
 
@@ -77,6 +79,7 @@ def check(
         x: a float64 array of any library.
         target: what the loss needs, for a loss or a model.
         params: the layer's parameters, like x; drawn by `layer.init` if not given.
+        statistics: the layer's statistics, like x; those of `layer.init_statistics` if not given.
         directions: how many random directions over everything.
         entries: how many single entries of each array.
         epsilon: ε, the largest change of an entry.
@@ -88,13 +91,15 @@ def check(
     Raises GradientError, which names the array and the entry; ShapeError where x is not float64.
     """
     rng = np.random.default_rng(seed)
-    problem = _problem(subject, x, target, params, rng)
+    problem = _problem(subject, x, target, params, rng, statistics)
     name = type(subject).__name__
 
     def compare(direction: Tree, where: str = "") -> Difference:
         return problem.compare(direction, where, epsilon, tolerance)
 
     point = problem.point
+    if target is None and "params" in point:
+        _compare_parameter_gradients(subject, x, point["params"], statistics, rng)
     along = [compare(tree.map(lambda p: rng.standard_normal(p.shape), point)) for _ in range(directions)]
     at = [
         compare(problem.within(leaf, one), where)
@@ -198,10 +203,15 @@ class _Problem(NamedTuple):
 
 
 def _problem(
-    subject: Any, x: Array, target: Array | None, params: Tree | None, rng: np.random.Generator
+    subject: Any,
+    x: Array,
+    target: Array | None,
+    params: Tree | None,
+    rng: np.random.Generator,
+    statistics: Tree | None = None,
 ) -> _Problem:
     """What is to be checked; ShapeError where it is not in float64."""
-    function, point, gradient = _function(subject, x, target, params, rng)
+    function, point, gradient = _function(subject, x, target, params, rng, statistics)
     for leaf, array in tree.items(point):
         if array.dtype != namespace(array).float64:
             raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
@@ -224,7 +234,12 @@ def _noise(function: Callable[[Tree], float], point: Tree) -> float:
 
 
 def _function(
-    subject: Any, x: Array, target: Array | None, params: Tree | None, rng: np.random.Generator
+    subject: Any,
+    x: Array,
+    target: Array | None,
+    params: Tree | None,
+    rng: np.random.Generator,
+    statistics: Tree | None,
 ) -> tuple[Callable[[Tree], float], Tree, Tree]:
     """A scalar function of a tree, the tree to check it at, and its gradient there, by hand."""
     if hasattr(subject, "objective"):
@@ -244,11 +259,13 @@ def _function(
     layer = subject
     if params is None:
         params = tree.map(lambda p: _float64(x, p), layer.init(rng))
-    statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
+    if statistics is None:
+        statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
     variables = tree.merge(params, statistics)
     y, residuals = layer.forward(variables, x)
     dy = _like(y, rng.standard_normal(y.shape))
-    dx, grads = layer.backward(variables, residuals, dy)
+    dx, grads = layer.backward(variables, residuals, namespace(dy).asarray(dy, copy=True))
+    _compare_names(layer, "backward", grads, "the parameters", params)
 
     def project(point: Tree) -> float:
         y, _ = layer.forward(tree.merge(point["params"], statistics), point.get("x", x))
@@ -257,6 +274,37 @@ def _function(
     if namespace(x).isdtype(x.dtype, "integral"):
         return project, {"params": params}, {"params": grads}
     return project, {"x": x, "params": params}, {"x": dx, "params": grads}
+
+
+def _compare_names(layer: Any, method: str, found: Tree, of: str, wanted: Tree) -> None:
+    """GradientError unless two trees have arrays of the same names and shapes."""
+    have, want = ({name: tuple(a.shape) for name, a in tree.items(arrays)} for arrays in (found, wanted))
+    if have != want:
+        raise GradientError(
+            f"{type(layer).__name__}: {method} gives {have}, expected the arrays of {of}: {want}"
+        )
+
+
+def _compare_parameter_gradients(
+    layer: Any, x: Array, params: Tree, statistics: Tree | None, rng: np.random.Generator
+) -> None:
+    """GradientError unless `parameter_gradients` gives what `backward` gives, up to rounding."""
+    if statistics is None:
+        statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
+    variables, results, dy = tree.merge(params, statistics), [], None
+    for method in (lambda *inputs: layer.backward(*inputs)[1], layer.parameter_gradients):
+        y, residuals = layer.forward(variables, x)  # anew, should a method write into what it is given
+        dy = rng.standard_normal(y.shape) if dy is None else dy
+        results.append(method(variables, residuals, namespace(y).asarray(_like(y, dy), copy=True)))
+    grads, alone = results
+    _compare_names(layer, "parameter_gradients", alone, "backward", grads)
+    for (name, found), wanted in zip(tree.items(alone), tree.leaves(grads), strict=True):
+        xp = namespace(wanted)
+        if wanted.size and not float(xp.max(xp.abs(found - wanted))) <= 1e-10 * float(xp.max(xp.abs(wanted))):
+            raise GradientError(
+                f"{type(layer).__name__}: parameter_gradients gives other gradients "
+                f"of params.{name} than backward"
+            )
 
 
 def _float64(array: Array, host: np.ndarray) -> Array:

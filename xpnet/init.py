@@ -9,6 +9,7 @@ Give one to a layer: `Linear(784, 128, weight_init=init.he_normal)`. To change a
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -94,4 +95,15 @@ def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
 
 def scaled(initializer: Initializer, scale: float) -> Initializer:
     """An initialiser that draws `scale` times what another draws."""
-    return lambda rng, shape: scale * initializer(rng, shape)
+    return _Scaled(initializer, scale)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """`scaled` as a class, since a closure cannot be pickled."""
+
+    initializer: Initializer
+    scale: float
+
+    def __call__(self, rng: Generator, shape: Shape) -> np.ndarray:
+        return self.scale * self.initializer(rng, shape)

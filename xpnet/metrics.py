@@ -1,4 +1,4 @@
-"""What is told of a training: numbers on the host."""
+"""The metrics of a training: numbers on the host."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Evaluation(NamedTuple):
 
 
 class EpochMetrics(NamedTuple):
-    """What `Model.fit` tells of an epoch.
+    """The metrics of an epoch of `Model.fit`.
 
     Training loss and accuracy are means over the epoch's batches, each taken before its update.
     `seconds` and `images_per_second` are of the training steps alone, without validation.

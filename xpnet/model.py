@@ -1,6 +1,5 @@
-"""The imperative shell: a network with everything that changes while it learns."""
+"""The model: a network that learns, all at once or by hand, with its files and tables."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,36 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import backend as backends
-from xpnet import optim, random, tree
-from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary
-from xpnet._training.inputs import Edge
-from xpnet._training.step import (
-    Augment,
-    Objective,
-    State,
-    Totals,
-    evaluation_step,
-    needs,
-    noise_stream,
-    prediction_step,
-    training_step,
-)
+from xpnet import tree
+from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary, trees
+from xpnet._training.learner import Learner
+from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
 from xpnet._util import files
 from xpnet._util.checks import require_integer
-from xpnet.callbacks import Callback, Companion
-from xpnet.errors import ConfigError, Error, ShapeError
-from xpnet.losses import Loss
+from xpnet.callbacks import Callback, Hooks
+from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics, Evaluation
-from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
-from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
 from xpnet.tree import Array, Tree
 
 
-class Model:
+class Model(Learner):
     """A network, its loss and its optimizer, with the parameters and the state of training.
 
     All at once, `model.fit(x, y, epochs=10)`; or by hand, as courses teach it:
@@ -68,155 +53,18 @@ class Model:
             gradients are added up. It bounds the memory. None: all, or on NumPy what suits the cache.
 
     Attributes:
-        epoch, epoch_step: how many epochs `fit` has done, and how many steps of the next one.
-        history: what `fit` has told of each of them.
+        state: all that a training step changes; read it, do not write to it.
+        epoch: the number of epochs that `fit` has done.
+        epoch_step: the number of steps done of the next epoch; set it to 0 to start that epoch afresh.
+        history: the metrics of each epoch.
+        learning_rate: that of the last step of `fit`.
 
-    Raises BackendError where the backend cannot be used, ConfigError for a number out of range,
-    and its methods ShapeError where x or the target do not fit the network.
+    `pickle` and `copy.deepcopy` keep the arguments and what a checkpoint holds: a copy goes on bit for bit.
+    They do not keep `grads` and the last `forward`.
+
+    Raises BackendError where the backend cannot be used, ConfigError for a number out of range or a layer
+    whose `init` gives no tree of arrays; its methods ShapeError where x or the target do not fit the network.
     """
-
-    grads: Tree
-
-    def __init__(
-        self,
-        net: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        backend: str = "numpy",
-        seed: int = 0,
-        dtype: str = "float32",
-        *,
-        device: Any = None,
-        l2: float = 0.0,
-        augment: Augment | None = None,
-        micro_batch: int | None = None,
-    ) -> None:
-        self.net = net
-        self.loss_function = loss
-        self.optimizer = optimizer
-        self.micro_batch = micro_batch
-        self.objective = Objective(net, loss, l2)
-        self.backend = backends.get(backend, device, dtype)
-        self.seed = seed
-        self.epoch = 0
-        self.epoch_step = 0
-        self.history: list[EpochMetrics] = []
-        self.training = True
-        self._stopping = False
-        self._epoch_seconds = 0.0
-        self._batches: loop.Batches | None = None
-        self._companions: dict[str, Companion] = {}
-        self._companion_states: dict[str, Any] = {}
-        self._edge = Edge(net, loss, self.backend)
-        self._last_forward: tuple[Layer, Tree, Array, Any] | None = None
-        self._make_step = functools.partial(
-            training_step,
-            optimizer=optimizer,
-            backend=self.backend,
-            seed=seed,
-            augment=augment,
-            micro_batch=micro_batch,
-        )
-        self._training_loop = self.backend.compile_loop(self._make_step(self.objective))
-        self._evaluation_step = self.backend.compile(evaluation_step(self.objective, self.backend))
-        self._prediction_step = self.backend.compile(prediction_step(net, self.backend))
-        zero = self.backend.from_host(np.zeros(1, np.int32))
-        with memory.told_of(self.backend, lambda: "the parameters of the network"):
-            statistics = tree.map(self.backend.copy, net.init_statistics())
-            self._state = State({}, statistics, {}, Totals(0.0, 0), step=zero, finite_steps=zero[0, ...])
-            self.params = net.init(random.generator(seed, "weights"))
-
-    @property
-    def params(self) -> Tree:
-        """The parameters, a tree of arrays on the device, which training may overwrite.
-
-        Set to a tree of any library's arrays: the model takes copies and starts the optimizer, and an
-        epoch that was broken off, afresh.
-        """
-        return self._state.params
-
-    @params.setter
-    def params(self, params: Tree) -> None:
-        params = tree.map(self.backend.copy, params)
-        self._state = self._state._replace(params=params, optimizer=self.optimizer.init(params))
-        self.epoch_step = 0
-        self.zero_grads()
-
-    @property
-    def statistics(self) -> Tree:
-        """What layers have measured in training, as batch normalisation does: a tree like `params`."""
-        return self._state.statistics
-
-    @statistics.setter
-    def statistics(self, statistics: Tree) -> None:
-        self._state = self._state._replace(statistics=tree.map(self.backend.copy, statistics))
-
-    def _variables(self) -> Tree:
-        """Parameters and statistics as the network takes them outside training."""
-        params = self.optimizer.evaluation_params(self.params, self._state.optimizer)
-        return tree.merge(params, self.statistics)
-
-    def parameter_count(self) -> int:
-        """The number of parameters."""
-        return summary.count(self.params)
-
-    # By hand, a step at a time.
-
-    def train(self, training: bool = True) -> None:
-        """Let `forward` do what training does."""
-        self.training = training
-
-    def eval(self) -> None:
-        """Let `forward` do what `evaluate` and `predict` do."""
-        self.train(False)
-
-    def forward(self, x: Array) -> Array:
-        """The network's output for x, an array of the backend; remembered for what follows."""
-        x = self._edge.inputs(x)
-        if self.training:
-            key = random.Key(self._state.step, noise_stream(self.seed)).child(0)
-            net, params = self.net.training_mode(key), self.params
-        else:
-            net, params = self.net, self._variables()
-        prediction, residuals = net.forward(params, x)
-        if self.training:
-            self._state = self._state._replace(statistics=net.new_statistics(self.statistics, residuals))
-        self._last_forward = net, params, prediction, residuals
-        return prediction
-
-    def loss(self, target: Array) -> float:
-        """The loss of the last `forward`, with the L2 penalty."""
-        _, params, prediction, _ = self._last()
-        value, _ = self.loss_function.forward(prediction, self._edge.target(prediction.shape, target))
-        return float(self.objective.penalized(params, value))
-
-    def errors(self, target: Array) -> int:
-        """The number of wrong predictions in the last `forward`."""
-        _, _, prediction, _ = self._last()
-        errors = self.loss_function.errors(prediction, self._edge.target(prediction.shape, target))
-        if errors is None:
-            raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
-        return int(errors)
-
-    def backward(self, target: Array) -> None:
-        """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
-        net, params, prediction, residuals = self._last()
-        _, loss_residuals = self.loss_function.forward(
-            prediction, self._edge.target(prediction.shape, target)
-        )
-        grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
-        grads = self.objective.penalized_gradients(params, grads)
-        self.grads = tree.map(lambda total, g: total + g, self.grads, grads)
-
-    def zero_grads(self) -> None:
-        """Set `grads`, a tree like `params`, to zero."""
-        self.grads = optim.zeros_like(self.params)
-
-    def step(self) -> None:
-        """Let the optimizer update the parameters with `grads`."""
-        params = tree.map(self.backend.copy, self.params)  # the last `forward` keeps those that it had
-        params, optimizer = self.optimizer.update(params, self.grads, self._state.optimizer)
-        self._state = self._state._replace(params=params, optimizer=optimizer, step=self._state.step + 1)
 
     # All at once.
 
@@ -233,7 +81,7 @@ class Model:
         callbacks: Sequence[Callback] = (),
         data_on_device: bool | None = None,
     ) -> list[EpochMetrics]:
-        """Train on all examples, `epochs` times, and tell of each epoch.
+        """Train on all examples, `epochs` times.
 
         Another call goes on where this one ended, and so does one after `load_checkpoint`: in the
         middle of an epoch too, which is then the first of `epochs`. The data set is moved to the device
@@ -246,50 +94,54 @@ class Model:
             validation: `(x, y)` to evaluate after each epoch.
             shuffle: draw a new order for each epoch, from the seed and the epoch's number.
             schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
-            callbacks: are told of each step and each epoch.
+            callbacks: their hooks are called after each step and each epoch.
             data_on_device: False leaves x and y on the host, in memory or memory-mapped files, and brings
                 batches to the device in chunks, of which a thread reads the next one meanwhile; all results
                 are the same. None: False for what does not fit into the free memory of a GPU.
 
-        Returns what there is to tell of each of these epochs; `history` has all since the model was made.
-        Raises ConfigError where an epoch was broken off whose batches were other ones, and DivergedError
-        where the loss or a parameter became infinite or not a number, which is looked at after each epoch:
-        it tells the step and the layer where that began. The model is then as it was before that epoch.
+        Returns the metrics of these epochs; `history` has those of all epochs. Raises ConfigError where an
+        epoch was broken off whose batches were other ones, and DivergedError where the loss or a parameter
+        became infinite or not a number, found after each epoch: it names the step and the layer where that
+        began. After that, and where an exception breaks off a step, the model is as before the epoch.
         """
         require_integer("fit", "epochs", epochs, least=0)
         require_integer("fit", "batch_size", batch_size)
-        given = (x, y, *(validation or ()))
-        with memory.told_of(self.backend, lambda: memory.needed_by_fit(self, given, batch_size)):
-            if data_on_device is None:
-                data_on_device = memory.data_fits(self, given, batch_size)
-            x, y = self._edge.examples(x, y, data_on_device)
-            return loop.run(
-                self,
-                x,
-                y,
-                epochs=epochs,
-                batch_size=batch_size,
-                validation=None if validation is None else self._edge.examples(*validation, data_on_device),
-                shuffle=shuffle,
-                schedule=schedule,
-                callbacks=callbacks,
-                data_on_device=data_on_device,
-            )
+        need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
+        with memory.explain_out_of_memory(self.backend, need):
+            on_device = need.fits() if data_on_device is None else data_on_device
+            data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
+            if validation is not None:
+                validation = self._inputs.place(*validation, on_device)
+            self._grads, self._fitting = None, True
+            try:
+                return loop.run(
+                    self._program,
+                    self._training,
+                    data,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    shuffle=shuffle,
+                    validation=validation,
+                    schedule=schedule,
+                    hooks=Hooks(self, callbacks),
+                )
+            finally:
+                self._fitting = False
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that this breaks off is not in the history."""
-        self._stopping = True
+        self._training.progress.stopping = True
 
     def has_diverged(self) -> bool:
         """Whether a loss of this epoch or a parameter is not finite; waits for the device."""
-        return divergence.has_diverged(self._state)
+        return divergence.has_diverged(self.state)
 
     def running_loss(self, examples: int) -> float:
         """The mean training loss over the first `examples` of this epoch; waits for the device.
 
         Where it is not finite, `fit` goes no further than the current step.
         """
-        loss = float(self._state.totals.loss) / examples
+        loss = float(self.state.totals.loss) / examples
         if not math.isfinite(loss):
             self.stop()
         return loss
@@ -299,10 +151,10 @@ class Model:
     ) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
         require_integer("evaluate", "batch_size", batch_size)
-        if data_on_device is None:
-            data_on_device = memory.data_fits(self, (x, y), batch_size)
-        examples = self._edge.examples(x, y, data_on_device)
-        return evaluation.evaluate(self, self._variables(), *examples, batch_size)
+        need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
+        on_device = need.fits() if data_on_device is None else data_on_device
+        x, y = self._inputs.place(x, y, on_device)
+        return evaluation.evaluate(self._program, self._variables(), x, y, batch_size)
 
     def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
         """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
@@ -317,19 +169,27 @@ class Model:
 
     def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
         require_integer("predict", "batch_size", batch_size)
-        return evaluation.predict(self, self._variables(), self._edge.inputs(x), batch_size, interpret)
+        x = self._inputs.place_x(x)
+        return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
 
     # Copies, files and tables.
+
+    def parameter_count(self) -> int:
+        """The number of parameters."""
+        return summary.count(self.params)
 
     def snapshot(self) -> Tree:
         """A copy, on the device, of the parameters and statistics that `evaluate` and `predict` use."""
         return tree.map(self.backend.copy, self._variables())
 
     def restore(self, snapshot: Tree) -> None:
-        """Go back to what `snapshot` gave, and start the optimizer afresh."""
-        arrays = dict(tree.items(snapshot))
-        self.params = tree.replace(self.params, arrays)
-        self.statistics = tree.replace(self.statistics, arrays)
+        """Go back to what `snapshot` gave, and start the optimizer afresh.
+
+        Raises ShapeError for arrays of another network, and leaves the model as it was.
+        """
+        arrays = dict(tree.items(trees.like(self._variables(), snapshot, self.backend, "")))
+        self._start_from(tree.replace(self.params, arrays))
+        self._update(statistics=tree.replace(self.statistics, arrays))
 
     def save(self, path: str | Path) -> None:
         """Write what `evaluate` and `predict` use to a `.npz` file: arrays with names like `0.weight`."""
@@ -353,7 +213,7 @@ class Model:
         and the other arguments of this model and of `fit` are not in it: give them again. The format is
         described in `xpnet/_training/checkpoint.py`. Raises CheckpointError where it cannot be written.
         """
-        checkpoint.write(path, checkpoint.capture(self))
+        checkpoint.write(path, self._capture())
 
     def load_checkpoint(self, path: str | Path) -> None:
         """Go back to what `save_checkpoint` wrote: `fit` then does bit for bit what it would have done.
@@ -364,7 +224,32 @@ class Model:
         Raises CheckpointError where the file cannot be read, or is of another network, optimizer,
         dtype or seed, and leaves the model as it was.
         """
-        checkpoint.restore(self, checkpoint.read(path), path)
+        self._go_on_from(checkpoint.read(path), path)
+
+    def _capture(self) -> dict[str, Any]:
+        return checkpoint.capture(self._training, self.backend, self.seed)
+
+    def _go_on_from(self, saved: Tree, path: str | Path, own_layout: bool = True) -> None:
+        found = checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
+        self._training.state, self._training.progress = found.state, found.progress
+        self.zero_grads()
+
+    def __getstate__(self) -> dict[str, Any]:
+        arguments = {
+            "net": self.net,
+            "loss": self.loss_function,
+            "optimizer": self.optimizer,
+            "backend": self.backend.name,
+            "seed": self.seed,
+            "micro_batch": self.micro_batch,
+            **self._options,
+        }
+        return {"arguments": arguments, "training": self.training, "saved": self._capture()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Model.__init__(self, **state["arguments"])
+        self.training = state["training"]
+        self._go_on_from(state["saved"], "pickle", own_layout=False)
 
     def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
         """A table of the layers: outputs, parameters, operations, and the memory of a training step.
@@ -374,27 +259,21 @@ class Model:
 
         Arguments:
             input_shape: that of x without the examples, `(28, 28, 1)`; if not given, that of the
-                last x seen, and without one only the parameters are told.
+                last x seen, and without one the table has the parameters alone.
             batch_size: examples in a step.
         """
-        seen = self._edge.input_shape
+        seen = self._inputs.input_shape
         shape = seen[1:] if input_shape is None and seen else input_shape
         if shape is None:
             return summary.text(self.net, self.params)
-        rows, memory = needs(self.net, self._state, self.backend, (batch_size, *shape), self.micro_batch)
+        rows, memory = needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)
         step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {memory}"
         return summary.text(self.net, self.params, rows, step)
 
     def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
         """The bytes that a training step of so many examples takes, found without running it."""
-        return needs(self.net, self._state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
+        return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
     def prepare(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Inputs and targets as the network takes them: on the device, in its dtype, of fitting shapes."""
-        return self._edge.examples(x, y)
-
-    def _last(self) -> tuple[Layer, Tree, Array, Any]:
-        """The network of the last `forward`, its parameters, prediction and residuals."""
-        if self._last_forward is None:
-            raise Error("Model: expected a call of forward(x) first, got none")
-        return self._last_forward
+        return self._inputs.place(x, y)

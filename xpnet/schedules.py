@@ -24,7 +24,7 @@ class Schedule:
         raise NotImplementedError
 
     def on_epoch(self, validation_loss: float | None) -> None:
-        """Is told of the end of each epoch; the validation loss is None if there is none."""
+        """Called at the end of each epoch; the validation loss is None if there is none."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, of a schedule that remembers anything: numbers that JSON can hold."""
@@ -149,7 +149,7 @@ class OneCycle(Schedule):
 class ReduceOnPlateau(Schedule):
     """Multiplies the rate by γ when the validation loss has not become lower for more than P epochs.
 
-    (PyTorch's ReduceLROnPlateau with threshold 0.) It remembers the losses that it was told of, so each
+    (PyTorch's ReduceLROnPlateau with threshold 0.) It remembers the losses, so each
     training needs one of its own.
 
     Arguments:

@@ -1,6 +1,6 @@
 """Functions that the array API standard lacks, for layers and losses. Shapes: as the input, (...)."""
 
-from xpnet.backend import exp_or_infinity, namespace, row_maxima, row_sums
+from xpnet.backend import namespace, ops
 from xpnet.tree import Array
 
 # P and Q of `erf`, constant terms first, and the bound from where on erf rounds to 1. The largest
@@ -58,7 +58,7 @@ def erf(x: Array) -> Array:
     h /= _polynomial(q, size)
     h *= size
     y = -xp.expm1(-h)
-    y *= xp.sign(x)
+    y *= ops(x).sign(x)
     return y
 
 
@@ -75,7 +75,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 
 def sigmoid(x: Array) -> Array:
     """σ(x) = 1 / (1 + e⁻ˣ)."""
-    y = exp_or_infinity(-x)
+    y = ops(x).exp_or_infinity(-x)
     y += 1
     return 1 / y
 
@@ -83,6 +83,6 @@ def sigmoid(x: Array) -> Array:
 def softmax(x: Array) -> Array:
     """eˣ / Σ eˣ along the last axis; the largest x is subtracted first, so that nothing overflows."""
     xp = namespace(x)
-    y = xp.exp(x - row_maxima(x))
-    y /= row_sums(y)
+    y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    y /= xp.sum(y, axis=-1, keepdims=True)
     return y

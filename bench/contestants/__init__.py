@@ -1,11 +1,11 @@
-"""Who competes: xpnet on each backend, other libraries as their users write it, and the limit.
+"""The contestants: xpnet on each backend, other libraries as their users write it, and the limit.
 
-All train the same network from the same weights, in the same precision, on the same batches in the
-same order (but for scikit-learn, which draws its own), and all add up the training loss, as `Model.fit`
-does. Each is written so as to be fast in the way that its documentation recommends, with data and
-parameters on the device from the start. An epoch ends when the device has finished it.
+All train the same network from the same weights, in the same precision, on the same batches in the same
+order (scikit-learn draws its own), and sum the training loss as `Model.fit` does. Each is written in the fast
+way that its documentation recommends, with data and parameters on the device from the start. An epoch ends
+when the device has finished it.
 
-On CUDA everybody computes in float32, and once more with products in TF32.
+On CUDA each runs in float32, and again with products in TF32.
 """
 
 from bench.contestants._contestant import Contestant, Unavailable
@@ -59,7 +59,7 @@ CONTESTANTS: dict[str, Contestant] = {
     for name, contestant in group.items()
 }
 
-# What the others in the same place are compared with: the fastest of these, by its median.
+# The references: contestants in the same place are compared with the one of these whose median is lowest.
 REFERENCES = {
     "PyTorch": ("PyTorch eager", "PyTorch eager, channels last"),
     "JAX": ("JAX jit", "JAX scan"),

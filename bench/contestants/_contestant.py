@@ -1,4 +1,4 @@
-"""What a contestant is."""
+"""Base class of contestants."""
 
 from typing import ClassVar
 
@@ -8,14 +8,14 @@ PLACES = {("cpu", "float32"): "", ("cuda", "float32"): ", CUDA", ("cuda", "tf32"
 
 
 class Unavailable(Exception):
-    """This contestant cannot run here, or not with this workload; the message says why."""
+    """The contestant cannot run here, or not with this workload; the message says why."""
 
 
 class Contestant:
     """One library on one device ("cpu" or "cuda"), with products in one precision ("float32" or "tf32").
 
-    Whatever it needs is imported in `prepare`: an ImportError there, or `Unavailable`, means that it
-    cannot run here, or not with this workload.
+    `prepare` imports the library. An ImportError or `Unavailable` there means that the contestant cannot run
+    here, or not with this workload.
     """
 
     library: str
@@ -27,12 +27,12 @@ class Contestant:
 
     @property
     def place(self) -> str:
-        """What its name ends with: only contestants in the same place are compared."""
+        """Device and precision as the end of its name. Only contestants in the same place are compared."""
         return PLACES[self.device, self.precision]
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         raise NotImplementedError
 
     def epoch(self, number: int) -> float | None:
-        """Train on part `number` mod len(parts): the mean training loss, if there is one."""
+        """Train on part `number` mod len(parts), and return the mean training loss, or None without one."""
         raise NotImplementedError

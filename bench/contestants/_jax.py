@@ -14,7 +14,7 @@ from xpnet.optim import SGD, Adam
 
 
 class JAX(Contestant):
-    """JAX, one call of a jitted step a batch: it gathers the batch and donates the old parameters."""
+    """JAX with a jitted step, one call for each batch: it gathers the batch and donates the parameters."""
 
     library = "jax"
 
@@ -63,11 +63,11 @@ class JAX(Contestant):
 
 
 class ScannedJAX(JAX):
-    """The same step, with `lax.scan` over the epoch's batches: one call an epoch."""
+    """The same step in a `lax.scan` over the epoch's batches: one call for each epoch."""
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
         if self.device == "cpu" and workload.has_channels:
-            # 635 ms for a step of the smaller network on 2 cores, against 38 to 76 ms of the jitted one.
+            # 635 ms for a step of the smaller network on 2 cores; the jitted step takes 38 to 76 ms.
             raise Unavailable("XLA takes about ten times as long for convolutions in a loop on a CPU")
         super().prepare(workload, parts)
 
@@ -80,7 +80,7 @@ class ScannedJAX(JAX):
 
 
 def first_slots(rule: SGD | Adam, params: Any) -> Any:
-    """What the optimizer remembers before the first step: nothing, or Adam's moments and their number."""
+    """The optimizer's state before the first step: empty, or Adam's moments and step count."""
     if isinstance(rule, SGD):
         return ()
     mean, square = (tree.map(np.zeros_like, params) for _ in range(2))
@@ -88,7 +88,7 @@ def first_slots(rule: SGD | Adam, params: Any) -> Any:
 
 
 def update(jax: Any, rule: SGD | Adam, params: Any, grads: Any, slots: Any) -> Any:
-    """New parameters, and what the optimizer remembers now."""
+    """Parameters and the optimizer's state after a step."""
     if isinstance(rule, SGD):
         return jax.tree.map(lambda p, g: p - rule.learning_rate * g, params, grads), slots
     b1, b2 = rule.beta1, rule.beta2
@@ -105,7 +105,7 @@ def update(jax: Any, rule: SGD | Adam, params: Any, grads: Any, slots: Any) -> A
 
 
 def apply(jax: Any, layer: Any, params: Any, x: Any) -> Any:
-    """A layer in JAX's own words."""
+    """The output of a layer, written in JAX."""
     lax = jax.lax
     match layer:
         case Linear():

@@ -1,4 +1,4 @@
-"""The limit."""
+"""The limit: matrix products alone."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from xpnet.random import generator
 
 
 class Products(Contestant):
-    """The limit: a step's matrix products and nothing else, on one batch, into arrays made before.
+    """A step's matrix products and nothing else, on one batch, into arrays that exist already.
 
-    Forward x W, backward dW = xᵀ dy and, but for the first layer, dx = dy Wᵀ. Of a convolution, x has
-    a row for each position of the window, and W a row for each element of it: what `Conv2d` multiplies
-    directly. (A transform that needs fewer multiplications, Winograd's, may be faster than this limit.)
+    Forward x W; backward dW = xᵀ dy and, except in the first layer, dx = dy Wᵀ. For a convolution, x has a
+    row for each position of the window and W a row for each element of it, as `Conv2d` multiplies them
+    directly. (A transform that needs fewer multiplications, such as Winograd's, can be faster.)
     """
 
     def __init__(self, library: str, device: str = "cpu", precision: str = "float32") -> None:

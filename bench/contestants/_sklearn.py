@@ -10,9 +10,9 @@ from xpnet.optim import SGD, Adam
 
 
 class ScikitLearn(Contestant):
-    """`MLPClassifier.partial_fit`, one epoch a call; batches and their order are its own.
+    """`MLPClassifier.partial_fit`, one epoch for each call; it draws its own batches.
 
-    It knows dense layers with one activation for all.
+    It has dense layers only, with one activation for all of them.
     """
 
     library = "sklearn"
@@ -41,7 +41,7 @@ class ScikitLearn(Contestant):
         self.net.partial_fit(x[: workload.batch_size], y[: workload.batch_size], classes=classes)
         self.net.coefs_ = [layer_params["weight"] for layer_params in params]
         self.net.intercepts_ = [layer_params["bias"] for layer_params in params]
-        del self.net._optimizer  # it remembers that step; the next call makes another
+        del self.net._optimizer  # it holds the state of that step; the next call makes a new one
 
     def epoch(self, number: int) -> float:
         self.net.partial_fit(*self.parts[number % len(self.parts)])
@@ -49,7 +49,7 @@ class ScikitLearn(Contestant):
 
 
 def solver(rule: SGD | Adam) -> dict[str, Any]:
-    """An optimizer of xpnet's as arguments of scikit-learn's."""
+    """An optimizer of xpnet as arguments of `MLPClassifier`."""
     rate = {"learning_rate_init": rule.learning_rate}
     if isinstance(rule, SGD):
         return {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False} | rate

@@ -1,4 +1,4 @@
-"""PyTorch with its autograd, eager and compiled."""
+"""PyTorch with autograd, eager and compiled."""
 
 import math
 from typing import Any
@@ -14,10 +14,9 @@ from xpnet.optim import SGD, Adam
 class PyTorch(Contestant):
     """Eager PyTorch; batches are gathered by indexing, since a DataLoader would be slower.
 
-    Images are (n, channels, height, width); with `channels_last` they and the network are laid out
-    in memory as (n, height, width, channels), which PyTorch's documentation calls the faster way.
-    The optimizers are the fused ones, of which it says the same; `fused=False` is what it does without being
-    told, which makes a difference with Adam.
+    Images are (n, channels, height, width). With `channels_last`, they and the network are laid out in memory
+    as (n, height, width, channels), which PyTorch's documentation recommends for speed. So are the fused
+    optimizers, used here; `fused=False` is PyTorch's default, which makes a difference with Adam.
     """
 
     library = "torch"
@@ -71,10 +70,10 @@ class PyTorch(Contestant):
 
 
 class CompiledPyTorch(PyTorch):
-    """The same with `torch.compile` of network and loss, forward and backward.
+    """The same with network and loss, forward and backward, through `torch.compile`.
 
-    The mode "reduce-overhead" is for CUDA: it captures them into graphs. (On a CPU, `channels_last` made
-    no difference here.)
+    The mode "reduce-overhead" is for CUDA: it captures both passes into graphs. (On a CPU, `channels_last`
+    made no difference here.)
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class CompiledPyTorch(PyTorch):
 
 
 def import_torch(device: str) -> Any:
-    """PyTorch; `Unavailable` where it does not find the device."""
+    """The module `torch`. Raises Unavailable where PyTorch does not find the device."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -109,7 +108,7 @@ def import_torch(device: str) -> Any:
 
 
 def optimizer(torch: Any, rule: SGD | Adam, parameters: Any, fused: bool | None) -> Any:
-    """An optimizer of xpnet's as PyTorch's."""
+    """The optimizer of PyTorch that does what one of xpnet does."""
     match rule:
         case SGD(rate, momentum=0):
             return torch.optim.SGD(parameters, lr=rate, fused=fused)
@@ -119,9 +118,9 @@ def optimizer(torch: Any, rule: SGD | Adam, parameters: Any, fused: bool | None)
 
 
 def network(torch: Any, workload: Workload) -> Any:
-    """The workload's layers as PyTorch's, with the initial parameters."""
+    """The workload's network in PyTorch, with the initial parameters."""
     modules = []
-    order: Any = slice(None)  # of what comes into the next Linear: PyTorch flattens channels first
+    order: Any = slice(None)  # of the inputs of the next Linear: PyTorch flattens channels first
     for layer, params, (_, *shape) in workload.walk():
         if isinstance(layer, Flatten):
             order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
@@ -132,7 +131,7 @@ def network(torch: Any, workload: Workload) -> Any:
 
 
 def module(torch: Any, layer: Any, params: dict[str, np.ndarray], axes: int) -> Any:
-    """A layer as PyTorch's, with these parameters; `axes` is the number of axes of one example."""
+    """The PyTorch module of a layer, with these parameters; `axes` is the number of axes of one example."""
     nn = torch.nn
     weight = params.get("weight")
     match layer:

@@ -1,4 +1,4 @@
-"""xpnet, the public way."""
+"""xpnet, by its public interface."""
 
 import xpnet
 from bench.contestants._contestant import Contestant, Unavailable
@@ -9,12 +9,12 @@ from xpnet.nn import Sequential
 
 
 def find_device(contestant: Contestant) -> str:
-    """The device as the contestant's backend calls it."""
+    """The contestant's device, by the name that its backend uses."""
     return "gpu" if (contestant.library, contestant.device) == ("jax", "cuda") else contestant.device
 
 
 def find_backend(contestant: Contestant) -> Backend:
-    """The contestant's backend; `Unavailable` where it cannot be used."""
+    """The contestant's backend. Raises Unavailable where it cannot be used."""
     try:
         return xpnet.backend.get(contestant.library, find_device(contestant))
     except BackendError as error:
@@ -22,7 +22,7 @@ def find_backend(contestant: Contestant) -> Backend:
 
 
 class XPNet(Contestant):
-    """`Model.fit` for one epoch at a time, which also counts the errors."""
+    """`Model.fit`, one epoch for each call; unlike the others it also counts wrong predictions."""
 
     def __init__(self, backend: str, device: str = "cpu", precision: str = "float32") -> None:
         super().__init__(device, precision)

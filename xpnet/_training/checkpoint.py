@@ -17,78 +17,83 @@ import safetensors
 import safetensors.numpy
 
 from xpnet import tree
-from xpnet._training.loop import Batches
-from xpnet._training.step import State, Totals
+from xpnet._training.state import Batches, Progress, State, Totals, Training
 from xpnet._util import files
+from xpnet.backend import Backend
 from xpnet.errors import CheckpointError
 from xpnet.metrics import EpochMetrics
 from xpnet.tree import Tree
 
 FORMAT = "xpnet checkpoint 1"
 
-Model = Any  # xpnet.Model, which imports this module
 
-
-def capture(model: Model) -> dict[str, Any]:
+def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
     """Everything that changes while a model learns: a tree of arrays and of what JSON can hold.
 
     The arrays are on the host, and the next step of training may overwrite them.
     """
-    companions = {name: companion.state() for name, companion in model._companions.items()}
-    state = {
-        **model._state._asdict(),
-        "totals": model._state.totals._asdict(),
-        "seed": model.seed,
-        "epoch": model.epoch,
-        "epoch_step": model.epoch_step,
-        "epoch_seconds": model._epoch_seconds,
-        "batches": model._batches,
-        "history": tuple(model.history),
-        "companions": companions | model._companion_states,
+    state, progress = training.state, training.progress
+    participants = {name: participant.state() for name, participant in progress.participants.items()}
+    everything = {
+        **state._asdict(),
+        "totals": state.totals._asdict(),
+        "seed": seed,
+        "epoch": progress.epoch,
+        "epoch_step": progress.epoch_step,
+        "epoch_seconds": progress.epoch_seconds,
+        "batches": progress.batches,
+        "history": tuple(progress.history),
+        "companions": participants | progress.loaded,  # the format's word for these states
     }
-    return tree.map(lambda leaf: model.backend.to_numpy(leaf) if model.backend.owns(leaf) else leaf, state)
+    return tree.map(lambda leaf: backend.to_numpy(leaf) if backend.owns(leaf) else leaf, everything)
 
 
-def restore(model: Model, saved: Tree, path: str | Path) -> None:
-    """Give the model what `capture` took from one of the same network, optimizer, dtype and seed.
+def restore(
+    like: State, backend: Backend, seed: int, saved: Tree, path: str | Path, own_layout: bool = True
+) -> Training:
+    """The training that `capture` took, of a model with the same network, optimizer, dtype and seed.
 
-    Raises CheckpointError, and leaves the model as it was, where that was another one.
+    Raises CheckpointError where that was another model.
+
+    Arguments:
+        like: a state of the model, with the shapes, the dtypes and the layout in memory that are expected.
+        backend, seed: those of the model.
+        saved: what `capture` gave.
+        path: for the messages.
+        own_layout: whether arrays lie in memory as those of `like` do, or as they were saved, which a file
+            does not keep. Products may differ by that.
     """
-    template = {name: value for name, value in model._state._asdict().items() if name != "totals"}
-    expected = {name: model.backend.to_numpy(array) for name, array in _items(template)}
+    template = {name: value for name, value in like._asdict().items() if name != "totals"}
+    expected = {name: backend.to_numpy(array) for name, array in _items(template)}
     try:
         found = dict(_items({name: saved[name] for name in template}))
-        totals = Totals(**{name: _total(model, value) for name, value in saved["totals"].items()})
-        seed, epoch, epoch_step = (int(saved[name]) for name in ("seed", "epoch", "epoch_step"))
+        totals = Totals(**{name: _total(backend, value) for name, value in saved["totals"].items()})
+        saved_seed, epoch, epoch_step = (int(saved[name]) for name in ("seed", "epoch", "epoch_step"))
         if min(epoch, epoch_step) < 0:
             raise ValueError(f"step {epoch_step} after epoch {epoch}")
-        progress = {
-            "epoch": epoch,
-            "epoch_step": epoch_step,
-            "history": [EpochMetrics(*row) for row in saved["history"]],
-            "_epoch_seconds": float(saved["epoch_seconds"]),
-            "_batches": None if saved["batches"] is None else Batches(*saved["batches"]),
-            "_companions": {},
-            "_companion_states": dict(saved["companions"]),
-        }
+        progress = Progress(
+            epoch,
+            epoch_step,
+            float(saved["epoch_seconds"]),
+            None if saved["batches"] is None else Batches(*saved["batches"]),
+            [EpochMetrics(*row) for row in saved["history"]],
+            loaded=dict(saved["companions"]),
+        )
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
-    if seed != model.seed:
-        raise CheckpointError(f"{path}: expected the seed {model.seed}, as the model's, got {seed}")
+    if saved_seed != seed:
+        raise CheckpointError(f"{path}: expected the seed {seed}, as the model's, got {saved_seed}")
     for name in expected | found:
         want, got = _describe(expected.get(name)), _describe(found.get(name))
         if want != got:
             raise CheckpointError(f"{path}: expected {name} to be {want}, got {got}")
     arrays = {}
     for name, array in expected.items():
-        host = np.empty_like(array)  # lies in memory as the model's own does: products may differ by that
+        host = np.empty_like(array if own_layout else found[name], array.dtype)
         host[...] = found[name]
-        arrays[name] = model.backend.from_host(host)
+        arrays[name] = backend.from_host(host)
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
-    model._state = State(**state, totals=totals)
-    model.zero_grads()
-    for name, value in progress.items():
-        setattr(model, name, value)
+    return Training(State(**state, totals=totals), progress)
 
 
 def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:
@@ -96,13 +101,13 @@ def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:
         yield from tree.items(branch, field)
 
 
-def _total(model: Model, value: Any) -> Any:
+def _total(backend: Backend, value: Any) -> Any:
     """A total on the model's device; None where nothing is counted, a number before the first epoch."""
     if value is None or isinstance(value, int | float):
         return value
     if value.ndim > 0:
         raise ValueError(f"a total of shape {value.shape}")
-    return model.backend.from_host(np.array(value, np.int64 if value.dtype.kind == "i" else value.dtype))
+    return backend.from_host(np.array(value, np.int64 if value.dtype.kind == "i" else value.dtype))
 
 
 def _describe(array: Any) -> str:

@@ -1,22 +1,26 @@
 """Numbers that went wrong: found without waiting for the device at each step, then traced to their origin."""
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet import tree
-from xpnet._training.step import Objective, State
-from xpnet.backend import Backend, namespace, take
-from xpnet.nn import Layer, Residual, Sequential
-from xpnet.nn._layer import Flops, Shape
-from xpnet.random import Key
+from xpnet._training import cost
+from xpnet._training.state import State
+from xpnet._training.step import Objective
+from xpnet._util.examples import Examples
+from xpnet.backend import Backend, namespace, ops
+from xpnet.nn import Container, Layer
+from xpnet.nn._layer import Shape
+from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 
-class Stretch(NamedTuple):
-    """Some training steps in a row.
+class StepRange(NamedTuple):
+    """Consecutive training steps.
 
     Fields:
         first: the number of steps of the epoch before them.
@@ -79,17 +83,17 @@ def _copy(backend: Backend, state: Tree) -> Tree:
 
 def trace(
     state: State,
-    stretches: Iterable[Stretch],
+    ranges: Iterable[StepRange],
     objective: Objective,
     run: Callable[..., State],
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
     backend: Backend,
 ) -> Origin | None:
-    """Go through steps that diverged once more, and tell where the first number is that is not finite.
+    """Take steps that diverged once more, and find the first number that is not finite.
 
     Arguments:
         state: before the first of these steps; it is overwritten.
-        stretches: the steps.
+        ranges: the steps.
         objective: what they minimise.
         run: `(state, data, rows, start, stop) -> state`, as `Backend.compile_loop` makes it.
         make_step: `xpnet._training.step.training_step` of an objective, for the step that is looked into.
@@ -97,7 +101,7 @@ def trace(
     Returns None where this time all numbers are finite, as may be on a device that does not give the
     same bits twice.
     """
-    for first, data, rows, begin in stretches:
+    for first, data, rows, begin in ranges:
         for i in range(begin, rows[0].shape[0]):
             before = _copy(backend, state)
             state = run(state, data, rows, i, i + 1)
@@ -118,18 +122,20 @@ def _look_into(
     x, target, index, rate = batch
     given = {
         "in the parameters before it": (state.params, state.statistics),
-        "in the inputs": take(x, index),
-        "in the targets": take(target, index),
+        "in the inputs": ops(x).take(x, index),
+        "in the targets": ops(target).take(target, index),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in given.items():
         if not is_finite(arrays):
             return Origin(number, name, was_given=True)
     found: list[tuple[int, str]] = []
-    net, leaves = _watched(objective.net, "", 0, found)
+    net = watched(objective.net, found)
+    net.output_shape(x.shape)  # where that is a dry run, it is none of the step's
+    found.clear()
     _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
     if not is_finite(totals.loss):
-        found.append((leaves, f"in the loss, {objective.loss}"))
+        found.append((_LOSS, f"in the loss, {objective.loss}"))
     # Parts of the batch run side by side: what comes first in a step is first, whoever found it first.
     return Origin(number, min(found)[1] if found else "in the parameters after the update")
 
@@ -149,6 +155,12 @@ class Watched(Layer):
     name: str
     place: int
     found: list[tuple[int, str]] = field(compare=False)
+
+    def init(self, rng: Generator) -> Tree:
+        return self.layer.init(rng)
+
+    def init_statistics(self) -> Tree:
+        return self.layer.init_statistics()
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
         y, residuals = self.layer.forward(params, x)
@@ -173,18 +185,8 @@ class Watched(Layer):
         return self.layer.output_shape(input_shape)
 
     @property
-    def mixes_examples(self) -> bool:  # type: ignore[override]
-        return self.layer.mixes_examples
-
-    @property
-    def sums_over_parts(self) -> bool:  # type: ignore[override]
-        return self.layer.sums_over_parts
-
-    def workspace(self, input_shape: Shape) -> int:
-        return self.layer.workspace(input_shape)
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        return self.layer.flops(params, input_shape)
+    def examples(self) -> Examples:
+        return self.layer.examples
 
     def training_mode(self, key: Key) -> Layer:
         layer = self.layer.training_mode(key)
@@ -194,19 +196,25 @@ class Watched(Layer):
         return self.layer.new_statistics(statistics, residuals)
 
 
-_LAST = 1 << 30  # the way back comes after all outputs and the loss, the last layer first
+@cost.workspace.register
+def _(layer: Watched, input_shape: Shape) -> int:
+    return cost.workspace(layer.layer, input_shape)
 
 
-def _watched(layer: Layer, name: str, place: int, found: list[tuple[int, str]]) -> tuple[Layer, int]:
-    """The network with each layer watched, and how many layers there are up to its end."""
-    if isinstance(layer, Sequential):
-        layers = []
-        for i, each in enumerate(layer.layers):
-            each, place = _watched(each, f"{name}layer {i}, ", place, found)
-            layers.append(each)
-        return Sequential(*layers), place
-    if isinstance(layer, Residual):
-        branch, place = _watched(layer.branch, f"{name}branch, ", place, found)
-        shortcut, place = _watched(layer.shortcut, f"{name}shortcut, ", place, found)
-        return Residual(branch, shortcut), place
-    return Watched(layer, f"{name}{layer}", place, found), place + 1
+_LOSS = 1 << 29  # after the outputs of all layers
+_LAST = 1 << 30  # the backward pass comes after all outputs and the loss, the last layer first
+
+
+def watched(
+    net: Layer, found: list[tuple[int, str]], name: str = "", places: Iterator[int] | None = None
+) -> Layer:
+    """The network with each layer `Watched`."""
+    places = itertools.count() if places is None else places
+    children = net.children()
+    if not children or not isinstance(net, Container):
+        return Watched(net, f"{name}{net}", next(places), found)
+
+    def inside(key: Any, child: Layer) -> Layer:
+        return watched(child, found, f"{name}{f'layer {key}' if isinstance(key, int) else key}, ", places)
+
+    return net.with_children({key: inside(key, child) for key, child in children.items()})

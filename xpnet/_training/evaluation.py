@@ -1,40 +1,44 @@
-"""What `Model.evaluate` and `Model.predict` do, batch by batch, with data that are prepared."""
+"""Evaluation and prediction, batch by batch, with data that are prepared."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from xpnet._training.step import Totals, zero_totals
+from xpnet._training.program import Program
+from xpnet._training.state import Totals
+from xpnet._training.step import zero_totals
 from xpnet.data.batches import slices
 from xpnet.metrics import Evaluation
 from xpnet.tree import Array, Tree
 
-Model = Any  # xpnet.Model, which imports this module
+BATCH_SIZE = 250
 
 
-def evaluate(model: Model, params: Tree, x: Array, y: Array, batch_size: int) -> Evaluation:
-    """Loss with the penalty, and errors, with these parameters; the data may be on the host."""
-    totals = zero_totals(model.objective, model.backend, x, y)
+def evaluate(
+    program: Program, variables: Tree, x: Array, y: Array, batch_size: int = BATCH_SIZE
+) -> Evaluation:
+    """Loss with the penalty, and errors; the data may be on the host."""
+    backend, objective = program.backend, program.objective
+    totals = zero_totals(objective, backend, x, y)
     for part in slices(x.shape[0], batch_size):
-        batch = model.backend.asarray(x[part, ...], real=True), model.backend.asarray(y[part, ...])
-        totals, _ = model._evaluation_step(totals, (params, *batch))
-    return of_totals(totals, x.shape[0], penalty=float(model.objective.penalized(params, 0.0)))
+        batch = backend.asarray(x[part, ...], real=True), backend.asarray(y[part, ...])
+        totals, _ = program.evaluate(totals, (variables, *batch))
+    return of_totals(totals, x.shape[0], penalty=float(objective.penalized(variables, 0.0)))
 
 
 def of_totals(totals: Totals, n: int, penalty: float) -> Evaluation:
-    """What sums over n examples tell; waits for the device."""
+    """Means of sums over n examples; waits for the device."""
     errors = None if totals.errors is None else int(totals.errors)
     accuracy = None if errors is None else 1 - errors / n
     return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
 
 
 def predict(
-    model: Model, params: Tree, x: Array, batch_size: int, interpret: Callable[[Array], Array]
+    program: Program, variables: Tree, x: Array, batch_size: int, interpret: Callable[[Array], Array]
 ) -> np.ndarray:
-    """What `interpret` makes of the network's outputs, on the host."""
+    """`interpret` of the network's outputs, on the host."""
     parts = []
     for part in slices(x.shape[0], batch_size):
-        _, prediction = model._prediction_step((), (params, x[part, ...]))
-        parts.append(model.backend.to_numpy(interpret(prediction)))
+        _, prediction = program.predict((), (variables, x[part, ...]))
+        parts.append(program.backend.to_numpy(interpret(prediction)))
     return np.concatenate(parts)

@@ -1,17 +1,19 @@
-"""The training loop: epochs of steps, and what is told of them."""
+"""The training loop: epochs of steps, each followed by validation."""
 
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from xpnet._training import divergence, evaluation
-from xpnet._training.divergence import Stretch
+from xpnet._training.divergence import StepRange
+from xpnet._training.program import Program
+from xpnet._training.state import Batches, Progress, Training
 from xpnet._training.step import zero_totals
 from xpnet.backend import Backend
-from xpnet.callbacks import Callback, Companion, watch_every_step
+from xpnet.callbacks import Callback, Hooks, Stateful
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
 from xpnet.errors import CheckpointError, ConfigError, DivergedError
@@ -19,135 +21,136 @@ from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
 from xpnet.tree import Array, Tree
 
-Model = Any  # xpnet.Model, which imports this module
 
+class Data(NamedTuple):
+    """Prepared inputs and targets, on the device or on the host."""
 
-class Batches(NamedTuple):
-    """What decides which examples are in which batch, beside the seed and the epoch."""
-
-    examples: int
-    batch_size: int
-    shuffle: bool
+    x: Array
+    y: Array
+    on_device: bool = True
 
 
 def run(
-    model: Model,
-    x: Array,
-    y: Array,
+    program: Program,
+    training: Training,
+    data: Data,
     *,
     epochs: int,
     batch_size: int,
-    validation: tuple[Array, Array] | None,
     shuffle: bool,
+    validation: tuple[Array, Array] | None,
     schedule: Schedule | None,
-    callbacks: Sequence[Callback],
-    data_on_device: bool = True,
+    hooks: Hooks,
 ) -> list[EpochMetrics]:
-    """What `Model.fit` does, with inputs and targets that are prepared."""
-    batches = Batches(x.shape[0], batch_size, shuffle)
-    if model.epoch_step and model._batches != batches:
+    """Advance the training by whole epochs, as `Model.fit` does; gives the metrics of these epochs."""
+    progress = training.progress
+    batches = Batches(data.x.shape[0], batch_size, shuffle)
+    if progress.epoch_step and progress.batches != batches:
         raise ConfigError(
-            f"fit: expected {model._batches}, with which epoch {model.epoch + 1} was broken off, "
+            f"fit: expected {progress.batches}, with which epoch {progress.epoch + 1} was broken off, "
             f"got {batches}; model.epoch_step = 0 starts it afresh"
         )
-    model._batches = batches
-    model._stopping = False
-    _accompany(model, schedule, callbacks)
+    progress.batches, progress.stopping = batches, False
+    _hand_over_states(progress, schedule, hooks.callbacks)
     history: list[EpochMetrics] = []
-    for _ in range(epochs):
-        if model._stopping:
-            break
-        seconds = _train_epoch(model, x, y, batch_size, shuffle, schedule, callbacks, data_on_device)
-        if seconds is None:
-            break
-        model.epoch += 1
-        model.epoch_step = 0
-        history.append(_epoch_metrics(model, x.shape[0], seconds, validation, data_on_device))
-        model.history.append(history[-1])
-        if schedule is not None:
-            schedule.on_epoch(history[-1].validation_loss)
-        for callback in callbacks:
-            callback.on_epoch(model, history[-1])
-    for callback in reversed(callbacks):
-        callback.on_end(model)
+    with hooks.from_start_to_end():
+        for _ in range(epochs):
+            if training.progress.stopping:
+                break
+            seconds = _train_epoch(program, training, data, batches, schedule, hooks)
+            if seconds is None:
+                break
+            metrics = _epoch_metrics(program, training, batches.examples, seconds, validation)
+            training.progress.end_epoch(metrics)
+            history.append(metrics)
+            if schedule is not None:
+                schedule.on_epoch(metrics.validation_loss)
+            hooks.on_epoch(metrics)
     return history
 
 
-def _accompany(model: Model, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
-    """Let the model know whose state belongs into its checkpoints; give them what was in a loaded one."""
-    companions: dict[str, Companion] = {} if schedule is None else {"schedule": schedule}
+def _hand_over_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
+    """Name the schedule and the callbacks, and give them their states from a loaded checkpoint."""
+    named: dict[str, Stateful] = {} if schedule is None else {"schedule": schedule}
     for callback in callbacks:
         kind = type(callback).__name__
-        number = sum(type(other) is type(callback) for other in companions.values())
-        companions[f"{kind}-{number + 1}" if number else kind] = callback
-    for name, companion in companions.items():
-        if name in model._companion_states:
+        number = sum(type(other) is type(callback) for other in named.values())
+        named[f"{kind}-{number + 1}" if number else kind] = callback
+    for name, participant in named.items():
+        if name in progress.loaded:
             try:
-                companion.load_state(model._companion_states[name])
+                participant.load_state(progress.loaded[name])
             except (LookupError, TypeError, AttributeError) as error:
                 message = f"fit: expected a checkpoint with the state of {name} ({error!r})"
                 raise CheckpointError(message) from error
-    model._companions, model._companion_states = companions, {}
-    for callback in callbacks:
-        callback.on_start(model)
+    progress.participants, progress.loaded = named, {}
+
+
+class _Start(NamedTuple):
+    """The start of an epoch, or where a broken-off epoch goes on: the state is on the host."""
+
+    state: Tree
+    step: int
+    seconds: float
 
 
 def _train_epoch(
-    model: Model,
-    x: Array,
-    y: Array,
-    batch_size: int,
-    shuffle: bool,
+    program: Program,
+    training: Training,
+    data: Data,
+    batches: Batches,
     schedule: Schedule | None,
-    callbacks: Sequence[Callback],
-    data_on_device: bool,
+    hooks: Hooks,
 ) -> float | None:
     """One epoch of steps: how many seconds it took, or None if it was broken off."""
-    stacks = batch_indices(x, batch_size, seed=model.seed, epoch=model.epoch, shuffle=shuffle)
+    backend, progress = program.backend, training.progress
+    stacks = batch_indices(
+        data.x, batches.batch_size, seed=program.seed, epoch=progress.epoch, shuffle=batches.shuffle
+    )
     n_steps = sum(indices.shape[0] for indices in stacks)
-    rates = _learning_rates(model, schedule, n_steps)
-    skipped = model.epoch_step
-    model.learning_rate = rates[max(skipped - 1, 0)]
-    if not skipped:
-        totals = zero_totals(model.objective, model.backend, x, y)
-        zero = model.backend.from_host(np.int32(0))
-        model._state = model._state._replace(totals=totals, finite_steps=zero)
-        model._epoch_seconds = 0.0
-    before = divergence.to_host(model.backend, model._state)
+    rates = _learning_rates(program, progress.epoch, schedule, n_steps)
+    progress.learning_rate = rates[max(progress.epoch_step - 1, 0)]
+    if not progress.epoch_step:
+        totals = zero_totals(program.objective, backend, data.x, data.y)
+        zero = backend.from_host(np.array(0, np.int32))
+        training.state = training.state._replace(totals=totals, finite_steps=zero)
+        progress.epoch_seconds = 0.0
+    before = divergence.to_host(backend, training.state)
+    start = _Start(before, progress.epoch_step, progress.epoch_seconds)
 
-    def stretches() -> Generator[Stretch, None, None]:
-        made = _stretches if data_on_device else _streamed
-        return made(model.backend, (x, y), stacks, None if schedule is None else rates, skipped)
+    def ranges() -> Generator[StepRange, None, None]:
+        make = _ranges if data.on_device else _streamed_ranges
+        return make(backend, (data.x, data.y), stacks, None if schedule is None else rates, start.step)
 
-    model.backend.synchronize()
-    start = time.perf_counter() - model._epoch_seconds
-    with closing(stretches()) as steps:
-        _train(model, steps, rates, callbacks, start)
-    model.backend.synchronize()
-    seconds = time.perf_counter() - start
-    if divergence.has_diverged(model._state):
-        with closing(stretches()) as steps:
-            raise _diverged(model, before, steps, rates, skipped)
-    return seconds if model.epoch_step == n_steps else None
+    backend.synchronize()
+    began = time.perf_counter() - start.seconds
+    with closing(ranges()) as steps:
+        _take_steps(program, training, steps, rates, hooks, start, began)
+    backend.synchronize()
+    seconds = time.perf_counter() - began
+    if divergence.has_diverged(training.state):
+        with closing(ranges()) as steps:
+            raise _diverged(program, training, start, steps, rates)
+    return seconds if training.progress.epoch_step == n_steps else None
 
 
-def _stretches(
+def _ranges(
     backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
-) -> Generator[Stretch, None, None]:
+) -> Generator[StepRange, None, None]:
     """The steps of these stacks of batches but for the first ones."""
     first = 0
     for indices in stacks:
         n = indices.shape[0]
         of_these = None if rates is None else backend.asarray(rates[first : first + n])
         if skipped < first + n:
-            yield Stretch(first, data, (indices, of_these), begin=max(skipped - first, 0))
+            yield StepRange(first, data, (indices, of_these), begin=max(skipped - first, 0))
         first += n
 
 
-def _streamed(
+def _streamed_ranges(
     backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
-) -> Generator[Stretch, None, None]:
-    """`_stretches` with data that comes from the host in chunks."""
+) -> Generator[StepRange, None, None]:
+    """`_ranges` with data that comes from the host in chunks."""
     first = 0
     for indices in stacks:
         n_before = max(skipped - first, 0)
@@ -157,47 +160,62 @@ def _streamed(
                 n = positions.shape[0]
                 of_these = None if rates is None else backend.asarray(rates[first : first + n])
                 on_device = backend.from_host(x), backend.from_host(y)
-                yield Stretch(first, on_device, (backend.asarray(positions), of_these))
+                yield StepRange(first, on_device, (backend.asarray(positions), of_these))
                 first += n
 
 
-def _train(
-    model: Model,
-    stretches: Iterable[Stretch],
+def _take_steps(
+    program: Program,
+    training: Training,
+    ranges: Iterable[StepRange],
     rates: list[float],
-    callbacks: Sequence[Callback],
-    start: float,
+    hooks: Hooks,
+    start: _Start,
+    began: float,
 ) -> None:
-    """Take these steps, or as many of them as there are until the model is told to stop."""
-    at_once = 1 if watch_every_step(callbacks) else model.backend.steps_at_once
-    for first, data, rows, begin in stretches:
+    """Take these steps, or as many of them as there are until `stop`."""
+    at_once = 1 if hooks.every_step else program.backend.steps_at_once
+    for first, data, rows, begin in ranges:
         for part in slices(rows[0].shape[0], at_once):
             if part.stop <= begin:
                 continue
-            model.epoch_step = first + part.stop
-            model.learning_rate = rates[model.epoch_step - 1]
-            model._state = model._training_loop(model._state, data, rows, max(part.start, begin), part.stop)
-            model._epoch_seconds = time.perf_counter() - start
-            for callback in callbacks:
-                callback.on_step(model, model.epoch_step, len(rates))
-            if model._stopping:
+            try:
+                training.state = program.run_steps(
+                    training.state, data, rows, max(part.start, begin), part.stop
+                )
+                step = first + part.stop
+                training.progress.end_step(step, rates[step - 1], time.perf_counter() - began)
+            except BaseException as error:  # in the middle of a step, which overwrites its state
+                try:
+                    _go_back(program.backend, training, start)
+                except Exception as another:
+                    error.add_note(f"the model is not as it was before the epoch: {another!r}")
+                raise
+            hooks.on_step(step, len(rates))
+            if training.progress.stopping:
                 return
 
 
+def _go_back(backend: Backend, training: Training, start: _Start) -> None:
+    training.state = divergence.from_host(backend, start.state)
+    training.progress.epoch_step, training.progress.epoch_seconds = start.step, start.seconds
+
+
 def _diverged(
-    model: Model, before: Tree, stretches: Iterable[Stretch], rates: list[float], skipped: int
+    program: Program, training: Training, start: _Start, ranges: Iterable[StepRange], rates: list[float]
 ) -> DivergedError:
-    """What there is to say of an epoch that diverged. The model goes back to where the epoch began."""
-    done, finite = model.epoch_step, int(model._state.finite_steps)
-    loss = float(model._state.totals.loss)
-    model._state, model.epoch_step = divergence.from_host(model.backend, before), skipped
+    """The error that says where the epoch diverged. The training goes back to where the epoch began."""
+    progress, skipped = training.progress, start.step
+    done, finite = progress.epoch_step, int(training.state.finite_steps)
+    loss = float(training.state.totals.loss)
+    _go_back(program.backend, training, start)
     found = divergence.trace(
-        divergence.from_host(model.backend, before),
-        stretches,
-        model.objective,
-        model._training_loop,
-        model._make_step,
-        model.backend,
+        divergence.from_host(program.backend, start.state),
+        ranges,
+        program.objective,
+        program.run_steps,
+        program.make_step,
+        program.backend,
     )
     if finite < done:
         steps, rate = f"step {finite + 1} of {len(rates)}", rates[finite]
@@ -211,33 +229,37 @@ def _diverged(
     else:
         again += f", what first is not finite is {found.where}, in step {found.step}"
         again += "" if found.was_given else "; a lower learning rate may help"
-    return DivergedError(f"epoch {model.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
+    return DivergedError(f"epoch {progress.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
 
 
-def _learning_rates(model: Model, schedule: Schedule | None, n_steps: int) -> list[float]:
+def _learning_rates(program: Program, epoch: int, schedule: Schedule | None, n_steps: int) -> list[float]:
     """The learning rate at each step of the epoch."""
-    rate = float(model.optimizer.learning_rate)
+    rate = float(program.optimizer.learning_rate)
     if schedule is None:
         return [rate] * n_steps
-    return [rate * schedule(model.epoch + step / n_steps) for step in range(n_steps)]
+    return [rate * schedule(epoch + step / n_steps) for step in range(n_steps)]
 
 
 def _epoch_metrics(
-    model: Model,
+    program: Program,
+    training: Training,
     n: int,
     seconds: float,
     validation: tuple[Array, Array] | None,
-    data_on_device: bool,
 ) -> EpochMetrics:
-    train = evaluation.of_totals(model._state.totals, n, penalty=0.0)
-    held_out = None if validation is None else model.evaluate(*validation, data_on_device=data_on_device)
+    """The metrics of the epoch whose steps are done."""
+    state, progress = training.state, training.progress
+    train = evaluation.of_totals(state.totals, n, penalty=0.0)
+    held_out = None
+    if validation is not None:
+        held_out = evaluation.evaluate(program, state.variables(program.optimizer), *validation)
     return EpochMetrics(
-        epoch=model.epoch,
+        epoch=progress.epoch + 1,
         train_loss=train.loss,
         train_accuracy=train.accuracy,
         validation_loss=held_out.loss if held_out else None,
         validation_accuracy=held_out.accuracy if held_out else None,
-        learning_rate=float(model.learning_rate),
+        learning_rate=progress.learning_rate,
         seconds=seconds,
         images_per_second=n / seconds,
     )

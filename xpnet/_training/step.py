@@ -4,49 +4,27 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from xpnet import losses, optim, random, tree
-from xpnet._training import summary
+from xpnet._training import cost, summary
+from xpnet._training.state import State, Totals
 from xpnet._util.checks import is_number, require_integer
-from xpnet.backend import Backend, namespace, take
+from xpnet._util.examples import Examples, combined
+from xpnet.backend import Backend, namespace, ops
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
-from xpnet.nn.fast import deferred, faster
+from xpnet.nn.fast import deferred, faster, prepared
 from xpnet.optim import Optimizer
+from xpnet.optim.steps import is_zero
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
 Augment = Callable[[Array, Key], Array]
-
-
-class Totals(NamedTuple):
-    """Sums over examples, 0-d arrays; errors is None where the targets name no class."""
-
-    loss: Array
-    errors: Array | None
-
-
-class State(NamedTuple):
-    """Everything that a training step changes.
-
-    Fields:
-        totals: of the epoch so far.
-        step: int32 (1,), the number of steps before.
-        finite_steps: int32, a 0-d array: after how many steps of the epoch the sum of losses was finite.
-    """
-
-    params: Tree
-    statistics: Tree
-    optimizer: Tree
-    totals: Totals
-    step: Array
-    finite_steps: Array
 
 
 @dataclass(frozen=True)
@@ -120,13 +98,14 @@ def training_step(
     in_training = net.training_mode(Key(None))  # as an example of the nets with real keys
     is_plain = in_training is net
     # Weight gradients that are added to something and used for nothing else need not be made.
-    may_defer = backend.adds_products and optimizer.only_adds_gradients and objective.l2 == 0
+    may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
-    together = in_training.mixes_examples and micro_batch is None
+    examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
+    together = examples == "summed" and micro_batch is None
 
     @functools.cache
     def part_size(input_shape: Shape, n: int) -> int:
-        return micro_batch or examples_at_once(in_training, input_shape, n, backend)
+        return micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
@@ -139,7 +118,8 @@ def training_step(
         def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
             key = Key(state.step, stream).part(part.start)
-            inputs, targets = take(x, index[part]), take(target, index[part])
+            inputs = ops(x).take(x, index[part])
+            targets = ops(target).take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
@@ -156,7 +136,7 @@ def training_step(
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
         grads, statistics, totals = backend.map_reduce(
-            learn, _add_parts, slices(n, size), params, net.prepare, together
+            learn, _add_parts, slices(n, size), params, functools.partial(prepared, net), together
         )
         if objective.l2 != 0:
             totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
@@ -171,20 +151,36 @@ def training_step(
     return step
 
 
-def examples_at_once(net: Layer, input_shape: Shape, n: int, backend: Backend) -> int:
-    """How many of n examples shall go through the network together, so that the backend is quickest.
+def only_adds_gradients(optimizer: Optimizer) -> bool:
+    """Whether all that the optimizer does with a gradient is to add it to an array.
 
-    Convolutions make arrays many times the size of their input: parts of the batch go side by side, one on
-    each core. Dense layers want the whole batch in one product.
+    A subclass may do anything with it.
     """
-    numbers = net.workspace((1, *input_shape))
-    if backend.part_bytes is None or numbers == 0 or (net.mixes_examples and not net.sums_over_parts):
+    return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
+
+
+def _examples_of(augment: Augment | None) -> Examples:
+    return "independent" if augment is None else getattr(augment, "examples", "mixed")
+
+
+def examples_at_once(
+    net: Layer, input_shape: Shape, n: int, backend: Backend, examples: Examples | None = None
+) -> int:
+    """How many of n examples go through the network together, so that the backend is fastest.
+
+    Convolutions make arrays many times the size of their input: parts of the batch run side by side, one on
+    each core. Dense layers want the whole batch in one product, and so does what mixes examples: `examples`
+    tells that of all that the step computes, by default of the network.
+    """
+    examples = net.examples if examples is None else examples
+    numbers = cost.workspace(net, (1, *input_shape))
+    if backend.part_bytes is None or numbers == 0 or examples == "mixed":
         return n
     least, most = backend.part_bytes
     whole, parts = n * numbers * backend.itemsize, 1
     while parts < n and (whole > parts * most or (whole > parts * least and parts < backend.workers)):
         parts *= 2  # powers of 2, so that all cores get as many
-    if net.mixes_examples:  # then all parts must be at work at once
+    if examples == "summed":  # then all parts must be at work at once
         parts = min(parts, 1 << backend.workers.bit_length() - 1)
     return math.ceil(n / parts)
 
@@ -200,7 +196,8 @@ def needs(
     require_integer("summary", "batch_size", n)
     net.output_shape(("n", *example))
     in_training = faster(net, backend).training_mode(Key(None))
-    size = min(n, micro_batch or examples_at_once(in_training, tuple(example), n, backend))
+    at_once = examples_at_once(in_training, tuple(example), n, backend)
+    size = min(n, micro_batch or at_once)
     parts = math.ceil(n / size)
     at_once = min(n, size * backend.workers)
     rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
@@ -211,7 +208,7 @@ def needs(
         gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
         optimizer_state=summary.count(state.optimizer) * backend.itemsize,
         saved_activations=sum(row.saved for row in rows),
-        workspace=in_training.workspace((at_once, *example)) * backend.itemsize,
+        workspace=cost.workspace(in_training, (at_once, *example)) * backend.itemsize,
     )
 
 
@@ -233,6 +230,7 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
     """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without penalty."""
 
     net = faster(objective.net, backend)
+    examples = combined([net.examples, objective.loss.examples])
 
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch
@@ -244,8 +242,9 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
             value, _ = objective.loss.forward(prediction, targets)
             return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
 
-        size = examples_at_once(net, x.shape[1:], n, backend)
-        here = backend.map_reduce(judge, _add_totals, slices(n, size), params, net.prepare)
+        size = examples_at_once(net, x.shape[1:], n, backend, examples)
+        prepare = functools.partial(prepared, net)
+        here = backend.map_reduce(judge, _add_totals, slices(n, size), params, prepare)
         return _add_totals(totals, here), here
 
     return step

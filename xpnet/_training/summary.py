@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
+from xpnet._training import cost
 from xpnet.nn import Layer, Sequential
-from xpnet.nn._layer import Flops, Shape, show_shape
-from xpnet.nn.containers import SequentialResiduals
+from xpnet.nn._layer import Shape, show_shape
 from xpnet.random import Key
 from xpnet.tree import Tree
 
@@ -70,12 +70,13 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
     few, more = (_saved_bytes(net, params, input_shape[1:], dtype, n, shape_at_once) for n in (2, 3))
     saved = [a + (at_once - 2) * (b - a) for a, b in zip(few, more, strict=True)]
     if not isinstance(net, Sequential):
-        flops = net.flops(params, input_shape)
+        flops = cost.flops(net, params, input_shape)
         output = ("n", *net.output_shape(input_shape)[1:])
         return [Row(net, output, count(params), flops.forward, flops.parameter_gradients, *saved)]
     table, first = [], net.first_to_learn(params)
-    for i, (layer, shape) in enumerate(zip(net.layers, net.input_shapes(input_shape), strict=True)):
-        flops = layer.flops(params[i], shape)
+    shapes = cost.input_shapes(net, input_shape)
+    for i, layer in enumerate(net.layers):
+        flops, shape = cost.flops(layer, params[i], shapes[i]), shapes[i]
         output = ("n", *layer.output_shape(shape)[1:])
         table.append(
             Row(layer, output, count(params[i]), flops.forward, _way_back(flops, i - first), saved[i])
@@ -83,7 +84,7 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
     return table
 
 
-def _way_back(flops: Flops, after_first: int) -> int:
+def _way_back(flops: cost.Flops, after_first: int) -> int:
     """What the backward pass of a layer takes, so far after the first that learns, which needs no dx."""
     if after_first < 0:
         return 0
@@ -101,9 +102,9 @@ def _saved_bytes(
     in_training = net.training_mode(Key(np.zeros(1, np.int32)))
     with np.errstate(all="ignore"):
         _, residuals = in_training.forward(zeros, np.zeros((n, *example), dtype))
-    residuals = in_training.kept(residuals, shape_at_once)
+    residuals = cost.kept(in_training, residuals, shape_at_once)
     seen: set[int] = set()
-    each = residuals.layers if isinstance(residuals, SequentialResiduals) else (residuals,)
+    each = residuals.children if isinstance(in_training, Sequential) else (residuals,)
     return [_new_bytes(of_layer, seen) for of_layer in each]
 
 

@@ -1,87 +1,47 @@
-"""The array libraries: find one, put arrays on its device, bring them back, wait for it, compile for it.
+"""The array libraries, one file each. No other package names them.
 
-This is the only place that names them. Everything else is written against the Python array API
-standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` gives.
+A `Backend` finds a library, places arrays on its device, fetches them, waits for it, and compiles steps.
+`ops(x)` is the table of what the Python array API standard (https://data-apis.org/array-api) lacks or a
+library says faster. All else is written in the standard: `namespace(x)`.
 """
 
 from typing import Any
 
-from xpnet.backend._arrays import (
-    add_at,
-    add_square,
-    constant,
-    decay_and_add,
-    device,
-    exp_or_infinity,
-    namespace,
-    positive_part,
-    set_at,
-    subtract_ratio,
-    subtract_scaled,
-    take,
-    where_positive,
-    window_view,
-)
-from xpnet.backend._convolution import convolve, convolve_gradients, max_pool, max_pool_gradient
 from xpnet.backend._cupy import CuPy
+from xpnet.backend._dask import Dask
 from xpnet.backend._jax import JAX
+from xpnet.backend._lazy import LazyArray
 from xpnet.backend._numpy import NumPy
 from xpnet.backend._parts import sum_over_parts
-from xpnet.backend._products import Product, rows_gradient, rows_product, transform
-from xpnet.backend._reductions import count, inner_product, row_maxima, row_sums
-from xpnet.backend._rows import add_to_rows, each_row, sum_of_products, sum_of_rows
 from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.backend.backends import DTYPES, Backend
+from xpnet.backend.ops import Ops, Product, device, namespace, ops
 from xpnet.errors import BackendError
 
 __all__ = [
     "BACKENDS",
     "DTYPES",
     "Backend",
+    "LazyArray",
+    "Ops",
     "Product",
-    "add_at",
-    "add_square",
-    "add_to_rows",
     "available",
-    "constant",
-    "convolve",
-    "convolve_gradients",
-    "count",
-    "decay_and_add",
     "device",
-    "each_row",
-    "exp_or_infinity",
     "get",
-    "inner_product",
-    "max_pool",
-    "max_pool_gradient",
     "namespace",
-    "positive_part",
-    "row_maxima",
-    "row_sums",
-    "rows_gradient",
-    "rows_product",
-    "set_at",
-    "subtract_ratio",
-    "subtract_scaled",
-    "sum_of_products",
-    "sum_of_rows",
+    "ops",
     "sum_over_parts",
-    "take",
-    "transform",
-    "where_positive",
-    "window_view",
 ]
 
-BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Strict)}
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Dask, Strict)}
 
 
 def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
-    """The backend of that name: numpy, cupy, torch, jax or array-api-strict.
+    """The backend of that name: numpy, cupy, torch, jax, dask or array-api-strict.
 
-    Raises BackendError, in one line, where the name is unknown, or where its library or its
-    device is not there; the line says what to install.
+    Raises BackendError where the name is unknown, or the library or the device is missing; its one line says
+    what to install.
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
@@ -89,9 +49,9 @@ def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
 
 
 def available() -> dict[str, str | None]:
-    """Each backend's name, with None where it can be used here and the reason where it cannot.
+    """For each backend, None if it works on this machine, otherwise why not.
 
-    This imports every library that is installed, which takes seconds.
+    Imports every library that is installed, which takes seconds.
     """
     reasons: dict[str, str | None] = {}
     for name in BACKENDS:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import CuBLAS
 from xpnet.backend._graph import CapturedLoop
 from xpnet.backend.backends import Backend, one_line
+from xpnet.backend.ops import CapturedOps
 from xpnet.errors import BackendError
 from xpnet.tree import Array
 
@@ -64,6 +66,32 @@ class CuPy(Backend):
         except ImportError:
             return super().compile_loop(step)
         return CapturedLoop(step, CuPyRecorder(self.library, cublas))
+
+
+class CuPyOps(CapturedOps, library="cupy"):
+    """In place where a captured step would have to copy the result back."""
+
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        self.cupy = importlib.import_module("cupy")
+
+    def advice(self, x: Array) -> str:
+        return "pass cupy.asnumpy(x)"
+
+    def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
+        view = strided_windows(x.shape, x.strides, kernel, stride)
+        return self.cupy.lib.stride_tricks.as_strided(x, *view)
+
+    def sign(self, x: Array) -> Array:
+        """array-api-compat's fetches a value to the host."""
+        return self.cupy.sign(x)
+
+    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
+        x -= factor * y
+        return x
+
+    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
+        return self.subtract_scaled(x, factor, y / z)
 
 
 class CuPyRecorder:

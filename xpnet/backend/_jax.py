@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.backend.backends import Backend
+from xpnet.backend.ops import Ops
+from xpnet.tree import Array
 
 
 class JAX(Backend):
@@ -51,3 +53,13 @@ class JAX(Backend):
             return jax.lax.fori_loop(start, stop, body, state)
 
         return jax.jit(loop, donate_argnums=0)
+
+
+class JAXOps(Ops, library="jax"):
+    """JAX's arrays cannot be written to."""
+
+    def set_at(self, x: Array, index: Any, value: Array) -> Array:
+        return x.at[index].set(value)
+
+    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+        return x.at[index].add(value)

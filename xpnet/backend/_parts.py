@@ -1,4 +1,4 @@
-"""What parts of a batch that are at work side by side have to tell each other."""
+"""Parts of a batch that run side by side: sums over all of them."""
 
 import contextvars
 import functools
@@ -12,10 +12,11 @@ from xpnet.tree import Tree
 
 
 class PairwiseSum:
-    """A sum whose terms may come in any order, from any thread: ((t₀ + t₁) + (t₂ + t₃)) + …, always.
+    """The sum ((t₀ + t₁) + (t₂ + t₃)) + …, whatever the order in which threads put the terms.
 
-    So its bits do not depend on who is done when. A term is added to its neighbour by who puts the later of
-    the two, in whose core's cache it is; few are kept at a time, as they may be as large as a network.
+    So its bits do not depend on which thread is first. The thread that puts the later one of two neighbours
+    adds them, since its core has that term in its cache. Few terms are kept at a time: each may be as large
+    as a network.
     """
 
     def __init__(self, add: Callable[[Any, Any], Any], count: int) -> None:
@@ -25,11 +26,11 @@ class PairwiseSum:
         self._lock = threading.Lock()
 
     def put(self, i: int, term: Any) -> None:
-        """The i-th term."""
+        """Add the i-th term."""
         count = self._count
         while count > 1:
             neighbour = i ^ 1
-            if neighbour < count:  # or else it has none, and is its own sum
+            if neighbour < count:  # otherwise the term has none and is its own sum
                 with self._lock:
                     if (count, neighbour) not in self._waiting:
                         self._waiting[count, i] = term
@@ -40,26 +41,30 @@ class PairwiseSum:
         self.result = term
 
 
-class Meeting:
-    """Of parts of a batch, each at work in a thread of its own."""
+class PartsBarrier:
+    """A barrier at which the parts of a batch exchange sums.
+
+    Arguments:
+        parts: how many there are; each runs in a thread of its own.
+    """
 
     def __init__(self, parts: int) -> None:
         self._terms: list[Tree] = [None] * parts
         self._barrier = threading.Barrier(parts)
 
-    def attend(self, i: int, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function for part i. If it fails, the others, which may wait for it, fail too."""
-        place = _place.set((self, i))
+    def run(self, i: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the function as part i, so that `sum_over_parts` works in it. If it raises, abort."""
+        part = _current_part.set((self, i))
         try:
             return function(*arguments)
         except BaseException:
             self.abort()
             raise
         finally:
-            _place.reset(place)
+            _current_part.reset(part)
 
     def abort(self) -> None:
-        """Have all fail who wait for others, now or later."""
+        """Abort: every current and later wait raises BrokenBarrierError."""
         self._barrier.abort()
 
     def sum(self, i: int, term: Tree) -> Tree:
@@ -71,17 +76,18 @@ class Meeting:
         return total
 
 
-_place: contextvars.ContextVar[tuple[Meeting, int] | None] = contextvars.ContextVar("place", default=None)
+_current_part: contextvars.ContextVar[tuple[PartsBarrier, int] | None] = contextvars.ContextVar(
+    "current_part", default=None
+)
 
 
 def sum_over_parts(term: Tree) -> Tree:
-    """The sum of what all parts of the batch give: the term itself, where this part is the whole batch.
+    """The sum of this term over all parts of the batch; the term itself where one part is the whole batch.
 
-    All parts must ask for the same sums in the same order. A layer to which the other examples of a batch
-    matter through such sums alone says `sums_over_parts`.
+    All parts must ask for the same sums in the same order.
     """
-    place = _place.get()
-    if place is None:
+    part = _current_part.get()
+    if part is None:
         return term
-    meeting, i = place
-    return meeting.sum(i, term)
+    barrier, i = part
+    return barrier.sum(i, term)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend.backends import Backend
+from xpnet.backend.ops import Ops
 from xpnet.tree import Array
 
 
@@ -28,3 +29,14 @@ class Strict(Backend):
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x.to_device(self.library.Device("CPU_DEVICE")))
+
+
+class StrictOps(Ops, library="array_api_strict"):
+    """NumPy does the work, and would warn where a result is infinite."""
+
+    def advice(self, x: Array) -> str:
+        return "pass x.to_device(array_api_strict.Device('CPU_DEVICE'))"
+
+    def exp_or_infinity(self, x: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return super().exp_or_infinity(x)

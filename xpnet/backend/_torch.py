@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._graph import CapturedLoop
-from xpnet.backend.backends import Backend
+from xpnet.backend._lazy import LazyArray
+from xpnet.backend.backends import Backend, unreadable
+from xpnet.backend.ops import CapturedOps, Padding
+from xpnet.errors import ShapeError
 from xpnet.tree import Array
 
 NARROW = 16  # columns: fewer do not fill a vector of the CPU
@@ -21,6 +25,7 @@ class Torch(Backend):
     install = "pip install torch"
     devices = "'cpu', 'cuda' or 'cuda:N'"
     adds_products = True
+    has_convolution = True
 
     def find_namespace(self) -> Any:
         return importlib.import_module("array_api_compat.torch")
@@ -32,6 +37,18 @@ class Torch(Backend):
             return self.library.empty(0, device=found).device
         except (RuntimeError, AssertionError, TypeError) as error:
             self.refuse(device, error)
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        self._require_no_grad(x)
+        return super().asarray(x, real)
+
+    def numbers(self, x: Any) -> np.ndarray | LazyArray:
+        self._require_no_grad(x)
+        return super().numbers(x)
+
+    def _require_no_grad(self, x: Any) -> None:
+        if isinstance(x, self.library.Tensor) and x.requires_grad:
+            raise ShapeError(unreadable(x, "it requires grad"))
 
     def from_host(self, x: np.ndarray) -> Array:
         return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory
@@ -64,6 +81,133 @@ class Torch(Backend):
         if self.device.type != "cuda":
             return super().compile_loop(step)
         return CapturedLoop(self.compile(step), TorchRecorder(self.library))
+
+
+class TorchOps(CapturedOps, library="torch"):
+    """One pass where PyTorch's own words need fewer than the standard's; its own convolution and pooling.
+
+    A factor that is a tensor stays one: to be PyTorch's α or β it had to come to the host.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        self.torch = importlib.import_module("torch")
+
+    def advice(self, x: Array) -> str:
+        if x.device.type == "meta":
+            return "pass a tensor with values"
+        if x.layout != self.torch.strided or x.is_quantized:
+            return "pass x.to_dense()" if x.layout != self.torch.strided else "pass x.dequantize()"
+        if x.requires_grad:
+            return "pass x.detach()"
+        if x.dtype not in (self.torch.float32, self.torch.float64):
+            return "pass x.to(torch.float32)"
+        return "pass x.cpu()"
+
+    def take(self, x: Array, index: Array) -> Array:
+        """array-api-compat's looks for negative positions first: 12 µs instead of 5 for 64 rows of 784."""
+        return x.index_select(0, index)
+
+    def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
+        return x.as_strided(*strided_windows(x.shape, x.stride(), kernel, stride))
+
+    def positive_part(self, x: Array) -> Array:
+        return x.relu()
+
+    def where_positive(self, x: Array, y: Array) -> Array:
+        return self.torch.ops.aten.threshold_backward(x, y, 0)
+
+    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
+        """A step of 784-512-512-10, batch 128, takes 10% less."""
+        return x.addcmul_(y, factor, value=-1) if hasattr(factor, "ndim") else x.sub_(y, alpha=factor)
+
+    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
+        if hasattr(factor, "ndim"):
+            return self.subtract_scaled(x, factor, y / z)
+        return x.addcdiv_(y, z, value=-factor)
+
+    def decay_and_add(self, x: Array, factor: Any, y: Array) -> Array:
+        if hasattr(factor, "ndim"):
+            return super().decay_and_add(x, factor, y)
+        return self.torch.add(y, x, alpha=factor, out=x)
+
+    def add_square(self, x: Array, y: Array) -> Array:
+        return x.addcmul_(y, y)
+
+    def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
+        if hasattr(scale, "ndim"):
+            right, scale = scale * right, 1
+        if hasattr(decay, "ndim"):
+            total *= decay
+            decay = 1
+        return total.addmm_(left, right, beta=decay, alpha=scale)
+
+    # A step of a network of 3×3 convolutions with 32 and 64 channels takes a quarter of the time on 2 cores.
+
+    def convolve(
+        self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding
+    ) -> Array:
+        x, before = self._padded(x, padding)
+        arrays = _channels_first(x), _out_in(weight), bias
+        return _channels_last(self.torch.convolution(*arrays, stride, before, *_plain(stride)))
+
+    def convolve_gradients(
+        self, x: Array, weight: Array, dy: Array, stride: Lengths, padding: Padding, of_input: bool
+    ) -> tuple[Array | None, Array, Array]:
+        padded, before = self._padded(x, padding)
+        dx, dweight, dbias = self.torch.ops.aten.convolution_backward(
+            _channels_first(dy), _channels_first(padded), _out_in(weight), [dy.shape[-1]],
+            stride, before, *_plain(stride), [of_input, True, True],
+        )  # fmt: skip
+        if of_input:
+            dx = _channels_last(dx)
+            if padded is not x:
+                inner = [slice(low, low + n) for n, (low, _) in zip(x.shape[1:-1], padding, strict=True)]
+                dx = dx[(slice(None), *inner, slice(None))]
+        return dx, dweight.movedim((0, 1), (-1, -2)), dbias
+
+    def _padded(self, x: Array, padding: Padding) -> tuple[Array, list[int]]:
+        """x, and how many zeros PyTorch shall put on both sides; x has them where the sides differ."""
+        if all(low == high for low, high in padding):
+            return x, [low for low, _ in padding]
+        return self.pad(x, padding), [0 for _ in padding]
+
+    def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
+        if len(kernel) != 2:
+            return super().max_pool(x, kernel, stride)
+        y, positions = self.torch.ops.aten.max_pool2d_with_indices(_channels_first(x), kernel, stride)
+        return _channels_last(y), positions
+
+    def max_pool_gradient(
+        self, dy: Array, x: Array, positions: Array, kernel: Lengths, stride: Lengths
+    ) -> Array:
+        if len(kernel) != 2:
+            return super().max_pool_gradient(dy, x, positions, kernel, stride)
+        dx = self.torch.ops.aten.max_pool2d_with_indices_backward(
+            _channels_first(dy), _channels_first(x), kernel, stride, [0, 0], [1, 1], False, positions
+        )
+        return _channels_last(dx)
+
+
+# PyTorch's order of axes, as views: what is laid out in memory with the channels last stays so.
+
+
+def _channels_first(x: Array) -> Array:
+    return x.movedim(-1, 1)
+
+
+def _channels_last(x: Array) -> Array:
+    return x.movedim(1, -1)
+
+
+def _out_in(weight: Array) -> Array:
+    """(*kernel, c, o) as (o, c, *kernel); copied, since in float64 PyTorch refuses some views."""
+    return weight.movedim((-1, -2), (0, 1)).contiguous()
+
+
+def _plain(stride: Lengths) -> tuple[list[int], bool, list[int], int]:
+    """PyTorch's dilation, transposed, output padding and groups, for a convolution with none of these."""
+    return [1] * len(stride), False, [0] * len(stride), 1
 
 
 class TorchRecorder:

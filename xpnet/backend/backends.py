@@ -1,14 +1,16 @@
-"""What a backend is."""
+"""The base class of backends."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import array_api_compat
 import numpy as np
 
-from xpnet.backend._arrays import device, namespace
+from xpnet.backend._lazy import LazyArray, is_lazy
 from xpnet.backend._parts import PairwiseSum
+from xpnet.backend.ops import device, namespace, ops
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
 
@@ -16,26 +18,29 @@ DTYPES = ("float32", "float64")
 
 
 class Backend:
-    """One array library on one device, with the dtype that training uses.
+    """One array library on one device, with the dtype of training.
+
+    To add a library, derive a class in a file of its own, and one from `Ops` if it says something faster.
 
     Arguments:
-        device: where arrays live; None is the library's default.
+        device: where arrays live; None: the library's default.
         dtype: "float32" or "float64".
 
     Attributes:
         xp: the array API namespace.
         device: the library's own object for the device.
         dtype: the library's own object for the dtype.
-        index_dtype: that of its integers, int64 but for JAX's int32.
-        itemsize: bytes of a number in that dtype.
-        adds_products: whether a `Product` is added to an array faster than it is made.
+        index_dtype: the dtype of integers: int64, on JAX int32.
+        itemsize: bytes of a number in the dtype of training.
+        adds_products: whether adding a `Product` to an array is faster than computing it first.
         winograd: whether convolutions are faster by `nn._winograd`.
-        part_bytes: two sizes for the largest array that a part of `map_reduce` makes: above the first it is
-            cut in two if cores would idle, above the second in any case; None: nothing is cut up.
-        steps_at_once: how many training steps `compile_loop` should be asked for at a time.
-        workers: how many parts of a step's work `map_reduce` runs side by side.
+        has_convolution: whether the library's `Ops` have a convolution and a pooling of its own.
+        part_bytes: two sizes of the largest array in a part of a batch. A part above the first is halved if
+            cores would idle, above the second always. None: a batch is one part.
+        steps_at_once: how many training steps to ask `compile_loop` for at a time.
+        workers: how many parts of a batch `map_reduce` runs side by side.
 
-    Raises BackendError where the library or the device is not there.
+    Raises BackendError where the library or the device is missing.
     """
 
     name: ClassVar[str]
@@ -44,6 +49,7 @@ class Backend:
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[bool] = False
+    has_convolution: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1
@@ -85,42 +91,62 @@ class Backend:
     def asarray(self, x: Any, real: bool = False) -> Array:
         """The same values on this backend's device: reals in its dtype, integers in its index dtype.
 
-        With `real`, integers become reals too. The result may share memory with `x`, which may be
-        an array of this library, a NumPy array, or nested lists. Raises ShapeError where `x` is
-        not an array of numbers.
+        With `real`, integers become reals too. The result may share memory with `x`, which may be an array of
+        this library or another, nested lists, or an array in a store, of h5py or zarr. Raises ShapeError
+        where `x` is not an array of numbers, or its values cannot be read.
         """
-        if self.owns(x):
+        if not self.owns(x):
+            host = self.on_host(x, real)
+            return self.from_host(host if isinstance(host, np.ndarray) else host[:])
+        with self._reading(x):
             if not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
                 raise ShapeError(f"expected an array of real numbers, got dtype {x.dtype}")
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
             x = x if x.dtype == dtype else self.xp.astype(x, dtype)
             return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
-        return self.from_host(self.on_host(x, real))
 
-    def on_host(self, x: Any, real: bool = False) -> np.ndarray:
-        """`asarray` on the host: a NumPy array in the dtype of training, or int64."""
+    def on_host(self, x: Any, real: bool = False) -> np.ndarray | LazyArray:
+        """`numbers(x)` in the dtype of training or in int64, as `asarray` has them on the device."""
         host = self.numbers(x)
         real = real or host.dtype.kind == "f"
         return host.astype(self.dtype_name if real else np.int64, copy=False)
 
-    def numbers(self, x: Any) -> np.ndarray:
-        """The same values as a NumPy array of their own dtype; ShapeError where they are no numbers."""
-        try:
-            host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
-        except ValueError as error:
-            raise ShapeError(f"expected an array of numbers, got uneven rows ({one_line(error)})") from error
+    def numbers(self, x: Any) -> np.ndarray | LazyArray:
+        """The same values on the host, in their own dtype; what is in a store stays there as `LazyArray`.
+
+        Raises ShapeError where these are no numbers or cannot be read.
+        """
+        host: np.ndarray | LazyArray
+        if is_lazy(x):
+            host = LazyArray(x, x.dtype) if not isinstance(x, LazyArray) else x
+        else:
+            with self._reading(x):
+                host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
         if host.dtype.kind not in "biuf":
             raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
         return host
 
+    @contextmanager
+    def _reading(self, x: Any) -> Iterator[None]:
+        """ShapeError in place of a library's own errors where it does not give the values of x."""
+        try:
+            yield
+        except ShapeError:
+            raise
+        except Exception as error:
+            if self.is_out_of_memory(error):
+                raise
+            raise ShapeError(unreadable(x, error)) from error
+
     def from_host(self, x: np.ndarray) -> Array:
-        """The same values and dtype on this backend's device."""
+        """A NumPy array's values on this backend's device, in their own dtype."""
         return self.xp.asarray(x, device=self.device)
 
     def owns(self, x: Any) -> bool:
         """Whether `x` is an array of this library."""
-        return array_api_compat.is_array_api_obj(x) and namespace(x) is self.xp
+        is_array = array_api_compat.is_array_api_obj(x) and not isinstance(x, LazyArray)
+        return is_array and namespace(x) is self.xp
 
     def copy(self, x: Any) -> Array:
         """A fresh array with the same values, on this backend's device and in its dtype."""
@@ -131,14 +157,14 @@ class Backend:
         return np.asarray(x)
 
     def synchronize(self) -> None:
-        """Wait until the device has finished all that was asked of it."""
+        """Wait until the device has finished all work."""
 
     def free_bytes(self) -> int | None:
-        """How much of the device's own memory is free; None where arrays are in that of the host."""
+        """Free bytes in the device's own memory; None where arrays are in that of the host."""
         return None
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether the library raised this since there was too little memory."""
+        """Whether the library raised this error for lack of memory."""
         too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
@@ -151,10 +177,10 @@ class Backend:
         prepare: Callable[[Any], Any] = lambda common: common,
         together: bool = False,
     ) -> Any:
-        """The sum, by `add`, of `function(part, common)` for each part of a step's work; maybe side by side.
+        """The sum, by `add`, of `function(part, common)` over the parts of a batch, perhaps side by side.
 
-        Where there is more than one part, they are given `prepare(common)`, which is made once. With
-        `together` all are at work at the same time, no more than `workers`, and may ask for `sum_over_parts`.
+        Two or more parts get `prepare(common)`, computed once. With `together` all parts, no more than
+        `workers`, run at the same time and may call `sum_over_parts`.
         """
         if len(parts) == 1:
             return function(parts[0], common)
@@ -164,18 +190,18 @@ class Backend:
         return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
+        """The pure `step(state, batch) -> (state, metrics)`, faster.
 
-        The state that goes in may be reused (donated) for the state that comes out.
+        It may reuse (donate) the state that it is given for the one that it returns.
         """
         return step
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function `(state, constants, rows, start, stop) -> state` that runs the pure step many times.
 
-        For i from `start` to `stop` - 1, `state, _ = step(state, (*constants, *row))`, where a row is
-        the i-th part, along axis 0, of each array in the tuple `rows`; of a None it is None. The state
-        must keep its structure; the one that goes in may be reused for the one that comes out.
+        For i from `start` to `stop` - 1 it does `state, _ = step(state, (*constants, *row))`; row i holds
+        `array[i, ...]` for each array in the tuple `rows`, None for a None. The step must keep the structure
+        of the state. The function may reuse the state that it is given for the one that it returns.
         """
         compiled = self.compile(step)
 
@@ -186,6 +212,18 @@ class Backend:
             return state
 
         return loop
+
+
+def unreadable(x: Any, reason: object) -> str:
+    """The error line for an array whose values a library does not give, for that reason."""
+    if array_api_compat.is_array_api_obj(x):
+        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+        got = f"a {kind} of dtype {x.dtype} on {device(x)} ({one_line(reason)}); {ops(x).advice(x)}"
+    elif isinstance(reason, ValueError):
+        got = f"uneven rows ({one_line(reason)})"
+    else:
+        got = f"a {type(x).__name__} ({one_line(reason)})"
+    return f"expected an array of numbers, got {got}"
 
 
 def one_line(text: object) -> str:

@@ -2,7 +2,9 @@
 
 An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
 and returns images of the same shape and dtype. It has no state: the same key gives the same images, bit for
-bit, on every library. It works under `jit`, does not wait for the device and does not change x.
+bit, on every library. It works under `jit`, does not wait for the device and does not change x. Each image of
+the result depends on that image of x alone, which `examples = "independent"` says. A function that does not
+say so always gets whole batches.
 
 All raise ConfigError for an argument out of its range, and ShapeError unless x has four axes.
 """
@@ -13,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._util.checks import require_integer
+from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
@@ -34,6 +37,8 @@ class RandomCrop:
 
     (He, Zhang, Ren and Sun, 2016, §4.2, for CIFAR-10 with a padding of 4.)
     """
+
+    examples = "independent"
 
     padding: int = 4
 
@@ -62,6 +67,8 @@ class HorizontalFlip:
         probability: the probability that an image is mirrored, from 0 to 1.
     """
 
+    examples = "independent"
+
     probability: float = 0.5
 
     def __post_init__(self) -> None:
@@ -88,6 +95,8 @@ class Cutout:
 
     (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017.)
     """
+
+    examples = "independent"
 
     size: int
 
@@ -122,6 +131,10 @@ class Compose:
                     f"Compose: expected argument {i} to be an augmentation, got {augmentation!r}"
                 )
         object.__setattr__(self, "augmentations", augmentations)
+
+    @property
+    def examples(self) -> Examples:
+        return combined(getattr(each, "examples", "mixed") for each in self.augmentations)
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.augmentations))})"

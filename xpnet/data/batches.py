@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xpnet._util.checks import require_integer
-from xpnet.backend import device, namespace, take
+from xpnet.backend import device, namespace, ops
 from xpnet.errors import ConfigError
 from xpnet.random import generator
 from xpnet.tree import Array
@@ -23,7 +23,7 @@ def batches(
     """
     for indices in batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle):
         for i in range(indices.shape[0]):
-            yield take(x, indices[i, ...]), take(y, indices[i, ...])
+            yield ops(x).take(x, indices[i, ...]), ops(y).take(y, indices[i, ...])
 
 
 def batch_indices(

@@ -1,15 +1,21 @@
-"""Examples on the host, in memory or in a memory-mapped file, that go to the device in chunks."""
+"""Examples on the host, in memory, a file or a store, that go to the device in chunks."""
 
-from collections.abc import Callable, Generator, Iterable
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from xpnet.backend import LazyArray
+from xpnet.tree import Array
+
+HostArray = np.ndarray | LazyArray
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 CHUNK_BYTES = 64 << 20  # two chunks are in memory at a time: the one in use and the next one
+CHECKED_AT_ONCE = 1 << 14  # examples
 
 
 class Chunk(NamedTuple):
@@ -21,19 +27,19 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    x: np.ndarray, y: np.ndarray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
+    x: HostArray, y: HostArray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
     """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 
     Arguments:
-        x, y: inputs and targets of all examples; may be memory-mapped.
+        x, y: inputs and targets of all examples; may be memory-mapped, or `LazyArray`s.
         indices: positions of examples, a row for each batch.
         dtype: dtype of the returned inputs.
         chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
 
     Close the iterator if you do not exhaust it: this ends the reading thread.
     """
-    batch_bytes = indices.shape[1] * x[:1].size * np.dtype(dtype).itemsize
+    batch_bytes = indices.shape[1] * math.prod(x.shape[1:]) * np.dtype(dtype).itemsize
     rows = max(1, (CHUNK_BYTES if chunk_bytes is None else chunk_bytes) // max(batch_bytes, 1))
 
     def read(rows: np.ndarray) -> Chunk:
@@ -42,6 +48,21 @@ def chunks(
         return Chunk(x[positions].astype(dtype, copy=False), y[positions], in_chunk.reshape(rows.shape))
 
     return prefetched(read, [indices[first : first + rows] for first in range(0, len(indices), rows)])
+
+
+def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple[int, ...]]]:
+    """Targets to be checked, each with the shape of its predictions: all of them in one piece, if in memory.
+
+    What is in a store is read in pieces. Before these comes its first example, repeated up to the shape of
+    all: so a wrong shape or dtype is found first.
+    """
+    if not isinstance(target, LazyArray):
+        yield target, shape
+        return
+    yield np.broadcast_to(target[:1], target.shape), shape
+    for start in range(0, len(target), CHECKED_AT_ONCE):
+        piece = target[start : start + CHECKED_AT_ONCE]
+        yield piece, (len(piece), *shape[1:])
 
 
 def prefetched(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:

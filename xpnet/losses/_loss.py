@@ -4,7 +4,8 @@ import math
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from xpnet.backend import count, device, namespace
+from xpnet._util.examples import Examples
+from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.tree import Array
 
@@ -14,6 +15,21 @@ class Loss:
 
     A loss is a frozen dataclass of hyper-parameters (`@dataclass(frozen=True, repr=False)`).
     """
+
+    @property
+    def examples(self) -> Examples:
+        """How the value for one example depends on the others, as in `xpnet.nn.Layer.examples`.
+
+        "independent": the value is the mean of one number for each example. Set it in the class body. A
+        subclass that overrides `forward` or `backward` does not inherit it.
+        """
+        return "mixed"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if {"forward", "backward"} & own.keys() and "examples" not in own:
+            setattr(cls, "examples", Loss.examples)  # noqa: B010  # to mypy a property is a method
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, Any]:
         raise NotImplementedError
@@ -29,7 +45,9 @@ class Loss:
         labels = self.labels(prediction, target)
         if labels is None:
             return None
-        return count(namespace(prediction).argmax(prediction, axis=-1) != labels)
+        xp = namespace(prediction)
+        wrong = xp.argmax(prediction, axis=-1) != labels
+        return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
 
     def labels(self, prediction: Array, target: Array) -> Array | None:
         """The class that the target names for each example, or None."""

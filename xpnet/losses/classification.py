@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet import special
-from xpnet.backend import constant, count, inner_product, namespace, row_maxima, row_sums
+from xpnet.backend import namespace, ops
 from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
 from xpnet.tree import Array
 
@@ -46,6 +46,8 @@ class CrossEntropy(Loss):
     smoothing.)
     """
 
+    examples = "independent"
+
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
 
@@ -58,9 +60,9 @@ class CrossEntropy(Loss):
 
     def forward(self, logits: Array, target: Array) -> tuple[Array, CrossEntropyResiduals]:
         xp = namespace(logits)
-        log_p = logits - row_maxima(logits)
+        log_p = logits - xp.max(logits, axis=-1, keepdims=True)
         p = xp.exp(log_p)
-        total = row_sums(p)
+        total = xp.sum(p, axis=-1, keepdims=True)
         p /= total
         log_p -= xp.log(total)
         t = one_hot(target, like=p) if has_labels(logits, target) else target
@@ -68,13 +70,13 @@ class CrossEntropy(Loss):
             t = (1 - self.label_smoothing) * t
             t += self.label_smoothing / t.shape[-1]
         if self.class_weights is not None:
-            t = t * constant(self.class_weights, like=t)
-        return inner_product(t, log_p) / -logits.shape[-2], CrossEntropyResiduals(p, t)
+            t = t * ops(t).constant(self.class_weights, like=t)
+        return xp.sum(t * log_p, axis=(-2, -1)) / -logits.shape[-2], CrossEntropyResiduals(p, t)
 
     def backward(self, residuals: CrossEntropyResiduals) -> Array:
         p, t = residuals
         if self.class_weights is not None:
-            p = p * row_sums(t)
+            p = p * namespace(t).sum(t, axis=-1, keepdims=True)
         dlogits = p - t
         dlogits /= p.shape[-2]
         return dlogits
@@ -123,6 +125,8 @@ class BinaryCrossEntropy(Loss):
     (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.2.)
     """
 
+    examples = "independent"
+
     def forward(self, logits: Array, target: Array) -> tuple[Array, BinaryCrossEntropyResiduals]:
         xp = namespace(logits)
         t = xp.astype(target[..., None], logits.dtype) if has_labels(logits, target) else target
@@ -141,7 +145,8 @@ class BinaryCrossEntropy(Loss):
     def errors(self, prediction: Array, target: Array) -> Array:
         xp = namespace(prediction)
         yes = target[..., None] > 0 if has_labels(prediction, target) else target > 0.5
-        return count(xp.any((prediction > 0) != yes, axis=-1))
+        wrong = xp.any((prediction > 0) != yes, axis=-1)
+        return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
 
     def predict(self, prediction: Array) -> Array:
         """1 for yes and 0 for no: (..., n) for one question, (..., n, d) for more."""
@@ -193,6 +198,8 @@ class Hinge(Loss):
 
     (Weston and Watkins, "Support vector machines for multi-class pattern recognition", 1999.)
     """
+
+    examples = "independent"
 
     margin: float = 1.0
 

@@ -7,7 +7,7 @@ one-hot rows.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xpnet.backend import inner_product, namespace
+from xpnet.backend import namespace, ops
 from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
 from xpnet.tree import Array
 
@@ -35,10 +35,12 @@ class MeanSquaredError(Loss):
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
     """
 
+    examples = "independent"
+
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         difference = difference_of(prediction, target)
-        n, d = difference.shape[-2:]
-        return inner_product(difference, difference) / (n * d), DifferenceResiduals(difference)
+        value = namespace(prediction).mean(difference * difference, axis=(-2, -1))
+        return value, DifferenceResiduals(difference)
 
     def backward(self, residuals: DifferenceResiduals) -> Array:
         n, d = residuals.difference.shape[-2:]
@@ -56,6 +58,8 @@ class MeanAbsoluteError(Loss):
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
     """
 
+    examples = "independent"
+
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         xp = namespace(prediction)
         difference = difference_of(prediction, target)
@@ -63,7 +67,7 @@ class MeanAbsoluteError(Loss):
 
     def backward(self, residuals: DifferenceResiduals) -> Array:
         n, d = residuals.difference.shape[-2:]
-        dprediction = namespace(residuals.difference).sign(residuals.difference)
+        dprediction = ops(residuals.difference).sign(residuals.difference)
         dprediction *= 1 / (n * d)
         return dprediction
 
@@ -92,6 +96,8 @@ class Huber(Loss):
 
     (Huber, "Robust estimation of a location parameter", 1964.)
     """
+
+    examples = "independent"
 
     delta: float = 1.0
 

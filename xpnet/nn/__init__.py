@@ -13,12 +13,12 @@ from xpnet.nn.activations import (
     Softplus,
     Tanh,
 )
-from xpnet.nn.containers import Residual, Sequential
+from xpnet.nn.containers import Container, ContainerResiduals, Residual, Sequential
 from xpnet.nn.conv import Conv1d, Conv2d
 from xpnet.nn.embedding import Embedding
 from xpnet.nn.linear import Linear
 from xpnet.nn.noise import Dropout, GaussianNoise
-from xpnet.nn.norm import BatchNorm, LayerNorm
+from xpnet.nn.norm import BatchNorm, GroupNorm, LayerNorm
 from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from xpnet.nn.reshape import Flatten
 
@@ -28,6 +28,8 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm",
+    "Container",
+    "ContainerResiduals",
     "Conv1d",
     "Conv2d",
     "Dropout",
@@ -35,6 +37,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "GlobalAvgPool",
+    "GroupNorm",
     "Identity",
     "Layer",
     "LayerNorm",

@@ -1,13 +1,15 @@
 """What a layer is."""
 
+import functools
 import math
-from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
+from xpnet import init, tree
+from xpnet._util.examples import Examples
 from xpnet.errors import ConfigError, ShapeError
-from xpnet.random import Generator, Key
+from xpnet.random import Generator, Key, generator
 from xpnet.tree import Array, Tree
 
 Shape = tuple[Any, ...]  # axis lengths; the number of examples may be a letter, ("n", 784)
@@ -17,113 +19,106 @@ class NoResiduals(NamedTuple):
     """For layers whose backward pass needs nothing of the forward pass."""
 
 
-class Flops(NamedTuple):
-    """Additions and multiplications in the matrix products of a layer's methods, one field for each method.
-
-    What is done element by element is not counted: it takes the time of moving the numbers.
-    """
-
-    forward: int
-    backward: int
-    parameter_gradients: int
-
-
 class Layer:
     """A pure function of parameters and an input, with its derivative.
 
-    A layer is a frozen dataclass of hyper-parameters and owns no arrays: its parameters are a dict
-    that `init` makes and the caller keeps. So one layer can stand in two networks or run in two
-    threads. `forward` and `backward` never write into what they are given.
+    A layer is a frozen dataclass of hyper-parameters and owns no arrays: `init` makes its parameters, the
+    caller keeps them. So one layer can stand in two networks or run in two threads. `forward` and `backward`
+    never write into their arguments.
 
-    To write your own, subclass this as a frozen dataclass (`@dataclass(frozen=True, repr=False)`),
-    write `forward` and `backward`, and, if it has parameters, `init`. Call a parameter `weight` if
-    L2 and weight decay shall act on it. `xpnet.gradcheck.check(layer, x)` tells if you got it right.
+    To write a layer, derive a frozen dataclass (`@dataclass(frozen=True, repr=False)`) and define `forward`,
+    `backward` and, if it has parameters, `init`. Name a parameter `weight` if L2 and weight decay shall act
+    on it. `xpnet.testing.check_layer(layer, x)` tells whether it is right.
 
-    A layer that does something else in training, as dropout does, says so in `training_mode`; one
-    that measures something in training, as batch normalisation does, in `init_statistics` and
-    `new_statistics`. All other layers need none of the three.
+    Everything else is optional. Override `output_shape` to refuse a wrong input with a clear message,
+    `examples` and `parameter_gradients` for speed. A layer that does something else in training, as dropout
+    does, overrides `training_mode`; one that measures something in training, as batch normalisation does,
+    `init_statistics` and `new_statistics`. A layer made of layers derives from `Container`.
 
-    Arrays may be of any library: ask for its functions with `xp = xpnet.backend.namespace(x)`.
-    Dense layers and activations are written for inputs `(..., n, d)`: put a leading axis of length
-    K on every parameter, and K networks run in one batched product.
+    Arrays may be of any library: get its functions by `xp = xpnet.backend.namespace(x)`. Dense layers and
+    activations take inputs `(..., n, d)`: with a leading axis of length K on every parameter, K networks run
+    in one batched product.
+
+    A subclass that overrides `forward` or `backward` does not inherit what depends on them: `examples` and
+    `parameter_gradients` are those of `Layer` again, and a `training_mode` of its own is required where the
+    class that it derives from has one (ConfigError).
     """
 
-    mixes_examples = False  # whether what comes out for one example depends on the others
-    sums_over_parts = False  # whether, if so, by `xpnet.backend.sum_over_parts` alone
+    @property
+    def examples(self) -> Examples:
+        """How the output for one example depends on the other examples of the batch.
+
+        "independent": not at all. "summed": through sums over the batch, all of them taken by
+        `xpnet.backend.sum_over_parts`. "mixed": in any other way, or unknown. Set it in the class body:
+        `examples = "independent"`. A network without "mixed" layers may take a batch in parts, side by side.
+        """
+        return "mixed"
 
     def init(self, rng: Generator) -> Tree:
-        """Fresh parameters, a dict of float64 NumPy arrays; empty if the layer has none."""
+        """Initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
         return {}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
-        """The output for the input x, and the residuals: what `backward` will need."""
+        """The output for the input x, and the residuals: what `backward` needs of this pass."""
         raise NotImplementedError
 
     def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
-        """From dy, the gradient of the loss at the output: those at x, and at each parameter."""
+        """The gradients of the loss at x and at the parameters, from dy, its gradient at the output."""
         raise NotImplementedError
 
     def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
         """The second result of `backward` alone.
 
-        The first layer of a network needs no more, and dx costs it as much as dW: a layer
-        that can leave dx out overrides this.
+        The first layer of a network needs no dx, which costs as much as dW: override this to leave dx out.
         """
         return self.backward(params, residuals, dy)[1]
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the output for an input of that shape; ShapeError if it does not fit."""
-        return input_shape
+        """The shape of the output for an input of that shape; ShapeError where it does not fit.
 
-    def workspace(self, input_shape: Shape) -> int:
-        """How many numbers the largest array has that the layer makes beside its input and output.
-
-        0 for layers that make none that is much larger.
+        The default runs `forward` on one example of zeros, a NumPy array.
         """
-        return 0
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        """The operations in matrix products for an input of that shape. 0 for layers that have none.
-
-        A convolution counts as the product with its windows, however it is computed.
-        """
-        return Flops(0, 0, 0)
-
-    def kept(self, residuals: Any, input_shape: Shape) -> Any:
-        """What is kept of these residuals, of a few examples, where the input has that shape: all.
-
-        A layer that keeps less of large inputs than of small ones overrides this, for the summary.
-        """
-        return residuals
-
-    def prepare(self, params: Tree) -> Tree:
-        """The parameters, with what can be made of them once for many calls of the other methods.
-
-        These must do with the bare parameters too.
-        """
-        return params
+        try:
+            return (input_shape[0], *_dry_run(self, tuple(input_shape[1:])))
+        except TypeError:  # the layer has a hyper-parameter that cannot be hashed
+            return (input_shape[0], *_dry_run.__wrapped__(self, tuple(input_shape[1:])))
 
     def training_mode(self, key: Key) -> "Layer":
         """The function of the same parameters that this layer is in a training step.
 
-        `key` is for the random numbers of that step. The layer itself, if training changes nothing.
+        `key` is for the random numbers of that step. The layer itself where training changes nothing.
         """
         return self
 
-    def map_layers(self, function: Callable[["Layer"], "Layer"]) -> "Layer":
-        """What the function makes of this layer, after those that this one is made of."""
-        return function(self)
-
     def init_statistics(self) -> Tree:
-        """What the layer measures in training, as it is before: a dict of NumPy arrays.
+        """Initial statistics, what the layer measures in training: a dict of NumPy arrays.
 
         Outside training, `forward` and `backward` find the statistics among the parameters.
         """
         return {}
 
     def new_statistics(self, statistics: Tree, residuals: Any) -> Tree:
-        """The statistics after a `forward` in training mode that left these residuals."""
+        """The statistics after a `forward` in training mode that returned these residuals."""
         return statistics
+
+    def children(self) -> dict[Any, "Layer"]:
+        """The layers that this one is made of, by the key of each one's branch in the parameters."""
+        return {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if not {"forward", "backward"} & own.keys():
+            return
+        for name in ("examples", "parameter_gradients"):
+            if name not in own:
+                setattr(cls, name, vars(Layer)[name])
+        owner = next(base for base in cls.__mro__ if "training_mode" in vars(base))
+        if owner not in (cls, Layer) and "forward" in vars(owner):
+            raise ConfigError(
+                f"{cls.__name__}: expected a training_mode beside forward and backward, since that of "
+                f"{owner.__name__} does not call them; got none"
+            )
 
     def refuse(self, expected: str, input_shape: Shape) -> NoReturn:
         raise ShapeError(f"{self}: expected x of shape {expected}, got {show_shape(input_shape)}")
@@ -131,13 +126,28 @@ class Layer:
     def __repr__(self) -> str:
         """The call that makes the layer, without the arguments that have their default value."""
         arguments = []
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+        own: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
+        for field in own:
             value = getattr(self, field.name)
             if field.default is MISSING:
                 arguments.append(repr(value))
             elif value != field.default and field.repr:
                 arguments.append(f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+@functools.lru_cache(maxsize=256)
+def _dry_run(layer: Layer, example: Shape) -> Shape:
+    """The shape of an example's output, from a forward pass of one example of zeros."""
+    variables = tree.merge(layer.init(generator(0, "dry run")), layer.init_statistics())
+    try:
+        y, _ = layer.forward(variables, init.zeros(None, (1, *example)))
+    except Exception as error:
+        raise ShapeError(
+            f"{layer}: forward fails on zeros of shape {show_shape((1, *example))} "
+            f"({type(error).__name__}: {error}); define output_shape if other values fit"
+        ) from error
+    return tuple(y.shape[1:])
 
 
 def show_shape(shape: Shape) -> str:
@@ -155,7 +165,7 @@ def require_positive_integers(layer: Layer, **arguments: Any) -> None:
 
 def require_initializers(layer: Layer) -> None:
     """ConfigError unless each argument that ends in `_init` can be called."""
-    for field in fields(layer):  # type: ignore[arg-type]  # every subclass is a dataclass
+    for field in fields(layer):  # type: ignore[arg-type]  # its subclasses here are dataclasses
         value = getattr(layer, field.name)
         if field.name.endswith("_init") and not callable(value):
             expected = "an initialiser of xpnet.init"

@@ -1,37 +1,18 @@
 """Sliding windows over the axes between the examples and the channels, and their adjoint.
 
-A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, j) holds x[n, sₕ i + a, sᵥ j + b, c]
-for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All is written for any number of axes.
+Where windows and their taps are, `xpnet._util.windows` says. All is written for any number of axes.
 """
 
 import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from xpnet import backend
-from xpnet.backend import namespace
+from xpnet._util.windows import Lengths, output_lengths, taps
+from xpnet.backend import device, namespace, ops
 from xpnet.tree import Array
-
-Lengths = tuple[int, ...]
-
-
-def output_lengths(lengths: Sequence[Any], kernel: Lengths, stride: Lengths) -> tuple[Any, ...]:
-    """How many windows fit along each axis; less than 1 where none does."""
-    return tuple((n - k) // s + 1 for n, k, s in zip(lengths, kernel, stride, strict=True))
-
-
-@functools.lru_cache
-def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[slice, ...]]:
-    """For each tap, the index of what all windows have there: x[tap] is (n, *output_lengths, c)."""
-    outputs = output_lengths(lengths, kernel, stride)
-    along = [
-        [slice(offset, offset + (n - 1) * s + 1, s) for offset in range(k)]
-        for n, k, s in zip(outputs, kernel, stride, strict=True)
-    ]
-    return [(slice(None), *tap, slice(None)) for tap in itertools.product(*along)]
 
 
 @functools.lru_cache
@@ -57,10 +38,7 @@ def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
     columns = math.prod(kernel) * x.shape[-1]
     if kernel[-1] * x.shape[-1] < output_lengths(x.shape[1:-1], kernel, stride)[-1]:
         return _columns_of_windows(x, kernel, stride)
-    view = backend.window_view(x, kernel, stride)
-    if view is None:
-        view = namespace(x).stack([x[tap] for tap in taps(x.shape[1:-1], kernel, stride)], axis=-2)
-    return namespace(x).reshape(view, (-1, columns))
+    return namespace(x).reshape(ops(x).window_view(x, kernel, stride), (-1, columns))
 
 
 def _columns_of_windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
@@ -71,13 +49,11 @@ def _columns_of_windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
     """
     xp, axes, (n, *lengths, c) = namespace(x), len(kernel), x.shape
     channels_first = xp.reshape(xp.reshape(xp.moveaxis(x, -1, 0), (-1,)), (c * n, *lengths, 1))
-    view = backend.window_view(channels_first, kernel, stride)
-    if view is None:
-        parts = [xp.reshape(channels_first[tap], (c, -1)) for tap in taps(tuple(lengths), kernel, stride)]
-        return xp.reshape(xp.stack(parts), (math.prod(kernel) * c, -1)).mT
+    view = ops(x).window_view(channels_first, kernel, stride)
     view = xp.reshape(view, (c, n, *view.shape[1:-1]))
     of_windows, of_taps = range(1, axes + 2), range(axes + 2, 2 * axes + 2)
-    return xp.reshape(xp.permute_dims(view, (*of_taps, 0, *of_windows)), (math.prod(kernel) * c, -1)).mT
+    columns = xp.reshape(xp.permute_dims(view, (*of_taps, 0, *of_windows)), (math.prod(kernel) * c, -1))
+    return ops(x).transposed(columns)
 
 
 def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride: Lengths) -> Array:
@@ -87,29 +63,23 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
     """
     total = None
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
-    puts = _puts(kernel, stride)
-    for tap, put, part in zip(taps(shape[1:-1], kernel, stride), puts, parts, strict=True):
+    firsts = _firsts(kernel, stride)
+    for tap, first, part in zip(taps(shape[1:-1], kernel, stride), firsts, parts, strict=True):
         if total is None:
             total = (empty if whole else zeros)(shape, like=part)
-        total = put(total, tap, part)
+        total = (ops(total).set_at if first else ops(total).add_at)(total, tap, part)
     return total
 
 
 @functools.lru_cache
-def _puts(kernel: Lengths, stride: Lengths) -> list[Callable[..., Array]]:
-    """For each tap, how its part comes to those before: it meets them where they are whole strides apart."""
-    firsts = [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
-    return [backend.set_at if first else backend.add_at for first in firsts]
+def _firsts(kernel: Lengths, stride: Lengths) -> list[bool]:
+    """For each tap, whether none before it meets the same elements: they are whole strides apart."""
+    return [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
 
 
 def pad(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
     """x with zeros before and after each axis between the examples and the channels."""
-    if not any(map(any, padding)):
-        return x
-    inner = [(n, low, high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
-    padded = zeros((x.shape[0], *(low + n + high for n, low, high in inner), x.shape[-1]), like=x)
-    middle = (slice(None), *(slice(low, low + n) for n, low, _ in inner), slice(None))
-    return backend.set_at(padded, middle, x)
+    return ops(x).pad(x, padding)
 
 
 def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
@@ -120,9 +90,9 @@ def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
 
 def empty(shape: Lengths, like: Array) -> Array:
     """`zeros`, but with whatever was in the memory."""
-    return namespace(like).empty(shape, dtype=like.dtype, device=backend.device(like))
+    return namespace(like).empty(shape, dtype=like.dtype, device=device(like))
 
 
 def zeros(shape: Lengths, like: Array) -> Array:
     """Zeros of that shape, in the library and dtype of an array and on its device."""
-    return namespace(like).zeros(shape, dtype=like.dtype, device=backend.device(like))
+    return namespace(like).zeros(shape, dtype=like.dtype, device=device(like))

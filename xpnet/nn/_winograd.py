@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from xpnet import backend
-from xpnet.backend import device, namespace, transform
+from xpnet.backend import device, namespace, ops
 from xpnet.nn._layer import Layer, Shape
 from xpnet.nn._windows import empty, geometry, pad, zeros
 from xpnet.nn.conv import Conv2d
@@ -58,6 +57,8 @@ class WinogradConv2d(Conv2d):
 
     kernel_size: int
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, WinogradResiduals]:  # type: ignore[override]
         xp, params, v = namespace(x), self._prepared(params), []
         n, h, w, _ = self.output_shape(x.shape)
@@ -67,14 +68,14 @@ class WinogradConv2d(Conv2d):
         y = empty((n, rows, M, columns, M, self.out_channels), like=x)
         for piece in self._pieces(x.shape):
             d = xp.permute_dims(windows[piece, ...], (3, 4, 0, 1, 2, 5))
-            v_piece = transform(b.mT, xp.reshape(d, (side * side, -1)))
+            v_piece = ops(x).transform(b.mT, xp.reshape(d, (side * side, -1)))
             v.append(xp.reshape(v_piece, (side * side, -1, self.in_channels)))
             m = v[-1] @ params["transformed"]
             if self.bias:
-                m = backend.add_at(m, ONES * side + ONES, params["bias"])
-            outputs = transform(a.mT, xp.reshape(m, (side * side, -1)))
+                m = ops(m).add_at(m, ONES * side + ONES, params["bias"])
+            outputs = ops(x).transform(a.mT, xp.reshape(m, (side * side, -1)))
             outputs = xp.reshape(outputs, (M, M, -1, rows, columns, self.out_channels))
-            y = backend.set_at(y, piece, xp.permute_dims(outputs, (2, 3, 0, 4, 1, 5)))
+            y = ops(y).set_at(y, piece, xp.permute_dims(outputs, (2, 3, 0, 4, 1, 5)))
         y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
         return y, WinogradResiduals(x.shape, tuple(v))
 
@@ -89,30 +90,32 @@ class WinogradConv2d(Conv2d):
         for piece, v in zip(self._pieces(residuals.shape), residuals.v, strict=True):
             dm = self._product_gradient(whole[piece, ...])
             du.append(v.mT @ dm)
-            dd = transform(b, xp.reshape(dm @ params["transposed"], (side * side, -1)))
+            dd = ops(dy).transform(b, xp.reshape(dm @ params["transposed"], (side * side, -1)))
             dd = xp.reshape(dd, (side, side, -1, rows, columns, self.in_channels))
             dx = self._overlap_add(dx, piece, xp.permute_dims(dd, (2, 3, 0, 4, 1, 5)))
         _, _, ((top, _), (left, _)) = self._geometry(residuals.shape)
         dx = xp.reshape(dx, (n, (rows + 1) * M, (columns + 1) * M, -1))
         dx = dx[:, top : top + residuals.shape[1], left : left + residuals.shape[2], :]
-        return dx, self._gradients(du, dy)
+        return dx, self._summed_gradients(du, dy)
 
     def parameter_gradients(  # type: ignore[override]
         self, params: Tree, residuals: WinogradResiduals, dy: Array
     ) -> Tree:
         whole = self._whole_tiles(dy)
         pieces = zip(self._pieces(residuals.shape), residuals.v, strict=True)
-        return self._gradients([v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy)
+        return self._summed_gradients(
+            [v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy
+        )
 
-    def _gradients(self, du: list[Array], dy: Array) -> Tree:
+    def _summed_gradients(self, du: list[Array], dy: Array) -> Tree:
         """The gradients from dU, a term for each piece."""
         xp, size = namespace(dy), self.kernel_size
         _, _, g = matrices(size, like=dy)
         total = functools.reduce(operator.add, du)
-        weight = transform(g.mT, xp.reshape(total, (total.shape[0], -1)))
+        weight = ops(dy).transform(g.mT, xp.reshape(total, (total.shape[0], -1)))
         grads = {"weight": xp.reshape(weight, (size, size, self.in_channels, self.out_channels))}
         if self.bias:
-            grads["bias"] = backend.sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
+            grads["bias"] = ops(dy).sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
         return grads
 
     def _whole_tiles(self, dy: Array) -> Array:
@@ -127,13 +130,13 @@ class WinogradConv2d(Conv2d):
         xp = namespace(dy)
         a, _, _ = matrices(self.kernel_size, like=dy)
         dy = xp.reshape(xp.permute_dims(dy, (2, 4, 0, 1, 3, 5)), (M * M, -1))
-        return xp.reshape(transform(a, dy), (len(a) ** 2, -1, self.out_channels))
+        return xp.reshape(ops(dy).transform(a, dy), (len(a) ** 2, -1, self.out_channels))
 
     def prepare(self, params: Tree) -> Tree:
         """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""
         xp, weight = namespace(params["weight"]), params["weight"]
         _, _, g = matrices(self.kernel_size, like=weight)
-        u = transform(g, xp.reshape(weight, (self.kernel_size**2, -1)))
+        u = ops(weight).transform(g, xp.reshape(weight, (self.kernel_size**2, -1)))
         u = xp.reshape(u, (-1, *weight.shape[2:]))
         # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
         transposed = xp.reshape(xp.reshape(u.mT, (-1,)), u.mT.shape)
@@ -150,7 +153,7 @@ class WinogradConv2d(Conv2d):
             (low, (number - 1) * M + side - low - length)
             for number, length, (low, _) in zip((rows, columns), x.shape[1:3], padding, strict=True)
         ]
-        return backend.window_view(pad(x, around), (side, side), (M, M))
+        return ops(x).window_view(pad(x, around), (side, side), (M, M))
 
     def _overlap_add(self, dx: Array, piece: slice, dd: Array) -> Array:
         """dx (n, rows + 1, 4, columns + 1, 4, in_channels) with the tiles of some images added.
@@ -160,13 +163,13 @@ class WinogradConv2d(Conv2d):
         rows, columns = dd.shape[1], dd.shape[3]
         # A tile reaches into its neighbour's place, but not beyond: kernel_size - 1 <= M.
         here_and_next = (slice(0, M), slice(M, None))
-        put = backend.set_at  # the first part has no other under it
+        put = ops(dx).set_at  # the first part has no other under it
         for i, j in itertools.product((0, 1), (0, 1)):
             part = dd[:, :, here_and_next[i], :, here_and_next[j], :]
             height, width = part.shape[2], part.shape[4]
             where = (piece, slice(i, i + rows), slice(height), slice(j, j + columns), slice(width))
             dx = put(dx, where, part)
-            put = backend.add_at
+            put = ops(dx).add_at
         return dx
 
     def _pieces(self, input_shape: Shape) -> list[slice]:
@@ -176,14 +179,15 @@ class WinogradConv2d(Conv2d):
         """
         n, size = input_shape[0], 1
         room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
-        of_one = self.workspace((1, *input_shape[1:]))
+        of_one = self.plane_elements((1, *input_shape[1:]))
         if n * of_one <= 2 * room:
             return [slice(0, n)]  # two pieces would take more time for calls than they save
         while 2 * size * of_one <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
-    def workspace(self, input_shape: Shape) -> int:
+    def plane_elements(self, input_shape: Shape) -> int:
+        """The number of elements of the larger of V and M."""
         n, h, w, _ = self.output_shape(input_shape)
         plane = n * tiles(h) * tiles(w) * max(self.in_channels, self.out_channels)
         return (M + self.kernel_size - 1) ** 2 * plane

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from xpnet import special
-from xpnet.backend import namespace, positive_part, where_positive
+from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, NoResiduals
 from xpnet.tree import Array, Tree
@@ -31,6 +31,8 @@ class Identity(Layer):
     dx = dy
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, NoResiduals]:
         return x, NoResiduals()
 
@@ -47,12 +49,14 @@ class ReLU(Layer):
     (Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.)
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
-        y = positive_part(x)
+        y = ops(x).positive_part(x)
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
-        return where_positive(dy, residuals.y), {}
+        return ops(dy).where_positive(dy, residuals.y), {}
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +72,8 @@ class LeakyReLU(Layer):
 
     (Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.)
     """
+
+    examples = "independent"
 
     slope: float = 0.01
 
@@ -101,6 +107,8 @@ class ELU(Layer):
     (Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential
     linear units (ELUs)", 2016.)
     """
+
+    examples = "independent"
 
     alpha: float = 1.0
 
@@ -147,6 +155,8 @@ class GELU(Layer):
 
     (Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016.)
     """
+
+    examples = "independent"
 
     form: Literal["exact", "tanh", "sigmoid"] = "exact"
 
@@ -210,6 +220,8 @@ class SiLU(Layer):
     approximation in reinforcement learning", 2018.)
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, GateResiduals]:
         gate = special.sigmoid(x)
         return x * gate, GateResiduals(x, gate)
@@ -233,6 +245,8 @@ class Softplus(Layer):
     (Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001.)
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
         xp = namespace(x)
         y = xp.log1p(xp.exp(-xp.abs(x)))
@@ -252,6 +266,8 @@ class Sigmoid(Layer):
     dx = dy · y (1 - y)
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
         y = special.sigmoid(x)
         return y, OutputResiduals(y)
@@ -269,6 +285,8 @@ class Tanh(Layer):
 
     dx = dy · (1 - y²)
     """
+
+    examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
         y = namespace(x).tanh(x)
@@ -293,6 +311,8 @@ class Softmax(Layer):
 
     (Bridle, "Probabilistic interpretation of feedforward classification network outputs", 1990.)
     """
+
+    examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
         y = special.softmax(x)

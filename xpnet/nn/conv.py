@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import ClassVar, Literal, NamedTuple
 
-from xpnet import backend, init
-from xpnet.backend import namespace
+from xpnet import init
+from xpnet._util.windows import output_lengths
+from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
-from xpnet.nn._windows import crop, geometry, output_lengths, overlap_add, pad, per_axis, windows
+from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._windows import crop, geometry, overlap_add, pad, per_axis, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -26,6 +27,8 @@ class ConvResiduals(NamedTuple):
 @dataclass(frozen=True, repr=False)
 class _Conv(Layer):
     """A convolution over any number of axes: `Linear` on the rows of `windows(x)`."""
+
+    examples = "independent"
 
     axes: ClassVar[int]
 
@@ -57,33 +60,15 @@ class _Conv(Layer):
         return params
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:
-        _, stride, padding = self._geometry(x.shape)
-        native = backend.convolve(x, params["weight"], params.get("bias"), stride, padding)
-        if native is not None:
-            return native, ConvResiduals(x, None)
         rows = self._windows(x)
-        y = backend.rows_product(rows, self._matrix(params))
+        y = rows @ self._matrix(params)
         if self.bias:
-            y = backend.add_to_rows(y, params["bias"])
+            y = ops(y).add_to_rows(y, params["bias"])
         kept = rows if math.prod(rows.shape) <= KEPT else None
         return namespace(x).reshape(y, self.output_shape(x.shape)), ConvResiduals(x, kept)
 
     def backward(self, params: Tree, residuals: ConvResiduals, dy: Array) -> tuple[Array, Tree]:
-        native = self._native_gradients(params, residuals, dy, of_input=True)
-        if native is not None:
-            return native
-        return self._input_gradient(params, residuals, dy), self.parameter_gradients(params, residuals, dy)
-
-    def _native_gradients(
-        self, params: Tree, residuals: ConvResiduals, dy: Array, of_input: bool
-    ) -> tuple[Array, Tree] | None:
-        """dx and the gradients as the library's own convolution gives them; None where it has none."""
-        _, stride, padding = self._geometry(residuals.x.shape)
-        native = backend.convolve_gradients(residuals.x, params["weight"], dy, stride, padding, of_input)
-        if native is None:
-            return None
-        dx, weight, bias = native
-        return dx, {"weight": weight, "bias": bias} if self.bias else {"weight": weight}
+        return self._input_gradient(params, residuals, dy), self._gradients(params, residuals, dy)
 
     def _input_gradient(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Array:
         xp = namespace(dy)
@@ -92,28 +77,28 @@ class _Conv(Layer):
         around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
         if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, around)) >= 0:
             # As many outputs as inputs: dx is a convolution of dy with the kernel turned round.
-            turned = xp.flip(params["weight"], axis=tuple(range(self.axes))).mT
+            turned = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
             rows = windows(pad(dy, around), kernel, stride)
             return xp.reshape(rows @ xp.reshape(turned, (-1, self.in_channels)), shape)
         lengths = tuple(n + low + high for n, (low, high) in zip(shape[1:-1], padding, strict=True))
         dy_rows = xp.reshape(dy, (-1, self.out_channels))
         taps = xp.reshape(params["weight"], (-1, self.in_channels, self.out_channels))
         parts = (
-            xp.reshape(dy_rows @ taps[tap, ...].mT, (*dy.shape[:-1], self.in_channels))
+            xp.reshape(dy_rows @ ops(dy).transposed(taps[tap, ...]), (*dy.shape[:-1], self.in_channels))
             for tap in range(taps.shape[0])
         )
         return crop(overlap_add(parts, (shape[0], *lengths, shape[-1]), kernel, stride), padding)
 
     def parameter_gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
-        native = self._native_gradients(params, residuals, dy, of_input=False)
-        if native is not None:
-            return native[1]
+        return self._gradients(params, residuals, dy)
+
+    def _gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
         xp = namespace(dy)
         dy = xp.reshape(dy, (-1, self.out_channels))
         rows = self._windows(residuals.x) if residuals.rows is None else residuals.rows
-        grads = {"weight": xp.reshape(backend.rows_gradient(rows, dy), params["weight"].shape)}
+        grads = {"weight": xp.reshape(ops(dy).rows_gradient(rows, dy), params["weight"].shape)}
         if self.bias:
-            grads["bias"] = backend.sum_of_rows(dy)
+            grads["bias"] = ops(dy).sum_of_rows(dy)
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -129,17 +114,6 @@ class _Conv(Layer):
     @property
     def _expected(self) -> str:
         return f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
-
-    def workspace(self, input_shape: Shape) -> int:
-        outputs = math.prod(self.output_shape(input_shape)[:-1])
-        return outputs * math.prod(per_axis(self.kernel_size, self.axes)) * self.in_channels
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        product = 2 * self.workspace(input_shape) * self.out_channels
-        return Flops(product, 2 * product, product)
-
-    def kept(self, residuals: ConvResiduals, input_shape: Shape) -> ConvResiduals:
-        return residuals if self.workspace(input_shape) <= KEPT else residuals._replace(rows=None)
 
     def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
         """Kernel and stride along each axis, and the zeros before and after x."""

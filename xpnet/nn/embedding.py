@@ -1,12 +1,11 @@
 """A table of learned vectors."""
 
-import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
-from xpnet.backend import device, namespace
-from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
+from xpnet.backend import device, namespace, ops
+from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -35,6 +34,8 @@ class Embedding(Layer):
     and PyTorch raise IndexError, JAX and CuPy take another row.
     """
 
+    examples = "independent"
+
     entries: int
     features: int
     weight_init: init.Initializer = field(default=init.normal, repr=False)
@@ -54,20 +55,19 @@ class Embedding(Layer):
 
     def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:
         dx = namespace(dy).zeros(residuals.index.shape, dtype=dy.dtype, device=device(dy))
-        return dx, self.parameter_gradients(params, residuals, dy)
+        return dx, self._gradients(residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> Tree:
+        return self._gradients(residuals, dy)
+
+    def _gradients(self, residuals: EmbeddingResiduals, dy: Array) -> Tree:
         xp = namespace(dy)
         index = xp.reshape(residuals.index, (-1, 1))
         entries = xp.arange(self.entries, dtype=index.dtype, device=device(index))
         one_hot = xp.astype(index == entries, dy.dtype)
-        return {"weight": one_hot.mT @ xp.reshape(dy, (-1, self.features))}
+        return {"weight": ops(dy).transposed(one_hot) @ xp.reshape(dy, (-1, self.features))}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 1:
             self.refuse("(n, ...)", input_shape)
         return (*input_shape, self.features)
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        product = 2 * math.prod(input_shape) * self.entries * self.features
-        return Flops(0, product, product)

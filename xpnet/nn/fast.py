@@ -1,17 +1,19 @@
 """Networks in a faster form: the same function of the same parameters, for a training step.
 
 A reader needs none of this: the layers as they are written elsewhere say what is computed, and the forms here
-are tested against them. Classes that are derived from xpnet's, and layers of your own, stay as they are.
+are tested against them. Classes derived from xpnet's, and layers of your own, stay as they are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from xpnet.backend import Backend, Product
+from xpnet.backend import Backend, Product, ops
 from xpnet.nn._layer import Layer
-from xpnet.nn._winograd import winograd
+from xpnet.nn._library import library_form
+from xpnet.nn._winograd import WinogradConv2d, winograd
 from xpnet.nn.activations import ReLU
-from xpnet.nn.containers import Sequential
+from xpnet.nn.containers import Container, Residual, Sequential
 from xpnet.nn.linear import Linear, LinearResiduals
 from xpnet.nn.pool import MaxPool1d, MaxPool2d
 from xpnet.tree import Array, Tree
@@ -19,12 +21,15 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True, repr=False)
 class DeferredLinear(Linear):
-    """`Linear` that leaves dW = xᵀ dy to whoever adds it to something: a `Product`."""
+    """`Linear` that leaves dW = xᵀ dy as a `Product`, for an optimizer that only adds it to something."""
 
-    def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
+    def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         if dy.ndim != 2:
-            return super().parameter_gradients(params, residuals, dy)
-        return self._gradients(Product(residuals.x.mT, dy), dy)
+            return super()._gradients(residuals, dy)
+        grads = {"weight": Product(ops(dy).transposed(residuals.x), dy)}
+        if self.bias:
+            grads["bias"] = ops(dy).sum_of_rows(dy)
+        return grads
 
 
 def faster(net: Layer, backend: Backend) -> Layer:
@@ -35,11 +40,12 @@ def faster(net: Layer, backend: Backend) -> Layer:
             layer = pool_first(layer)
         return winograd(layer) if backend.winograd else layer
 
-    return net.map_layers(form)
+    net = _map(form, net)
+    return _map(library_form, net) if backend.has_convolution else net
 
 
 def pool_first(net: Sequential) -> Sequential:
-    """The network with each maximum over windows before the ReLU that it comes after.
+    """The network with each max-pooling moved before the ReLU that it follows.
 
     Both orders give the same values and the same gradients: max(0, ·) keeps the order of numbers, and windows
     without a positive number pass no gradient either way. The ReLU then has a fraction of the elements.
@@ -57,4 +63,24 @@ def deferred(net: Layer) -> Layer:
     def form(layer: Layer) -> Layer:
         return DeferredLinear(**vars(layer)) if type(layer) is Linear else layer
 
-    return net.map_layers(form)
+    return _map(form, net)
+
+
+def prepared(net: Layer, params: Tree) -> Tree:
+    """The parameters, with what layers compute from them once for several passes with the same parameters."""
+    if isinstance(net, WinogradConv2d):
+        return net.prepare(params)
+    if type(net) not in (Sequential, Residual):
+        return params
+    branches = {key: prepared(child, params[key]) for key, child in net.children().items()}
+    return tuple(branches.values()) if isinstance(params, tuple) else branches
+
+
+def _map(form: Callable[[Layer], Layer], net: Layer) -> Layer:
+    """The network with `form` of each layer, the inner layers first.
+
+    Other containers than xpnet's stay as they are: their passes may use what their children return.
+    """
+    if type(net) in (Sequential, Residual) and isinstance(net, Container):
+        net = net.with_children({key: _map(form, child) for key, child in net.children().items()})
+    return form(net)

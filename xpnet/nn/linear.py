@@ -1,12 +1,11 @@
 """The fully connected layer."""
 
-import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xpnet import init
-from xpnet.backend import sum_of_rows
-from xpnet.nn._layer import Flops, Layer, Shape, require_initializers, require_positive_integers
+from xpnet.backend import ops
+from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -31,6 +30,8 @@ class Linear(Layer):
     Raises ConfigError for sizes below 1, ShapeError where x has not n_in columns.
     """
 
+    examples = "independent"
+
     n_in: int
     n_out: int
     bias: bool = True
@@ -54,22 +55,18 @@ class Linear(Layer):
         return y, LinearResiduals(x)
 
     def backward(self, params: Tree, residuals: LinearResiduals, dy: Array) -> tuple[Array, Tree]:
-        return dy @ params["weight"].mT, self.parameter_gradients(params, residuals, dy)
+        return dy @ ops(dy).transposed(params["weight"]), self._gradients(residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
-        return self._gradients(residuals.x.mT @ dy, dy)
+        return self._gradients(residuals, dy)
 
-    def _gradients(self, dweight: Array, dy: Array) -> Tree:
-        grads = {"weight": dweight}
+    def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
+        grads = {"weight": ops(dy).transposed(residuals.x) @ dy}
         if self.bias:
-            grads["bias"] = sum_of_rows(dy)
+            grads["bias"] = ops(dy).sum_of_rows(dy)
         return grads
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 2 or input_shape[-1] != self.n_in:
             self.refuse(f"(n, {self.n_in})", input_shape)
         return (*input_shape[:-1], self.n_out)
-
-    def flops(self, params: Tree, input_shape: Shape) -> Flops:
-        product = 2 * math.prod(input_shape) * self.n_out
-        return Flops(product, 2 * product, product)

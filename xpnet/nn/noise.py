@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from xpnet import random
 from xpnet.backend import namespace
-from xpnet.nn._layer import Layer, NoResiduals, require_number
+from xpnet.nn._layer import Layer, NoResiduals, Shape, require_number
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
@@ -25,6 +25,8 @@ class Dropout(Layer):
 
     Raises ConfigError for a value out of its range.
     """
+
+    examples = "independent"
 
     rate: float = 0.5
 
@@ -52,6 +54,8 @@ class DropoutInTraining(Layer):
     dx = dy m
     """
 
+    examples = "independent"
+
     rate: float
     key: Key
 
@@ -63,6 +67,9 @@ class DropoutInTraining(Layer):
 
     def backward(self, params: Tree, residuals: DropoutResiduals, dy: Array) -> tuple[Array, Tree]:
         return dy * residuals.mask, {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,6 +88,8 @@ class GaussianNoise(Layer):
 
     Raises ConfigError for a value out of its range.
     """
+
+    examples = "independent"
 
     std: float
 
@@ -104,6 +113,8 @@ class GaussianNoiseInTraining(Layer):
     dx = dy
     """
 
+    examples = "independent"
+
     std: float
     key: Key
 
@@ -115,3 +126,6 @@ class GaussianNoiseInTraining(Layer):
 
     def backward(self, params: Tree, residuals: NoResiduals, dy: Array) -> tuple[Array, Tree]:
         return dy, {}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape

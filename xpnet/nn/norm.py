@@ -5,15 +5,8 @@ from operator import imul, mul, sub
 from typing import NamedTuple
 
 from xpnet import init, tree
-from xpnet.backend import (
-    add_to_rows,
-    each_row,
-    namespace,
-    row_sums,
-    sum_of_products,
-    sum_of_rows,
-    sum_over_parts,
-)
+from xpnet.backend import namespace, ops, sum_over_parts
+from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
@@ -33,11 +26,18 @@ class LayerNormResiduals(NamedTuple):
     inverse_std: Array
 
 
-@dataclass(frozen=True, repr=False)
+class GroupNormResiduals(NamedTuple):
+    """Fields: x̂ in the shape of x, and the reciprocal of the standard deviation of each example's groups."""
+
+    normalized: Array
+    inverse_std: Array
+
+
 class _Norm(Layer):
     """What the normalisations share: a scale γ and a shift β for each feature of the last axis."""
 
     features: int
+    epsilon: float
 
     def __post_init__(self) -> None:
         require_positive_integers(self, features=self.features)
@@ -80,6 +80,9 @@ class BatchNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
+    features: int
     momentum: float = 0.1
     epsilon: float = 1e-5
 
@@ -94,13 +97,13 @@ class BatchNorm(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         mean, variance = params["running_mean"], params["running_variance"]
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        centered = each_row(sub, x, _along(mean, x))
+        centered = ops(x).each_row(sub, x, _along(mean, x))
         y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
         return y, BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
         factor = params["scale"] * residuals.inverse_std
-        return each_row(mul, dy, _along(factor, dy)), _gradients(params, residuals, dy)
+        return ops(dy).each_row(mul, dy, _along(factor, dy)), _gradients(params, residuals, dy)
 
     def training_mode(self, key: Key) -> Layer:
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
@@ -117,18 +120,18 @@ class BatchNormInTraining(_Norm):
     The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
     """
 
-    mixes_examples = True
-    sums_over_parts = True
+    examples = "summed"
 
+    features: int
     momentum: float
     epsilon: float
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         rows = _rows(params["scale"], x)
         n = sum_over_parts(rows.shape[-2])
-        mean = sum_over_parts(sum_of_rows(rows)) / n
-        centered = each_row(sub, rows, _along(mean, rows))
-        variance = sum_over_parts(sum_of_products(centered, centered)) / n
+        mean = sum_over_parts(ops(x).sum_of_rows(rows)) / n
+        centered = ops(x).each_row(sub, rows, _along(mean, rows))
+        variance = sum_over_parts(ops(x).sum_of_products(centered, centered)) / n
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
         y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
         return namespace(x).reshape(y, x.shape), BatchNormResiduals(centered, inverse_std, mean, variance)
@@ -138,10 +141,10 @@ class BatchNormInTraining(_Norm):
         grads = _gradients(params, residuals, rows)
         n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
         # -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): so all steps but the first are in place.
-        dx = each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
-        dx = add_to_rows(dx, _along(sums["shift"] / n, rows))
+        dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
+        dx = ops(dy).add_to_rows(dx, _along(sums["shift"] / n, rows))
         dx -= rows
-        dx = each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
+        dx = ops(dy).each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
         return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
@@ -175,27 +178,101 @@ class LayerNorm(_Norm):
     Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
     """
 
+    examples = "independent"
+
+    features: int
     epsilon: float = 1e-5
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
-        normalized = x - row_sums(x) / self.features
-        variance = row_sums(normalized * normalized) / self.features
-        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
+        xp = namespace(x)
+        normalized = x - xp.mean(x, axis=-1, keepdims=True)
+        variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
+        inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
         y = _scale_and_shift(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        xp, scale = namespace(dy), params["scale"]
         normalized, inverse_std = residuals
-        scale = params["scale"]
-        dnormalized = each_row(mul, dy, _along(scale, dy))
-        dx = dnormalized - row_sums(dnormalized) / self.features
+        dnormalized = ops(dy).each_row(mul, dy, _along(scale, dy))
+        dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
         dnormalized *= normalized
-        dx -= normalized * (row_sums(dnormalized) / self.features)
+        dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
         dx *= inverse_std
         rows = _rows(scale, dy)
-        dscale = sum_of_products(rows, _rows(scale, normalized))
-        return dx, {"scale": dscale, "shift": sum_of_rows(rows)}
+        dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
+        return dx, {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
+
+
+@dataclass(frozen=True, repr=False)
+class GroupNorm(_Norm):
+    """The features of each example normalised in groups, over all its positions, in training and otherwise.
+
+    x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the m = positions · features/groups values
+
+    dx = 1 / √(var + ε) · (dx̂ - 1/m Σ dx̂ - x̂ · 1/m Σ dx̂ x̂),  dx̂ = γ dy
+    dγ = Σ dy x̂,  dβ = Σ dy,  sums over all examples and positions
+
+    A group is `features/groups` neighbouring features. With one group this is layer normalisation over the
+    whole example, with as many groups as features instance normalisation. It works for any batch size, since
+    it sees one example at a time. Weight decay leaves γ alone. (Wu and He, "Group normalization", 2018.)
+
+    Shapes: x and y (n, ..., features), each parameter (features,). A leading axis of K on all of them runs K
+    networks on x (K, n, ..., features).
+
+    Arguments:
+        groups: how many there are; a divisor of features.
+        features: length of the last axis.
+        epsilon: ε ≥ 0.
+
+    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    """
+
+    examples = "independent"
+
+    groups: int
+    features: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require_positive_integers(self, groups=self.groups)
+        super().__post_init__()
+        if self.features % self.groups:
+            raise ConfigError(
+                f"{self}: expected groups to divide features, {self.features}, got {self.groups}"
+            )
+
+    def forward(self, params: Tree, x: Array) -> tuple[Array, GroupNormResiduals]:
+        xp, groups = namespace(x), self._groups(params, x)
+        normalized = groups - _group_means(groups)
+        inverse_std = 1 / xp.sqrt(_group_means(normalized * normalized) + self.epsilon)
+        normalized *= inverse_std
+        normalized = xp.reshape(normalized, x.shape)
+        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        return y, GroupNormResiduals(normalized, inverse_std)
+
+    def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
+        normalized, inverse_std = residuals
+        scale = params["scale"]
+        dnormalized = self._groups(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
+        groups = self._groups(params, normalized)
+        dx = dnormalized - _group_means(dnormalized)
+        dx -= groups * _group_means(dnormalized * groups)
+        dx *= inverse_std
+        rows = _rows(scale, dy)
+        dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
+        return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
+
+    def _groups(self, params: Tree, x: Array) -> Array:
+        """(n, positions, groups, features/groups), with K before it for parameters of K networks."""
+        examples = x.shape[: params["scale"].ndim]
+        return namespace(x).reshape(x, (*examples, -1, self.groups, self.features // self.groups))
+
+
+def _group_means(groups: Array) -> Array:
+    """The mean of each group over positions and features, (..., n, 1, groups, 1)."""
+    return namespace(groups).mean(groups, axis=(-3, -1), keepdims=True)
 
 
 def _along(parameter: Array, x: Array) -> Array:
@@ -210,10 +287,11 @@ def _rows(parameter: Array, x: Array) -> Array:
 
 def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
     """x · scale + shift"""
-    return add_to_rows(each_row(mul, x, _along(scale, x)), _along(shift, x))
+    return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy"""
     rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
-    return {"scale": sum_of_products(rows, centered) * residuals.inverse_std, "shift": sum_of_rows(rows)}
+    scale = ops(dy).sum_of_products(rows, centered) * residuals.inverse_std
+    return {"scale": scale, "shift": ops(dy).sum_of_rows(rows)}

@@ -6,20 +6,18 @@ import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from xpnet import backend
-from xpnet.backend import namespace
+from xpnet._util.windows import Lengths, output_lengths, taps
+from xpnet.backend import namespace, ops
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import Lengths, output_lengths, overlap_add, per_axis, taps
+from xpnet.nn._windows import overlap_add, per_axis
 from xpnet.nn.conv import require_per_axis
 from xpnet.tree import Array, Tree
 
 
 class MaxPoolResiduals(NamedTuple):
-    """Fields: x, what is before and after the maximum along each axis, or a library's own positions in x."""
+    """Fields: what is before and after the maximum along each axis, the last axis first."""
 
-    x: Array
     along: tuple[tuple[Array, Array], ...]
-    positions: Array | None = None
 
 
 class ShapeResiduals(NamedTuple):
@@ -60,25 +58,20 @@ class _MaxPool(_Pool):
     So the first of equal elements is the one of the first row, and there the one of the first column.
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
-        native = backend.max_pool(x, *self._geometry())
-        if native is not None:
-            y, positions = native
-            return y, MaxPoolResiduals(x, (), positions)
         y, along = x, []
         for kernel, stride in _one_axis_each(*self._geometry()):
             before = y
             each = [before[tap] for tap in taps(before.shape[1:-1], kernel, stride)]
             y = functools.reduce(namespace(x).maximum, each)
             along.append((before, y))
-        return y, MaxPoolResiduals(x, tuple(along))
+        return y, MaxPoolResiduals(tuple(along))
 
     def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
-        x, along, positions = residuals
-        if positions is not None:
-            return backend.max_pool_gradient(dy, x, positions, *self._geometry()), {}
         xp, one_axis_each = namespace(dy), _one_axis_each(*self._geometry())
-        for (kernel, stride), (before, y) in reversed(list(zip(one_axis_each, along, strict=True))):
+        for (kernel, stride), (before, y) in reversed(list(zip(one_axis_each, residuals.along, strict=True))):
             *all_but_last, _ = taps(before.shape[1:-1], kernel, stride)
             parts, unclaimed = [], dy
             for tap in all_but_last:
@@ -102,6 +95,8 @@ def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Leng
 
 @dataclass(frozen=True, repr=False)
 class _AvgPool(_Pool):
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
         kernel, stride = self._geometry()
         y = x
@@ -171,10 +166,12 @@ class GlobalAvgPool(Layer):
     (Lin, Chen and Yan, "Network in network", 2014, §3.2.)
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
         positions = math.prod(x.shape[1:-1])
         rows = namespace(x).reshape(x, (-1, positions, x.shape[-1]))
-        return backend.sum_of_rows(rows) / positions, ShapeResiduals(x.shape[1:-1])
+        return ops(x).sum_of_rows(rows) / positions, ShapeResiduals(x.shape[1:-1])
 
     def backward(self, params: Tree, residuals: ShapeResiduals, dy: Array) -> tuple[Array, Tree]:
         xp = namespace(dy)

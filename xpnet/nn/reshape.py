@@ -22,6 +22,8 @@ class Flatten(Layer):
     Shapes: x (n, ...), y (n, d). Raises ShapeError where x has a single axis.
     """
 
+    examples = "independent"
+
     def forward(self, params: Tree, x: Array) -> tuple[Array, FlattenResiduals]:
         y = namespace(x).reshape(x, (-1, math.prod(x.shape[1:])))
         return y, FlattenResiduals(x.shape[1:])

@@ -10,7 +10,7 @@ network has its own.
 """
 
 from xpnet.optim._optimizer import Optimizer
-from xpnet.optim.adaptive import Adagrad, Adam, AdamW, Lion, RMSprop
+from xpnet.optim.adaptive import Adagrad, Adam, AdamW, Lion, NAdam, RMSprop
 from xpnet.optim.momentum import SGD, EMAMomentum
 from xpnet.optim.steps import decay_weights, zeros_like
 from xpnet.optim.wrappers import AverageWeights, ClipNorm, ClipValue
@@ -25,6 +25,7 @@ __all__ = [
     "ClipValue",
     "EMAMomentum",
     "Lion",
+    "NAdam",
     "Optimizer",
     "RMSprop",
     "decay_weights",

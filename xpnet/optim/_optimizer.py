@@ -19,10 +19,6 @@ class Optimizer:
 
     learning_rate: Number
 
-    only_adds_gradients = (
-        False  # whether a gradient may be a `backend.Product`, which can only be added to an array
-    )
-
     def init(self, params: Tree) -> Tree:
         """The state before the first update: arrays like the parameters', or nothing."""
         return {}

@@ -1,5 +1,6 @@
 """Optimizers that give each parameter a step of its own size."""
 
+import math
 from dataclasses import dataclass
 
 from xpnet import tree
@@ -18,9 +19,10 @@ from xpnet.optim.steps import (
     shrink_weights,
     sign,
     start_weight,
+    weighted_sum,
     zeros_like,
 )
-from xpnet.tree import Tree
+from xpnet.tree import Array, Tree
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,81 @@ class AdamW(Adam):
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         return self._step(shrink_weights(params, self.learning_rate, self.weight_decay), grads, state)
+
+
+@dataclass(frozen=True)
+class NAdam(Optimizer):
+    """`Adam` with Nesterov's momentum: the step looks ahead along the mean of the gradients.
+
+    g ← g + λ w  (weights only, never biases)
+    μ = β₁ (1 - ½ 0.96^(ψt)),  μ' the same for t + 1,  P ← P μ
+    m ← β₁ m + (1 - β₁) g
+    v ← β₂ v + (1 - β₂) g²
+    w ← w - η ((1 - μ) g / (1 - P) + μ' m / (1 - P μ')) / (√(v / (1 - β₂ᵗ)) + ε)
+
+    The momentum μ rises from β₁/2 to β₁; P, the product of all μ so far, says how much of its start m still
+    holds. This is PyTorch's form, with its weight decay, which is L2's. Instead of (1 - β₂) v and 1 - β₂ᵗ the
+    state keeps the sums that `Adam` explains.
+
+    Arguments:
+        learning_rate: η ≥ 0.
+        beta1, beta2: β₁ and β₂, at least 0 and below 1.
+        epsilon: ε ≥ 0.
+        weight_decay: λ ≥ 0.
+        momentum_decay: ψ ≥ 0.
+
+    Raises ConfigError for a value out of its range.
+
+    (Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 2.)
+    """
+
+    learning_rate: Number = 0.002
+    beta1: Number = 0.9
+    beta2: Number = 0.999
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.0
+    momentum_decay: Number = 0.004
+
+    def __post_init__(self) -> None:
+        require(self, "learning_rate")
+        require(self, "beta1", below=1)
+        require(self, "beta2", below=1)
+        require(self, "epsilon")
+        require(self, "weight_decay")
+        require(self, "momentum_decay")
+
+    def init(self, params: Tree) -> Tree:
+        if not tree.leaves(params):
+            return {}
+        start = start_weight(self.beta1, params) + start_weight(self.momentum_decay, params)
+        return {
+            "mean": zeros_like(params),
+            "square": zeros_like(params),
+            "square_weight": start_weight(self.beta2, params),
+            "momentum_product": start + 1,
+            "step": start_weight(0.0, params),
+        }
+
+    def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+        if not state:
+            return params, state
+        grads = decay_weights(grads, params, self.weight_decay)
+        mean = average(state["mean"], grads, self.beta1)
+        square = accumulate_squares(state["square"], grads, self.beta2)
+        b, step = self.beta2 * state["square_weight"] + 1, state["step"] + 1
+        momentum, next_momentum = self._momentum(step), self._momentum(step + 1)
+        product = state["momentum_product"] * momentum
+        of_grads, of_mean = (1 - momentum) / (1 - product), next_momentum / (1 - product * next_momentum)
+        direction = weighted_sum(of_grads, grads, of_mean, mean)
+        root_b = namespace(b).sqrt(b)  # multiplied by it as in Adam
+        rate, epsilon = self.learning_rate * root_b, self.epsilon * root_b
+        params = descend_by_root(params, direction, square, epsilon, rate)
+        weights = {"square_weight": b, "momentum_product": product, "step": step}
+        return params, {"mean": mean, "square": square, **weights}
+
+    def _momentum(self, step: Array) -> Array:
+        """μ = β₁ (1 - ½ 0.96^(ψt))"""
+        return self.beta1 * (1 - namespace(step).exp(math.log(0.96) * self.momentum_decay * step) / 2)
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,6 @@ class SGD(Optimizer):
         if self.nesterov and is_zero(self.momentum):
             raise ConfigError("SGD: expected momentum above 0 with nesterov=True, got 0")
 
-    @property
-    def only_adds_gradients(self) -> bool:  # type: ignore[override]
-        return not self.nesterov and is_zero(self.weight_decay)
-
     def init(self, params: Tree) -> Tree:
         return {} if is_zero(self.momentum) else {"velocity": zeros_like(params)}
 

@@ -8,15 +8,7 @@ has a leading axis of K networks: then each network has its own.
 from typing import Any
 
 from xpnet import tree
-from xpnet.backend import (
-    Product,
-    add_square,
-    decay_and_add,
-    device,
-    namespace,
-    subtract_ratio,
-    subtract_scaled,
-)
+from xpnet.backend import Product, device, namespace, ops
 from xpnet.tree import Array, Tree
 
 Number = Any  # a Python number, a 0-d array or an array of length K
@@ -64,7 +56,7 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
             return g.add_to(v, 1, momentum)
-        return decay_and_add(v, _along(momentum, v), g)
+        return ops(v).decay_and_add(v, _along(momentum, v), g)
 
     return tree.map(step, velocity, grads)
 
@@ -76,7 +68,7 @@ def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
     def step(s: Array, g: Array) -> Array:
         if has_decay:
             s *= _along(beta, s)
-        return add_square(s, g)
+        return ops(s).add_square(s, g)
 
     return tree.map(step, squares, grads)
 
@@ -121,9 +113,20 @@ def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
     return tree.map(step, velocity, grads)
 
 
+def weighted_sum(a: Number, x: Tree, b: Number, y: Tree) -> Tree:
+    """a x + b y"""
+
+    def step(x: Array, y: Array) -> Array:
+        total = _along(a, x) * x
+        total += _along(b, y) * y
+        return total
+
+    return tree.map(step, x, y)
+
+
 def sign(direction: Tree) -> Tree:
     """-1, 0 or 1 for each element."""
-    return tree.map(lambda d: namespace(d).sign(d), direction)
+    return tree.map(lambda d: ops(d).sign(d), direction)
 
 
 def clip_norm(grads: Tree, max_norm: Number) -> Tree:
@@ -159,7 +162,7 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
             return d.add_to(p, -learning_rate, 1)
-        return subtract_scaled(p, _along(learning_rate, p), d)
+        return ops(p).subtract_scaled(p, _along(learning_rate, p), d)
 
     return tree.map(step, params, direction)
 
@@ -172,7 +175,7 @@ def descend_by_root(
     def step(p: Array, d: Array, s: Array) -> Array:
         root = namespace(s).sqrt(s)
         root += _along(epsilon, s)
-        return subtract_ratio(p, _along(learning_rate, p), d, root)
+        return ops(p).subtract_ratio(p, _along(learning_rate, p), d, root)
 
     return tree.map(step, params, direction, squares)
 

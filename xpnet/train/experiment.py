@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import data
+from xpnet._util.version import __version__
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
@@ -18,8 +19,8 @@ from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 from xpnet.train import folder as folders
 from xpnet.train import networks, plots
-from xpnet.train.callbacks import Best, Interrupts, MetricsFile, Progress, Timer
 from xpnet.train.config import Config
+from xpnet.train.reporting import Best, Interrupts, MetricsFile, ProgressBar, Timer
 
 
 class Outcome(NamedTuple):
@@ -169,7 +170,7 @@ def train_model(
     watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
-    progress = Progress(config.epochs, len(train.x))
+    progress = ProgressBar(config.epochs, len(train.x))
     try:
         # DivergedError says more than the warnings of NumPy.
         with Interrupts() as interrupts, np.errstate(all="ignore"):
@@ -200,10 +201,11 @@ def train_model(
 
 def versions(backend: Backend) -> dict[str, str]:
     """Versions of all software that a result may depend on."""
-    names = ("xpnet", "numpy", "array-api-compat")
+    names = ("numpy", "array-api-compat")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "xpnet": __version__,
         **{name: metadata.version(name) for name in names},
         backend.name: backend.library.__version__,
     }

@@ -21,7 +21,7 @@ from xpnet.model import Model
 REDRAW_SECONDS = 0.5  # of the progress bar: drawing it waits for the device
 
 
-class Progress(Callback):
+class ProgressBar(Callback):
     """A progress bar on a terminal's standard error, and a line for each epoch on standard output."""
 
     every_step = False

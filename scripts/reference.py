@@ -1,0 +1,119 @@
+"""Write xpnet/docs/reference.md, the API reference, from the docstrings.
+
+    python scripts/reference.py        needs griffelib, which the extra "test" installs
+
+It lists the public names: those in a package's `__all__`, or, where there is none, the classes and functions
+that the module defines. Of a class it lists the methods that have a docstring of their own.
+"""
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "xpnet" / "docs" / "reference.md"
+PACKAGES = (  # in the order in which a newcomer meets them
+    "", "nn", "losses", "optim", "schedules", "init", "data", "data.augment", "metrics",
+    "gradcheck", "testing", "backend", "random", "train",
+)  # fmt: skip
+WIDTH = 110  # of the lines of the sources
+HEAD = "# API reference\n\nWritten by `python scripts/reference.py` from the docstrings: do not edit.\n"
+
+
+def page() -> str:
+    """The whole page."""
+    root = griffe.load("xpnet", search_paths=[ROOT])
+    index, body, seen, used = [], [], set(), Counter()
+    for name in PACKAGES:
+        if name.partition(".")[0] not in ("", *root.members):
+            continue
+        module = root[name] if name else root
+        line = f"- [{module.path}](#{anchor(module.path, used)}):"
+        body.append(f"## {module.path}\n\n{markdown(module.docstring)}")
+        for member in public(module):
+            if member.path not in seen:
+                title = f"{name or 'xpnet'}.{member.name}"
+                line += f" [{member.name}](#{anchor(title, used)})"
+                body += entry(title, member)
+                seen.add(member.path)
+        index.append(line)
+    return "\n".join([HEAD, *index, "", "\n\n".join(body).strip(), ""])
+
+
+def public(module: griffe.Module) -> list[griffe.Object]:
+    """The public classes and functions of a module, by the file that they stand in and their place there."""
+    own = [name for name, each in module.members.items() if not each.is_alias and name[0] != "_"]
+    found = []
+    for name in map(str, module.exports or own):
+        each = module[name].final_target if module[name].is_alias else module[name]
+        found.append(each.members.get(name, each) if each.is_module else each)  # data.batches is both
+    documented = (each for each in found if (each.is_class or each.is_function) and each.docstring)
+    return sorted(documented, key=lambda each: (each.module.path, each.lineno))
+
+
+def anchor(heading: str, used: Counter[str]) -> str:
+    """The link that GitHub gives a heading; where the page has used it already, -1 or -2 is added."""
+    slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    used[slug] += 1
+    return slug if used[slug] == 1 else f"{slug}-{used[slug] - 1}"
+
+
+def entry(heading: str, member: griffe.Object) -> Iterator[str]:
+    """Heading, signature and docstring, then the methods."""
+    yield f"### {heading}\n\n{signature(member)}\n\n{markdown(member.docstring)}"
+    for method in member.members.values() if member.is_class else ():
+        if method.docstring and method.name[0] != "_" and (method.is_function or "property" in method.labels):
+            yield f"{signature(method)}\n\n{markdown(method.docstring)}"
+
+
+def signature(member: griffe.Object) -> str:
+    """The call, with its defaults, one argument a line if it is long."""
+    bases = list(map(str, member.bases)) if member.is_class else []
+    if member.is_attribute:
+        call = f"{member.name}: {member.annotation}"
+    elif "NamedTuple" in bases:
+        fields = [f"{each.name}: {each.annotation}" for each in member.members.values() if each.is_attribute]
+        call = f"{member.name}({', '.join(fields)})"
+    elif member.is_class and not len(member.parameters):
+        call = f"class {member.name}" + f"({', '.join(bases)})" * bool(bases)
+    else:
+        call = member.signature()
+    if len(call) > WIDTH:
+        start, _, rest = call.partition("(")
+        arguments, _, end = rest.rpartition(")")
+        lines = re.split(r", (?=\*?\w+(?:: |=|$|,)|\*,)", arguments)
+        call = "\n    ".join([f"{start}(", *(f"{line}," for line in lines)]) + f"\n){end}"
+    return f"```python\n{call}\n```"
+
+
+def markdown(docstring: griffe.Docstring | None) -> str:
+    """A docstring as Markdown: sections as lists; equations and what is indented as code."""
+    paragraphs = re.split(r"\n\n+", textwrap.dedent(docstring.value).strip("\n")) if docstring else []
+    return "\n\n".join(map(paragraph, paragraphs))
+
+
+def paragraph(text: str) -> str:
+    if section := re.match(r"(Arguments|Attributes|Fields):\n", text):
+        items = re.split(r"\n(?=\S)", textwrap.dedent(text[section.end() :]))
+        pairs = [re.sub(r"\s*\n\s*", " ", item).partition(": ") for item in items]
+        return "\n".join([f"{section[1]}:\n", *(f"- `{name}`: {escape(text)}" for name, _, text in pairs)])
+    if text.startswith("    "):
+        return f"```python\n{textwrap.dedent(text)}\n```"
+    if all(re.search("[=←]", line) for line in text.split("\n")) and not re.search(r"`|\.\)?$", text):
+        return f"```text\n{text}\n```"  # equations
+    return escape(text)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, but for code between backticks."""
+    parts = re.split(r"(`[^`]*`)", re.sub(r"^(\d+)\.", r"\1\\.", text, flags=re.MULTILINE))
+    return "".join(part if part[:1] == "`" else re.sub(r"([*<\[\]])", r"\\\1", part) for part in parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE.relative_to(ROOT))

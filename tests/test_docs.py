@@ -1,0 +1,191 @@
+"""README and xpnet/docs: the code runs and prints what they show, options, names, paths and links exist."""
+
+import contextlib
+import dataclasses
+import io
+import re
+import runpy
+import shlex
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import run_script
+from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, prose
+from xpnet import backend, data, init, losses, nn, optim, schedules, studies
+from xpnet.studies import options as study_options
+from xpnet.studies import search
+from xpnet.train import Config, folder
+from xpnet.train.config import option_name
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+
+
+@every_written_page
+def test_python_blocks_print_what_the_page_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The blocks of a page run in order, in one module; a text block after one shows what it prints."""
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType(f"page_{page.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    found = blocks(page)
+    for block, after in zip(found, [*found[1:], None], strict=True):
+        if block.language != "python":
+            continue
+        code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            exec(code, vars(module))
+        shown = after.text if after and after.language == "text" else ""
+        assert not (difference := differs(shown, out.getvalue())), f"{page.name}:{block.line}: {difference}"
+
+
+def test_a_difference_in_what_is_printed_is_seen() -> None:
+    assert not differs("accuracy 0.90 of 10\n", "accuracy  0.91 of 10")
+    assert not differs("error … at 3.0", "error 5e-9 of x at 3.1")
+    assert differs("error … at 3.0", "error 5e-9 of x at 3.3")
+    for printed in ("accuracy 0.94 of 10", "accuracy 0.90 of 11", "loss 0.90 of 10", "accuracy 0.90", ""):
+        assert differs("accuracy 0.90 of 10", printed), printed
+    assert differs("", "something")
+
+
+@pytest.fixture
+def some_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A current folder with the scripts, and with the runs that pages resume."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for name in set(re.findall(r"runs/[\w-]+", "".join(page.read_text() for page in WRITTEN))):
+        Path(name).mkdir(parents=True)
+        if name.endswith("-mlp"):
+            folder.write_config(Path(name), Config())
+        else:
+            told = dataclasses.asdict(study_options.Options()) | dataclasses.asdict(search.Settings())
+            Path(name, "config.yaml").write_text(yaml.safe_dump(told))
+
+
+@pytest.mark.usefixtures("some_runs")
+@every_written_page
+def test_commands_have_options_and_files_that_exist(page: Path) -> None:
+    for command in commands(page):
+        for part in command.split(" && "):
+            program, *arguments = shlex.split(part, comments=True)
+            if program == "python" and arguments[0].startswith("scripts/"):
+                check_script(*arguments)
+            elif program == "pytest":
+                paths = [word for word in arguments if re.match(r"bench|tests/", word)]
+                assert all((ROOT / word).exists() for word in paths), command
+            else:
+                assert program in ("pip", "git", "taskset") or arguments[:1] == ["-m"], command
+
+
+def check_script(script: str, *arguments: str) -> None:
+    """Parse the arguments as the script does."""
+    match script:
+        case "scripts/train.py" | "scripts/gradcheck.py":
+            runpy.run_path(script)["parse"](arguments, prog=script)
+        case "scripts/study.py":
+            name, _ = study_options.parse(arguments, prog=script, description="")
+            assert name in (*studies.NAMES, "list", "all")
+        case "scripts/search.py":
+            search.parse(arguments, prog=script, description="")
+        case _:
+            assert (ROOT / script).exists()
+            assert not arguments
+
+
+def test_the_first_run_is_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """(The best epoch is the seventh: the others are left out.)"""
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run_script(ROOT / "scripts" / "train.py", monkeypatch, capsys, "--epochs", "8")
+    shown = re.search(
+        r"^test accuracy (.*) \(epoch \d+(.*)\); files in runs/", (ROOT / "README.md").read_text(), re.M
+    )
+    last = re.search(r"^test accuracy (.*) \(epoch \d+(.*)\); files in (runs/.*)", out, re.M)
+    assert shown
+    assert last
+    assert float(last[1]) == pytest.approx(float(shown[1]), abs=0.02)
+    assert last[2] == shown[2]
+    table = (ROOT / "xpnet" / "docs" / "runs.md").read_text()
+    assert {f"`{path.name}" for path in Path(last[3]).iterdir()} <= set(re.findall(r"`[\w.]+", table))
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The links that GitHub gives the headings of a page; that of a second equal one ends in -1."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return {f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)}
+
+
+def test_readme_is_short_and_links_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("\n") < 170
+    assert all(f"(xpnet/docs/{page.name})" in readme for page in PAGES[1:])
+
+
+@every_written_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"`((?:xpnet|bench|scripts|tests)/[\w./-]*)`", prose(page))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@every_written_page
+def test_options_that_are_named_exist(page: Path) -> None:
+    known = {option_name(field.name) for field in dataclasses.fields(Config)} | {
+        "--config",
+        "--resume",
+        "--help",
+    }
+    known |= {
+        option_name(field.name)
+        for kind in (study_options.Options, search.Settings)
+        for field in dataclasses.fields(kind)
+    }
+    known |= {"--no-" + name.removeprefix("--") for name in known} | {"--benchmark-only", "--benchmark-json"}
+    known |= set(re.findall(r"--bench-\w+", (ROOT / "bench" / "conftest.py").read_text()))
+    assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", prose(page))) - known == set()
+
+
+def test_readme_names_all_that_there_is() -> None:
+    kinds = {nn: nn.Layer, losses: losses.Loss, optim: optim.Optimizer, schedules: schedules.Schedule}
+    public = [
+        name
+        for module, kind in kinds.items()
+        for name, each in vars(module).items()
+        if isinstance(each, type) and issubclass(each, kind) and name not in (kind.__name__, "Container")
+    ]
+    public += [name for name, each in vars(init).items() if getattr(each, "__module__", "") == init.__name__]
+    public += [*data.datasets.DATASETS, *backend.BACKENDS]
+    named = set(re.findall(r"`([^`]*)`", (ROOT / "README.md").read_text()))
+    assert [name for name in public if name not in named and name[0] != "_"] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"), [("studies.md", studies.NAMES), ("gpu.md", tuple(backend.BACKENDS))]
+)
+def test_tables_have_a_row_for_each_name(page: str, names: tuple[str, ...]) -> None:
+    text = (ROOT / "xpnet" / "docs" / page).read_text()
+    assert tuple(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == names
+
+
+def test_the_reference_is_that_of_the_docstrings() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]()
+    if page != REFERENCE.read_text():
+        pytest.fail(f"{REFERENCE.relative_to(ROOT)} is stale: python scripts/reference.py writes it anew")

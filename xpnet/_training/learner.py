@@ -1,0 +1,215 @@
+"""Training by hand: a network with its loss, its optimizer and all that changes while it learns."""
+
+from typing import Any, NamedTuple
+
+from xpnet import backend as backends
+from xpnet import optim, random, tree
+from xpnet._training import memory, trees
+from xpnet._training.inputs import Inputs
+from xpnet._training.program import compile_program
+from xpnet._training.state import Progress, State, Training, initial_state
+from xpnet._training.step import Augment, Objective, noise_stream
+from xpnet.errors import Error, ShapeError
+from xpnet.losses import Loss
+from xpnet.metrics import EpochMetrics
+from xpnet.nn import Layer
+from xpnet.optim import Optimizer
+from xpnet.tree import Array, Tree
+
+
+class _Forward(NamedTuple):
+    """A forward pass: the network, in its mode then, and what the backward pass needs."""
+
+    net: Layer
+    params: Tree
+    prediction: Array
+    residuals: Any
+
+
+class Learner:
+    """The half of `xpnet.Model` that trains by hand, a step at a time. See there for arguments and errors."""
+
+    def __init__(
+        self,
+        net: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        backend: str = "numpy",
+        seed: int = 0,
+        dtype: str = "float32",
+        *,
+        device: Any = None,
+        l2: float = 0.0,
+        augment: Augment | None = None,
+        micro_batch: int | None = None,
+    ) -> None:
+        self.net = net
+        self.loss_function = loss
+        self.optimizer = optimizer
+        self.micro_batch = micro_batch
+        self.seed = seed
+        self.objective = Objective(net, loss, l2)
+        self.backend = backends.get(backend, device, dtype)
+        self.training = True
+        self._options = {"dtype": dtype, "device": device, "l2": l2, "augment": augment}
+        self._inputs = Inputs(net, loss, self.backend)
+        self._program = compile_program(
+            self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
+        )
+        with memory.explain_out_of_memory(self.backend, "the parameters of the network"):
+            self._training = Training(initial_state(net, optimizer, self.backend, seed), Progress())
+        self._grads: Tree | None = None
+        self._fitting = False
+        self._last_forward: _Forward | None = None
+
+    # What changes in training.
+
+    @property
+    def state(self) -> State:
+        return self._training.state
+
+    @property
+    def params(self) -> Tree:
+        """The parameters, a tree of arrays on the device, which training may overwrite.
+
+        Set to a tree of any library's arrays: the model takes copies and starts the optimizer, and an
+        epoch that was broken off, afresh. Raises ShapeError for a tree of other names or shapes.
+        """
+        return self.state.params
+
+    @params.setter
+    def params(self, params: Tree) -> None:
+        self._start_from(trees.like(self.params, params, self.backend, "params"))
+
+    def _start_from(self, params: Tree) -> None:
+        self._update(params=params, optimizer=self.optimizer.init(params))
+        self.epoch_step = 0
+        self.zero_grads()
+
+    @property
+    def statistics(self) -> Tree:
+        """What layers have measured in training, as batch normalisation does: a tree like `params`.
+
+        Set to a tree of any library's arrays: the model takes copies. Raises ShapeError as `params` does.
+        """
+        return self.state.statistics
+
+    @statistics.setter
+    def statistics(self, statistics: Tree) -> None:
+        statistics = trees.like(self.statistics, statistics, self.backend, "statistics")
+        self._update(statistics=statistics)
+
+    @property
+    def grads(self) -> Tree:
+        """The sum of the gradients of `backward` since `zero_grads`, a tree like `params`.
+
+        Raises Error in a callback of `fit`, which keeps no gradients.
+        """
+        if self._grads is None:
+            if self._fitting:
+                raise Error(
+                    "grads: expected forward(x) and backward(target) in the callback first, got neither: "
+                    "fit keeps no gradients"
+                )
+            self._grads = optim.zeros_like(self.params)
+        return self._grads
+
+    @grads.setter
+    def grads(self, grads: Tree) -> None:
+        self._grads = grads
+
+    @property
+    def epoch(self) -> int:
+        return self._training.progress.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._training.progress.epoch = epoch
+
+    @property
+    def epoch_step(self) -> int:
+        return self._training.progress.epoch_step
+
+    @epoch_step.setter
+    def epoch_step(self, step: int) -> None:
+        self._training.progress.epoch_step = step
+
+    @property
+    def history(self) -> list[EpochMetrics]:
+        return self._training.progress.history
+
+    @property
+    def learning_rate(self) -> float:
+        return self._training.progress.learning_rate
+
+    def _update(self, **fields: Any) -> None:
+        """Replace these fields of the state."""
+        self._training.state = self.state._replace(**fields)
+
+    def _variables(self) -> Tree:
+        """Parameters and statistics as the network takes them outside training."""
+        return self.state.variables(self.optimizer)
+
+    # A step at a time.
+
+    def train(self, training: bool = True) -> None:
+        """Let `forward` do what training does."""
+        self.training = training
+
+    def eval(self) -> None:
+        """Let `forward` do what `evaluate` and `predict` do."""
+        self.train(False)
+
+    def forward(self, x: Array) -> Array:
+        """The network's output for x, an array of the backend; remembered for what follows."""
+        x = self._inputs.place_x(x)
+        if self.training:
+            key = random.Key(self.state.step, noise_stream(self.seed)).child(0)
+            net, params = self.net.training_mode(key), self.params
+        else:
+            net, params = self.net, self._variables()
+        prediction, residuals = net.forward(params, x)
+        if self.training:
+            self._update(statistics=net.new_statistics(self.statistics, residuals))
+        self._last_forward = _Forward(net, params, prediction, residuals)
+        return prediction
+
+    def loss(self, target: Array) -> float:
+        """The loss of the last `forward`, with the L2 penalty."""
+        last, target = self._last(target)
+        value, _ = self.loss_function.forward(last.prediction, target)
+        return float(self.objective.penalized(last.params, value))
+
+    def errors(self, target: Array) -> int:
+        """The number of wrong predictions in the last `forward`."""
+        last, target = self._last(target)
+        errors = self.loss_function.errors(last.prediction, target)
+        if errors is None:
+            raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
+        return int(errors)
+
+    def backward(self, target: Array) -> None:
+        """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
+        (net, params, prediction, residuals), target = self._last(target)
+        _, loss_residuals = self.loss_function.forward(prediction, target)
+        grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
+        grads = self.objective.penalized_gradients(params, grads)
+        total = optim.zeros_like(self.params) if self._grads is None else self._grads
+        self._grads = tree.map(lambda total, g: total + g, total, grads)
+
+    def _last(self, target: Array) -> tuple[_Forward, Array]:
+        """The last `forward`, and the target for it on the device."""
+        last = self._last_forward
+        if last is None:
+            raise Error("Model: expected a call of forward(x) first, got none")
+        return last, self._inputs.place_target(last.prediction.shape, target)
+
+    def zero_grads(self) -> None:
+        """Set `grads` to zero."""
+        self._grads = None
+
+    def step(self) -> None:
+        """Let the optimizer update the parameters with `grads`."""
+        params = tree.map(self.backend.copy, self.params)  # the last `forward` keeps those that it had
+        params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
+        self._update(params=params, optimizer=optimizer, step=self.state.step + 1)

@@ -1,0 +1,61 @@
+"""The compiled steps of a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xpnet._training.state import State, Totals
+from xpnet._training.step import Augment, Objective, evaluation_step, prediction_step, training_step
+from xpnet.backend import Backend
+from xpnet.optim import Optimizer
+from xpnet.tree import Array
+
+Step = Callable[..., tuple[State, Totals]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a model computes, compiled for its backend.
+
+    Attributes:
+        make_step: the pure training step of an objective; see `training_step`.
+        run_steps: `(state, data, rows, start, stop) -> state`; see `Backend.compile_loop`.
+        evaluate: see `evaluation_step`.
+        predict: see `prediction_step`.
+    """
+
+    objective: Objective
+    optimizer: Optimizer
+    backend: Backend
+    seed: int
+    make_step: Callable[[Objective], Step]
+    run_steps: Callable[..., State]
+    evaluate: Callable[..., tuple[Totals, Totals]]
+    predict: Callable[..., tuple[tuple[()], Array]]
+
+
+def compile_program(
+    objective: Objective,
+    optimizer: Optimizer,
+    backend: Backend,
+    *,
+    seed: int,
+    augment: Augment | None,
+    micro_batch: int | None,
+) -> Program:
+    """Compile the steps; arguments as for `training_step`."""
+
+    def make_step(objective: Objective) -> Step:
+        return training_step(
+            objective, optimizer, backend, seed=seed, augment=augment, micro_batch=micro_batch
+        )
+
+    return Program(
+        objective,
+        optimizer,
+        backend,
+        seed,
+        make_step,
+        backend.compile_loop(make_step(objective)),
+        backend.compile(evaluation_step(objective, backend)),
+        backend.compile(prediction_step(objective.net, backend)),
+    )

@@ -1,0 +1,91 @@
+"""Checks of trees of arrays: those that a layer's `init` gives, and those that a user sets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet import tree
+from xpnet.backend import Backend
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.nn import Layer, Residual, Sequential
+from xpnet.nn._layer import show_shape
+from xpnet.tree import Tree
+
+
+def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
+    """ConfigError, with the layer's class, unless what a method of the layers gave is a tree of arrays."""
+    for layer, name, leaf in _leaves(net, arrays, ""):
+        if not _is_array(leaf):
+            where = f" for {name}" if name else ""
+            raise ConfigError(
+                f"{type(layer).__name__}.{method}: expected a dict or a tuple of arrays, "
+                f"got {_describe(leaf)}{where}"
+            )
+
+
+def _leaves(layer: Layer, branch: Tree, name: str) -> Iterator[tuple[Layer, str, Any]]:
+    """Each leaf with its layer and its name within that layer's own tree."""
+    if not isinstance(branch, dict | tuple):
+        yield layer, name, branch
+        return
+    for key, value in branch.items() if isinstance(branch, dict) else enumerate(branch):
+        if type(layer) is Sequential and not name:
+            yield from _leaves(layer.layers[key], value, "")
+        elif type(layer) is Residual and not name:
+            yield from _leaves(getattr(layer, str(key)), value, "")
+        else:
+            yield from _leaves(layer, value, f"{name}.{key}" if name else str(key))
+
+
+def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
+    """Copies of the given arrays on the device, in the tree that is expected.
+
+    Raises ShapeError, which names the first array that is missing, left over or of another shape.
+
+    Arguments:
+        expected: a tree of arrays on the device.
+        given: the same names with arrays of any library, in the same tree or in a dict of names.
+        backend: makes the copies, real where the expected ones are.
+        what: the name of the tree in messages, "params".
+    """
+    wanted, found = dict(tree.items(expected, what)), dict(tree.items(given, what))
+    copies = {}
+    for name, like_this in wanted.items():
+        shape = tuple(like_this.shape)
+        expectation = f"Model: expected {name} of shape {show_shape(shape)}"
+        if name not in found:
+            raise ShapeError(f"{expectation}, got {_instead(name, found)}")
+        real = backend.xp.isdtype(like_this.dtype, "real floating")
+        try:
+            array = backend.asarray(found[name], real=real)
+        except ShapeError as error:
+            raise ShapeError(f"Model: {name}: {error}") from error
+        if tuple(array.shape) != shape:
+            transposed = len(shape) > 1 and tuple(array.shape) == shape[::-1]
+            got = ("its transpose, " if transposed else "") + show_shape(tuple(array.shape))
+            raise ShapeError(f"{expectation}, got {got}")
+        copies[name] = backend.copy(array)
+    for name, extra in found.items():
+        if name not in wanted:
+            raise ShapeError(f"Model: expected no {name} for this network, got {_describe(extra)}")
+    return tree.replace(expected, copies, what)
+
+
+def _instead(name: str, found: dict[str, Any]) -> str:
+    """What is in the place of an array that is missing."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in found:
+            return f"{_describe(found[name])} for {name}"
+    return "none"
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, int | float) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+
+
+def _describe(leaf: Any) -> str:
+    if hasattr(leaf, "shape"):
+        return f"an array of shape {show_shape(tuple(np.shape(leaf)))}"
+    return repr(leaf) if leaf is None or isinstance(leaf, int | float) else f"a {type(leaf).__name__}"

@@ -1,0 +1,38 @@
+"""Where sliding windows are along the axes of an array: whole numbers and slices, no arrays.
+
+A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, j) holds x[n, sₕ i + a, sᵥ j + b, c]
+for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All is written for any number of axes.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+Lengths = tuple[int, ...]
+
+
+def output_lengths(lengths: Sequence[Any], kernel: Lengths, stride: Lengths) -> tuple[Any, ...]:
+    """How many windows fit along each axis; less than 1 where none does."""
+    return tuple((n - k) // s + 1 for n, k, s in zip(lengths, kernel, stride, strict=True))
+
+
+@functools.lru_cache
+def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[slice, ...]]:
+    """For each tap, the index of what all windows have there: x[tap] is (n, *output_lengths, c)."""
+    outputs = output_lengths(lengths, kernel, stride)
+    along = [
+        [slice(offset, offset + (n - 1) * s + 1, s) for offset in range(k)]
+        for n, k, s in zip(outputs, kernel, stride, strict=True)
+    ]
+    return [(slice(None), *tap, slice(None)) for tap in itertools.product(*along)]
+
+
+def strided_windows(
+    shape: Lengths, strides: Lengths, kernel: Lengths, stride: Lengths
+) -> tuple[Lengths, Lengths]:
+    """Shape and strides of the view (n, *outputs, *kernel, c) of all windows of an array (n, *lengths, c)."""
+    first, *middle, last = strides
+    steps = [step * s for step, s in zip(middle, stride, strict=True)]
+    outputs = output_lengths(shape[1:-1], kernel, stride)
+    return (shape[0], *outputs, *kernel, shape[-1]), (first, *steps, *middle, last)

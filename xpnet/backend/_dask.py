@@ -1,0 +1,53 @@
+"""Dask: arrays in blocks, worked on by threads, processes or a cluster."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet import tree
+from xpnet.backend.backends import Backend
+from xpnet.backend.ops import Ops
+from xpnet.tree import Array
+
+
+class Dask(Backend):
+    """Each step is computed as one task graph, by the scheduler that Dask is set to use."""
+
+    name = "dask"
+    module = "dask.array"
+    install = "pip install 'dask[array]'"
+
+    def find_namespace(self) -> Any:
+        return importlib.import_module("array_api_compat.dask.array")
+
+    def find_device(self, device: Any) -> Any:
+        super().find_device(device)
+        return None  # arrays do not say: they are where the workers are
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        dask = importlib.import_module("dask")
+
+        def computed(state: Any, batch: Any) -> Any:
+            results = step(state, batch)
+            leaves = tree.leaves(results)
+            found = dict(zip(map(id, leaves), dask.persist(*leaves), strict=True))
+            return tree.map(lambda leaf: found[id(leaf)], results)
+
+        return computed
+
+
+class DaskOps(Ops, library="dask"):
+    """What Dask's arrays lack."""
+
+    def transposed(self, x: Array) -> Array:
+        return self.xp.matrix_transpose(x)
+
+    def exp_or_infinity(self, x: Array) -> Array:
+        return x.map_blocks(_exp_or_infinity, dtype=x.dtype)
+
+
+def _exp_or_infinity(block: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.exp(block)

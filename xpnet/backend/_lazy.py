@@ -1,0 +1,51 @@
+"""Arrays in a file or a store, as h5py and zarr have them: only the parts that are asked for are read."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+class LazyArray:
+    """A store's array as one on the host: each part that is asked for is a NumPy array.
+
+    Arguments:
+        store: has `shape`, `dtype` and `x[index]` for slices and increasing positions along the first axis.
+        dtype: that parts are converted to.
+    """
+
+    device = "cpu"
+
+    def __init__(self, store: Any, dtype: Any) -> None:
+        self.store = store
+        self.shape: tuple[int, ...] = tuple(store.shape)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return np.asarray(self.store[index]).astype(self.dtype, copy=False)
+
+    def astype(self, dtype: Any, copy: bool = False) -> "LazyArray":
+        """The same store, its parts in that dtype."""
+        return LazyArray(self.store, dtype)
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return np
+
+
+def is_lazy(x: Any) -> bool:
+    """Whether x is an array in a store: it has a shape, a dtype and parts, and no arithmetic."""
+    if isinstance(x, LazyArray):
+        return True
+    has_parts = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
+    return has_parts and not any(hasattr(x, name) for name in ("__array_namespace__", "__add__"))

@@ -1,0 +1,277 @@
+"""What the array API standard has no word for, or some library says faster: `ops(x).where_positive(x, y)`."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+
+from xpnet._util.windows import Lengths, output_lengths, taps
+from xpnet.tree import Array
+
+Padding = Sequence[tuple[int, int]]  # zeros before and after each axis between the examples and the channels
+
+
+class Ops:
+    """The reference forms, written in the standard. A library's file derives a class with faster ones.
+
+    Arguments may be overwritten where the docstring says "May overwrite x": use the result, not x.
+
+    Arguments:
+        xp: the array API namespace of the library.
+
+    A derived class names the library's module, `class MyOps(Ops, library="mine")`, and `ops` finds it.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+
+    def __init_subclass__(cls, library: str | None = None) -> None:
+        if library is not None:
+            _classes[library] = cls
+
+    # Arrays as they are.
+
+    def device(self, x: Array) -> Any:
+        """The device that x lives on; None where the array does not say, as under JAX's tracers."""
+        return getattr(x, "device", None)
+
+    def advice(self, x: Array) -> str:
+        """For an error line: what to pass instead of an array whose values cannot be read."""
+        return "pass a NumPy array of its values"
+
+    def constant(self, values: tuple[float, ...], like: Array) -> Array:
+        """An array (n,) of these numbers, in the library and dtype of `like` and on its device."""
+        return self.xp.asarray(values, dtype=like.dtype, device=self.device(like))
+
+    def transposed(self, x: Array) -> Array:
+        """xᵀ of the last two axes."""
+        return x.mT
+
+    # Parts of arrays.
+
+    def take(self, x: Array, index: Array) -> Array:
+        """xᵢ along the first axis for each i in the index (n,), none of them negative."""
+        return self.xp.take(x, index, axis=0)
+
+    def set_at(self, x: Array, index: Any, value: Array) -> Array:
+        """x with x[index] = value. May overwrite x."""
+        x[index] = value
+        return x
+
+    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+        """x with x[index] += value. May overwrite x."""
+        x[index] += value
+        return x
+
+    def pad(self, x: Array, padding: Padding) -> Array:
+        """x with zeros before and after each axis between the first and the last."""
+        if not any(map(any, padding)):
+            return x
+        middle = [slice(low, low + n) for n, (low, _) in zip(x.shape[1:-1], padding, strict=True)]
+        lengths = [low + n + high for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
+        shape = (x.shape[0], *lengths, x.shape[-1])
+        padded = self.xp.zeros(shape, dtype=x.dtype, device=self.device(x))
+        return self.set_at(padded, (slice(None), *middle, slice(None)), x)
+
+    def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
+        """All windows over the middle axes of x, (n, *outputs, *kernel, c); a view where x has strides."""
+        outputs = output_lengths(x.shape[1:-1], kernel, stride)
+        stacked = self.xp.stack([x[tap] for tap in taps(tuple(x.shape[1:-1]), kernel, stride)], axis=-2)
+        return self.xp.reshape(stacked, (x.shape[0], *outputs, *kernel, x.shape[-1]))
+
+    # Element by element.
+
+    def positive_part(self, x: Array) -> Array:
+        """max(x, 0)"""
+        return self.xp.maximum(x, self.xp.zeros_like(x))
+
+    def where_positive(self, x: Array, y: Array) -> Array:
+        """x where y > 0, else 0."""
+        return self.xp.where(y > 0, x, self.xp.zeros_like(x))
+
+    def exp_or_infinity(self, x: Array) -> Array:
+        """eˣ, without a warning where it is infinite."""
+        return self.xp.exp(x)
+
+    def sign(self, x: Array) -> Array:
+        """-1, 0 or 1."""
+        return self.xp.sign(x)
+
+    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
+        """x - factor · y. May overwrite x."""
+        return x - factor * y
+
+    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
+        """x - factor · y / z. May overwrite x and z."""
+        return x - factor * (y / z)
+
+    def decay_and_add(self, x: Array, factor: Any, y: Array) -> Array:
+        """factor · x + y. May overwrite x."""
+        x *= factor
+        x += y
+        return x
+
+    def add_square(self, x: Array, y: Array) -> Array:
+        """x + y². May overwrite x."""
+        x += y * y
+        return x
+
+    # Rows.
+
+    def sum_of_rows(self, rows: Array) -> Array:
+        """Σₙ rowsₙ, (..., columns)."""
+        return self.xp.sum(rows, axis=-2)
+
+    def sum_of_products(self, x: Array, y: Array) -> Array:
+        """Σₙ xₙ yₙ of rows (..., n, columns), (..., columns)."""
+        return self.sum_of_rows(x * y)
+
+    def each_row(self, operation: Callable[[Array, Array], Array], rows: Array, row: Array) -> Array:
+        """operation(rows, row) for rows (..., d) and one row for all of them, (d,), element by element.
+
+        May overwrite rows, if the operation does.
+        """
+        return operation(rows, row)
+
+    def add_to_rows(self, rows: Array, row: Array) -> Array:
+        """rows + row. May overwrite rows."""
+        rows += row
+        return rows
+
+    # Matrix products.
+
+    def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
+        """decay · total + scale · left @ right, for matrices. May overwrite total."""
+        total *= decay
+        total += scale * (left @ right)
+        return total
+
+    def rows_gradient(self, rows: Array, dy: Array) -> Array:
+        """rowsᵀ @ dy, for many rows of few numbers each."""
+        return self.transposed(rows) @ dy
+
+    def transform(self, matrix: Array, planes: Array) -> Array:
+        """A X Aᵀ for each of n matrices X that stand in columns: A (m, s), planes (s², n), result (m², n)."""
+        xp, (m, s), n = self.xp, matrix.shape, planes.shape[1]
+        half = matrix @ xp.reshape(planes, (s, s, n))  # X Aᵀ; then the same along the first axis
+        return xp.reshape(matrix @ xp.reshape(half, (s, m * n)), (m * m, n))
+
+    # Convolution and pooling: x (n, *lengths, c), weight (*kernel, c, o), y and dy (n, *outputs, o or c).
+
+    def convolve(
+        self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding
+    ) -> Array:
+        """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c; x̄ is x with zeros."""
+        *kernel, _, channels = weight.shape
+        windows = self.window_view(self.pad(x, padding), tuple(kernel), stride)
+        rows = self.xp.reshape(windows, (-1, math.prod(weight.shape[:-1])))
+        y = rows @ self.xp.reshape(weight, (-1, channels))
+        y = self.xp.reshape(y, (*windows.shape[: len(kernel) + 1], channels))
+        return y if bias is None else y + bias
+
+    def convolve_gradients(
+        self, x: Array, weight: Array, dy: Array, stride: Lengths, padding: Padding, of_input: bool
+    ) -> tuple[Array | None, Array, Array]:
+        """dx (None unless asked for), dW and db.
+
+        dW[a, c, o] = Σ x̄[n, s i + a, c] dy[n, i, o],  db[o] = Σ dy[n, i, o]
+        dx̄[n, s i + a, c] = Σ dy[n, i, o] W[a, c, o], summed over all (i, a) that meet there
+        """
+        xp, (*kernel, c, channels) = self.xp, weight.shape
+        padded, dy_rows = self.pad(x, padding), xp.reshape(dy, (-1, channels))
+        rows = xp.reshape(self.window_view(padded, tuple(kernel), stride), (-1, math.prod(weight.shape[:-1])))
+        dweight = xp.reshape(self.transposed(rows) @ dy_rows, weight.shape)
+        dbias = self.sum_of_rows(dy_rows)
+        if not of_input:
+            return None, dweight, dbias
+        dx = xp.zeros(padded.shape, dtype=dy.dtype, device=self.device(dy))
+        of_taps = xp.reshape(weight, (-1, c, channels))
+        for i, tap in enumerate(taps(tuple(padded.shape[1:-1]), tuple(kernel), stride)):
+            part = dy_rows @ self.transposed(of_taps[i, ...])
+            dx = self.add_at(dx, tap, xp.reshape(part, (*dy.shape[:-1], c)))
+        inner = [slice(low, low + n) for n, (low, _) in zip(x.shape[1:-1], padding, strict=True)]
+        return dx[(slice(None), *inner, slice(None))], dweight, dbias
+
+    def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
+        """The largest of each window, and where it is, for `max_pool_gradient`: the first of equals."""
+        windows = self.window_view(x, kernel, stride)
+        shape = (*windows.shape[: len(kernel) + 1], math.prod(kernel), x.shape[-1])
+        windows = self.xp.reshape(windows, shape)
+        return self.xp.max(windows, axis=-2), self.xp.argmax(windows, axis=-2)
+
+    def max_pool_gradient(
+        self, dy: Array, x: Array, positions: Array, kernel: Lengths, stride: Lengths
+    ) -> Array:
+        """dx: dy where the largest element of its window was, added up, else 0."""
+        dx = self.xp.zeros_like(x)
+        for i, tap in enumerate(taps(tuple(x.shape[1:-1]), kernel, stride)):
+            dx = self.add_at(dx, tap, dy * self.xp.astype(positions == i, dy.dtype))
+        return dx
+
+
+class CapturedOps(Ops):
+    """Ops of a library whose steps are captured as CUDA graphs: they cannot fetch constants from the host."""
+
+    def __init__(self, xp: Any) -> None:
+        super().__init__(xp)
+        self._constants: dict[Any, Array] = {}
+
+    def constant(self, values: tuple[float, ...], like: Array) -> Array:
+        key = values, str(like.dtype), str(self.device(like))
+        if key not in self._constants:
+            self._constants[key] = super().constant(values, like)
+        return self._constants[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """left @ right for two matrices, not multiplied yet.
+
+    A gradient that is only added to something, say to the parameter itself, need not be an array in between:
+    without it the update costs next to nothing (of a step of 784-128-10, batch 64, it was a sixth).
+    """
+
+    left: Array
+    right: Array
+
+    def evaluate(self) -> Array:
+        """left @ right, a fresh array."""
+        return self.left @ self.right
+
+    def add_to(self, total: Array, scale: Any, decay: Any) -> Array:
+        """decay · total + scale · left @ right. May overwrite total."""
+        return ops(total).add_product(total, self.left, self.right, scale, decay)
+
+
+_classes: dict[str, type[Ops]] = {}
+_tables: dict[type, Ops] = {}
+
+
+def ops(x: Array) -> Ops:
+    """The table of the library that an array is of, found by the array's type."""
+    try:
+        return _tables[type(x)]
+    except KeyError:
+        return _find(x)
+
+
+def _find(x: Array) -> Ops:
+    """The table for arrays of a type that is new."""
+    xp = array_api_compat.array_namespace(x)
+    library = getattr(xp, "__name__", "").removeprefix("array_api_compat.").partition(".")[0]
+    made = _classes.get(library, Ops)(xp)
+    same = (table for table in _tables.values() if type(table) is type(made) and table.xp is made.xp)
+    table = _tables[type(x)] = next(same, made)
+    return table
+
+
+def namespace(x: Array) -> Any:
+    """The array API namespace that an array belongs to."""
+    return ops(x).xp
+
+
+def device(x: Array) -> Any:
+    """The device that an array lives on; None where the array does not say, as under JAX's tracers."""
+    return ops(x).device(x)

@@ -1,0 +1,206 @@
+"""The laws of backends."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet import losses, nn, optim, tree
+from xpnet.backend import DTYPES, Backend, device, namespace, ops
+from xpnet.testing import subject
+from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
+from xpnet.testing.report import Law, LawError, Report, try_laws
+from xpnet.testing.subject import Where, draw
+from xpnet.tree import Tree
+
+
+def brings_values_there_and_back(_: Any, backend: Backend) -> None:
+    """`asarray` gives arrays of the library, device and dtype; `to_numpy` gives the same values back."""
+    for host, dtype in (
+        (np.arange(6.0).reshape(2, 3), backend.dtype),
+        (np.float32(3.5), backend.dtype),
+        ([[1, 2], [3, 4]], backend.index_dtype),
+        (np.arange(3, dtype=np.uint8), backend.index_dtype),
+        (_read_only(np.arange(3, dtype=np.float32)), backend.dtype),
+    ):
+        array = backend.asarray(host)
+        if namespace(array) is not backend.xp or not backend.owns(array):
+            raise LawError(
+                f"asarray gives {type(array).__name__}, expected an array of {backend.xp.__name__}"
+            )
+        if device(array) != backend.device:
+            raise LawError(f"asarray puts arrays on {device(array)}, expected {backend.device}")
+        if array.dtype != dtype:
+            raise LawError(f"asarray gives {array.dtype} for {np.asarray(host).dtype}, expected {dtype}")
+        back = backend.to_numpy(array)
+        if not isinstance(back, np.ndarray):
+            raise LawError(f"to_numpy gives {type(back).__name__}, expected a NumPy array")
+        fault = difference(back, host)
+        if fault:
+            raise LawError(f"an array that went there and back{fault}")
+        if backend.asarray(array) is not array:
+            raise LawError("asarray copies an array that is in its place already; give it back as it is")
+    if backend.asarray([1, 2], real=True).dtype != backend.dtype:
+        raise LawError(f"asarray(…, real=True) leaves integers as they are, expected {backend.dtype}")
+
+
+def copies_are_copies(_: Any, backend: Backend) -> None:
+    """`copy` gives fresh memory."""
+    for shape in ((3,), (4, 3), (4, 20), (2, 4, 3)):
+        host = np.arange(math.prod(shape), dtype=backend.dtype_name).reshape(shape)
+        first = backend.copy(backend.asarray(host))
+        second = backend.copy(first)
+        first += 1
+        second += 2
+        for what, array, more in (("a copy", first, 1), ("the copy of a copy", second, 2)):
+            fault = difference(backend.to_numpy(array), host + more)
+            if fault:
+                raise LawError(
+                    f"{what} of shape {shape} shares memory with what it is copied from: it{fault}"
+                )
+
+
+def compiled_steps_are_the_steps(_: Any, backend: Backend) -> None:
+    """`compile` gives a step that does the same; `compile_loop` gives what steps one by one give."""
+
+    def step(state: Any, batch: Any) -> Any:
+        factor, row = batch
+        return {"sum": state["sum"] + factor * row, "count": state["count"] + 1}, row * 2
+
+    def start() -> Tree:
+        return {"sum": backend.asarray(np.zeros(2)), "count": backend.asarray(0)}
+
+    rows, factor = backend.asarray(np.arange(10.0).reshape(5, 2)), backend.asarray(0.5)
+    expected = start()
+    for i in range(1, 4):
+        expected, metrics = step(expected, (factor, rows[i, ...]))
+    compiled, state = backend.compile(step), start()
+    for i in range(1, 4):
+        state, found = compiled(state, (factor, rows[i, ...]))
+    backend.synchronize()
+    looped = backend.compile_loop(step)(start(), (factor,), (rows,), 1, 4)
+    for what, result, wanted in (
+        ("compile", state, expected),
+        ("compile's metrics", {"row": found}, {"row": metrics}),
+        ("compile_loop", looped, expected),
+    ):
+        assert_kept(backend, result)
+        try:
+            assert_same(backend, result, fetch(backend, wanted))
+        except LawError as error:
+            raise LawError(f"{what}: {error}, as from the steps one by one") from None
+
+
+_X, _Y, _Z = draw((4, 3), 1), draw((4, 3), 2), np.abs(draw((4, 3), 3))
+_ROW, _TOTAL = draw((3,), 4), draw((3, 3), 5)
+PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
+    ("take", (_X, np.array([2, 0, 2])), _X[[2, 0, 2]]),
+    ("positive_part", (_X,), np.maximum(_X, 0)),
+    ("where_positive", (_X, _Y), np.where(_Y > 0, _X, 0)),
+    ("exp_or_infinity", (_X,), np.exp(_X)),
+    ("subtract_scaled", (_X, 0.5, _Y), _X - 0.5 * _Y),
+    ("subtract_ratio", (_X, 0.5, _Y, _Z), _X - 0.5 * _Y / _Z),
+    ("decay_and_add", (_X, 0.5, _Y), 0.5 * _X + _Y),
+    ("add_square", (_X, _Y), _X + _Y * _Y),
+    ("set_at", (_X, (1, ...), _ROW), np.concatenate([_X[:1], _ROW[None], _X[2:]])),
+    ("add_at", (_X, (1, ...), _ROW), _X + np.eye(4)[:, 1:2] * _ROW),
+    ("sum_of_rows", (_X,), _X.sum(axis=0)),
+    ("sum_of_products", (_X, _Y), (_X * _Y).sum(axis=0)),
+    ("add_to_rows", (_X, _ROW), _X + _ROW),
+    ("each_row", (operator.mul, _X, _ROW), _X * _ROW),
+    ("rows_gradient", (_X, _Y), _X.T @ _Y),
+    ("transform", (_Y, draw((9, 2), 6)), np.kron(_Y, _Y) @ draw((9, 2), 6)),
+]  # fmt: skip
+
+
+def primitives_are_their_formulas(_: Any, backend: Backend) -> None:
+    """What the library says in its own words gives what the formula gives."""
+    for name, arguments, expected in PRIMITIVES:
+        here = [backend.copy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
+        like = next(a for a in here if backend.owns(a))
+        found = {name: getattr(ops(like), name)(*here)}
+        assert_kept(backend, found)
+        assert_close(
+            backend, found, {name: expected}, {"float32": 1e-5, "float64": 1e-13}[backend.dtype_name]
+        )
+
+
+NETWORKS = {
+    "MLP with momentum": (
+        nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)),
+        optim.SGD(0.1, momentum=0.9),
+        (12, 6),
+    ),
+    "layer normalisation with Adam": (
+        nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)),
+        optim.Adam(0.01),
+        (12, 6),
+    ),
+    "CNN": (
+        nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)),
+        optim.SGD(0.1),
+        (12, 6, 6, 2),
+    ),
+}
+
+
+def trains_as_numpy_does(_: Any, backend: Backend) -> None:
+    """20 steps of small networks, in one compiled loop, give NumPy's parameters to 1e-10."""
+    for name, (net, optimizer, shape) in NETWORKS.items():
+        found = fetch(backend, _train(net, optimizer, shape, backend))
+        wanted = _train(net, optimizer, shape, subject.numpy(backend.dtype_name))
+        try:
+            assert_close(backend, found, wanted, 1e-10)
+        except LawError as error:
+            raise LawError(f"{name}, after 20 steps: {error}, as on NumPy") from None
+
+
+def _train(net: nn.Layer, optimizer: optim.Optimizer, shape: tuple[int, ...], backend: Backend) -> Tree:
+    """The parameters after 20 steps, each on 4 of the examples."""
+    rng = np.random.default_rng(0)
+    x, target = backend.asarray(draw(shape)), backend.asarray(np.arange(shape[0]) % 3)
+    index = backend.asarray(np.stack([rng.permutation(shape[0])[:4] for _ in range(20)]))
+    loss = losses.CrossEntropy()
+
+    def step(state: Any, batch: Any) -> Any:
+        (params, inner), (x, target, index) = state, batch
+        inputs, labels = ops(x).take(x, index), ops(target).take(target, index)
+        prediction, residuals = net.forward(params, inputs)
+        value, of_loss = loss.forward(prediction, labels)
+        grads = net.parameter_gradients(params, residuals, loss.backward(of_loss))
+        return optimizer.update(params, grads, inner), value
+
+    params = tree.map(backend.copy, net.init(np.random.default_rng(1)))
+    state = params, optimizer.init(params)
+    return backend.compile_loop(step)(state, (x, target), (index,), 0, 20)[0]
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    x.flags.writeable = False
+    return x
+
+
+LAWS = (
+    Law("values go there and back", brings_values_there_and_back, needed=True),
+    Law("copies have memory of their own", copies_are_copies),
+    Law("compiled steps are the steps", compiled_steps_are_the_steps),
+    Law("primitives are their formulas", primitives_are_their_formulas),
+    Law("training gives NumPy's numbers", trains_as_numpy_does, ("float64",)),
+)
+
+
+def check_backend(backend: Where, *, dtypes: Sequence[str] = DTYPES, raise_on_failure: bool = True) -> Report:
+    """Check that a backend obeys the laws of backends: placing, copies, compiled steps, primitives, training.
+
+    Arguments:
+        backend: the name of one of xpnet's, your own class derived from `xpnet.backend.Backend`, or an object
+            of one, whose device is used.
+        dtypes, raise_on_failure: as for `check_layer`.
+
+    Returns the report.
+    """
+    places = subject.places([backend])
+    report = Report(f"check_backend: {places[0][0]}", tuple(try_laws(LAWS, None, places, dtypes)))
+    return report.require() if raise_on_failure else report

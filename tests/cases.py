@@ -369,7 +369,7 @@ class InitializerCase:
     def name(self) -> str:
         """Of the function in `xpnet.init`, also where a partial of it or what it returns stands here."""
         function = getattr(self.initializer, "func", self.initializer)
-        return function.__qualname__.partition(".")[0]
+        return getattr(function, "__name__", type(function).__name__.strip("_").lower())
 
     def __str__(self) -> str:
         return f"{self.name} {self.deviation:.3g}"

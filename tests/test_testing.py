@@ -1,7 +1,6 @@
 """`xpnet.testing` finds each fault in classes that are wrong on purpose, and says which and what to do."""
 
 import doctest
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from conftest import MakeBackend, Place
 from xpnet import backend, losses, nn, optim, testing, tree
 from xpnet.backend import namespace, sum_over_parts
 from xpnet.errors import BackendError, ConfigError
-from xpnet.testing import LawError, check_backend, check_layer, check_loss, check_optimizer
+from xpnet.testing import LawError, backends, check_backend, check_layer, check_loss, check_optimizer
 
 NUMPY = {"backends": ["numpy"]}
 
@@ -929,17 +928,21 @@ def test_a_wrong_backend(cls: type, fault: str) -> None:
         check_backend(cls)
 
 
-def test_a_wrong_primitive_and_a_training_that_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xpnet.testing import backends
+@pytest.mark.parametrize("entry", ["add_square", "max_pool_gradient", "convolve"])
+def test_a_wrong_entry_of_the_table_of_ops(entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = type(backend.ops(np.zeros(1)))
+    right = getattr(table, entry)
+    monkeypatch.setattr(table, entry, lambda *arguments: 1.001 * right(*arguments))
+    faults = check_backend("numpy", raise_on_failure=False).faults
+    assert faults[0].startswith(f"primitives are their formulas (numpy): {entry}["), faults
 
-    def wrong(name: str, x: Any) -> Callable:
-        right = backends_primitive(name, x)
-        return lambda *arguments: right(*arguments) * (1.001 if name == "add_square" else 1)
 
-    backends_primitive = backends.primitive
-    monkeypatch.setattr(backends, "primitive", wrong)
-    (fault,) = check_backend("numpy", raise_on_failure=False).faults
-    assert fault.startswith("primitives are their formulas (numpy): add_square[")
+def test_every_entry_of_the_table_of_ops_is_checked() -> None:
+    entries = {
+        name for name, value in vars(backend.Ops).items() if callable(value) and not name.startswith("_")
+    }
+    checked = {row[0] for row in (*backends.PRIMITIVES, *backends.COMPOSED)}
+    assert entries - checked == {"advice", "device"}  # words for errors, and what `assert_kept` asks
 
 
 # The report

@@ -19,7 +19,7 @@ from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn._layer import Shape
 from xpnet.schedules import Schedule
-from xpnet.tree import Array, Tree
+from xpnet.tree import Array, ArrayLike, Tree
 
 
 class Model(Learner):
@@ -70,12 +70,12 @@ class Model(Learner):
 
     def fit(
         self,
-        x: Array,
-        y: Array,
+        x: ArrayLike,
+        y: ArrayLike,
         *,
         epochs: int = 10,
         batch_size: int = 64,
-        validation: tuple[Array, Array] | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
         shuffle: bool = True,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
@@ -110,8 +110,7 @@ class Model(Learner):
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else data_on_device
             data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
-            if validation is not None:
-                validation = self._inputs.place(*validation, on_device)
+            held_out = None if validation is None else self._inputs.place(*validation, on_device)
             self._grads, self._fitting = None, True
             try:
                 return loop.run(
@@ -121,7 +120,7 @@ class Model(Learner):
                     epochs=epochs,
                     batch_size=batch_size,
                     shuffle=shuffle,
-                    validation=validation,
+                    validation=held_out,
                     schedule=schedule,
                     hooks=Hooks(self, callbacks),
                 )
@@ -147,27 +146,27 @@ class Model(Learner):
         return loss
 
     def evaluate(
-        self, x: Array, y: Array, batch_size: int = 250, data_on_device: bool | None = None
+        self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
     ) -> Evaluation:
         """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
         require_integer("evaluate", "batch_size", batch_size)
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
-        x, y = self._inputs.place(x, y, on_device)
-        return evaluation.evaluate(self._program, self._variables(), x, y, batch_size)
+        examples = self._inputs.place(x, y, on_device)
+        return evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
 
-    def predict(self, x: Array, batch_size: int = 250) -> np.ndarray:
+    def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
         return self._predict(x, batch_size, self.loss_function.predict)
 
-    def predict_proba(self, x: Array, batch_size: int = 250) -> np.ndarray:
+    def predict_proba(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """On the host: the probability of each class (n, d). ConfigError where the loss gives none."""
         probabilities = getattr(self.loss_function, "probabilities", None)
         if probabilities is None:
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
         return self._predict(x, batch_size, probabilities)
 
-    def _predict(self, x: Array, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
+    def _predict(self, x: ArrayLike, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
         require_integer("predict", "batch_size", batch_size)
         x = self._inputs.place_x(x)
         return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
@@ -274,6 +273,6 @@ class Model(Learner):
         """The bytes that a training step of so many examples takes, found without running it."""
         return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
-    def prepare(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def prepare(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Inputs and targets as the network takes them: on the device, in its dtype, of fitting shapes."""
         return self._inputs.place(x, y)

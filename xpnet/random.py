@@ -35,7 +35,7 @@ class Key(NamedTuple):
             is that part of what is drawn for the batch.
     """
 
-    step: Array
+    step: Any
     stream: int = 0
     first: int = 0
 

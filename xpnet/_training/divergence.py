@@ -106,7 +106,7 @@ def trace(
             before = _copy(backend, state)
             state = run(state, data, rows, i, i + 1)
             if has_diverged(state):
-                row = [None if array is None else array[i, ...] for array in rows]
+                row: list[Any] = [None if array is None else array[i, ...] for array in rows]
                 return _look_into(first + i + 1, before, (*data, *row), objective, make_step)
     return None
 

@@ -1,5 +1,7 @@
 """Inputs and targets are checked here and placed on the device, so that the layers need not."""
 
+from typing import Any
+
 import numpy as np
 
 from xpnet.backend import Backend
@@ -8,7 +10,7 @@ from xpnet.errors import ShapeError
 from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape, show_shape
-from xpnet.tree import Array
+from xpnet.tree import Array, ArrayLike
 
 
 class Inputs:
@@ -31,36 +33,34 @@ class Inputs:
         self.backend = backend
         self.input_shape: Shape | None = None
 
-    def place_x(self, x: Array) -> Array:
+    def place_x(self, x: ArrayLike) -> Array:
         """x on the device, in the dtype of training."""
-        x = self.backend.asarray(x, real=True)
-        self._check_shape(x)
-        return x
+        placed = self.backend.asarray(x, real=True)
+        self._check_shape(placed.shape)
+        return placed
 
-    def _check_shape(self, x: Array) -> None:
-        shape = ("n", *x.shape[1:])
+    def _check_shape(self, of_x: Shape) -> None:
+        shape = ("n", *of_x[1:])
         if shape != self.input_shape:
-            self.net.output_shape(tuple(x.shape))
+            self.net.output_shape(tuple(of_x))
             self.input_shape = shape
-        if 0 in x.shape:
-            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x.shape)))
+        if 0 in of_x:
+            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(of_x)))
 
-    def place_target(self, prediction_shape: Shape, target: Array, on_device: bool = True) -> Array:
+    def place_target(self, prediction_shape: Shape, target: ArrayLike, on_device: bool = True) -> Any:
         """The target for predictions of that shape, on the device or on the host."""
         real = len(np.shape(target)) == len(prediction_shape)
-        target = self.backend.asarray(target, real) if on_device else self.backend.on_host(target, real)
-        for piece, shape in pieces(target, tuple(prediction_shape)):
+        place = self.backend.asarray if on_device else self.backend.on_host
+        placed: Any = place(target, real)
+        for piece, shape in pieces(placed, tuple(prediction_shape)):
             self.loss.check(shape, piece)
-        return target
+        return placed
 
-    def place(self, x: Array, y: Array, on_device: bool = True) -> tuple[Array, Array]:
+    def place(self, x: ArrayLike, y: ArrayLike, on_device: bool = True) -> tuple[Any, Any]:
         """Inputs and their targets, at least one of each.
 
         If not on the device, x stays on the host as it is, in a memory-mapped file too.
         """
-        if on_device:
-            x = self.place_x(x)
-        else:
-            x = self.backend.numbers(x)
-            self._check_shape(x)
-        return x, self.place_target(self.net.output_shape(tuple(x.shape)), y, on_device)
+        placed: Any = self.place_x(x) if on_device else self.backend.numbers(x)
+        self._check_shape(placed.shape)
+        return placed, self.place_target(self.net.output_shape(tuple(placed.shape)), y, on_device)

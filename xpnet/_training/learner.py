@@ -14,7 +14,7 @@ from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
-from xpnet.tree import Array, Tree
+from xpnet.tree import Array, ArrayLike, Tree
 
 
 class _Forward(NamedTuple):
@@ -160,7 +160,7 @@ class Learner:
         """Let `forward` do what `evaluate` and `predict` do."""
         self.train(False)
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: ArrayLike) -> Array:
         """The network's output for x, an array of the backend; remembered for what follows."""
         x = self._inputs.place_x(x)
         if self.training:
@@ -174,13 +174,13 @@ class Learner:
         self._last_forward = _Forward(net, params, prediction, residuals)
         return prediction
 
-    def loss(self, target: Array) -> float:
+    def loss(self, target: ArrayLike) -> float:
         """The loss of the last `forward`, with the L2 penalty."""
         last, target = self._last(target)
         value, _ = self.loss_function.forward(last.prediction, target)
         return float(self.objective.penalized(last.params, value))
 
-    def errors(self, target: Array) -> int:
+    def errors(self, target: ArrayLike) -> int:
         """The number of wrong predictions in the last `forward`."""
         last, target = self._last(target)
         errors = self.loss_function.errors(last.prediction, target)
@@ -188,7 +188,7 @@ class Learner:
             raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
         return int(errors)
 
-    def backward(self, target: Array) -> None:
+    def backward(self, target: ArrayLike) -> None:
         """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
         (net, params, prediction, residuals), target = self._last(target)
         _, loss_residuals = self.loss_function.forward(prediction, target)
@@ -197,7 +197,7 @@ class Learner:
         total = optim.zeros_like(self.params) if self._grads is None else self._grads
         self._grads = tree.map(lambda total, g: total + g, total, grads)
 
-    def _last(self, target: Array) -> tuple[_Forward, Array]:
+    def _last(self, target: ArrayLike) -> tuple[_Forward, Array]:
         """The last `forward`, and the target for it on the device."""
         last = self._last_forward
         if last is None:

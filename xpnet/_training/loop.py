@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -148,7 +148,11 @@ def _ranges(
 
 
 def _streamed_ranges(
-    backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
+    backend: Backend,
+    data: tuple[Any, Any],
+    stacks: list[Array],
+    rates: list[float] | None,
+    skipped: int,
 ) -> Generator[StepRange, None, None]:
     """`_ranges` with data that comes from the host in chunks."""
     first = 0

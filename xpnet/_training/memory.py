@@ -12,7 +12,7 @@ from xpnet._training.summary import StepMemory, short
 from xpnet.backend import Backend
 from xpnet.errors import BackendError
 from xpnet.nn._layer import Shape
-from xpnet.tree import Array
+from xpnet.tree import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Need:
     """
 
     backend: Backend
-    data: Sequence[Array]
+    data: Sequence[ArrayLike]
     batch_size: int
     step_memory: Callable[[Shape, int], StepMemory]
 

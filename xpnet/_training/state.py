@@ -17,10 +17,10 @@ from xpnet.tree import Array, Tree
 
 
 class Totals(NamedTuple):
-    """Sums over examples, 0-d arrays; errors is None where the targets name no class."""
+    """Sums over examples: 0-d arrays, but numbers before the first step. errors: None without classes."""
 
-    loss: Array
-    errors: Array | None
+    loss: Any
+    errors: Any
 
 
 class State(NamedTuple):

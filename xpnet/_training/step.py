@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class Objective:
         grads = self.net.parameter_gradients(params, residuals, self.loss.backward(loss_residuals))
         return self.penalized_gradients(params, grads)
 
-    def penalized(self, params: Tree, value: Array) -> Array:
+    def penalized(self, params: Tree, value: Any) -> Any:
         """A value of the loss with the penalty added."""
         return value if self.l2 == 0 else value + losses.l2(tree.weights(params), self.l2)
 

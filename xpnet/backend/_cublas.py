@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.tree import Array
+Array = Any  # of CuPy, with its own members
+
 
 WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper, and more than what it does for others
 

@@ -90,7 +90,7 @@ class CapturedLoop:
         self._load(state)
         for i in range(start, stop):
             for buffer, array in zip(captured.row, _row(rows, i), strict=True):
-                if buffer is not None:
+                if buffer is not None and array is not None:
                     self.recorder.write(buffer, array)
             captured.graph.launch()
         return self.state

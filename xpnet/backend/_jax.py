@@ -6,7 +6,8 @@ from typing import Any
 
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
-from xpnet.tree import Array
+
+Array = Any  # of JAX, with its own members
 
 
 class JAX(Backend):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.tree import Array
+Array = Any  # of NumPy, with its own members
 
 
 def __getattr__(name: str) -> Any:

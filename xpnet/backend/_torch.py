@@ -12,7 +12,8 @@ from xpnet.backend._lazy import LazyArray
 from xpnet.backend.backends import Backend, unreadable
 from xpnet.backend.ops import CapturedOps, Padding
 from xpnet.errors import ShapeError
-from xpnet.tree import Array
+
+Array = Any  # of PyTorch, with its own members
 
 NARROW = 16  # columns: fewer do not fill a vector of the CPU
 

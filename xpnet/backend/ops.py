@@ -173,7 +173,7 @@ class Ops:
 
     def convolve_gradients(
         self, x: Array, weight: Array, dy: Array, stride: Lengths, padding: Padding, of_input: bool
-    ) -> tuple[Array | None, Array, Array]:
+    ) -> tuple[Any, Array, Array]:
         """dx (None unless asked for), dW and db.
 
         dW[a, c, o] = Σ x̄[n, s i + a, c] dy[n, i, o],  db[o] = Σ dy[n, i, o]

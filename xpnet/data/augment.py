@@ -150,7 +150,8 @@ def _shape(augmentation: Augmentation, x: Array) -> tuple[int, int, int, int]:
         raise ShapeError(
             f"{augmentation}: expected x of shape (n, height, width, channels), got {tuple(x.shape)}"
         )
-    return x.shape
+    n, height, width, channels = x.shape
+    return n, height, width, channels
 
 
 def _draw(key: Key, shape: tuple[int, ...]) -> Array:

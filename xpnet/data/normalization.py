@@ -1,7 +1,7 @@
 """Bring the channels of images to mean 0 and standard deviation 1."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from xpnet.backend import device, namespace
 from xpnet.errors import ShapeError
 from xpnet.tree import Array
+
+AnyArray = TypeVar("AnyArray", bound=Array)
 
 
 class Normalization(NamedTuple):
@@ -42,7 +44,7 @@ def channel_statistics(x: NDArray[np.floating]) -> Normalization:
     return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def normalize(x: Array, normalization: Normalization) -> Array:
+def normalize(x: AnyArray, normalization: Normalization) -> AnyArray:
     """(x - mean) / std for each channel, in a new array of the library, device and dtype of x.
 
     Arguments:

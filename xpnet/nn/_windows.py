@@ -8,7 +8,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from xpnet._util.windows import Lengths, output_lengths, taps
 from xpnet.backend import device, namespace, ops
@@ -61,7 +61,7 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
 
     The parts are in the order of `taps`, each (n, *output_lengths, c).
     """
-    total = None
+    total: Any = None
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
     firsts = _firsts(kernel, stride)
     for tap, first, part in zip(taps(shape[1:-1], kernel, stride), firsts, parts, strict=True):

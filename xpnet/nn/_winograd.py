@@ -130,7 +130,7 @@ class WinogradConv2d(Conv2d):
         xp = namespace(dy)
         a, _, _ = matrices(self.kernel_size, like=dy)
         dy = xp.reshape(xp.permute_dims(dy, (2, 4, 0, 1, 3, 5)), (M * M, -1))
-        return xp.reshape(ops(dy).transform(a, dy), (len(a) ** 2, -1, self.out_channels))
+        return xp.reshape(ops(dy).transform(a, dy), (a.shape[0] ** 2, -1, self.out_channels))
 
     def prepare(self, params: Tree) -> Tree:
         """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""

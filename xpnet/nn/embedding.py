@@ -11,7 +11,7 @@ from xpnet.tree import Array, Tree
 
 
 class EmbeddingResiduals(NamedTuple):
-    index: Array
+    rows: Array
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ class Embedding(Layer):
         return xp.reshape(y, (*x.shape, self.features)), EmbeddingResiduals(index)
 
     def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = namespace(dy).zeros(residuals.index.shape, dtype=dy.dtype, device=device(dy))
+        dx = namespace(dy).zeros(residuals.rows.shape, dtype=dy.dtype, device=device(dy))
         return dx, self._gradients(residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> Tree:
@@ -62,7 +62,7 @@ class Embedding(Layer):
 
     def _gradients(self, residuals: EmbeddingResiduals, dy: Array) -> Tree:
         xp = namespace(dy)
-        index = xp.reshape(residuals.index, (-1, 1))
+        index = xp.reshape(residuals.rows, (-1, 1))
         entries = xp.arange(self.entries, dtype=index.dtype, device=device(index))
         one_hot = xp.astype(index == entries, dy.dtype)
         return {"weight": ops(dy).transposed(one_hot) @ xp.reshape(dy, (-1, self.features))}

@@ -26,7 +26,7 @@ class DeferredLinear(Linear):
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         if dy.ndim != 2:
             return super()._gradients(residuals, dy)
-        grads = {"weight": Product(ops(dy).transposed(residuals.x), dy)}
+        grads: Tree = {"weight": Product(ops(dy).transposed(residuals.x), dy)}
         if self.bias:
             grads["bias"] = ops(dy).sum_of_rows(dy)
         return grads

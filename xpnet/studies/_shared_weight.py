@@ -78,7 +78,7 @@ class Topology(NamedTuple):
                 layers.append(Units(self.kinds[i]))
         return nn.Sequential(*layers)
 
-    def weights(self, value: Callable[[tuple[int, ...]], Array]) -> Tree:
+    def weights(self, value: Callable[[tuple[int, ...]], Any]) -> Tree:
         """The parameters: `value(shape)` for each layer, 0 where there is no connection."""
         params: list[Tree] = []
         for i, mask in enumerate(self.masks):

@@ -2,13 +2,13 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet import losses, nn, optim, tree
-from xpnet.backend import DTYPES, Backend, device, namespace, ops
+from xpnet.backend import DTYPES, Backend, Ops, device, namespace, ops
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
@@ -115,16 +115,48 @@ PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
 ]  # fmt: skip
 
 
+_IMAGES, _KERNELS, _D = draw((2, 5, 6, 3), 7), draw((3, 2, 3, 4), 8), draw((2, 3, 2, 4), 9)
+_CONVOLUTION = (2, 3), ((1, 2), (0, 1))  # stride and padding
+COMPOSED: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]] = [
+    ("constant", lambda o, x: o.constant((0.5, 2.0), x), (_X,)),
+    ("transposed", lambda o, x: o.transposed(x), (_X,)),
+    ("sign", lambda o, x: o.sign(x), (_X,)),
+    ("pad", lambda o, x: o.pad(x, ((1, 2), (0, 1))), (_IMAGES,)),
+    ("window_view", lambda o, x: o.window_view(x, (3, 2), (2, 1)), (_IMAGES,)),
+    (
+        "add_product",
+        lambda o, x, y, total: o.add_product(total, o.transposed(x), y, 0.5, 0.9),
+        (_X, _Y, _TOTAL),
+    ),
+    ("convolve", lambda o, x, w: o.convolve(x, w, None, *_CONVOLUTION), (_IMAGES, _KERNELS)),
+    (
+        "convolve_gradients",
+        lambda o, x, w, dy: o.convolve_gradients(x, w, dy, *_CONVOLUTION, True),
+        (_IMAGES, _KERNELS, _D),
+    ),
+    ("max_pool", lambda o, x: o.max_pool(x, (2, 3), (2, 3))[0], (_IMAGES,)),
+    (
+        "max_pool_gradient",
+        lambda o, x, dy: o.max_pool_gradient(dy, x, o.max_pool(x, (2, 3), (2, 3))[1], (2, 3), (2, 3)),
+        (_IMAGES, draw((2, 2, 2, 3), 10)),
+    ),
+]
+
+
 def primitives_are_their_formulas(_: Any, backend: Backend) -> None:
-    """What the library says in its own words gives what the formula gives."""
+    """Each entry of the library's table of `Ops` gives what its formula, or the reference form, gives."""
+    tolerance = 1e-5 if backend.dtype_name == "float32" else 1e-12
     for name, arguments, expected in PRIMITIVES:
         here = [backend.copy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
-        like = next(a for a in here if backend.owns(a))
-        found = {name: getattr(ops(like), name)(*here)}
+        found = {name: getattr(ops(next(a for a in here if backend.owns(a))), name)(*here)}
         assert_kept(backend, found)
-        assert_close(
-            backend, found, {name: expected}, {"float32": 1e-5, "float64": 1e-13}[backend.dtype_name]
-        )
+        assert_close(backend, found, {name: expected}, tolerance)
+    reference = Ops(subject.numpy("float64").xp)
+    for name, function, arrays in COMPOSED:
+        here = [backend.copy(array.copy()) for array in arrays]
+        found = {name: function(ops(here[0]), *here)}
+        assert_kept(backend, found)
+        assert_close(backend, found, {name: function(reference, *[a.copy() for a in arrays])}, tolerance)
 
 
 NETWORKS = {

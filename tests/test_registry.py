@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,40 @@ def test_help_prints_each_choice(option: str, name: str, monkeypatch: pytest.Mon
     assert f" {name} {REGISTRIES[option][name].help} " in printed_help(monkeypatch)
 
 
+WITHOUT_A_ROW = {
+    "Layer", "Softmax",  # cross-entropy contains the softmax
+    "Loss", "BinaryCrossEntropy",  # labels of data sets are classes
+    "Optimizer", "ClipNorm", "ClipValue", "AverageWeights",  # wrappers: options of their own
+    "Schedule", "Constant",  # the constant rate is None
+    "ones", "scaled",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "module"),
+    [
+        ("activation", nn.activations),
+        ("loss", losses),
+        ("optimizer", optim),
+        ("schedule", schedules),
+        ("weight_init", init),
+    ],
+)
+def test_what_is_public_has_a_row(option: str, module: ModuleType) -> None:
+    """A new optimizer that `--optimizer` does not know is red here."""
+    made = {choice.make for choice in REGISTRIES[option].values()}
+    kind = {"loss": losses.Loss, "optimizer": optim.Optimizer, "schedule": schedules.Schedule}.get(
+        option, nn.Layer
+    )
+    for name, value in vars(module).items():
+        if name.startswith("_") or name in WITHOUT_A_ROW:
+            continue
+        is_one = isinstance(value, type) and issubclass(value, kind)
+        if option == "weight_init":
+            is_one = inspect.isfunction(value) and value.__module__ == "xpnet.init"
+        assert not is_one or value in made, f"{name}: no row in xpnet/train/registry.py"
+
+
 OPTIONS = {"learning_rate": 0.3, "momentum": 0.7, "nesterov": False, "weight_decay": 0.01, "warmup": 2.0}
 SCHEDULE = {"schedule_factor": 0.6, "schedule_every": 4, "epochs": 9}
 
@@ -59,6 +94,7 @@ SCHEDULE = {"schedule_factor": 0.6, "schedule_every": 4, "epochs": 9}
         ("rmsprop", optim.RMSprop(0.3, weight_decay=0.01)),
         ("adam", optim.Adam(0.3, 0.7, weight_decay=0.01)),
         ("adamw", optim.AdamW(0.3, 0.7, weight_decay=0.01)),
+        ("nadam", optim.NAdam(0.3, 0.7, weight_decay=0.01)),
         ("adagrad", optim.Adagrad(0.3, weight_decay=0.01)),
         ("lion", optim.Lion(0.3, 0.7, weight_decay=0.01)),
     ],
@@ -93,7 +129,9 @@ def test_the_loss_gets_its_options() -> None:
 
 def test_help_says_which_choices_take_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed_help(monkeypatch)
-    assert "; for sgd, as beta for ema-momentum, as beta1 for adam, adamw and lion (type: float, " in text
+    assert (
+        "; for sgd, as beta for ema-momentum, as beta1 for adam, adamw, nadam and lion (type: float, " in text
+    )
     assert "; as every for step, as patience for plateau (type: int, default: 10)" in text
     assert "passes over the training images (type: int, default: 20)" in text
     assert "learning rate η (type: float, default: 0.1)" in text, "all optimizers take it"

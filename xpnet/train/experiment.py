@@ -43,7 +43,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     Arguments:
         config: all options.
         resume: the folder of a run to resume; `config` must be that of the run, except for the options
-            in `command_line.CHANGEABLE_ON_RESUME` names.
+            in `command_line.CHANGEABLE_ON_RESUME`.
 
     Returns the content of `summary.json`.
 

@@ -72,6 +72,11 @@ OPTIMIZERS: dict[str, Choice[optim.Optimizer]] = {
         "adam, with weights that shrink by ηλw",
         takes("learning_rate", "weight_decay", beta1="momentum"),
     ),
+    "nadam": Choice(
+        optim.NAdam,
+        "adam, with Nesterov's momentum",
+        takes("learning_rate", "weight_decay", beta1="momentum"),
+    ),
     "adagrad": Choice(
         optim.Adagrad, "g over the root of its sum of squares", takes("learning_rate", "weight_decay")
     ),

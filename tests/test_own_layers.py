@@ -1,17 +1,24 @@
 """Layers, losses, optimizers and augmentations of a user's own: what they do not say costs speed, not the result."""
 
+import inspect
+import re
+import sys
+import textwrap
+import types
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import xpnet
 from laws import assert_same, fetch
-from xpnet import data, losses, nn, optim, random, tree
+from xpnet import data, init, losses, nn, optim, random, tree
 from xpnet._training import step
+from xpnet.backend import namespace
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn import fast
+from xpnet.testing import check_layer
 
 SGD = optim.SGD(0.01)
 
@@ -24,6 +31,18 @@ def first_loss(net: nn.Layer, **options: Any) -> float:
     """The training loss of one step on 256 images, in which a convolution makes arrays that are cut into parts."""
     model = xpnet.Model(net, losses.CrossEntropy(), SGD, dtype="float64", **options)
     return model.fit(*images(256), epochs=1, batch_size=256, shuffle=False)[0].train_loss
+
+
+def test_the_layer_in_the_docstring_of_layer_obeys_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"    class ScaleResiduals.*?(?=\nThen check it)", inspect.getdoc(nn.Layer) or "", re.DOTALL)
+    assert found
+    module = types.ModuleType("docstring_of_layer")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    vars(module).update(
+        Array=Any, NamedTuple=NamedTuple, dataclass=dataclass, init=init, namespace=namespace, nn=nn
+    )
+    exec(textwrap.dedent(found[0]), vars(module))
+    check_layer(module.Scale(3), (5, 3), backends=["numpy"])
 
 
 @dataclass(frozen=True, repr=False)
@@ -257,7 +276,9 @@ def test_parameter_gradients_are_not_inherited_past_another_backward(layer: nn.L
 
 
 def test_a_training_mode_that_would_skip_a_derived_forward_is_refused() -> None:
-    message = "Louder: expected a training_mode beside forward and backward, since that of Dropout does not call them"
+    message = (
+        "Louder: expected a training_mode of its own, because Dropout.training_mode does not call the new "
+    )
     with pytest.raises(ConfigError, match=message):
 
         class Louder(nn.Dropout):

@@ -1,4 +1,4 @@
-"""What a layer is."""
+"""The layer protocol: the base class of all layers, and checks of their hyper-parameters."""
 
 import functools
 import math
@@ -17,93 +17,136 @@ Shape = tuple[Any, ...]  # axis lengths; the number of examples may be a letter,
 
 
 class NoResiduals(NamedTuple):
-    """For layers whose backward pass needs nothing of the forward pass."""
+    """The residuals of a layer whose backward pass needs nothing from the forward pass."""
 
 
 class Layer:
-    """A pure function of parameters and an input, with its derivative.
+    """Base class of layers: a pure function of parameters and an input, and its derivative.
 
-    A layer is a frozen dataclass of hyper-parameters and owns no arrays: `init` makes its parameters, the
-    caller keeps them. So one layer can stand in two networks or run in two threads. `forward` and `backward`
+        init(rng)                        ->  params
+        forward(params, x)               ->  y, residuals
+        backward(params, residuals, dy)  ->  dx, grads
+
+    The residuals are what `backward` needs from the forward pass. dy, dx and grads are the gradients of the
+    loss with respect to y, x and params. grads is a tree with the names and shapes of params.
+
+    A layer is a frozen dataclass of hyper-parameters and owns no arrays: the caller keeps the parameters and
+    passes them in. So one layer can stand in two networks or run in two threads. `forward` and `backward`
     never write into their arguments.
 
-    To write a layer, derive a frozen dataclass (`@dataclass(frozen=True, repr=False)`) and define `forward`,
-    `backward` and, if it has parameters, `init`. Name a parameter `weight` if L2 and weight decay shall act
-    on it. `xpnet.testing.check_layer(layer, x)` tells whether it is right.
+    To write a layer, define `forward` and `backward`, and `init` if the layer has parameters:
 
-    Everything else is optional. Override `output_shape` to refuse a wrong input with a clear message,
-    `examples` and `parameter_gradients` for speed. A layer that does something else in training, as dropout
-    does, overrides `training_mode`; one that measures something in training, as batch normalisation does,
-    `init_statistics` and `new_statistics`. A layer made of layers derives from `Container`.
+        class ScaleResiduals(NamedTuple):
+            x: Array
 
-    Arrays may be of any library: get its functions by `xp = xpnet.backend.namespace(x)`. Dense layers and
-    activations take inputs `(..., n, d)`: with a leading axis of length K on every parameter, K networks run
-    in one batched product.
+        @dataclass(frozen=True, repr=False)
+        class Scale(nn.Layer):  # y = s x,  dx = s dy,  ds = Σₙ dyₙ xₙ
+            features: int
 
-    A subclass that overrides `forward` or `backward` does not inherit what depends on them: `examples` and
-    `parameter_gradients` are those of `Layer` again, and a `training_mode` of its own is required where the
-    class that it derives from has one (ConfigError).
+            def init(self, rng):
+                return {"scale": init.ones(rng, (self.features,))}
+
+            def forward(self, params, x):
+                return params["scale"] * x, ScaleResiduals(x)
+
+            def backward(self, params, residuals, dy):
+                ds = namespace(dy).sum(dy * residuals.x, axis=0)
+                return params["scale"] * dy, {"scale": ds}
+
+    Then check it: `xpnet.testing.check_layer(Scale(3), (5, 3))` compares the gradients with finite
+    differences and tests the laws of a layer on every installed array library.
+
+    Arrays may come from any library: call the functions of `xpnet.backend.namespace(x)`, not NumPy's. L2 and
+    weight decay act on the parameters named `weight`, and on no others.
+
+    Override the other members where the default is wrong or slow:
+
+    - `examples`, to let xpnet split a batch over the cores. The default, "mixed", is always right.
+    - `parameter_gradients`, to save the computation of dx in the first layer of a network.
+    - `output_shape`, to refuse an input of the wrong shape by a clear message.
+    - `training_mode`, if the layer computes another function in training, as dropout does.
+    - `init_statistics` and `new_statistics`, if the layer measures its inputs in training, as batch
+      normalisation does.
+
+    A layer made of layers derives from `Container`.
+
+    A subclass that overrides `forward` or `backward` inherits neither `examples` nor `parameter_gradients`:
+    both are again the defaults of `Layer`. If its base class defines `training_mode`, the subclass must
+    define its own (ConfigError).
+
+    Linear layers and activations take inputs (..., n, d). With a leading axis of length K on the input and on
+    every parameter, K networks run in one batched product.
     """
 
     @property
     def examples(self) -> Examples:
         """How the output for one example depends on the other examples of the batch.
 
-        "independent": not at all. "summed": through sums over the batch, all of them taken by
-        `xpnet.backend.sum_over_parts`. "mixed": in any other way, or unknown. Set it in the class body:
-        `examples = "independent"`. A network without "mixed" layers may take a batch in parts, side by side.
+        - "independent": not at all.
+        - "summed": only through sums over the batch, each computed by `xpnet.backend.sum_over_parts`.
+        - "mixed", the default: in another way, or nobody knows.
+
+        Set it in the class body: `examples = "independent"`. If no layer of a network is "mixed", xpnet may
+        split a batch into parts that run in parallel.
         """
         return "mixed"
 
     def init(self, rng: Generator) -> Tree:
-        """Initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
+        """The initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
         return {}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
-        """The output for the input x, and the residuals: what `backward` needs of this pass."""
+        """The output y for the input x, and the residuals: what `backward` needs from this pass."""
         raise NotImplementedError
 
     def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
-        """The gradients of the loss at x and at the parameters, from dy, its gradient at the output."""
+        """The gradients of the loss with respect to x and to the parameters, from dy.
+
+        Shapes: dy has the shape of y, dx the shape of x, grads the names and shapes of params.
+        """
         raise NotImplementedError
 
     def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
-        """The second result of `backward` alone.
+        """The second result of `backward`, without the first.
 
-        The first layer of a network needs no dx, which costs as much as dW: override this to leave dx out.
+        Training needs no dx in the first layer of a network, and dx costs as much as dW: override this method
+        to leave dx out.
         """
         return self.backward(params, residuals, dy)[1]
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the output for an input of that shape; ShapeError where it does not fit.
+        """The shape of the output for an input of this shape.
 
-        The default runs `forward` on one example of zeros, a NumPy array.
+        The first axis, the number of examples, may be a letter: `("n", 784)`. The default runs `forward` on
+        one example of zeros, a NumPy array.
+
+        Raises ShapeError if the layer cannot take this shape.
         """
         try:
             return (input_shape[0], *_dry_run(self, tuple(input_shape[1:])))
-        except TypeError:  # the layer has a hyper-parameter that cannot be hashed
+        except TypeError:  # a hyper-parameter is not hashable
             return (input_shape[0], *_dry_run.__wrapped__(self, tuple(input_shape[1:])))
 
     def training_mode(self, key: Key) -> "Layer":
-        """The function of the same parameters that this layer is in a training step.
+        """The layer that replaces this one in a training step, with the same parameters.
 
-        `key` is for the random numbers of that step. The layer itself where training changes nothing.
+        The default is the layer itself. The random numbers of the step come from `key`, by `xpnet.random`.
         """
         return self
 
     def init_statistics(self) -> Tree:
-        """Initial statistics, what the layer measures in training: a dict of NumPy arrays.
+        """The initial statistics, such as a running mean: a dict of NumPy arrays.
 
-        Outside training, `forward` and `backward` find the statistics among the parameters.
+        Outside training, `params` holds the statistics as well as the parameters.
         """
         return {}
 
     def new_statistics(self, statistics: Tree, residuals: Any) -> Tree:
-        """The statistics after a `forward` in training mode that returned these residuals."""
+        """The statistics after a training step, from the residuals of its forward pass."""
         return statistics
 
     def children(self) -> dict[Any, "Layer"]:
-        """The layers that this one is made of, by the key of each one's branch in the parameters."""
+        """The layers inside this one, each under the key of its branch in the parameters; none by default."""
         return {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -117,21 +160,22 @@ class Layer:
         owner = next(base for base in cls.__mro__ if "training_mode" in vars(base))
         if owner not in (cls, Layer) and "forward" in vars(owner):
             raise ConfigError(
-                f"{cls.__name__}: expected a training_mode beside forward and backward, since that of "
-                f"{owner.__name__} does not call them; got none"
+                f"{cls.__name__}: expected a training_mode of its own, because "
+                f"{owner.__name__}.training_mode does not call the new forward and backward; got none"
             )
 
     def refuse(self, expected: str, input_shape: Shape) -> NoReturn:
+        """Raise the ShapeError of an input that has another shape than the expected one."""
         raise ShapeError(f"{self}: expected x of shape {expected}, got {show_shape(input_shape)}")
 
     def __repr__(self) -> str:
-        """The call that makes the layer, without the arguments that have their default value."""
+        """The constructor call, without arguments that have their default value."""
         return constructor_call(self)
 
 
 @functools.lru_cache(maxsize=256)
 def _dry_run(layer: Layer, example: Shape) -> Shape:
-    """The shape of an example's output, from a forward pass of one example of zeros."""
+    """The shape of the output for one example, from a forward pass of zeros."""
     variables = tree.merge(layer.init(generator(0, "dry run")), layer.init_statistics())
     try:
         y, _ = layer.forward(variables, init.zeros(None, (1, *example)))
@@ -144,20 +188,20 @@ def _dry_run(layer: Layer, example: Shape) -> Shape:
 
 
 def show_shape(shape: Shape) -> str:
-    """(64, 784), with the letters of unknown lengths bare: (n, 784)."""
+    """A shape as text, with letters unquoted: (64, 784), (n, 784)."""
     inner = ", ".join(str(length) for length in shape)
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 
 
 def require_positive_integers(layer: Layer, **arguments: Any) -> None:
-    """ConfigError unless each argument is an int of at least 1."""
+    """ConfigError unless each hyper-parameter is an integer of at least 1."""
     for name, value in arguments.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")
 
 
 def require_initializers(layer: Layer) -> None:
-    """ConfigError unless each argument that ends in `_init` can be called."""
+    """ConfigError unless each hyper-parameter whose name ends in `_init` is callable."""
     for field in fields(layer):  # type: ignore[arg-type]  # its subclasses here are dataclasses
         value = getattr(layer, field.name)
         if field.name.endswith("_init") and not callable(value):
@@ -166,7 +210,7 @@ def require_initializers(layer: Layer) -> None:
 
 
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:
-    """ConfigError unless that argument is a number, 0 <= number < below."""
+    """ConfigError unless the hyper-parameter is a number, 0 <= number < below."""
     value = getattr(layer, name)
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < below:
         limit = "a finite number" if below == math.inf else f"a number below {below:g}"

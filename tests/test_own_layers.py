@@ -34,7 +34,9 @@ def first_loss(net: nn.Layer, **options: Any) -> float:
 
 
 def test_the_layer_in_the_docstring_of_layer_obeys_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = re.search(r"    class ScaleResiduals.*?(?=\nThen check it)", inspect.getdoc(nn.Layer) or "", re.DOTALL)
+    found = re.search(
+        r" *class ScaleResiduals.*?(?=\nThen check it)", inspect.getdoc(nn.Layer) or "", re.DOTALL
+    )
     assert found
     module = types.ModuleType("docstring_of_layer")
     monkeypatch.setitem(sys.modules, module.__name__, module)

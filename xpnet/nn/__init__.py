@@ -1,4 +1,4 @@
-"""Layers: pure functions with hand-written derivatives. See `Layer` for what one is."""
+"""Layers: pure functions with hand-written derivatives. `Layer` describes the protocol."""
 
 from xpnet.nn._layer import Layer
 from xpnet.nn.activations import (

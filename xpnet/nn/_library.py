@@ -1,4 +1,4 @@
-"""Layers by the convolution and the pooling that an array library brings itself."""
+"""Convolution and max-pooling by the array library's own functions."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True, repr=False)
 class _LibraryConv(_Conv):
-    """A convolution that neither makes nor keeps windows."""
+    """A convolution by the library's own function, which needs no array of windows."""
 
     examples = "independent"
 
@@ -38,12 +38,12 @@ class _LibraryConv(_Conv):
 
 @dataclass(frozen=True, repr=False)
 class LibraryConv2d(_LibraryConv, Conv2d):
-    """`Conv2d` by the library's own convolution."""
+    """`Conv2d` by the library's own function."""
 
 
 @dataclass(frozen=True, repr=False)
 class LibraryConv1d(_LibraryConv, Conv1d):
-    """`Conv1d` by the library's own convolution."""
+    """`Conv1d` by the library's own function."""
 
 
 class LibraryMaxPoolResiduals(NamedTuple):
@@ -53,7 +53,7 @@ class LibraryMaxPoolResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class LibraryMaxPool2d(MaxPool2d):
-    """`MaxPool2d` by the library's own pooling, which says where the largest elements were."""
+    """`MaxPool2d` by the library's own function, which also returns the positions of the maxima."""
 
     examples = "independent"
 
@@ -74,6 +74,6 @@ FORMS: dict[type[Layer], type[Layer]] = {
 
 
 def library_form(layer: Layer) -> Layer:
-    """The layer by the library's own function where there is one; derived classes stay as they are."""
+    """The library's form of the layer, if there is one; derived classes stay as they are."""
     form = FORMS.get(type(layer))
     return layer if form is None else form(**vars(layer))

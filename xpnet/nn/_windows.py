@@ -1,6 +1,6 @@
 """Sliding windows over the axes between the examples and the channels, and their adjoint.
 
-Where windows and their taps are, `xpnet._util.windows` says. All is written for any number of axes.
+Every function works for any number of axes. `xpnet._util.windows` defines windows and taps.
 """
 
 import functools
@@ -19,17 +19,17 @@ from xpnet.tree import Array
 def geometry(
     lengths: Lengths, kernel_size: int | Lengths, stride: int | Lengths, padding: int | Literal["same"]
 ) -> tuple[Lengths, Lengths, tuple[tuple[int, int], ...]]:
-    """Kernel and stride of a convolution along each axis, and the zeros before and after it."""
+    """Kernel, stride and padding (before, after) of a convolution along each axis."""
     kernel, stride = per_axis(kernel_size, len(lengths)), per_axis(stride, len(lengths))
     if padding != "same":
         return kernel, stride, ((padding, padding),) * len(lengths)
-    # As many as it takes for ⌈length / stride⌉ windows.
+    # For ⌈length / stride⌉ windows along each axis.
     zeros = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(lengths, kernel, stride, strict=True)]
     return kernel, stride, tuple([(total // 2, total - total // 2) for total in zeros])
 
 
 def per_axis(value: int | Lengths, axes: int) -> Lengths:
-    """An argument that is one integer, or one for each axis, as a tuple."""
+    """A tuple with one integer for each axis, from such a tuple or from one integer for all axes."""
     return value if isinstance(value, tuple) else (value,) * axes
 
 
@@ -42,11 +42,9 @@ def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
 
 
 def _columns_of_windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
-    """`windows` for few channels: columns are longer pieces of x than rows, so it is columns that are copied.
-
-    (With a view NumPy does so in one call. A call for each tap lets another thread have Python as often, and
-    has to wait for it: a step of CNN A of the speed suite on two cores took 3% longer.)
-    """
+    """`windows` for few channels: copies columns, which are longer contiguous pieces of x than rows."""
+    # One copy of a view, not a copy for each tap: each call releases Python's lock and waits to get it back.
+    # With a call for each tap, a step of CNN A of the speed suite on two cores took 3% longer.
     xp, axes, (n, *lengths, c) = namespace(x), len(kernel), x.shape
     channels_first = xp.reshape(xp.reshape(xp.moveaxis(x, -1, 0), (-1,)), (c * n, *lengths, 1))
     view = ops(x).window_view(channels_first, kernel, stride)
@@ -57,9 +55,9 @@ def _columns_of_windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
 
 
 def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride: Lengths) -> Array:
-    """The adjoint of taking windows: the array of that shape, (n, ..., c), to which each tap adds its part.
+    """The adjoint of `windows`: an array of this shape, (n, ..., c), the sum of one part for each tap.
 
-    The parts are in the order of `taps`, each (n, *output_lengths, c).
+    The parts come in the order of `taps`, each (n, *output_lengths, c).
     """
     total: Any = None
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
@@ -73,7 +71,7 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
 
 @functools.lru_cache
 def _firsts(kernel: Lengths, stride: Lengths) -> list[bool]:
-    """For each tap, whether none before it meets the same elements: they are whole strides apart."""
+    """For each tap, whether no earlier tap covers the same elements, which are whole strides apart."""
     return [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
 
 
@@ -83,16 +81,16 @@ def pad(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
 
 
 def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
-    """The adjoint of `pad`: x without what it put before and after."""
+    """The adjoint of `pad`: x without the padding."""
     inner = [slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
     return x[(slice(None), *inner, slice(None))]
 
 
 def empty(shape: Lengths, like: Array) -> Array:
-    """`zeros`, but with whatever was in the memory."""
+    """`zeros` without the zeros: the memory is not initialised."""
     return namespace(like).empty(shape, dtype=like.dtype, device=device(like))
 
 
 def zeros(shape: Lengths, like: Array) -> Array:
-    """Zeros of that shape, in the library and dtype of an array and on its device."""
+    """Zeros in the library and dtype of the array `like`, on its device."""
     return namespace(like).zeros(shape, dtype=like.dtype, device=device(like))

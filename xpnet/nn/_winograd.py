@@ -1,14 +1,14 @@
-"""Convolution with fewer multiplications, for windows of 3 x 3 and 5 x 5 with stride 1.
+"""Winograd convolution: fewer multiplications, for kernels of 3 x 3 and 5 x 5 with stride 1.
 
-A polynomial of degree m + r - 2 is known from its values at m + r - 1 points, so r weights at m positions
-take m + r - 1 multiplications instead of m r. In two dimensions, for a tile d of the image, m + r - 1 to the
-side, that gives m x m outputs y,
+A polynomial of degree m + r - 2 is determined by its values at m + r - 1 points. So m outputs of a kernel of
+length r take m + r - 1 multiplications instead of m r. In two dimensions, a tile d of the image with side
+m + r - 1 gives m x m outputs y,
 
     y = Aᵀ ((G w Gᵀ) ∘ (Bᵀ d B)) A
 
-with ∘ element by element, and a sum over the channels in between: for each of the (m + r - 1)² elements a
-product of tiles x channels and channels x channels. All else is linear too: the adjoint of x ↦ C x Cᵀ is
-y ↦ Cᵀ y C.
+where ∘ multiplies element by element. The products are summed over the channels: each of the (m + r - 1)²
+elements takes one matrix product, (tiles, channels) by (channels, channels). The transforms are linear: the
+adjoint of x ↦ C x Cᵀ is y ↦ Cᵀ y C.
 
 (Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for convolutional
 neural networks", 2016.)
@@ -29,15 +29,15 @@ from xpnet.nn.conv import Conv2d
 from xpnet.tree import Array, Tree
 
 M = 4  # outputs along the side of a tile
-# Where the polynomials are evaluated, beside infinity: few and small numbers, for the sake of rounding.
+# The polynomials are evaluated at these points and at infinity: small numbers keep rounding errors small.
 POINTS = {3: (0, 1, -1, 2, -2), 5: (0, 1, -1, 2, -2, 0.5, -0.5)}
-ONES = 1  # the place of the point 1, all whose powers are 1: what is added there is added to all outputs
-PIECE = 300_000  # numbers: about as many as fit in the second cache of a core, and again what comes of them
-FEWEST_CHANNELS = 8  # with fewer, transforms take longer than what they save
+ONES = 1  # position of the point 1, whose powers are all 1: a bias added there is added to every output
+PIECE = 300_000  # elements: a piece and its transform fit in the second-level cache of a core
+FEWEST_CHANNELS = 8  # with fewer, the transforms cost more time than they save
 
 
 class WinogradResiduals(NamedTuple):
-    """Fields: the shape of x, and V, (s², t, in_channels), of each piece."""
+    """Fields: the shape of x, and V (s², t, in_channels) of each piece of the batch."""
 
     shape: tuple[int, ...]
     v: tuple[Array, ...]
@@ -51,7 +51,7 @@ class WinogradConv2d(Conv2d):
 
     dM = A dY Aᵀ,  dUₖ = Vₖᵀ dMₖ,  dW = Gᵀ dU G,  dVₖ = dMₖ Uₖᵀ,  dD = B dV Bᵀ
 
-    Shapes, with t tiles of s = 3 + kernel_size to the side: D and V (s², t in_channels), W (kernel_size²,
+    Shapes, with t tiles of side s = 3 + kernel_size: D and V (s², t in_channels), W (kernel_size²,
     in_channels out_channels), M (s², t out_channels), Y (16, t out_channels).
     """
 
@@ -104,7 +104,7 @@ class WinogradConv2d(Conv2d):
         )
 
     def _summed_gradients(self, du: list[Array], dy: Array) -> Tree:
-        """The gradients from dU, a term for each piece."""
+        """The gradients of the parameters from dU of each piece."""
         xp, size = namespace(dy), self.kernel_size
         _, _, g = matrices(size, like=dy)
         total = functools.reduce(operator.add, du)
@@ -115,26 +115,26 @@ class WinogradConv2d(Conv2d):
         return grads
 
     def _whole_tiles(self, dy: Array) -> Array:
-        """(n, rows, 4, columns, 4, out_channels): dy with zeros at its end up to whole tiles."""
+        """dy in tiles (n, rows, 4, columns, 4, out_channels), padded with zeros at the end of each axis."""
         n, h, w, _ = dy.shape
         rows, columns = tiles(h), tiles(w)
         dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
         return namespace(dy).reshape(dy, (n, rows, M, columns, M, -1))
 
     def _product_gradient(self, dy: Array) -> Array:
-        """dM (s², t, out_channels) from dy in tiles"""
+        """dM (s², t, out_channels) from dy in tiles."""
         xp = namespace(dy)
         a, _, _ = matrices(self.kernel_size, like=dy)
         dy = xp.reshape(xp.permute_dims(dy, (2, 4, 0, 1, 3, 5)), (M * M, -1))
         return xp.reshape(ops(dy).transform(a, dy), (a.shape[0] ** 2, -1, self.out_channels))
 
     def prepare(self, params: Tree) -> Tree:
-        """With U, (s², in_channels, out_channels), and with Uₖᵀ for each plane."""
+        """The parameters, plus U (s², in_channels, out_channels) and its transposed planes Uₖᵀ."""
         xp, weight = namespace(params["weight"]), params["weight"]
         _, _, g = matrices(self.kernel_size, like=weight)
         u = ops(weight).transform(g, xp.reshape(weight, (self.kernel_size**2, -1)))
         u = xp.reshape(u, (-1, *weight.shape[2:]))
-        # Flat and back makes a copy: OpenBLAS takes 1.5 times as long with the transposed view.
+        # Reshaping to one axis and back copies: OpenBLAS takes 1.5 times as long with the transposed view.
         transposed = xp.reshape(xp.reshape(u.mT, (-1,)), u.mT.shape)
         return {**params, "transformed": u, "transposed": transposed}
 
@@ -142,7 +142,7 @@ class WinogradConv2d(Conv2d):
         return params if "transformed" in params else self.prepare(params)
 
     def _tiles(self, x: Array, rows: int, columns: int) -> Array:
-        """A view (n, rows, columns, s, s, in_channels) of x in tiles, with zeros around up to whole ones."""
+        """x in overlapping tiles, a view (n, rows, columns, s, s, in_channels) of x padded to whole tiles."""
         _, _, padding = self._geometry(x.shape)
         side = M + self.kernel_size - 1
         around = [
@@ -152,14 +152,14 @@ class WinogradConv2d(Conv2d):
         return ops(x).window_view(pad(x, around), (side, side), (M, M))
 
     def _overlap_add(self, dx: Array, piece: slice, dd: Array) -> Array:
-        """dx (n, rows + 1, 4, columns + 1, 4, in_channels) with the tiles of some images added.
+        """dx with the overlapping tiles dd of one piece added.
 
-        dd (n, rows, s, columns, s, in_channels)
+        Shapes: dx (n, rows + 1, 4, columns + 1, 4, in_channels), dd (n, rows, s, columns, s, in_channels).
         """
         rows, columns = dd.shape[1], dd.shape[3]
-        # A tile reaches into its neighbour's place, but not beyond: kernel_size - 1 <= M.
+        # A tile overlaps the next tile, but none beyond it: kernel_size - 1 <= M.
         here_and_next = (slice(0, M), slice(M, None))
-        put = ops(dx).set_at  # the first part has no other under it
+        put = ops(dx).set_at  # the first part is the first in its place, so it need not be added
         for i, j in itertools.product((0, 1), (0, 1)):
             part = dd[:, :, here_and_next[i], :, here_and_next[j], :]
             height, width = part.shape[2], part.shape[4]
@@ -169,16 +169,16 @@ class WinogradConv2d(Conv2d):
         return dx
 
     def _pieces(self, input_shape: Shape) -> list[slice]:
-        """The images that go through together: as many as there is room for in a core's cache.
+        """The batch in pieces, each processed as a whole.
 
-        But no fewer than make it worth while to read U for them.
+        A piece fits in the cache of a core, but is at least as large as U: reading U then pays.
         """
         n, size = input_shape[0], 1
         room = max(PIECE, (M + self.kernel_size - 1) ** 2 * self.in_channels * self.out_channels)
-        of_one = self.plane_elements((1, *input_shape[1:]))
-        if n * of_one <= 2 * room:
-            return [slice(0, n)]  # two pieces would take more time for calls than they save
-        while 2 * size * of_one <= room:
+        one_image = self.plane_elements((1, *input_shape[1:]))
+        if n * one_image <= 2 * room:
+            return [slice(0, n)]  # the calls for two pieces would take more time than the cache saves
+        while 2 * size * one_image <= room:
             size *= 2
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
@@ -190,12 +190,12 @@ class WinogradConv2d(Conv2d):
 
 
 def tiles(outputs: int) -> int:
-    """How many tiles it takes for that many outputs."""
+    """The number of tiles that cover these outputs along one axis."""
     return -(-outputs // M)
 
 
 def winograd(layer: Layer) -> Layer:
-    """The layer as a `WinogradConv2d` if it is a convolution that this makes faster."""
+    """The layer as a `WinogradConv2d` where that is faster, otherwise the layer itself."""
     if type(layer) is not Conv2d:
         return layer
     (height, width), stride, _ = geometry((0, 0), layer.kernel_size, layer.stride, layer.padding)
@@ -206,7 +206,7 @@ def winograd(layer: Layer) -> Layer:
 
 
 def matrices(size: int, like: Array) -> tuple[Array, Array, Array]:
-    """A (s, 4), B (s, s) and G (s, size), of the library, dtype and device of an array."""
+    """A (s, 4), B (s, s) and G (s, size) in the library and dtype of the array `like`, on its device."""
     return _matrices(size, namespace(like), like.dtype, device(like))
 
 
@@ -228,7 +228,7 @@ def _matrices(size: int, xp: Any, dtype: Any, device: Any) -> tuple[Array, Array
 
 
 def polynomial(roots: Sequence[float]) -> list[float]:
-    """The coefficients of (x - r₁)(x - r₂)…, that of 1 first."""
+    """The coefficients of (x - r₁)(x - r₂)…, the constant term first."""
     coefficients = [1.0]
     for root in roots:
         shifted, scaled = [0.0, *coefficients], [*(root * c for c in coefficients), 0.0]

@@ -1,4 +1,7 @@
-"""Activations: functions of each element alone, but for `Softmax`. Shapes: x and y (...)."""
+"""Activations: functions of each element; `Softmax` works on the last axis.
+
+Shapes: x and y (...), of any shape.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +15,13 @@ from xpnet.tree import Array, Tree
 
 
 class OutputResiduals(NamedTuple):
-    """For activations whose derivatives are shortest in terms of their output."""
+    """The output alone: the derivative is a short formula in y."""
 
     y: Array
 
 
 class GateResiduals(NamedTuple):
-    """For activations that are the input times a gate that the input itself opens."""
+    """The input, and the gate by which it is multiplied: y = x · gate(x)."""
 
     x: Array
     gate: Array
@@ -29,6 +32,8 @@ class Identity(Layer):
     """y = x.
 
     dx = dy
+
+    Shapes: x and y (...).
     """
 
     examples = "independent"
@@ -44,7 +49,9 @@ class Identity(Layer):
 class ReLU(Layer):
     """y = max(x, 0).
 
-    dx = dy where y > 0, else 0: the derivative at x = 0 is taken to be 0.
+    dx = dy where y > 0, else 0: the derivative at x = 0 is set to 0.
+
+    Shapes: x and y (...).
 
     (Nair and Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.)
     """
@@ -63,7 +70,9 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """y = max(x, s x).
 
-    dx = dy where y > 0, else s dy: the derivative at x = 0 is taken to be s.
+    dx = dy where y > 0, else s dy: the derivative at x = 0 is set to s.
+
+    Shapes: x and y (...).
 
     Arguments:
         slope: s, 0 ≤ s ≤ 1.
@@ -97,7 +106,9 @@ class LeakyReLU(Layer):
 class ELU(Layer):
     """y = max(x, 0) + α (e^min(x, 0) - 1).
 
-    dx = dy where y > 0, else dy · (y + α): the derivative at x = 0 is taken to be α.
+    dx = dy where y > 0, else dy · (y + α): the derivative at x = 0 is set to α.
+
+    Shapes: x and y (...).
 
     Arguments:
         alpha: α ≥ 0; -α is the limit for x → -∞. Only α = 1 has no kink at 0.
@@ -128,7 +139,7 @@ class ELU(Layer):
         xp, y = namespace(dy), residuals.y
         dx = xp.minimum(y, xp.zeros_like(y))
         dx += self.alpha
-        if self.alpha != 1:  # with α = 1 this is 1 already where y > 0
+        if self.alpha != 1:  # for α = 1, dx is 1 already where y > 0
             dx += (1 - self.alpha) * xp.astype(y > 0, y.dtype)
         dx *= dy
         return dx, {}
@@ -136,7 +147,7 @@ class ELU(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GELU(Layer):
-    """y = x g, the input times a gate: the probability of a standard normal number below x.
+    """y = x g, where the gate g is the probability that a standard normal variable is below x.
 
     form="exact":    g = Φ(x) = (1 + erf(x/√2)) / 2,           g' = φ(x) = e^(-x²/2) / √(2π)
     form="tanh":     g = (1 + tanh u) / 2 with
@@ -145,8 +156,10 @@ class GELU(Layer):
 
     dx = dy · (g + x g')
 
-    The second and third are approximations of the first that were cheaper once: they are within
-    5e-4 and 0.021 of it. BERT and GPT-2 were trained with the tanh form.
+    The tanh and sigmoid forms approximate the exact one to within 5e-4 and 0.021; they were cheaper once.
+    BERT and GPT-2 were trained with the tanh form.
+
+    Shapes: x and y (...).
 
     Arguments:
         form: "exact", "tanh" or "sigmoid".
@@ -168,6 +181,14 @@ class GELU(Layer):
         gate = self._gate(x)
         return x * gate, GateResiduals(x, gate)
 
+    def backward(self, params: Tree, residuals: GateResiduals, dy: Array) -> tuple[Array, Tree]:
+        x, gate = residuals
+        dx = self._gate_derivative(x, gate)
+        dx *= x
+        dx += gate
+        dx *= dy
+        return dx, {}
+
     def _gate(self, x: Array) -> Array:
         if self.form == "sigmoid":
             return special.sigmoid(1.702 * x)
@@ -182,14 +203,6 @@ class GELU(Layer):
         gate += 1
         gate *= 0.5
         return gate
-
-    def backward(self, params: Tree, residuals: GateResiduals, dy: Array) -> tuple[Array, Tree]:
-        x, gate = residuals
-        dx = self._gate_derivative(x, gate)
-        dx *= x
-        dx += gate
-        dx *= dy
-        return dx, {}
 
     def _gate_derivative(self, x: Array, gate: Array) -> Array:
         if self.form == "exact":
@@ -215,6 +228,8 @@ class SiLU(Layer):
     """y = x g with the gate g = σ(x); also called swish.
 
     dx = dy · g (1 + x (1 - g))
+
+    Shapes: x and y (...).
 
     (Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
     approximation in reinforcement learning", 2018.)
@@ -242,6 +257,8 @@ class Softplus(Layer):
 
     dx = dy · σ(x) = dy · (1 - e⁻ʸ)
 
+    Shapes: x and y (...).
+
     (Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2001.)
     """
 
@@ -264,6 +281,8 @@ class Sigmoid(Layer):
     """y = σ(x) = 1 / (1 + e⁻ˣ).
 
     dx = dy · y (1 - y)
+
+    Shapes: x and y (...).
     """
 
     examples = "independent"
@@ -284,6 +303,8 @@ class Tanh(Layer):
     """y = tanh(x).
 
     dx = dy · (1 - y²)
+
+    Shapes: x and y (...).
     """
 
     examples = "independent"
@@ -304,8 +325,8 @@ class Softmax(Layer):
 
     dxᵢ = yᵢ (dyᵢ - Σⱼ dyⱼ yⱼ)
 
-    As the last layer of a classifier leave it out: `losses.CrossEntropy` takes the logits x, and is
-    exact and fast where the logarithm of this output is not.
+    Do not end a classifier with it: `losses.CrossEntropy` takes the logits x. The logarithm of this output
+    would lose precision and time.
 
     Shapes: x and y (..., d).
 

@@ -1,4 +1,4 @@
-"""Layers made of layers."""
+"""Containers: layers made of layers."""
 
 import copy
 import operator
@@ -15,27 +15,27 @@ from xpnet.tree import Array, Tree
 
 
 class ContainerResiduals(NamedTuple):
-    """The residuals of a container's children, keyed as the parameters are."""
+    """The residuals of a container's children, under the same keys as the parameters."""
 
     children: Tree
 
 
 class Container(Layer):
-    """Base class of layers that are made of layers.
+    """Base class of layers made of layers.
 
-    Derive from it, define `children`, `with_children`, `forward` and `backward`, and let `forward` return
-    `ContainerResiduals`. Parameters, statistics, residuals and gradients have a branch for each child: a
-    tuple where the keys of `children` are 0, 1, …, else a dict.
+    To write a container, define `children`, `with_children`, `forward` and `backward`. `forward` returns
+    `ContainerResiduals`. Parameters, statistics, residuals and gradients have one branch for each child,
+    under the key that `children` gives it: a tuple if the keys are 0, 1, …, otherwise a dict.
 
-    A container that calls each child on the examples that it was given may say
-    `examples = nn.Container.examples`.
+    If the container mixes no examples itself, set `examples = nn.Container.examples` in the class body: the
+    children then decide.
     """
 
     def children(self) -> dict[Any, Layer]:
         raise NotImplementedError
 
     def with_children(self, children: dict[Any, Layer]) -> Self:
-        """The same container of other layers, one for each key of `children()`."""
+        """The same container with other children, one for each key of `children()`."""
         raise NotImplementedError
 
     @property
@@ -69,17 +69,19 @@ class Container(Layer):
 
 @dataclass(frozen=True, repr=False, init=False)
 class Sequential(Container):
-    """y = fₖ(… f₂(f₁(x))): each layer's output is the next one's input.
+    """y = fₖ(… f₂(f₁(x))): the output of each layer is the input of the next.
 
-    dx = f₁'(f₂'(… fₖ'(dy))): the chain rule, from the last layer to the first.
+    dx = f₁'(f₂'(… fₖ'(dy))): the chain rule, from the last layer to the first; f' is the backward pass of f.
 
     Parameters, residuals and gradients are tuples with an entry for each layer.
+
+    Shapes: x as the first layer takes it, y as the last layer returns it.
 
     Arguments:
         layers: any number of layers, `Sequential(Linear(784, 128), Sigmoid(), Linear(128, 10))`.
 
-    Raises ConfigError for an argument that is no layer, ShapeError where a layer does not fit the
-    one before it: the message names the layer and its position, counted from 0.
+    Raises ConfigError for an argument that is not a layer, ShapeError if a layer cannot take the output of
+    the layer before it: the message names the layer and its position, counted from 0.
     """
 
     layers: tuple[Layer, ...]
@@ -104,7 +106,7 @@ class Sequential(Container):
         except Exception as error:
             try:
                 self.output_shape(x.shape)
-            except ShapeError as shape_error:  # which names the layer
+            except ShapeError as shape_error:  # its message names the layer
                 raise shape_error from error
             raise
         return y, ContainerResiduals(tuple(residuals))
@@ -126,7 +128,7 @@ class Sequential(Container):
         return tuple(grads)
 
     def first_to_learn(self, params: Tree) -> int:
-        """The first layer with parameters, where the backward pass ends: those before it need no gradient."""
+        """The position of the first layer with parameters, where the backward pass in training ends."""
         for i, layer_params in enumerate(params):
             if layer_params:
                 return i
@@ -150,18 +152,21 @@ class Sequential(Container):
 
 @dataclass(frozen=True, repr=False)
 class Residual(Container):
-    """y = f(x) + s(x): a branch f learns what to add to x, or to a shortcut s of it.
+    """y = f(x) + s(x): the branch f learns what to add to the shortcut s(x), by default x itself.
 
-    dx = f'(dy) + s'(dy)
+    dx = f'(dy) + s'(dy), where f' and s' are the backward passes of f and s.
 
-    Parameters and gradients are a dict of those of `branch` and `shortcut`. (He, Zhang, Ren and Sun,
-    "Deep residual learning for image recognition", 2016, eq. 1 and 2.)
+    Parameters, residuals and gradients are dicts with the keys "branch" and "shortcut".
+
+    Shapes: x as branch and shortcut take it, y as both return it.
 
     Arguments:
         branch: f, any layer; usually a `Sequential`.
-        shortcut: s. A `Conv2d(n, m, 1, stride)` where the branch changes the shape.
+        shortcut: s, any layer. `Conv2d(n, m, 1, stride)` fits a branch that changes the shape.
 
-    Raises ConfigError for an argument that is no layer, ShapeError where the two outputs differ in shape.
+    Raises ConfigError for an argument that is not a layer, ShapeError if the two outputs differ in shape.
+
+    (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016, eq. 1 and 2.)
     """
 
     branch: Layer
@@ -175,20 +180,21 @@ class Residual(Container):
                 raise ConfigError(f"Residual: expected {name} to be an xpnet.nn layer, got {layer!r}")
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ContainerResiduals]:
-        y, of_branch = self.branch.forward(params["branch"], x)
-        shortcut, of_shortcut = self.shortcut.forward(params["shortcut"], x)
-        return y + shortcut, ContainerResiduals({"branch": of_branch, "shortcut": of_shortcut})
+        y, branch_residuals = self.branch.forward(params["branch"], x)
+        shortcut, shortcut_residuals = self.shortcut.forward(params["shortcut"], x)
+        residuals = {"branch": branch_residuals, "shortcut": shortcut_residuals}
+        return y + shortcut, ContainerResiduals(residuals)
 
     def backward(self, params: Tree, residuals: ContainerResiduals, dy: Array) -> tuple[Array, Tree]:
-        of = residuals.children
-        dx, branch = self.branch.backward(params["branch"], of["branch"], dy)
-        dshortcut, shortcut = self.shortcut.backward(params["shortcut"], of["shortcut"], dy)
+        inner = residuals.children
+        dx, branch = self.branch.backward(params["branch"], inner["branch"], dy)
+        dshortcut, shortcut = self.shortcut.backward(params["shortcut"], inner["shortcut"], dy)
         return dx + dshortcut, {"branch": branch, "shortcut": shortcut}
 
     def parameter_gradients(self, params: Tree, residuals: ContainerResiduals, dy: Array) -> Tree:
-        of = residuals.children
-        branch = self.branch.parameter_gradients(params["branch"], of["branch"], dy)
-        shortcut = self.shortcut.parameter_gradients(params["shortcut"], of["shortcut"], dy)
+        inner = residuals.children
+        branch = self.branch.parameter_gradients(params["branch"], inner["branch"], dy)
+        shortcut = self.shortcut.parameter_gradients(params["shortcut"], inner["shortcut"], dy)
         return {"branch": branch, "shortcut": shortcut}
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -201,7 +207,7 @@ class Residual(Container):
         branch, shortcut = shapes
         if branch != shortcut:
             raise ShapeError(
-                f"Residual: expected branch and shortcut to give one shape, "
+                f"Residual: expected branch and shortcut to return the same shape, "
                 f"got {show_shape(branch)} and {show_shape(shortcut)}"
             )
         return branch
@@ -214,7 +220,10 @@ class Residual(Container):
 
 
 def _with(layer: Any, **fields: Any) -> Any:
-    """The same layer with other values of some fields; of a subclass too, whatever its `__init__` takes."""
+    """A copy of the layer with other values in some fields.
+
+    `dataclasses.replace` would call `__init__`, which a subclass may have changed.
+    """
     other = copy.copy(layer)
     for name, value in fields.items():
         object.__setattr__(other, name, value)

@@ -14,12 +14,14 @@ from xpnet.nn._windows import crop, geometry, overlap_add, pad, per_axis, window
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
-# The windows are made again for the backward pass where they are more numbers than this: of the whole batch
-# they would take k² times as much memory as x, and making them costs about 5% of a step.
+# The windows of a batch take k² times the memory of x. Above this number of elements they are not kept: the
+# backward pass computes them again, which takes about 5% of a step.
 KEPT = 4 << 20
 
 
 class ConvResiduals(NamedTuple):
+    """Fields: x, and its windows as rows of a matrix; None to compute them again."""
+
     x: Array
     rows: Array | None
 
@@ -76,10 +78,10 @@ class _Conv(Layer):
         kernel, stride, padding = self._geometry(shape)
         around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
         if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, around)) >= 0:
-            # As many outputs as inputs: dx is a convolution of dy with the kernel turned round.
-            turned = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
+            # With one output for each input, dx is a convolution of dy with the flipped kernel.
+            flipped = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
             rows = windows(pad(dy, around), kernel, stride)
-            return xp.reshape(rows @ xp.reshape(turned, (-1, self.in_channels)), shape)
+            return xp.reshape(rows @ xp.reshape(flipped, (-1, self.in_channels)), shape)
         lengths = tuple(n + low + high for n, (low, high) in zip(shape[1:-1], padding, strict=True))
         dy_rows = xp.reshape(dy, (-1, self.out_channels))
         taps = xp.reshape(params["weight"], (-1, self.in_channels, self.out_channels))
@@ -108,7 +110,7 @@ class _Conv(Layer):
         padded = [n + sum(p) for n, p in zip(input_shape[1:-1], padding, strict=True)]
         lengths = output_lengths(padded, kernel, stride)
         if min(lengths) < 1:
-            self.refuse(f"{self._expected} that a window fits in", input_shape)
+            self.refuse(f"{self._expected} with room for a window", input_shape)
         return (input_shape[0], *lengths, self.out_channels)
 
     @property
@@ -116,7 +118,7 @@ class _Conv(Layer):
         return f"(n, {'h, w' if self.axes == 2 else 't'}, {self.in_channels})"
 
     def _geometry(self, shape: Shape) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
-        """Kernel and stride along each axis, and the zeros before and after x."""
+        """Kernel, stride and padding (before, after) along each axis."""
         return geometry(shape[1:-1], self.kernel_size, self.stride, self.padding)
 
     def _windows(self, x: Array) -> Array:
@@ -124,7 +126,7 @@ class _Conv(Layer):
         return windows(pad(x, padding), kernel, stride)
 
     def _matrix(self, params: Tree) -> Array:
-        """The weight as (Π kernel · in_channels, out_channels)."""
+        """The weight as a matrix (Π kernel · in_channels, out_channels)."""
         return namespace(params["weight"]).reshape(params["weight"], (-1, self.out_channels))
 
 
@@ -132,26 +134,29 @@ class _Conv(Layer):
 class Conv2d(_Conv):
     """y[n, i, j, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] W[a, b, c, o] + b[o], summed over a, b and c.
 
-    dx̄[n, i', j', c] = Σ dy[n, i, j, o] W[a, b, c, o], over o and all with sₕ i + a = i', sᵥ j + b = j'
+    dx̄[n, i', j', c] = Σ dy[n, i, j, o] W[a, b, c, o], over o and all sₕ i + a = i', sᵥ j + b = j'
     dW[a, b, c, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] dy[n, i, j, o],  db[o] = Σ dy[n, i, j, o]
 
-    where x̄ is x with zeros around. As in all of deep learning this is a correlation: the kernel is
-    not turned round. (LeCun et al., "Gradient-based learning applied to document recognition", 1998.)
+    where x̄ is x padded with zeros. Like every deep learning library this computes a correlation: the kernel
+    is not flipped.
 
     Shapes: x (n, h, w, in_channels), y (n, h', w', out_channels), weight W (kₕ, kᵥ, in_channels,
-    out_channels), bias b (out_channels,); h' = ⌊(h + zeros - kₕ) / sₕ⌋ + 1, w' likewise.
+    out_channels), bias b (out_channels,). h' = ⌊(h + p - kₕ) / sₕ⌋ + 1 with p rows of padding in all; w'
+    likewise.
 
     Arguments:
-        in_channels, out_channels: lengths of the last axes of x and y.
+        in_channels, out_channels: the lengths of the last axes of x and y.
         kernel_size: (kₕ, kᵥ), or one integer for both.
         stride: (sₕ, sᵥ), or one integer for both.
-        padding: zeros on each side, or "same": as many as give h' = ⌈h / sₕ⌉, and where their
-            number is odd one more at the end, which is TensorFlow's convention.
-        bias: whether there is a b.
+        padding: the number of zeros on each side, or "same" for h' = ⌈h / sₕ⌉ and w' = ⌈w / sᵥ⌉. An odd
+            number of zeros puts one more at the end, as in TensorFlow.
+        bias: whether to add b.
         weight_init, bias_init: initialisers from `xpnet.init`.
 
-    Raises ConfigError for a value out of its range, ShapeError where x has another number of
-    axes or channels, or no window fits in it.
+    Raises ConfigError for a value out of its range, ShapeError if x has a wrong number of axes or channels,
+    or no room for a window.
+
+    (LeCun et al., "Gradient-based learning applied to document recognition", 1998.)
     """
 
     axes = 2
@@ -161,7 +166,7 @@ class Conv2d(_Conv):
 class Conv1d(_Conv):
     """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c.
 
-    `Conv2d` with one axis less; see there.
+    `Conv2d` with one axis less. Gradients, arguments and errors: see there.
 
     Shapes: x (n, t, in_channels), y (n, t', out_channels), weight W (k, in_channels, out_channels),
     bias b (out_channels,).
@@ -171,7 +176,7 @@ class Conv1d(_Conv):
 
 
 def require_per_axis(layer: Layer, name: str) -> None:
-    """ConfigError unless that argument is an integer of at least 1, or a tuple of one for each axis."""
+    """ConfigError unless the hyper-parameter is an integer of at least 1, or a tuple of one for each axis."""
     value, axes = getattr(layer, name), layer.axes  # type: ignore[attr-defined]
     values = per_axis(value, axes)
     if len(values) != axes:

@@ -1,4 +1,4 @@
-"""A table of learned vectors."""
+"""Embedding: a table of learned vectors."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,27 +11,30 @@ from xpnet.tree import Array, Tree
 
 
 class EmbeddingResiduals(NamedTuple):
-    rows: Array
+    row_index: Array
 
 
 @dataclass(frozen=True, repr=False)
 class Embedding(Layer):
-    """y = W[x]: row x of a table, for each whole number in x.
+    """y = W[x]: for each integer in x, that row of the table W.
 
     dW[i] = Σ dy over the positions where x = i,  dx = 0
 
-    The sum is a product with one-hot rows: n·entries·features multiplications, and in one order on
-    every device.
+    The sum is a product with one-hot rows: it takes n·entries·features multiplications, and adds in the same
+    order on every device.
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 
     Arguments:
-        entries: number of rows; x is 0 to entries - 1, integers or whole numbers in a floating dtype.
-        features: length of a row.
+        entries: the number of rows. x holds 0 to entries - 1, as integers or as whole numbers of a floating
+            dtype.
+        features: the length of a row.
         weight_init: initialiser from `xpnet.init`.
 
-    Raises ConfigError for sizes below 1. Where x is out of range, the array library decides: NumPy
-    and PyTorch raise IndexError, JAX and CuPy take another row.
+    Raises ConfigError for a size below 1, ShapeError if x has no axis. For x out of range, the array library
+    decides: NumPy and PyTorch raise IndexError, JAX and CuPy take another row.
+
+    (Bengio, Ducharme, Vincent and Jauvin, "A neural probabilistic language model", 2003.)
     """
 
     examples = "independent"
@@ -54,7 +57,7 @@ class Embedding(Layer):
         return xp.reshape(y, (*x.shape, self.features)), EmbeddingResiduals(index)
 
     def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = namespace(dy).zeros(residuals.rows.shape, dtype=dy.dtype, device=device(dy))
+        dx = namespace(dy).zeros(residuals.row_index.shape, dtype=dy.dtype, device=device(dy))
         return dx, self._gradients(residuals, dy)
 
     def parameter_gradients(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> Tree:
@@ -62,7 +65,7 @@ class Embedding(Layer):
 
     def _gradients(self, residuals: EmbeddingResiduals, dy: Array) -> Tree:
         xp = namespace(dy)
-        index = xp.reshape(residuals.rows, (-1, 1))
+        index = xp.reshape(residuals.row_index, (-1, 1))
         entries = xp.arange(self.entries, dtype=index.dtype, device=device(index))
         one_hot = xp.astype(index == entries, dy.dtype)
         return {"weight": ops(dy).transposed(one_hot) @ xp.reshape(dy, (-1, self.features))}

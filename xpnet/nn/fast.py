@@ -1,7 +1,8 @@
-"""Networks in a faster form: the same function of the same parameters, for a training step.
+"""Faster forms of networks for a training step: the same function of the same parameters.
 
-A reader needs none of this: the layers as they are written elsewhere say what is computed, and the forms here
-are tested against them. Classes derived from xpnet's, and layers of your own, stay as they are.
+The layers in the other files define what a network computes; tests compare the forms here with them. To
+understand xpnet you need not read this file. Your own layers, and classes derived from xpnet's, stay as they
+are.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True, repr=False)
 class DeferredLinear(Linear):
-    """`Linear` that leaves dW = xᵀ dy as a `Product`, for an optimizer that only adds it to something."""
+    """`Linear` whose dW = xᵀ dy stays a `Product`, for an optimizer that only adds it to an array."""
 
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         if dy.ndim != 2:
@@ -33,7 +34,7 @@ class DeferredLinear(Linear):
 
 
 def faster(net: Layer, backend: Backend) -> Layer:
-    """The network with layers in forms that are faster on this backend, and in a faster order."""
+    """The network with the faster forms for this backend, and pooling moved before ReLU."""
 
     def form(layer: Layer) -> Layer:
         if type(layer) is Sequential:
@@ -47,8 +48,8 @@ def faster(net: Layer, backend: Backend) -> Layer:
 def pool_first(net: Sequential) -> Sequential:
     """The network with each max-pooling moved before the ReLU that it follows.
 
-    Both orders give the same values and the same gradients: max(0, ·) keeps the order of numbers, and windows
-    without a positive number pass no gradient either way. The ReLU then has a fraction of the elements.
+    Both orders give the same values and gradients: ReLU is monotone, and a window without a positive number
+    passes no gradient in either order. After the pooling, ReLU has a fraction of the elements to process.
     """
     layers = list(net.layers)
     for i, (first, second) in enumerate(pairwise(net.layers)):
@@ -58,7 +59,7 @@ def pool_first(net: Sequential) -> Sequential:
 
 
 def deferred(net: Layer) -> Layer:
-    """The network with weight gradients that are `Product`s where that is faster."""
+    """The network with each `Linear` as a `DeferredLinear`."""
 
     def form(layer: Layer) -> Layer:
         return DeferredLinear(**vars(layer)) if type(layer) is Linear else layer
@@ -67,7 +68,7 @@ def deferred(net: Layer) -> Layer:
 
 
 def prepared(net: Layer, params: Tree) -> Tree:
-    """The parameters, with what layers compute from them once for several passes with the same parameters."""
+    """The parameters, plus arrays derived from them: computed once, used in several passes."""
     if isinstance(net, WinogradConv2d):
         return net.prepare(params)
     if type(net) not in (Sequential, Residual):
@@ -77,9 +78,9 @@ def prepared(net: Layer, params: Tree) -> Tree:
 
 
 def _map(form: Callable[[Layer], Layer], net: Layer) -> Layer:
-    """The network with `form` of each layer, the inner layers first.
+    """The network with each layer replaced by `form(layer)`, the inner layers first.
 
-    Other containers than xpnet's stay as they are: their passes may use what their children return.
+    Containers of your own keep their children: their passes may depend on the residuals of a child.
     """
     if type(net) in (Sequential, Residual) and isinstance(net, Container):
         net = net.with_children({key: _map(form, child) for key, child in net.children().items()})

@@ -23,11 +23,11 @@ class Linear(Layer):
     Shapes: x (..., n, n_in), y (..., n, n_out), weight W (..., n_in, n_out), bias b (..., n_out).
 
     Arguments:
-        n_in, n_out: numbers of inputs and outputs.
-        bias: whether there is a b.
+        n_in, n_out: the numbers of inputs and outputs.
+        bias: whether to add b.
         weight_init, bias_init: initialisers from `xpnet.init`.
 
-    Raises ConfigError for sizes below 1, ShapeError where x has not n_in columns.
+    Raises ConfigError for a size below 1, ShapeError if x does not have n_in columns.
     """
 
     examples = "independent"

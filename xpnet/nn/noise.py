@@ -1,4 +1,4 @@
-"""Layers that are random in training, and do nothing otherwise."""
+"""Layers that add randomness in training and do nothing otherwise."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,18 +12,21 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Layer):
-    """In training (`DropoutInTraining` below), each element is dropped with probability p. Otherwise y = x.
+    """Dropout: in training, set each element to 0 with probability p; otherwise y = x.
 
-    dx = dy
+    In training: y = x m, dx = dy m, where m is 0 with probability p and otherwise 1/(1 - p).
 
-    (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout", 2014.)
+    Otherwise: y = x, dx = dy.
 
     Shapes: x and y (...).
 
     Arguments:
         rate: p, 0 ≤ p < 1.
 
-    Raises ConfigError for a value out of its range.
+    Raises ConfigError for a rate out of its range.
+
+    (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent neural
+    networks from overfitting", 2014.)
     """
 
     examples = "independent"
@@ -49,9 +52,11 @@ class DropoutResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class DropoutInTraining(Layer):
-    """y = x m, where m is 0 with probability p and else 1/(1 - p), so that the mean of y is x.
+    """`Dropout` in a training step: y = x m, where m is 0 with probability p and otherwise 1/(1 - p).
 
     dx = dy m
+
+    The expected value of y is x.
     """
 
     examples = "independent"
@@ -74,19 +79,18 @@ class DropoutInTraining(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GaussianNoise(Layer):
-    """In training (`GaussianNoiseInTraining` below), noise of standard deviation σ is added. Otherwise y = x.
+    """Gaussian noise: in training, y = x + σ z with z ~ N(0, 1) for each element; otherwise y = x.
 
     dx = dy
-
-    As the first layer it is the noise on inputs of Bishop, "Training with noise is equivalent to
-    Tikhonov regularization", 1995.
 
     Shapes: x and y (...).
 
     Arguments:
         std: σ ≥ 0, in units of x.
 
-    Raises ConfigError for a value out of its range.
+    Raises ConfigError for a std out of its range.
+
+    (Bishop, "Training with noise is equivalent to Tikhonov regularization", 1995, for noise on the inputs.)
     """
 
     examples = "independent"
@@ -108,7 +112,7 @@ class GaussianNoise(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GaussianNoiseInTraining(Layer):
-    """y = x + σ z,  z ~ N(0, 1) for each element.
+    """`GaussianNoise` in a training step: y = x + σ z,  z ~ N(0, 1) for each element.
 
     dx = dy
     """

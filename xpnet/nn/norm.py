@@ -1,4 +1,4 @@
-"""Normalisation: outputs of mean 0 and variance 1, then scaled and shifted as learned."""
+"""Normalisation: mean 0 and variance 1, followed by a learned scale and shift."""
 
 from dataclasses import dataclass
 from operator import imul, mul, sub
@@ -13,7 +13,7 @@ from xpnet.tree import Array, Tree
 
 
 class BatchNormResiduals(NamedTuple):
-    """Fields: x less the mean, the reciprocal of its standard deviation, and what these come from."""
+    """Fields: x - mean, 1 / √(variance + ε), and the mean and variance they were computed with."""
 
     centered: Array
     inverse_std: Array
@@ -22,19 +22,21 @@ class BatchNormResiduals(NamedTuple):
 
 
 class LayerNormResiduals(NamedTuple):
+    """Fields: x̂, and 1 / √(var + ε) for each position."""
+
     normalized: Array
     inverse_std: Array
 
 
 class GroupNormResiduals(NamedTuple):
-    """Fields: x̂ in the shape of x, and the reciprocal of the standard deviation of each example's groups."""
+    """Fields: x̂ in the shape of x, and 1 / √(var + ε) for each group of each example."""
 
     normalized: Array
     inverse_std: Array
 
 
 class _Norm(Layer):
-    """What the normalisations share: a scale γ and a shift β for each feature of the last axis."""
+    """Base class of normalisations: a scale γ and a shift β for each feature of the last axis."""
 
     features: int
     epsilon: float
@@ -54,30 +56,38 @@ class _Norm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm(_Norm):
-    """Each feature normalised over the batch in training, with running statistics otherwise.
+    """Batch normalisation: each feature over the batch in training, by running statistics otherwise.
 
-    Outside training, with m the running mean and v the running variance:
+    Outside training, with running mean m and running variance v:
 
     x̂ = (x - m) / √(v + ε),  y = γ x̂ + β
 
     dx = γ dy / √(v + ε),  dγ = Σ dy x̂,  dβ = Σ dy
 
-    In training (`BatchNormInTraining` below) m and v are the mean and the variance of the batch,
-    and the running ones follow: m ← (1 - μ) m + μ mean,  v ← (1 - μ) v + μ var · N/(N-1).
+    In training, with the mean and variance of the batch:
 
-    The sums are over all N = n·height·width values of a feature. μ and N/(N-1) are PyTorch's
-    conventions (Keras' momentum is 1 - μ, and it leaves N/(N-1) out). Weight decay leaves γ alone.
-    (Ioffe and Szegedy, "Batch normalization", 2015, algorithms 1 and 2.)
+    x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β
 
-    Shapes: x and y (n, ..., features), each parameter and statistic (features,). A leading axis of K
+    dx = γ / √(var + ε) · (dy - 1/N Σ dy - x̂ · 1/N Σ dy x̂),  dγ = Σ dy x̂,  dβ = Σ dy
+
+    m ← (1 - μ) m + μ mean,  v ← (1 - μ) v + μ var · N/(N-1)
+
+    Sums and means are over all N = n·height·width values of a feature, and var = Σ (x - mean)² / N. μ and
+    N/(N-1) follow PyTorch; the momentum of Keras is 1 - μ, and Keras has no N/(N-1). Weight decay does not
+    act on γ.
+
+    Shapes: x and y (n, ..., features), each parameter and statistic (features,). A leading axis of length K
     on all of them runs K networks on x (K, n, ..., features).
 
     Arguments:
-        features: length of the last axis.
+        features: the length of the last axis.
         momentum: μ, 0 ≤ μ < 1.
         epsilon: ε ≥ 0.
 
-    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
+
+    (Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", 2015, algorithms 1 and 2.)
     """
 
     examples = "independent"
@@ -111,13 +121,11 @@ class BatchNorm(_Norm):
 
 @dataclass(frozen=True, repr=False)
 class BatchNormInTraining(_Norm):
-    """Each feature normalised over the batch, and over height and width where x has them.
+    """`BatchNorm` in a training step: each feature over the batch, and over height and width if x has them.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β
 
     dx = γ / √(var + ε) · (dy - 1/N Σ dy - x̂ · 1/N Σ dy x̂),  dγ = Σ dy x̂,  dβ = Σ dy
-
-    The variance is the mean of squares, Σ (x - mean)² / N. All else is said at `BatchNorm`.
     """
 
     examples = "summed"
@@ -140,7 +148,8 @@ class BatchNormInTraining(_Norm):
         rows, inverse_std = _rows(params["scale"], dy), residuals.inverse_std
         grads = _gradients(params, residuals, rows)
         n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
-        # -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): so all steps but the first are in place.
+        # dx = -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): in this order, every step after the first
+        # overwrites its result.
         dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
         dx = ops(dy).add_to_rows(dx, _along(sums["shift"] / n, rows))
         dx -= rows
@@ -150,32 +159,34 @@ class BatchNormInTraining(_Norm):
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
         n = sum_over_parts(residuals.centered.shape[-2])
         unbiased = n / max(n - 1, 1)
-        found = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
+        batch = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
 
-        def follow(running: Array, value: Array) -> Array:
+        def average(running: Array, value: Array) -> Array:
             return (1 - self.momentum) * running + self.momentum * value
 
-        return tree.map(follow, statistics, found)
+        return tree.map(average, statistics, batch)
 
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(_Norm):
-    """The features of each position normalised over themselves, in training and otherwise.
+    """Layer normalisation: each position over its d features, in training and otherwise.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the d features
 
     dx = 1 / √(var + ε) · (dx̂ - 1/d Σ dx̂ - x̂ · 1/d Σ dx̂ x̂),  dx̂ = γ dy
     dγ = Σ dy x̂,  dβ = Σ dy,  sums over all positions
 
-    Weight decay leaves γ alone. (Ba, Kiros and Hinton, "Layer normalization", 2016.)
+    Weight decay does not act on γ.
 
     Shapes: x and y (..., n, features), each parameter (..., features).
 
     Arguments:
-        features: d, length of the last axis.
+        features: d, the length of the last axis.
         epsilon: ε ≥ 0.
 
-    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
+
+    (Ba, Kiros and Hinton, "Layer normalization", 2016.)
     """
 
     examples = "independent"
@@ -207,26 +218,28 @@ class LayerNorm(_Norm):
 
 @dataclass(frozen=True, repr=False)
 class GroupNorm(_Norm):
-    """The features of each example normalised in groups, over all its positions, in training and otherwise.
+    """Group normalisation: each example over groups of features and all positions, in training and otherwise.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the m = positions · features/groups values
 
     dx = 1 / √(var + ε) · (dx̂ - 1/m Σ dx̂ - x̂ · 1/m Σ dx̂ x̂),  dx̂ = γ dy
     dγ = Σ dy x̂,  dβ = Σ dy,  sums over all examples and positions
 
-    A group is `features/groups` neighbouring features. With one group this is layer normalisation over the
-    whole example, with as many groups as features instance normalisation. It works for any batch size, since
-    it sees one example at a time. Weight decay leaves γ alone. (Wu and He, "Group normalization", 2018.)
+    A group is `features/groups` neighbouring features. One group is layer normalisation over the whole
+    example; one feature in each group is instance normalisation. The result for an example does not depend on
+    the batch. Weight decay does not act on γ.
 
-    Shapes: x and y (n, ..., features), each parameter (features,). A leading axis of K on all of them runs K
-    networks on x (K, n, ..., features).
+    Shapes: x and y (n, ..., features), each parameter (features,). A leading axis of length K on all of them
+    runs K networks on x (K, n, ..., features).
 
     Arguments:
-        groups: how many there are; a divisor of features.
-        features: length of the last axis.
+        groups: the number of groups, a divisor of features.
+        features: the length of the last axis.
         epsilon: ε ≥ 0.
 
-    Raises ConfigError for a value out of its range, ShapeError where the last axis of x differs.
+    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
+
+    (Wu and He, "Group normalization", 2018.)
     """
 
     examples = "independent"
@@ -265,33 +278,33 @@ class GroupNorm(_Norm):
         return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
 
     def _groups(self, params: Tree, x: Array) -> Array:
-        """(n, positions, groups, features/groups), with K before it for parameters of K networks."""
+        """x as (n, positions, groups, features/groups), or (K, n, ...) with the parameters of K networks."""
         examples = x.shape[: params["scale"].ndim]
         return namespace(x).reshape(x, (*examples, -1, self.groups, self.features // self.groups))
 
 
 def _group_means(groups: Array) -> Array:
-    """The mean of each group over positions and features, (..., n, 1, groups, 1)."""
+    """The mean of each group over its positions and features, (..., n, 1, groups, 1)."""
     return namespace(groups).mean(groups, axis=(-3, -1), keepdims=True)
 
 
 def _along(parameter: Array, x: Array) -> Array:
-    """(..., d) in a shape that goes with x: (d,) for x (n, ..., d), (K, 1, ..., d) for x (K, n, ..., d)."""
+    """The parameter in a shape that broadcasts: (d,) for x (n, ..., d), (K, 1, ..., d) for (K, n, ..., d)."""
     return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
 
 
 def _rows(parameter: Array, x: Array) -> Array:
-    """x as rows of features, (N, d), or (K, N, d) for parameters of K networks."""
+    """x as rows of features, (N, d), or (K, N, d) with the parameters of K networks."""
     return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
 
 
 def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
-    """x · scale + shift"""
+    """x · scale + shift."""
     return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
-    """dγ = Σ dy x̂,  dβ = Σ dy"""
+    """dγ = Σ dy x̂,  dβ = Σ dy."""
     rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
     scale = ops(dy).sum_of_products(rows, centered) * residuals.inverse_std
     return {"scale": scale, "shift": ops(dy).sum_of_rows(rows)}

@@ -15,7 +15,7 @@ from xpnet.tree import Array, Tree
 
 
 class MaxPoolResiduals(NamedTuple):
-    """Fields: what is before and after the maximum along each axis, the last axis first."""
+    """Fields: the input and the output of the maximum along each axis, the last axis first."""
 
     along: tuple[tuple[Array, Array], ...]
 
@@ -42,7 +42,7 @@ class _Pool(Layer):
             self.refuse(expected, input_shape)
         lengths = output_lengths(input_shape[1:-1], *self._geometry())
         if min(lengths) < 1:
-            self.refuse(f"{expected} that a window fits in", input_shape)
+            self.refuse(f"{expected} with room for a window", input_shape)
         return (input_shape[0], *lengths, input_shape[-1])
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -53,9 +53,9 @@ class _Pool(Layer):
 
 @dataclass(frozen=True, repr=False)
 class _MaxPool(_Pool):
-    """The maximum along the last axis of the window, then that of these along the axis before.
+    """The maximum along the last axis of the window, then along the axis before it.
 
-    So the first of equal elements is the one of the first row, and there the one of the first column.
+    In backward, the gradient goes to the first of equal elements: first row, then first column.
     """
 
     examples = "independent"
@@ -73,19 +73,19 @@ class _MaxPool(_Pool):
         xp, one_axis_each = namespace(dy), _one_axis_each(*self._geometry())
         for (kernel, stride), (before, y) in reversed(list(zip(one_axis_each, residuals.along, strict=True))):
             *all_but_last, _ = taps(before.shape[1:-1], kernel, stride)
-            parts, unclaimed = [], dy
+            parts, rest = [], dy
             for tap in all_but_last:
                 part = xp.astype(before[tap] == y, dy.dtype)
-                part *= unclaimed
-                unclaimed = unclaimed - part
+                part *= rest
+                rest = rest - part
                 parts.append(part)
-            dy = overlap_add([*parts, unclaimed], before.shape, kernel, stride)
+            dy = overlap_add([*parts, rest], before.shape, kernel, stride)
         return dy, {}
 
 
 @functools.lru_cache
 def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Lengths]]:
-    """Kernel and stride of the maximum along each axis alone, the last one first."""
+    """Kernel and stride of pooling along each axis alone, the last axis first."""
 
     def alone(values: Lengths, axis: int) -> Lengths:
         return tuple([value if i == axis else 1 for i, value in enumerate(values)])
@@ -115,15 +115,20 @@ class _AvgPool(_Pool):
 class MaxPool2d(_MaxPool):
     """y[n, i, j, c] = max x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
 
-    dx gets dy where the maximum was; of equal elements of a window, where the first one was.
+    dx = Σ dy over the windows whose maximum is that element of x; of equal elements, the first counts.
 
-    Shapes: x (n, h, w, c), y (n, h', w', c); h' = ⌊(h - kₕ) / sₕ⌋ + 1: what fills no window is left out.
+    Shapes: x (n, h, w, c), y (n, h', w', c), h' = ⌊(h - kₕ) / sₕ⌋ + 1 and w' likewise: rows and columns that
+    do not fill a window are dropped.
 
     Arguments:
         kernel_size: (kₕ, kᵥ), or one integer for both.
-        stride: (sₕ, sᵥ), or one integer for both; the kernel's size if not given.
+        stride: (sₕ, sᵥ), or one integer for both; by default the kernel size.
 
-    Raises ConfigError for a value out of its range, ShapeError where no window fits in x.
+    Raises ConfigError for a value out of its range, ShapeError if x has a wrong number of axes or no room
+    for a window.
+
+    (Ranzato, Huang, Boureau and LeCun, "Unsupervised learning of invariant feature hierarchies with
+    applications to object recognition", 2007.)
     """
 
     axes = 2
@@ -131,7 +136,10 @@ class MaxPool2d(_MaxPool):
 
 @dataclass(frozen=True, repr=False)
 class MaxPool1d(_MaxPool):
-    """`MaxPool2d` with one axis less. Shapes: x (n, t, c), y (n, t', c)."""
+    """`MaxPool2d` with one axis less. Gradient, arguments and errors: see there.
+
+    Shapes: x (n, t, c), y (n, t', c).
+    """
 
     axes = 1
 
@@ -140,9 +148,12 @@ class MaxPool1d(_MaxPool):
 class AvgPool2d(_AvgPool):
     """y[n, i, j, c] = 1/(kₕ kᵥ) Σ x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
 
-    dx[n, i', j', c] = 1/(kₕ kᵥ) Σ dy over the windows that (i', j') is in
+    dx[n, i', j', c] = 1/(kₕ kᵥ) Σ dy over the windows that contain (i', j')
 
-    Shapes, arguments and errors are those of `MaxPool2d`.
+    Shapes, arguments and errors: see `MaxPool2d`.
+
+    (LeCun et al., "Gradient-based learning applied to document recognition", 1998, where a learned factor and
+    bias follow.)
     """
 
     axes = 2
@@ -150,18 +161,23 @@ class AvgPool2d(_AvgPool):
 
 @dataclass(frozen=True, repr=False)
 class AvgPool1d(_AvgPool):
-    """`AvgPool2d` with one axis less. Shapes: x (n, t, c), y (n, t', c)."""
+    """`AvgPool2d` with one axis less. Gradient, arguments and errors: see there.
+
+    Shapes: x (n, t, c), y (n, t', c).
+    """
 
     axes = 1
 
 
 @dataclass(frozen=True, repr=False)
 class GlobalAvgPool(Layer):
-    """y = the mean over all axes between the examples and the channels.
+    """y[n, c] = 1/(h w) Σ x[n, i, j, c] over all positions i, j.
 
-    dx = dy / (h w) at each of the h w positions
+    dx[n, i, j, c] = dy[n, c] / (h w)
 
-    Shapes: x (n, h, w, c) or (n, t, c), y (n, c). Raises ShapeError where there is no axis between.
+    Shapes: x (n, h, w, c) or (n, t, c), y (n, c).
+
+    Raises ShapeError if x has no axis between the examples and the channels.
 
     (Lin, Chen and Yan, "Network in network", 2014, §3.2.)
     """

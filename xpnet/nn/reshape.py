@@ -1,4 +1,4 @@
-"""Layers that only move elements."""
+"""Layers that change only the shape."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ class FlattenResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Flatten(Layer):
-    """Each example as one row: (n, height, width, channels) becomes (n, height·width·channels).
+    """y = each example of x as one row: (n, height, width, channels) becomes (n, height·width·channels).
 
     dx = dy in the shape of x
 
-    Shapes: x (n, ...), y (n, d). Raises ShapeError where x has a single axis.
+    Shapes: x (n, ...), y (n, d).
+
+    Raises ShapeError if x has fewer than two axes.
     """
 
     examples = "independent"

@@ -1,10 +1,10 @@
-"""Losses: how wrong a prediction is, as one number, and the gradient of that number.
+"""Losses: one number that measures how wrong a prediction is, and its gradient.
 
-A loss has `forward(prediction, target) -> (value, residuals)` and `backward(residuals) ->
-dprediction`. The value is a 0-d array, the mean over the n examples of a batch; predictions
-`(K, n, d)` of K networks give K values.
+    forward(prediction, target)  ->  value, residuals
+    backward(residuals)          ->  dprediction
 
-Targets are integer labels (..., n), the classes 0 to d-1, or an array of the prediction's shape.
+The value is a 0-d array, the mean over the n examples of a batch. Predictions (K, n, d) of K networks give K
+values. Targets are integer labels (..., n), the classes 0 to d-1, or an array of the prediction's shape.
 """
 
 from xpnet.losses._loss import Loss

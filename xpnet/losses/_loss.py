@@ -1,4 +1,4 @@
-"""What a loss is."""
+"""The base class of all losses, and what they share."""
 
 import math
 from typing import Any, NoReturn
@@ -11,17 +11,25 @@ from xpnet.tree import Array
 
 
 class Loss:
-    """What all losses share. `forward` and `backward` never write into what they are given.
+    """Base class of losses.
 
-    A loss is a frozen dataclass of hyper-parameters (`@dataclass(frozen=True, repr=False)`).
+    To write a loss, derive a frozen dataclass of hyper-parameters (`@dataclass(frozen=True, repr=False)`) and
+    define `forward` and `backward`. They never write into their arguments. `xpnet.testing.check_loss` checks
+    them.
+
+    Override `labels`, `errors`, `predict`, `classes` and `check` if targets or outputs mean something else
+    than the defaults say.
     """
 
     @property
     def examples(self) -> Examples:
-        """How the value for one example depends on the others, as in `xpnet.nn.Layer.examples`.
+        """How the value depends on the examples of a batch; compare `xpnet.nn.Layer.examples`.
 
-        "independent": the value is the mean of one number for each example. Set it in the class body. A
-        subclass that overrides `forward` or `backward` does not inherit it.
+        - "independent": the value is the mean of one number for each example.
+        - "mixed", the default: in another way, or unknown.
+
+        Set it in the class body: `examples = "independent"`. A subclass that overrides `forward` or
+        `backward` does not inherit it.
         """
         return "mixed"
 
@@ -32,15 +40,20 @@ class Loss:
             setattr(cls, "examples", Loss.examples)  # noqa: B010  # to mypy a property is a method
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, Any]:
+        """The loss, the mean over the n examples, and the residuals: what `backward` needs from this pass.
+
+        Shapes: prediction (..., n, d), target as the loss says, value (...).
+        """
         raise NotImplementedError
 
     def backward(self, residuals: Any) -> Array:
+        """The gradient of the loss with respect to the prediction, (..., n, d)."""
         raise NotImplementedError
 
     def errors(self, prediction: Array, target: Array) -> Array | None:
-        """The number of wrong predictions in the batch, a 0-d array of integers.
+        """The number of wrong predictions in the batch, an integer array (...).
 
-        None where the target names no class. Of equal outputs, the first one counts.
+        None if the targets are not classes. Of equal outputs, the first is the prediction.
         """
         labels = self.labels(prediction, target)
         if labels is None:
@@ -50,21 +63,21 @@ class Loss:
         return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
 
     def labels(self, prediction: Array, target: Array) -> Array | None:
-        """The class that the target names for each example, or None."""
+        """The true class of each example, integers (..., n); None if the targets are not classes."""
         return target if has_labels(prediction, target) else None
 
     def predict(self, prediction: Array) -> Array:
-        """What the network's output stands for: the class of each example, or the output itself."""
+        """The prediction in the user's terms: the output itself, or the class of each example (..., n)."""
         return prediction
 
     def classes(self, n_out: int) -> int:
-        """How many classes labels may name, for predictions of n_out columns."""
+        """The number of classes that integer labels may name, for predictions with n_out columns."""
         return n_out
 
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
-        """ShapeError unless the target suits a prediction of that shape.
+        """ShapeError unless the target fits a prediction of this shape.
 
-        For integer labels this looks at their values, which waits for the device.
+        For integer labels this reads their values, which waits for the device.
         """
         *batch, n_out = prediction_shape
         xp = namespace(target)
@@ -86,29 +99,29 @@ class Loss:
         raise ShapeError(f"{self}: expected {expected}, got {got}")
 
     def _require(self, ok: bool, name: str, expected: str) -> None:
-        """ConfigError unless the hyper-parameter of that name is ok."""
+        """ConfigError that names the hyper-parameter, unless it is ok."""
         if not ok:
             raise ConfigError(
                 f"{type(self).__name__}: expected {name} to be {expected}, got {getattr(self, name)!r}"
             )
 
     def __repr__(self) -> str:
-        """The call that makes the loss, without the arguments that have their default value."""
+        """The constructor call, without arguments that have their default value."""
         return constructor_call(self)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a hyper-parameter is a Python number, and neither infinite nor NaN."""
+    """Whether a hyper-parameter is a finite Python number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 def has_labels(prediction: Array, target: Array) -> bool:
-    """Whether the target is integer labels, not an array of the prediction's shape."""
+    """Whether the target holds integer labels instead of an array of the prediction's shape."""
     return target.ndim == prediction.ndim - 1
 
 
 def one_hot(labels: Array, like: Array) -> Array:
-    """(..., n) labels as rows of zeros with a one, in the shape's last axis and dtype of `like`."""
+    """Labels (..., n) as one-hot rows (..., n, d), with d columns and the dtype of `like` (..., n, d)."""
     xp = namespace(like)
     classes = xp.arange(like.shape[-1], dtype=labels.dtype, device=device(labels))
     return xp.astype(labels[..., None] == classes, like.dtype)

@@ -1,4 +1,4 @@
-"""Losses of a choice between classes."""
+"""Losses for classification."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,40 +10,42 @@ from xpnet.tree import Array
 
 
 class CrossEntropyResiduals(NamedTuple):
+    """Fields: the probabilities p, and the targets t with smoothing and weights."""
+
     p: Array
     t: Array
 
 
 @dataclass(frozen=True, repr=False)
 class CrossEntropy(Loss):
-    """Cross-entropy of the softmax of logits z, averaged over n examples.
+    """Cross-entropy of the softmax of the logits z, averaged over n examples.
 
     p = softmax(z),  L = -1/n Σₙ Σᵢ tₙᵢ log pₙᵢ
 
     dz = (p - t) / n
 
-    where t is one-hot for integer labels. Softmax and logarithm are one function here: the largest
-    logit is subtracted first, so that logits of ±1e4 give neither infinities nor NaN, and the
-    gradient needs no division. (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.4.)
+    where integer labels stand for one-hot rows t. Softmax and logarithm are computed together, after
+    subtracting the largest logit. So logits of ±1e4 give neither infinities nor NaN, and the gradient needs
+    no division.
 
-    With label smoothing ε, t becomes (1 - ε) t + ε/d. With class weights w it then becomes w t, and
+    With label smoothing ε, t becomes (1 - ε) t + ε/d. With class weights w, t then becomes w t, and
 
     dz = (p Σᵢ tᵢ - t) / n
 
-    The value stays a sum over examples divided by n. PyTorch divides it by the sum of the weights of
-    the labels instead: there a batch of rare examples counts no more than one of common examples.
+    With class weights, the loss is still a sum over examples divided by n. PyTorch divides by the sum of the
+    weights of the labels instead, so that a batch of rare classes counts no more than one of common classes.
 
-    Shapes: z (..., n, d), target integer labels (..., n) or probabilities (..., n, d), whose rows
-    must each sum to 1 for dz to be exact.
+    Shapes: z (..., n, d), target integer labels (..., n) or probabilities (..., n, d). dz is exact if each
+    row of probabilities sums to 1.
 
     Arguments:
         label_smoothing: ε, 0 ≤ ε < 1.
         class_weights: w, a tuple of d numbers of at least 0.
 
-    Raises ConfigError for values out of their range.
+    Raises ConfigError for a value out of its range.
 
-    (Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016, §7, for the
-    smoothing.)
+    (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.4; Szegedy et al., "Rethinking the
+    Inception architecture for computer vision", 2016, §7, for label smoothing.)
     """
 
     examples = "independent"
@@ -90,13 +92,13 @@ class CrossEntropy(Loss):
         return namespace(prediction).argmax(prediction, axis=-1)
 
     def probabilities(self, logits: Array) -> Array:
-        """softmax(z): the probability of each class, (..., n, d)."""
+        """softmax(z): the probabilities of the classes, (..., n, d)."""
         return special.softmax(logits)
 
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
         weights, n_out = self.class_weights, prediction_shape[-1]
         if weights is not None and len(weights) != n_out:
-            self._refuse(f"logits of {len(weights)} classes, the number of class_weights", f"{n_out}")
+            self._refuse(f"logits of {len(weights)} classes, one for each of class_weights", f"{n_out}")
         super().check(prediction_shape, target)
 
 
@@ -107,20 +109,19 @@ class BinaryCrossEntropyResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class BinaryCrossEntropy(Loss):
-    """Cross-entropy of d yes-or-no questions, given the logits z of yes, averaged over n examples and d.
+    """Cross-entropy of d binary outputs with logits z, averaged over the n examples and the d outputs.
 
     p = σ(z),  L = -1/(n d) Σₙ Σᵢ (tₙᵢ log pₙᵢ + (1 - tₙᵢ) log(1 - pₙᵢ))
                  = 1/(n d) Σₙ Σᵢ (max(zₙᵢ, 0) - zₙᵢ tₙᵢ + log(1 + e^-|zₙᵢ|))
 
     dz = (p - t) / (n d)
 
-    The second line is the first without its logarithms of 0, and is what is computed.
+    The code computes the second form: the first has logarithms of 0 for large |z|.
 
-    The answer is yes where z > 0, and by the target where t > 1/2. An example counts as an error if
-    any of its d answers is wrong.
+    The predicted class is 1 where z > 0, else 0. The true class is 1 where t > 1/2. An example is an error if
+    any of its d classes is wrong.
 
-    Shapes: z (..., n, d), target from 0 to 1, (..., n, d); or, for d = 1, integer labels (..., n),
-    0 for no and 1 for yes.
+    Shapes: z (..., n, d), target (..., n, d), from 0 to 1; for d = 1 also integer labels (..., n), 0 or 1.
 
     (Bishop, "Pattern Recognition and Machine Learning", 2006, §4.3.2.)
     """
@@ -144,18 +145,18 @@ class BinaryCrossEntropy(Loss):
 
     def errors(self, prediction: Array, target: Array) -> Array:
         xp = namespace(prediction)
-        yes = target[..., None] > 0 if has_labels(prediction, target) else target > 0.5
-        wrong = xp.any((prediction > 0) != yes, axis=-1)
+        positive = target[..., None] > 0 if has_labels(prediction, target) else target > 0.5
+        wrong = xp.any((prediction > 0) != positive, axis=-1)
         return xp.sum(xp.astype(wrong, xp.int32), axis=-1)
 
     def predict(self, prediction: Array) -> Array:
-        """1 for yes and 0 for no: (..., n) for one question, (..., n, d) for more."""
+        """The predicted classes, 0 or 1: (..., n) for d = 1, otherwise (..., n, d)."""
         xp = namespace(prediction)
-        answers = xp.astype(prediction > 0, xp.int32)
-        return answers[..., 0] if prediction.shape[-1] == 1 else answers
+        classes = xp.astype(prediction > 0, xp.int32)
+        return classes[..., 0] if prediction.shape[-1] == 1 else classes
 
     def probabilities(self, logits: Array) -> Array:
-        """σ(z): the probability of each yes, (..., n, d)."""
+        """σ(z): the probability of class 1 for each output, (..., n, d)."""
         return special.sigmoid(logits)
 
     def classes(self, n_out: int) -> int:
@@ -174,20 +175,22 @@ class BinaryCrossEntropy(Loss):
 
 
 class HingeResiduals(NamedTuple):
+    """Fields: [v > 0] for the wrong classes, 0 for the true class; and one-hot rows of the labels."""
+
     violated: Array
     t: Array
 
 
 @dataclass(frozen=True, repr=False)
 class Hinge(Loss):
-    """The multi-class support vector machine: each wrong class shall score Δ less than the right one y.
+    """Multi-class hinge loss: the score of the true class y should exceed all others by the margin Δ.
 
     vᵢ = zᵢ - z_y + Δ,  L = 1/n Σₙ Σ_{i≠y} max(vₙᵢ, 0)
 
     dzᵢ = [vᵢ > 0] / n for i ≠ y,  dz_y = -Σ_{i≠y} [vᵢ > 0] / n
 
-    The derivative of max(v, 0) at v = 0 is taken to be 0. This is the loss of the course CS231n;
-    PyTorch's MultiMarginLoss is 1/d of it.
+    The derivative of max(v, 0) at v = 0 is set to 0. The course CS231n uses this loss; PyTorch's
+    MultiMarginLoss is 1/d times this value.
 
     Shapes: scores z (..., n, d), target integer labels (..., n).
 
@@ -212,7 +215,7 @@ class Hinge(Loss):
         v = scores - xp.sum(scores * t, axis=-1, keepdims=True)
         v += self.margin
         violated = xp.astype(v > 0, v.dtype)
-        violated -= t  # v of the right class is Δ: always above 0, and not in the sum
+        violated -= t  # v of the true class is Δ > 0, but is not part of the sum
         v *= violated
         return xp.sum(v, axis=(-2, -1)) / scores.shape[-2], HingeResiduals(violated, t)
 
@@ -227,6 +230,6 @@ class Hinge(Loss):
 
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
         if target.ndim == len(prediction_shape):
-            wanted = f"integer labels of shape {tuple(prediction_shape[:-1])}"
-            self._refuse(wanted, f"{target.dtype} of shape {tuple(target.shape)}")
+            expected = f"integer labels of shape {tuple(prediction_shape[:-1])}"
+            self._refuse(expected, f"{target.dtype} of shape {tuple(target.shape)}")
         super().check(prediction_shape, target)

@@ -1,4 +1,4 @@
-"""Losses of the difference between prediction and target, averaged over examples and outputs.
+"""Losses for regression: functions of prediction - target, averaged over examples and outputs.
 
 Shapes: prediction y (..., n, d), target t (..., n, d), or integer labels (..., n) that stand for
 one-hot rows.
@@ -17,20 +17,20 @@ class DifferenceResiduals(NamedTuple):
 
 
 def difference_of(prediction: Array, target: Array) -> Array:
-    """y - t."""
+    """y - t, where integer labels stand for one-hot rows t."""
     return prediction - (one_hot(target, like=prediction) if has_labels(prediction, target) else target)
 
 
 @dataclass(frozen=True, repr=False)
 class MeanSquaredError(Loss):
-    """Squared difference of prediction and target, averaged over the n examples and d outputs.
+    """Squared difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ (yₙᵢ - tₙᵢ)²
 
     dy = 2 (y - t) / (n d)
 
-    This is what PyTorch and Keras call the mean squared error. Courses that write 1/(2n) Σ‖y - t‖²
-    have d/2 times this value.
+    PyTorch and Keras define the mean squared error in the same way. The definition 1/(2n) Σ‖y - t‖² of some
+    courses is d/2 times this value.
 
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
     """
@@ -49,7 +49,7 @@ class MeanSquaredError(Loss):
 
 @dataclass(frozen=True, repr=False)
 class MeanAbsoluteError(Loss):
-    """Absolute difference of prediction and target, averaged over the n examples and d outputs.
+    """Absolute difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ |yₙᵢ - tₙᵢ|
 
@@ -78,19 +78,19 @@ class HuberResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Huber(Loss):
-    """Squared difference where it is small, absolute where it is large, so that outliers pull less.
+    """Huber loss: quadratic for small differences, linear for large ones, so that outliers weigh less.
 
     r = y - t,  c = min(max(r, -δ), δ)
     L = 1/(n d) Σₙ Σᵢ cₙᵢ (rₙᵢ - cₙᵢ / 2), that is r²/2 where |r| ≤ δ, else δ (|r| - δ/2)
 
     dy = c / (n d)
 
-    This is PyTorch's HuberLoss; for δ → ∞ half the mean squared error.
+    This is PyTorch's HuberLoss. For δ → ∞ it becomes half the mean squared error.
 
     Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
 
     Arguments:
-        delta: δ > 0, where the parabola ends.
+        delta: δ > 0, where the loss changes from quadratic to linear.
 
     Raises ConfigError for a delta out of its range.
 
@@ -107,7 +107,7 @@ class Huber(Loss):
     def forward(self, prediction: Array, target: Array) -> tuple[Array, HuberResiduals]:
         xp = namespace(prediction)
         difference = difference_of(prediction, target)
-        limit = xp.full_like(difference, self.delta)  # not `clip`: on CuPy that waits for the device
+        limit = xp.full_like(difference, self.delta)  # `clip` waits for the device on CuPy
         clipped = xp.minimum(xp.maximum(difference, -limit), limit)
         value = difference - 0.5 * clipped
         value *= clipped

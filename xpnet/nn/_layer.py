@@ -84,7 +84,7 @@ class Layer:
 
         - "independent": not at all.
         - "summed": only through sums over the batch, each computed by `xpnet.backend.sum_over_parts`.
-        - "mixed", the default: in another way, or nobody knows.
+        - "mixed", the default: in another way, or unknown.
 
         Set it in the class body: `examples = "independent"`. If no layer of a network is "mixed", xpnet may
         split a batch into parts that run in parallel.

@@ -1,12 +1,14 @@
-"""Optimizers: from parameters and their gradients to better parameters.
+"""Optimizers: update rules that compute better parameters from parameters and gradients.
 
-An optimizer has `init(params) -> state` and `update(params, grads, state) -> (params, state)`.
-`update` may overwrite the arrays of `params` and `state`, so go on with what it returns; it never
-writes into `grads`.
+    init(params)                  ->  state
+    update(params, grads, state)  ->  params, state
 
-Each is a composition of the small steps in `xpnet.optim.steps`. A hyper-parameter may be a Python
-number, or an array of length K where every parameter has a leading axis of K networks: then each
-network has its own.
+`update` may overwrite the arrays in `params` and `state`: use its results, not its arguments. It never writes
+into `grads`.
+
+Each optimizer is a composition of the small steps in `xpnet.optim.steps`. A hyper-parameter is a Python
+number, or an array of length K if every parameter has a leading axis of K networks: one value for each
+network.
 """
 
 from xpnet.optim._optimizer import Optimizer

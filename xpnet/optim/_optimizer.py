@@ -1,4 +1,4 @@
-"""What an optimizer is."""
+"""The base class of all optimizers."""
 
 import copy
 import math
@@ -11,28 +11,36 @@ from xpnet.tree import Tree
 
 
 class Optimizer:
-    """A rule that makes better parameters from parameters and their gradients.
+    """Base class of optimizers.
 
-    An optimizer is a frozen dataclass of hyper-parameters and owns no arrays: its state is a tree
-    that `init` makes and the caller keeps. To write your own, compose the steps in
-    `xpnet.optim.steps`: write `update`, and, if it has a state, `init`.
+    An optimizer is a frozen dataclass of hyper-parameters and owns no arrays: `init` returns its state, and
+    the caller keeps it.
+
+    To write an optimizer, define `update`, and `init` if it has a state; compose the steps of
+    `xpnet.optim.steps`. `xpnet.testing.check_optimizer` checks it.
     """
 
     learning_rate: Number
 
     def init(self, params: Tree) -> Tree:
-        """The state before the first update: arrays like the parameters', or nothing."""
+        """The state before the first update: a tree of arrays in the parameters' library, dtype and device.
+
+        Empty by default.
+        """
         return {}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        """Parameters and state after one step; those that went in may be overwritten."""
+        """The parameters and the state after one step. May overwrite params and state.
+
+        Shapes: grads has the names and shapes of params; the results have those of params and state.
+        """
         raise NotImplementedError
 
     def with_learning_rate(self, rate: Number) -> Self:
-        """The same optimizer with that learning rate.
+        """The same optimizer with another learning rate.
 
-        A schedule gives a step its rate so, as a 0-d array of the parameters' library, device and
-        dtype: a compiled step would take a Python number for a constant.
+        A training step with a schedule calls this with a 0-d array in the parameters' library and dtype, on
+        their device: a compiled step would treat a Python number as a constant.
         """
         if is_dataclass(self):
             return replace(self, learning_rate=rate)
@@ -41,28 +49,29 @@ class Optimizer:
         return other
 
     def evaluation_params(self, params: Tree, state: Tree) -> Tree:
-        """The parameters to evaluate with, given those after an update and the state.
+        """The parameters for evaluation, from the parameters and the state after an update.
 
-        The next update may overwrite them.
+        The next update may overwrite them. By default the parameters themselves.
         """
         return params
 
 
-def require(optimizer: Optimizer, name: str, below: float = math.inf, zero: bool = True) -> None:
-    """ConfigError unless that hyper-parameter is a finite number from 0 to `below`, or an array.
+def require(optimizer: Optimizer, *names: str, below: float = math.inf, zero: bool = True) -> None:
+    """ConfigError unless each hyper-parameter is an array or a finite number, 0 <= number < below.
 
-    The upper end is out of the range, and so is 0 without `zero`.
+    With zero=False, 0 is out of range too.
     """
-    value = getattr(optimizer, name)
-    if isinstance(value, float) and type(value) is not float:
-        # NumPy's float64 is a float too, but one that turns float32 parameters into float64.
-        value = float(value)
-        object.__setattr__(optimizer, name, value)
-    if hasattr(value, "ndim"):
-        return
-    if not (isinstance(value, int | float) and 0 <= value < below and (zero or value > 0)):
-        limit = "a finite number" if below == math.inf else f"a number below {below:g}"
-        least = "at least 0" if zero else "above 0"
-        raise ConfigError(
-            f"{type(optimizer).__name__}: expected {name} to be {limit} and {least}, got {value!r}"
-        )
+    for name in names:
+        value = getattr(optimizer, name)
+        if isinstance(value, float) and type(value) is not float:
+            # NumPy's float64 is a subclass of float that would turn float32 parameters into float64.
+            value = float(value)
+            object.__setattr__(optimizer, name, value)
+        if hasattr(value, "ndim"):
+            continue
+        if not (isinstance(value, int | float) and 0 <= value < below and (zero or value > 0)):
+            limit = "a finite number" if below == math.inf else f"a number below {below:g}"
+            least = "at least 0" if zero else "above 0"
+            raise ConfigError(
+                f"{type(optimizer).__name__}: expected {name} to be {limit} and {least}, got {value!r}"
+            )

@@ -1,4 +1,4 @@
-"""Optimizers that give each parameter a step of its own size."""
+"""Adaptive optimizers: a step size for each parameter."""
 
 import math
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """Gradients divided by the root of their mean square.
+    """RMSprop: divide the gradient by the root of a moving average of its square.
 
     g ← g + λ w  (weights only, never biases)
     v ← β v + (1 - β) g²
     w ← w - η g / (√v + ε)
 
-    v starts at 0 and is not corrected for it, and ε is outside the root, as in PyTorch (TensorFlow puts
-    it inside).
+    v starts at 0 without bias correction, and ε is outside the root, as in PyTorch. TensorFlow puts it
+    inside.
 
     Arguments:
         learning_rate: η ≥ 0.
@@ -53,10 +53,8 @@ class RMSprop(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
+        require(self, "learning_rate", "epsilon", "weight_decay")
         require(self, "beta", below=1)
-        require(self, "epsilon")
-        require(self, "weight_decay")
 
     def init(self, params: Tree) -> Tree:
         return {"square": zeros_like(params)}
@@ -70,13 +68,13 @@ class RMSprop(Optimizer):
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """Gradients divided by the root of the sum of all their squares so far.
+    """Adagrad: divide the gradient by the root of the sum of its squares so far.
 
     g ← g + λ w  (weights only, never biases)
     s ← s + g²
     w ← w - η g / (√s + ε)
 
-    s starts at 0, as in PyTorch (TensorFlow starts at 0.1).
+    s starts at 0, as in PyTorch. TensorFlow starts at 0.1.
 
     Arguments:
         learning_rate: η ≥ 0.
@@ -93,9 +91,7 @@ class Adagrad(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
-        require(self, "epsilon")
-        require(self, "weight_decay")
+        require(self, "learning_rate", "epsilon", "weight_decay")
 
     def init(self, params: Tree) -> Tree:
         return {"square": zeros_like(params)}
@@ -109,17 +105,17 @@ class Adagrad(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """The mean of the gradients, divided by the root of the mean of their squares.
+    """Adam: the mean of the gradients, divided by the root of the mean of their squares.
 
     g ← g + λ w  (weights only, never biases)
     m ← β₁ m + g,   a ← β₁ a + 1
     v ← β₂ v + g²,  b ← β₂ b + 1
     w ← w - η (m/a) / (√(v/b) + ε)
 
-    m and v are sums in which a gradient counts β times less with every step, a and b are the sums of
-    those weights, so m/a and v/b are weighted means. The paper keeps (1 - β₁) m and (1 - β₂) v and
-    divides by 1 - β₁ᵗ and 1 - β₂ᵗ: the same numbers, with ε where it has it, and PyTorch too. The
-    weight decay is L2's; that of `AdamW` is not divided by the root.
+    m and v are sums in which the weight of a gradient falls by the factor β with every step; a and b are the
+    sums of these weights. So m/a and v/b are weighted means. The paper stores (1 - β₁) m and (1 - β₂) v and
+    divides by 1 - β₁ᵗ and 1 - β₂ᵗ, which gives the same numbers; ε is in the same place as in the paper and
+    in PyTorch. Weight decay enters the gradient, as an L2 penalty does; `AdamW` decouples it.
 
     Arguments:
         learning_rate: η ≥ 0.
@@ -139,11 +135,8 @@ class Adam(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
-        require(self, "beta1", below=1)
-        require(self, "beta2", below=1)
-        require(self, "epsilon")
-        require(self, "weight_decay")
+        require(self, "learning_rate", "epsilon", "weight_decay")
+        require(self, "beta1", "beta2", below=1)
 
     def init(self, params: Tree) -> Tree:
         if not tree.leaves(params):
@@ -166,19 +159,20 @@ class Adam(Optimizer):
         a = self.beta1 * state["mean_weight"] + 1
         b = self.beta2 * state["square_weight"] + 1
         root_b = namespace(b).sqrt(b)
-        # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which is two passes less.
+        # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which takes two passes over the arrays less.
         params = descend_by_root(params, mean, square, self.epsilon * root_b, self.learning_rate * root_b / a)
         return params, {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """`Adam` with weight decay that is no part of the gradient.
+    """AdamW: `Adam` with decoupled weight decay.
 
-    w ← (1 - η λ) w, weights only, never biases; then Adam's step without λ, as in PyTorch.
+    w ← (1 - η λ) w  (weights only, never biases), then Adam's step with λ = 0
 
-    (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2, where ηλ is
-    called λ.)
+    This is PyTorch's form. Arguments and errors: see `Adam`.
+
+    (Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2, where ηλ is called λ.)
     """
 
     weight_decay: Number = 0.01
@@ -189,17 +183,17 @@ class AdamW(Adam):
 
 @dataclass(frozen=True)
 class NAdam(Optimizer):
-    """`Adam` with Nesterov's momentum: the step looks ahead along the mean of the gradients.
+    """NAdam: `Adam` with Nesterov momentum.
 
     g ← g + λ w  (weights only, never biases)
-    μ = β₁ (1 - ½ 0.96^(ψt)),  μ' the same for t + 1,  P ← P μ
+    μ = β₁ (1 - ½ 0.96^(ψt)),  μ' = β₁ (1 - ½ 0.96^(ψ(t + 1))),  P ← P μ
     m ← β₁ m + (1 - β₁) g
     v ← β₂ v + (1 - β₂) g²
     w ← w - η ((1 - μ) g / (1 - P) + μ' m / (1 - P μ')) / (√(v / (1 - β₂ᵗ)) + ε)
 
-    The momentum μ rises from β₁/2 to β₁; P, the product of all μ so far, says how much of its start m still
-    holds. This is PyTorch's form, with its weight decay, which is L2's. Instead of (1 - β₂) v and 1 - β₂ᵗ the
-    state keeps the sums that `Adam` explains.
+    The momentum μ rises from β₁/2 to β₁. P is the product of all μ so far; it starts at 1. This is PyTorch's
+    form: weight decay enters the gradient, as an L2 penalty does. In place of v and 1 - β₂ᵗ the state holds
+    v / (1 - β₂) and (1 - β₂ᵗ) / (1 - β₂), which are the sums v and b of `Adam`.
 
     Arguments:
         learning_rate: η ≥ 0.
@@ -221,12 +215,8 @@ class NAdam(Optimizer):
     momentum_decay: Number = 0.004
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
-        require(self, "beta1", below=1)
-        require(self, "beta2", below=1)
-        require(self, "epsilon")
-        require(self, "weight_decay")
-        require(self, "momentum_decay")
+        require(self, "learning_rate", "epsilon", "weight_decay", "momentum_decay")
+        require(self, "beta1", "beta2", below=1)
 
     def init(self, params: Tree) -> Tree:
         if not tree.leaves(params):
@@ -249,29 +239,30 @@ class NAdam(Optimizer):
         b, step = self.beta2 * state["square_weight"] + 1, state["step"] + 1
         momentum, next_momentum = self._momentum(step), self._momentum(step + 1)
         product = state["momentum_product"] * momentum
-        of_grads, of_mean = (1 - momentum) / (1 - product), next_momentum / (1 - product * next_momentum)
-        direction = weighted_sum(of_grads, grads, of_mean, mean)
-        root_b = namespace(b).sqrt(b)  # multiplied by it as in Adam
+        grads_factor = (1 - momentum) / (1 - product)
+        mean_factor = next_momentum / (1 - product * next_momentum)
+        direction = weighted_sum(grads_factor, grads, mean_factor, mean)
+        root_b = namespace(b).sqrt(b)  # multiply by √b as in Adam, which saves two passes over the arrays
         rate, epsilon = self.learning_rate * root_b, self.epsilon * root_b
         params = descend_by_root(params, direction, square, epsilon, rate)
         weights = {"square_weight": b, "momentum_product": product, "step": step}
         return params, {"mean": mean, "square": square, **weights}
 
     def _momentum(self, step: Array) -> Array:
-        """μ = β₁ (1 - ½ 0.96^(ψt))"""
+        """μ = β₁ (1 - ½ 0.96^(ψt))."""
         return self.beta1 * (1 - namespace(step).exp(math.log(0.96) * self.momentum_decay * step) / 2)
 
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """Steps of one size, up or down: the sign of a mean of the gradients.
+    """Lion: steps of the same size for all parameters, in the direction of the sign of a mean gradient.
 
     w ← (1 - η λ) w  (weights only, never biases)
     w ← w - η sign(β₁ m + (1 - β₁) g)
     m ← β₂ m + (1 - β₂) g
 
     Arguments:
-        learning_rate: η ≥ 0; a tenth to a third of Adam's.
+        learning_rate: η ≥ 0; choose a tenth to a third of Adam's.
         beta1, beta2: β₁ and β₂, at least 0 and below 1.
         weight_decay: λ ≥ 0.
 
@@ -286,10 +277,8 @@ class Lion(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
-        require(self, "beta1", below=1)
-        require(self, "beta2", below=1)
-        require(self, "weight_decay")
+        require(self, "learning_rate", "weight_decay")
+        require(self, "beta1", "beta2", below=1)
 
     def init(self, params: Tree) -> Tree:
         return {"mean": zeros_like(params)}

@@ -19,24 +19,26 @@ from xpnet.tree import Tree
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum as Polyak and PyTorch write it.
+    """Stochastic gradient descent, with optional momentum.
 
     g ← g + λ w  (weights only, never biases)
     v ← μ v + g
     w ← w - η v,  or with nesterov  w ← w - η (g + μ v)
 
-    v starts at 0 and is a sum of gradients, up to 1/(1 - μ) times one: `EMAMomentum` averages them.
+    v starts at 0. It is a sum of gradients: for constant g it tends to g / (1 - μ). `EMAMomentum` keeps an
+    average instead.
 
     Arguments:
         learning_rate: η ≥ 0.
         momentum: μ, 0 ≤ μ < 1.
-        nesterov: look ahead along v; needs momentum.
-        weight_decay: λ ≥ 0. The reported loss does not show it; that of `Model(l2=…)` does.
+        nesterov: whether to look ahead along v; needs momentum above 0.
+        weight_decay: λ ≥ 0. The reported loss does not include it, unlike the penalty of `Model(l2=…)`.
 
     Raises ConfigError for a value out of its range.
 
-    (Polyak, 1964; Sutskever et al., "On the importance of initialization and momentum in deep
-    learning", 2013, for the Nesterov form, here as PyTorch rearranges it.)
+    (Polyak, "Some methods of speeding up the convergence of iteration methods", 1964; Sutskever et al., "On
+    the importance of initialization and momentum in deep learning", 2013, for the Nesterov form, here as
+    PyTorch rearranges it.)
     """
 
     learning_rate: Number
@@ -45,9 +47,8 @@ class SGD(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
+        require(self, "learning_rate", "weight_decay")
         require(self, "momentum", below=1)
-        require(self, "weight_decay")
         if self.nesterov and is_zero(self.momentum):
             raise ConfigError("SGD: expected momentum above 0 with nesterov=True, got 0")
 
@@ -71,9 +72,8 @@ class EMAMomentum(Optimizer):
     v ← β v + (1 - β) g
     w ← w - η v
 
-    One course teaches this "(1 - β)" form. It differs from `SGD(momentum=β)` by the factor (1 - β):
-    the same path if the learning rate is 1/(1 - β) times as large here. v starts at 0 and is not
-    corrected for it, so the first steps are short.
+    This is the (1 - β) form of momentum. With a learning rate 1/(1 - β) times as large, it takes the same
+    steps as `SGD(momentum=β)`. v starts at 0 without bias correction, so the first steps are short.
 
     Arguments:
         learning_rate: η ≥ 0.
@@ -88,9 +88,8 @@ class EMAMomentum(Optimizer):
     weight_decay: Number = 0.0
 
     def __post_init__(self) -> None:
-        require(self, "learning_rate")
+        require(self, "learning_rate", "weight_decay")
         require(self, "beta", below=1)
-        require(self, "weight_decay")
 
     def init(self, params: Tree) -> Tree:
         return {"velocity": zeros_like(params)}

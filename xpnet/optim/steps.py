@@ -1,8 +1,10 @@
-"""The small pure steps that optimizers are composed of: functions of trees, a formula each.
+"""The small steps that optimizers are composed of: functions of trees, one formula each.
 
-Some overwrite the state or the parameters that they are given, and say so; none writes into gradients.
-A hyper-parameter is a Python number, a 0-d array, or an array of length K where every parameter
-has a leading axis of K networks: then each network has its own.
+A step whose docstring says "May overwrite" may do so with that argument: use the result. No step writes into
+gradients. A hyper-parameter is a Python number, a 0-d array, or an array of length K if every parameter has a
+leading axis of K networks: one value for each network.
+
+Shapes: all trees have the names and shapes of the parameters.
 """
 
 from typing import Any
@@ -15,19 +17,19 @@ Number = Any  # a Python number, a 0-d array or an array of length K
 
 
 def zeros_like(params: Tree) -> Tree:
-    """0 for each parameter, the velocity before the first step."""
+    """A tree of zeros, such as the velocity before the first step."""
     return tree.map(lambda p: namespace(p).zeros_like(p), params)
 
 
 def copy(params: Tree) -> Tree:
-    """The same values in fresh arrays."""
+    """The same values in new arrays."""
     return tree.map(lambda p: namespace(p).asarray(p, copy=True), params)
 
 
 def start_weight(beta: Number, params: Tree) -> Array:
-    """0 in the shape of β, in the library and dtype of the parameters and on their device.
+    """0 in the shape of β, in the library and dtype of the parameters, on their device.
 
-    (An array even if β is a number: a compiled step would take a Python number for a constant.)
+    It is an array even if β is a number: a compiled step would treat a Python number as a constant.
     """
     if hasattr(beta, "ndim"):
         return namespace(beta).zeros_like(beta)
@@ -36,14 +38,14 @@ def start_weight(beta: Number, params: Tree) -> Array:
 
 
 def decay_weights(grads: Tree, params: Tree, strength: Number) -> Tree:
-    """g + λ w for weights, g for biases: the gradient of a loss with λ/2·Σw² added to it."""
+    """g + λ w for weights, g for other parameters: the gradient of the loss plus λ/2 · Σ w²."""
     if is_zero(strength):
         return grads
     return tree.map_weights(lambda g, w: g + _along(strength, w) * w, grads, params)
 
 
 def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tree:
-    """(1 - η λ) w for weights, b for biases: weight decay that the gradient has no part in."""
+    """(1 - η λ) w for weights, p for other parameters: decoupled weight decay."""
     if is_zero(strength):
         return params
     factor = 1 - learning_rate * strength
@@ -51,7 +53,7 @@ def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tre
 
 
 def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
-    """v ← μ v + g, overwriting v; g may be a `Product`."""
+    """v ← μ v + g. May overwrite v; g may be a `Product`."""
 
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
@@ -62,7 +64,7 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
 
 
 def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
-    """s ← β s + g², overwriting s."""
+    """s ← β s + g². May overwrite s."""
     has_decay = hasattr(beta, "ndim") or beta != 1
 
     def step(s: Array, g: Array) -> Array:
@@ -74,7 +76,7 @@ def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
 
 
 def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
-    """v ← β v + (1 - β) g, overwriting v."""
+    """v ← β v + (1 - β) g. May overwrite v."""
 
     def step(v: Array, g: Array) -> Array:
         v *= _along(beta, v)
@@ -85,7 +87,7 @@ def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
 
 
 def average_squares(squares: Tree, grads: Tree, beta: Number) -> Tree:
-    """s ← β s + (1 - β) g², overwriting s."""
+    """s ← β s + (1 - β) g². May overwrite s."""
 
     def step(s: Array, g: Array) -> Array:
         s *= _along(beta, s)
@@ -98,12 +100,12 @@ def average_squares(squares: Tree, grads: Tree, beta: Number) -> Tree:
 
 
 def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
-    """g + μ v"""
+    """g + μ v."""
     return tree.map(lambda g, v: g + _along(momentum, v) * v, grads, velocity)
 
 
 def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
-    """β v + (1 - β) g, where `average` would overwrite v."""
+    """β v + (1 - β) g, in new arrays: `average` may overwrite v."""
 
     def step(v: Array, g: Array) -> Array:
         mixed = _along(beta, v) * v
@@ -114,7 +116,7 @@ def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
 
 
 def weighted_sum(a: Number, x: Tree, b: Number, y: Tree) -> Tree:
-    """a x + b y"""
+    """a x + b y."""
 
     def step(x: Array, y: Array) -> Array:
         total = _along(a, x) * x
@@ -130,7 +132,7 @@ def sign(direction: Tree) -> Tree:
 
 
 def clip_norm(grads: Tree, max_norm: Number) -> Tree:
-    """g · c / max(‖g‖, c) with the norm ‖g‖ = √Σg² over all leaves; over each network's for c of length K."""
+    """g · c / max(‖g‖, c) with ‖g‖ = √Σg² over all leaves, or over one network's for c of length K."""
     leaves = tree.leaves(grads)
     if not leaves:
         return grads
@@ -143,10 +145,8 @@ def clip_norm(grads: Tree, max_norm: Number) -> Tree:
 
 
 def clip_value(grads: Tree, max_value: Number) -> Tree:
-    """min(max(g, -c), c) for each element.
-
-    (Not with the standard's `clip`: on CuPy that is array-api-compat's, which waits for the device.)
-    """
+    """min(max(g, -c), c) for each element."""
+    # The standard's `clip` would wait for the device on CuPy, in array-api-compat.
 
     def step(g: Array) -> Array:
         xp = namespace(g)
@@ -157,7 +157,7 @@ def clip_value(grads: Tree, max_value: Number) -> Tree:
 
 
 def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
-    """p ← p - η d, maybe overwriting p."""
+    """p ← p - η d. May overwrite p; d may be a `Product`."""
 
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
@@ -170,7 +170,7 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
 def descend_by_root(
     params: Tree, direction: Tree, squares: Tree, epsilon: Number, learning_rate: Number
 ) -> Tree:
-    """p ← p - η d / (√s + ε), maybe overwriting p."""
+    """p ← p - η d / (√s + ε). May overwrite p."""
 
     def step(p: Array, d: Array, s: Array) -> Array:
         root = namespace(s).sqrt(s)
@@ -181,18 +181,18 @@ def descend_by_root(
 
 
 def is_zero(value: Number) -> bool:
-    """Whether that is the number 0; no array is, since only the device knows what is in it."""
+    """Whether the value is the Python number 0; False for every array, whose values are on the device."""
     return not hasattr(value, "ndim") and value == 0
 
 
 def _along(value: Number, parameter: Array) -> Number:
-    """A number as it is; an array of length K in the shape (K, 1, ..., 1), to multiply a parameter."""
+    """A factor for the parameter: a number unchanged, an array of length K in the shape (K, 1, ..., 1)."""
     if getattr(value, "ndim", 0) == 0:
         return value
     return value[(..., *[None] * (parameter.ndim - 1))]
 
 
 def _array(value: Number, parameter: Array) -> Array:
-    """What `_along` gives, but a number as a 0-d array like the parameter, for functions of arrays alone."""
+    """`_along`, but a number becomes a 0-d array like the parameter, for functions that take only arrays."""
     zero = namespace(parameter).zeros((), dtype=parameter.dtype, device=device(parameter))
     return zero + _along(value, parameter)

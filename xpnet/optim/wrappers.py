@@ -1,4 +1,4 @@
-"""Optimizers made of an optimizer: they nest, `AverageWeights(ClipNorm(SGD(0.1), 1.0))`."""
+"""Wrappers: optimizers around an optimizer. They nest: `AverageWeights(ClipNorm(SGD(0.1), 1.0))`."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -10,7 +10,7 @@ from xpnet.tree import Tree
 
 @dataclass(frozen=True)
 class _Wrapper(Optimizer):
-    """Does what the optimizer inside does."""
+    """Base class of wrappers: passes everything on to the optimizer inside."""
 
     optimizer: Optimizer
 
@@ -30,18 +30,20 @@ class _Wrapper(Optimizer):
 
 @dataclass(frozen=True)
 class ClipNorm(_Wrapper):
-    """Gradients that are longer than c, all of them together, are scaled down to that length.
+    """Clip the global norm: scale all gradients down so that their common norm is at most c.
 
     g ← g · c / max(‖g‖, c),  ‖g‖ = √Σg² over all parameters
 
-    (PyTorch's clip_grad_norm_ divides by ‖g‖ + 1e-6. Pascanu, Mikolov and Bengio, "On the difficulty of
-    training recurrent neural networks", 2013, algorithm 1.)
+    PyTorch's clip_grad_norm_ divides by ‖g‖ + 1e-6 instead.
 
     Arguments:
-        optimizer: gets the scaled gradients.
-        max_norm: c > 0; an array of length K clips each of K networks by itself.
+        optimizer: receives the scaled gradients.
+        max_norm: c > 0; an array of length K clips each of K networks alone.
 
-    Raises ConfigError for a value out of its range.
+    Raises ConfigError for a max_norm out of its range.
+
+    (Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013,
+    algorithm 1.)
     """
 
     max_norm: Number
@@ -55,13 +57,15 @@ class ClipNorm(_Wrapper):
 
 @dataclass(frozen=True)
 class ClipValue(_Wrapper):
-    """g ← min(max(g, -c), c), each element by itself. (PyTorch's clip_grad_value_.)
+    """Clip each element of the gradients: g ← min(max(g, -c), c).
+
+    This is PyTorch's clip_grad_value_.
 
     Arguments:
-        optimizer: gets the clipped gradients.
+        optimizer: receives the clipped gradients.
         max_value: c > 0.
 
-    Raises ConfigError for a value out of its range.
+    Raises ConfigError for a max_value out of its range.
     """
 
     max_value: Number
@@ -75,18 +79,20 @@ class ClipValue(_Wrapper):
 
 @dataclass(frozen=True)
 class AverageWeights(_Wrapper):
-    """Evaluation with an exponential moving average of the parameters, which training goes on without.
+    """Evaluate with an exponential moving average of the parameters; training does not use it.
 
     a ← δ a + (1 - δ) w  after each step, from a = w at the start
 
-    `Model.evaluate`, `predict` and `save` use a. (Polyak and Juditsky, "Acceleration of stochastic
-    approximation by averaging", 1992; Tarvainen and Valpola, 2017, for the exponential form.)
+    `Model.evaluate`, `predict` and `save` use a.
 
     Arguments:
-        optimizer: makes the steps.
+        optimizer: updates w.
         decay: δ, 0 ≤ δ < 1.
 
-    Raises ConfigError for a value out of its range.
+    Raises ConfigError for a decay out of its range.
+
+    (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; Tarvainen and
+    Valpola, "Mean teachers are better role models", 2017, for the exponential form.)
     """
 
     decay: Number = 0.999

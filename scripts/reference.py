@@ -6,6 +6,7 @@ It lists the public names: those in a package's `__all__`, or, where there is no
 that the module defines. Of a class it lists the methods that have a docstring of their own.
 """
 
+import itertools
 import re
 import textwrap
 from collections import Counter
@@ -91,9 +92,12 @@ def signature(member: griffe.Object) -> str:
 
 
 def markdown(docstring: griffe.Docstring | None) -> str:
-    """A docstring as Markdown: sections as lists; equations and what is indented as code."""
+    """A docstring as Markdown: sections as lists; equations and indented text as code."""
     paragraphs = re.split(r"\n\n+", textwrap.dedent(docstring.value).strip("\n")) if docstring else []
-    return "\n\n".join(map(paragraph, paragraphs))
+    blocks: list[str] = []
+    for is_code, group in itertools.groupby(paragraphs, lambda text: text.startswith("    ")):
+        blocks += ["\n\n".join(group)] if is_code else group
+    return "\n\n".join(map(paragraph, blocks))
 
 
 def paragraph(text: str) -> str:

@@ -51,13 +51,13 @@ def test_parameter_gradients_are_compared_with_backward() -> None:
     with pytest.raises(gradcheck.GradientError) as error:
         gradcheck.check(BiasForgottenInParameterGradients(4, 3), draw((5, 4)))
     assert str(error.value) == (
-        "BiasForgottenInParameterGradients: parameter_gradients gives other gradients of params.bias than backward"
+        "BiasForgottenInParameterGradients: expected parameter_gradients to return the gradients of backward, got others for params.bias"
     )
 
 
 def test_a_gradient_that_is_missing() -> None:
     with pytest.raises(
-        gradcheck.GradientError, match=r"OneGradientMissing: backward gives {'weight': \(4, 3\)}, expected"
+        gradcheck.GradientError, match=r"OneGradientMissing: expected backward .* got {'weight': \(4, 3\)}"
     ):
         gradcheck.check(OneGradientMissing(4, 3), draw((5, 4)))
 

@@ -1,19 +1,19 @@
-"""What xpnet raises when it is given something it cannot use.
+"""The errors that xpnet raises when it cannot use its input.
 
-Every message is one line that names the thing, what was expected and what came. Scripts print
-that line and exit with status 2; any other exception is a bug in xpnet.
+Each message is one line that names the thing, what was expected and what came. Scripts print that line and
+exit with status 2; any other exception is a bug in xpnet.
 """
 
 
 class Error(Exception):
-    """The base of every error that xpnet raises on purpose."""
+    """Base class of all errors that xpnet raises on purpose."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().splitlines())  # a file's name may have a line break in it
+        return " ".join(super().__str__().splitlines())  # a file name may contain a line break
 
 
 class ShapeError(Error, ValueError):
-    """An array has the wrong shape or dtype for the layer or loss that it was given to."""
+    """An array has the wrong shape or dtype for a layer or loss, or labels out of range."""
 
 
 class DataError(Error, ValueError):
@@ -21,16 +21,16 @@ class DataError(Error, ValueError):
 
 
 class ConfigError(Error, ValueError):
-    """An option, a hyper-parameter or a combination of them makes no sense."""
+    """An option or hyper-parameter is out of its range, or a combination of them is impossible."""
 
 
 class BackendError(Error, RuntimeError):
-    """An array library or its device is not there, or not able to do what was asked."""
+    """An array library or device is missing, or cannot do what was asked."""
 
 
 class CheckpointError(Error, ValueError):
-    """A file of a training cannot be read or written, is damaged, or belongs to another network."""
+    """A checkpoint or parameter file cannot be read or written, is damaged, or is of another network."""
 
 
 class DivergedError(Error, ArithmeticError):
-    """The loss became infinite or not a number."""
+    """The loss or a parameter became infinite or NaN."""

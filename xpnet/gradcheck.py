@@ -1,11 +1,11 @@
-"""Are hand-written gradients right? Compare them with finite differences, in float64.
+"""Gradient check: compare hand-written gradients with finite differences, in float64.
 
-For a scalar function s(θ), its gradient g, a direction v and a small ε,
+For a scalar function s(θ) with gradient g, a direction v and a small ε,
 
     (s(θ + εv) - s(θ - εv)) / 2ε  =  g·v + O(ε²)
 
-A random direction v over all entries at once proves the whole gradient with one product. Single
-entries tell where it is wrong. Both are checked.
+One random direction v over all entries tests the whole gradient. Single entries show where it is wrong. The
+check uses both.
 """
 
 import math
@@ -21,11 +21,17 @@ from xpnet.tree import Array, Tree
 
 
 class GradientError(AssertionError):
-    """A gradient is not what the finite difference says."""
+    """A gradient differs from the finite difference."""
 
 
 class Report(NamedTuple):
-    """The largest relative errors that were found."""
+    """The largest relative errors of a check.
+
+    Fields:
+        directions: over the random directions.
+        entries: over the single entries.
+        worst_entry: the entry with the largest error, "params.weight[3, 5]".
+    """
 
     directions: float
     entries: float
@@ -33,13 +39,13 @@ class Report(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A derivative, by hand and by finite differences.
+    """A derivative by hand and by finite difference.
 
     Fields:
         where: the entry, "params.weight[3, 5]", or "" for a random direction.
-        exact: g·v, by hand.
+        exact: g·v from the gradient by hand.
         numeric: the finite difference.
-        error: the relative error, infinite where a number is none.
+        error: the relative error, infinite if one of the two is NaN.
     """
 
     where: str
@@ -64,31 +70,34 @@ def check(
     tolerance: float = 1e-7,
     seed: int = 0,
 ) -> Report:
-    """Check the backward pass of a layer, a loss or a model; GradientError if it is wrong.
+    """Check the backward pass of a layer, a loss or a model.
 
-    A layer is checked at x, unless that is integers, and at its parameters, through s = Σ forward(x)·dy
-    with a random dy. Its `parameter_gradients` must be those of `backward`. Where the layer does something
-    else in training, check its `training_mode(key)` too; `xpnet.testing.check_layer` does all of this.
-    A loss is checked at a prediction x, given the target. A model, whose dtype must be float64, is
-    checked at its parameters through its whole loss with L2, given an input x and a target.
+    - A layer: the gradients of s = Σ forward(x) · dy with a random dy, with respect to the parameters and,
+      unless x holds integers, to x. `parameter_gradients` must agree with `backward`. If the layer has another
+      function in training, check `layer.training_mode(key)` too; `xpnet.testing.check_layer` does so.
+    - A loss: the gradient with respect to the prediction x.
+    - A model of dtype float64: the gradients of the loss plus L2 penalty with respect to the parameters.
 
-    The function has to be smooth near x: keep inputs of ReLU a few ε away from 0.
+    The function must be smooth near x: keep inputs of ReLU a few ε away from 0.
 
     Arguments:
-        subject: a layer of `xpnet.nn` or your own, a loss, or an `xpnet.Model`.
-        x: a float64 array of any library.
-        target: what the loss needs, for a loss or a model.
-        params: the layer's parameters, like x; drawn by `layer.init` if not given.
-        statistics: the layer's statistics, like x; those of `layer.init_statistics` if not given.
-        directions: how many random directions over everything.
-        entries: how many single entries of each array.
+        subject: a layer, a loss or an `xpnet.Model`.
+        x: the input, for a loss the prediction: a float64 array of any library.
+        target: the target, for a loss or a model.
+        params: the layer's parameters, float64 in the library of x; by default from `layer.init`.
+        statistics: the layer's statistics, likewise; by default from `layer.init_statistics`.
+        directions: the number of random directions over all entries.
+        entries: the number of single entries in each array.
         epsilon: ε, the largest change of an entry.
-        tolerance: the relative error |numeric - exact| / max(|numeric|, |exact|, floor) allowed. The
-            floor is a thousandth of the largest entry of the gradient, or what the rounding errors
-            of s let a difference see, whichever is larger.
-        seed: of the directions, the entries, dy and the drawn parameters.
+        tolerance: the largest relative error |numeric - exact| / max(|numeric|, |exact|, floor) allowed. The
+            floor is a thousandth of the largest entry of the gradient, or the smallest derivative that the
+            rounding errors of s allow to measure, whichever is larger.
+        seed: seed of the directions, the entries, dy and the parameters drawn.
 
-    Raises GradientError, which names the array and the entry; ShapeError where x is not float64.
+    Returns the largest errors.
+
+    Raises GradientError, which names the array and the entry, if a gradient is wrong; ShapeError if an array
+    is not float64.
     """
     rng = np.random.default_rng(seed)
     problem = _problem(subject, x, target, params, rng, statistics)
@@ -132,14 +141,13 @@ def measure(
     tolerance: float = 1e-7,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """The worst of the differences that were found, for each array by its name; arguments as for `check`.
+    """The largest difference in each array, under its name. Arguments: see `check`.
 
-    The random directions are within one array at a time. Where a difference exceeds the tolerance it is
-    taken again with ε/10 and ε/100, and the least error counts: a kink of ReLU or max-pooling that
-    is nearer than ε spoils a difference, and is farther than a smaller one. A gradient that is wrong is wrong
-    for each ε.
+    Each random direction lies within one array. A difference above the tolerance is measured again with ε/10
+    and ε/100, and the smallest error counts: a kink of ReLU or max-pooling within ε spoils the difference,
+    but may lie outside a smaller step. A wrong gradient is wrong for every ε.
 
-    Raises ShapeError where x is not float64.
+    Raises ShapeError if an array is not float64.
     """
     rng = np.random.default_rng(seed)
     problem = _problem(subject, x, target, params, rng)
@@ -149,20 +157,23 @@ def measure(
         found = []
         for where, step in [*steps, *problem.entries(leaf, entries, rng)]:
             direction = problem.within(leaf, step)
-            least = problem.compare(direction, where, epsilon, tolerance)
+            best = problem.compare(direction, where, epsilon, tolerance)
             for factor in (10, 100):
-                if least.error > tolerance:
+                if best.error > tolerance:
                     again = problem.compare(direction, where, epsilon / factor, tolerance)
-                    least = min(least, again, key=lambda difference: difference.error)
-            found.append(least)
+                    best = min(best, again, key=lambda difference: difference.error)
+            found.append(best)
         worst[leaf] = max(found, key=lambda difference: difference.error)
     return worst
 
 
 class _Problem(NamedTuple):
-    """A scalar function of a tree, the tree to check it at, and its gradient there, by hand.
+    """A scalar function to check.
 
     Fields:
+        function: from a tree of arrays to a number.
+        point: the tree at which to check the gradient.
+        gradient: the gradient there, by hand.
         noise: the rounding error of the function there.
         largest: the largest entry of the gradient.
     """
@@ -174,7 +185,7 @@ class _Problem(NamedTuple):
     largest: float
 
     def compare(self, direction: Tree, where: str, epsilon: float, tolerance: float) -> Difference:
-        """The derivative along a direction, a tree of host arrays."""
+        """The derivatives along a direction, which is a tree of host arrays."""
         floor = max(1e-3 * self.largest, 10 * self.noise / epsilon / tolerance)
         step = epsilon / max(float(np.max(np.abs(d))) for d in tree.leaves(direction))
         ahead = self.function(tree.map(lambda p, d: p + _like(p, step * d), self.point, direction))
@@ -187,12 +198,12 @@ class _Problem(NamedTuple):
         return Difference(where, exact, numeric, math.inf if math.isnan(error) else error)
 
     def within(self, leaf: str, step: np.ndarray) -> Tree:
-        """A direction that is a step in one array, and zero in all others."""
+        """The direction that is `step` in one array and zero in all others."""
         zeros = {name: np.zeros(array.shape) for name, array in tree.items(self.point)}
         return tree.replace(self.point, zeros | {leaf: step})
 
     def entries(self, leaf: str, count: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
-        """The names of random entries of an array, and for each an array of zeros with a one there."""
+        """Random entries of an array: the name of each, and the unit step in it, zeros with a single one."""
         shape = dict(tree.items(self.point))[leaf].shape
         size = math.prod(shape)
         for flat in rng.choice(size, min(count, size), replace=False):
@@ -210,7 +221,7 @@ def _problem(
     rng: np.random.Generator,
     statistics: Tree | None = None,
 ) -> _Problem:
-    """What is to be checked; ShapeError where it is not in float64."""
+    """The `_Problem` of a check; ShapeError if an array to check is not float64."""
     function, point, gradient = _function(subject, x, target, params, rng, statistics)
     for leaf, array in tree.items(point):
         if array.dtype != namespace(array).float64:
@@ -220,17 +231,17 @@ def _problem(
 
 
 def _noise(function: Callable[[Tree], float], point: Tree) -> float:
-    """The rounding error of s: u |s|, or what is seen when each entry changes by about its last digit.
+    """The rounding error of s: u |s|, or the change of s when rounding changes each entry, if that is larger.
 
-    The second is larger where s is a small difference of large numbers, as the loss of a sure answer is.
+    It is larger if s is a small difference of large numbers, such as the loss of a confident prediction.
     """
     unit, rng = np.finfo(np.float64).eps, np.random.default_rng(0)
     value = function(point)
 
-    def shaken(p: Array) -> Array:
+    def perturbed(p: Array) -> Array:
         return p * _like(p, 1 + unit * rng.choice((-1.0, 1.0), p.shape))
 
-    return max([unit * abs(value), *(abs(function(tree.map(shaken, point)) - value) for _ in range(3))])
+    return max([unit * abs(value), *(abs(function(tree.map(perturbed, point)) - value) for _ in range(3))])
 
 
 def _function(
@@ -241,7 +252,7 @@ def _function(
     rng: np.random.Generator,
     statistics: Tree | None,
 ) -> tuple[Callable[[Tree], float], Tree, Tree]:
-    """A scalar function of a tree, the tree to check it at, and its gradient there, by hand."""
+    """The function, point and gradient of a `_Problem`."""
     if hasattr(subject, "objective"):
         model = subject
         x, target = model.prepare(x, target)
@@ -276,24 +287,25 @@ def _function(
     return project, {"x": x, "params": params}, {"x": dx, "params": grads}
 
 
-def _compare_names(layer: Any, method: str, found: Tree, of: str, wanted: Tree) -> None:
+def _compare_names(layer: Any, method: str, found: Tree, source: str, expected: Tree) -> None:
     """GradientError unless two trees have arrays of the same names and shapes."""
-    have, want = ({name: tuple(a.shape) for name, a in tree.items(arrays)} for arrays in (found, wanted))
-    if have != want:
+    got, want = ({name: tuple(a.shape) for name, a in tree.items(arrays)} for arrays in (found, expected))
+    if got != want:
         raise GradientError(
-            f"{type(layer).__name__}: {method} gives {have}, expected the arrays of {of}: {want}"
+            f"{type(layer).__name__}: expected {method} to return the names and shapes of {source}, {want}, "
+            f"got {got}"
         )
 
 
 def _compare_parameter_gradients(
     layer: Any, x: Array, params: Tree, statistics: Tree | None, rng: np.random.Generator
 ) -> None:
-    """GradientError unless `parameter_gradients` gives what `backward` gives, up to rounding."""
+    """GradientError unless `parameter_gradients` agrees with `backward`, up to rounding."""
     if statistics is None:
         statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
     variables, results, dy = tree.merge(params, statistics), [], None
     for method in (lambda *inputs: layer.backward(*inputs)[1], layer.parameter_gradients):
-        y, residuals = layer.forward(variables, x)  # anew, should a method write into what it is given
+        y, residuals = layer.forward(variables, x)  # once for each, because a method may overwrite residuals
         dy = rng.standard_normal(y.shape) if dy is None else dy
         results.append(method(variables, residuals, namespace(y).asarray(_like(y, dy), copy=True)))
     grads, alone = results
@@ -302,16 +314,16 @@ def _compare_parameter_gradients(
         xp = namespace(wanted)
         if wanted.size and not float(xp.max(xp.abs(found - wanted))) <= 1e-10 * float(xp.max(xp.abs(wanted))):
             raise GradientError(
-                f"{type(layer).__name__}: parameter_gradients gives other gradients "
-                f"of params.{name} than backward"
+                f"{type(layer).__name__}: expected parameter_gradients to return the gradients of backward, "
+                f"got others for params.{name}"
             )
 
 
 def _float64(array: Array, host: np.ndarray) -> Array:
-    """Values from the host, in float64, in the library of an array and on its device."""
+    """Values from the host as float64 in the library of the array, on its device."""
     return namespace(array).asarray(host, dtype=namespace(array).float64, device=device(array))
 
 
 def _like(array: Array, host: np.ndarray) -> Array:
-    """Values from the host, in the library and dtype of an array and on its device."""
+    """Values from the host in the library and dtype of the array, on its device."""
     return namespace(array).asarray(host, dtype=array.dtype, device=device(array))

@@ -1,10 +1,12 @@
-"""Initial weights: functions `(rng, shape) -> array` that draw on the host, in float64.
+"""Initialisers: functions `(rng, shape) -> array` that draw initial weights on the host, in float64.
 
-Give one to a layer: `Linear(784, 128, weight_init=init.he_normal)`. To change a parameter of one,
-`functools.partial(init.normal, std=0.001)`; to draw the same weights smaller, `init.scaled(…, 0.1)`.
+Pass one to a layer: `Linear(784, 128, weight_init=init.he_normal)`. Set an option of one with
+`functools.partial(init.normal, std=0.001)`; multiply all weights of one with `init.scaled(…, 0.1)`.
 
-`fan_in` and `fan_out` are the numbers of inputs and outputs that one weight array of shape
-`(..., n_in, n_out)` connects; leading axes, the window of a convolution, count for both.
+For weights of shape `(*window, n_in, n_out)`, fan_in = window · n_in and fan_out = window · n_out, where the
+window of a convolution counts as its number of positions.
+
+Shapes: each function returns a NumPy array of the given shape.
 """
 
 import math
@@ -20,17 +22,17 @@ Initializer = Callable[[Generator, Shape], np.ndarray]
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
-    *window, n_in, n_out = map(int, shape)  # Python's integers, which have no end
+    *window, n_in, n_out = map(int, shape)  # Python's integers cannot overflow
     return math.prod(window) * n_in, math.prod(window) * n_out
 
 
 def zeros(rng: Generator | None, shape: Shape) -> np.ndarray:
-    """0. Right for biases; as weights it keeps all units of a layer equal for ever."""
+    """0, for biases. As weights, zeros would keep all units of a layer equal for ever."""
     return np.zeros(shape)
 
 
 def ones(rng: Generator | None, shape: Shape) -> np.ndarray:
-    """1."""
+    """1, for scales."""
     return np.ones(shape)
 
 
@@ -50,41 +52,64 @@ def _uniform_of_variance(rng: Generator, shape: Shape, variance: float) -> np.nd
 
 
 def lecun_normal(rng: Generator, shape: Shape) -> np.ndarray:
-    """N(0, 1/fan_in), which keeps the variance of a linear unit's input (LeCun et al., 1998, §4.6)."""
+    """N(0, 1/fan_in), which keeps the variance from input to output in a linear layer.
+
+    (LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, §4.6.)
+    """
     return normal(rng, shape, math.sqrt(1 / _fans(shape)[0]))
 
 
 def lecun_uniform(rng: Generator, shape: Shape) -> np.ndarray:
-    """U(-a, a) with variance 1/fan_in (LeCun et al., 1998, §4.6)."""
+    """U(-a, a), a = √(3/fan_in), of variance 1/fan_in.
+
+    (LeCun, Bottou, Orr and Müller, "Efficient backprop", 1998, §4.6.)
+    """
     return _uniform_of_variance(rng, shape, 1 / _fans(shape)[0])
 
 
 def glorot_normal(rng: Generator, shape: Shape) -> np.ndarray:
-    """N(0, 2/(fan_in + fan_out)), for tanh and sigmoid units (Glorot and Bengio, 2010, eq. 12)."""
+    """N(0, 2/(fan_in + fan_out)), for tanh and sigmoid layers.
+
+    (Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
+    eq. 12.)
+    """
     return normal(rng, shape, math.sqrt(2 / sum(_fans(shape))))
 
 
 def glorot_uniform(rng: Generator, shape: Shape) -> np.ndarray:
-    """U(-a, a), a = √(6/(fan_in + fan_out)), for tanh and sigmoid units (Glorot and Bengio, 2010, eq. 16)."""
+    """U(-a, a), a = √(6/(fan_in + fan_out)), for tanh and sigmoid layers.
+
+    (Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
+    eq. 16.)
+    """
     return _uniform_of_variance(rng, shape, 2 / sum(_fans(shape)))
 
 
 def he_normal(rng: Generator, shape: Shape) -> np.ndarray:
-    """N(0, 2/fan_in), for ReLU units (He et al., 2015, eq. 10)."""
+    """N(0, 2/fan_in), for ReLU layers.
+
+    (He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015, eq. 10.)
+    """
     return normal(rng, shape, math.sqrt(2 / _fans(shape)[0]))
 
 
 def he_uniform(rng: Generator, shape: Shape) -> np.ndarray:
-    """U(-a, a) with variance 2/fan_in, for ReLU units (He et al., 2015, eq. 10)."""
+    """U(-a, a), a = √(6/fan_in), of variance 2/fan_in, for ReLU layers.
+
+    (He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015, eq. 10.)
+    """
     return _uniform_of_variance(rng, shape, 2 / _fans(shape)[0])
 
 
 def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
-    """Orthonormal columns, or rows where these are fewer, of the weights as a matrix of one column an output.
+    """A random orthogonal matrix of shape (window · n_in, n_out), reshaped.
 
-    A product with them keeps lengths. All such matrices are equally likely: Q of N(0, 1) = QR, with the
-    signs of R's diagonal. (Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
-    learning in deep linear neural networks", 2014; Mezzadri, 2007, for the signs.)
+    Its columns are orthonormal, or its rows if these are fewer. All such matrices are equally likely:
+    Q · sign(diag R), where QR is a matrix of N(0, 1). A square one keeps the length of every vector.
+
+    (Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
+    neural networks", 2014; Mezzadri, "How to generate random matrices from the classical compact groups",
+    2007, for the signs.)
     """
     rows, columns = math.prod(shape[:-1]), shape[-1]
     tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
@@ -94,13 +119,13 @@ def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
 
 
 def scaled(initializer: Initializer, scale: float) -> Initializer:
-    """An initialiser that draws `scale` times what another draws."""
+    """An initialiser that multiplies the weights of another one by `scale`."""
     return _Scaled(initializer, scale)
 
 
 @dataclass(frozen=True)
 class _Scaled:
-    """`scaled` as a class, since a closure cannot be pickled."""
+    """The result of `scaled`: a class, because a closure cannot be pickled."""
 
     initializer: Initializer
     scale: float

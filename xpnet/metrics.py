@@ -1,10 +1,16 @@
-"""The metrics of a training: numbers on the host."""
+"""Metrics: numbers on the host."""
 
 from typing import NamedTuple
 
 
 class Evaluation(NamedTuple):
-    """What `Model.evaluate` finds; accuracy and errors are None where the targets name no class."""
+    """The result of `Model.evaluate`.
+
+    Fields:
+        loss: the mean over all examples.
+        accuracy: the share of examples whose class is predicted right; None if the targets are not classes.
+        errors: the number of examples whose class is predicted wrong; None if the targets are not classes.
+    """
 
     loss: float
     accuracy: float | None
@@ -12,10 +18,17 @@ class Evaluation(NamedTuple):
 
 
 class EpochMetrics(NamedTuple):
-    """The metrics of an epoch of `Model.fit`.
+    """The metrics of one epoch of `Model.fit`.
 
-    Training loss and accuracy are means over the epoch's batches, each taken before its update.
-    `seconds` and `images_per_second` are of the training steps alone, without validation.
+    Fields:
+        epoch: counted from 1.
+        train_loss: the mean over the batches of the epoch, each measured before its update.
+        train_accuracy: likewise; None if the targets are not classes.
+        validation_loss: after the last update; None without validation.
+        validation_accuracy: likewise; None also if the targets are not classes.
+        learning_rate: of the last step.
+        seconds: time of the training steps, without validation.
+        images_per_second: training examples divided by `seconds`.
     """
 
     epoch: int

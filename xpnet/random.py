@@ -1,11 +1,11 @@
-"""Random numbers, the same ones on every array library.
+"""Random numbers, the same on every array library.
 
-On the host, for initial weights and the order of the examples: `generator`. Every use has a stream of its
-own, told by a name and by counters. What one of them draws does not depend on how much the others drew.
+On the host, `generator` draws initial weights and the order of the examples. Each use has its own stream,
+with a name and counters, so it draws the same numbers whatever other streams draw.
 
-On the device, inside a training step, for dropout, noise and augmentation: `bits`, `uniform` and `normal`.
-They hash a counter, the position of each element, with a `Key`; so they have no state that a compiled step
-would have to carry along, and draw again what they drew when they are given the same key again.
+On the device, inside a training step, `bits`, `uniform` and `normal` draw for dropout, noise and
+augmentation. They hash the position of each element with a `Key`. So a compiled step carries no random state,
+and the same key gives the same numbers again.
 """
 
 import math
@@ -21,18 +21,18 @@ Generator = np.random.Generator
 
 
 def generator(seed: int, stream: str, *counters: int) -> Generator:
-    """NumPy's PCG64 generator for one use, say `generator(seed, "shuffle", epoch)`."""
+    """NumPy's PCG64 generator for one stream, for example `generator(seed, "shuffle", epoch)`."""
     return Generator(np.random.PCG64([seed, zlib.crc32(stream.encode()), *counters]))
 
 
 class Key(NamedTuple):
-    """What a random array depends on beside its shape.
+    """Key and shape determine a random array.
 
     Fields:
-        step: int32 (1,), on the device: the number of the training step.
-        stream: which use of random numbers, a 32-bit number on the host.
-        first: the row of a larger array that the first row here is: what is drawn for a part of a batch
-            is that part of what is drawn for the batch.
+        step: the number of the training step, int32 (1,) on the device.
+        stream: a 32-bit number on the host, one for each use of random numbers.
+        first: the position in the batch of the first row: a part of a batch gets the same numbers as in the
+            whole batch.
     """
 
     step: Any
@@ -40,21 +40,21 @@ class Key(NamedTuple):
     first: int = 0
 
     def child(self, i: int) -> "Key":
-        """The key for the i-th part of what this key is for: for the i-th layer of a network, say."""
+        """The key of the i-th user of this key, such as the i-th layer of a network."""
         return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF, self.first)
 
     def part(self, first: int) -> "Key":
-        """The key for the part of the batch that starts with that example."""
+        """The key for the part of the batch that starts at the example `first`."""
         return Key(self.step, self.stream, first)
 
 
 def stream(seed: int, name: str) -> int:
-    """The `Key.stream` for one use of random numbers."""
+    """The number `Key.stream` of the stream with this name."""
     return int(generator(seed, name).integers(1 << 32))
 
 
 def bits(key: Key, shape: tuple[int, ...]) -> Array:
-    """int32 of that shape, all 2³² values equally likely: h(position + h(step + stream))."""
+    """int32 of this shape, all 2³² values equally likely: h(position + h(step + stream)) with a hash h."""
     xp = namespace(key.step)
     start = _hash(key.step + _signed(key.stream))
     count = math.prod(shape)
@@ -64,14 +64,17 @@ def bits(key: Key, shape: tuple[int, ...]) -> Array:
 
 
 def uniform(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """U[0, 1) of that shape and dtype: multiples of 2⁻²⁴, which float32 can hold."""
+    """U[0, 1) of this shape and dtype: multiples of 2⁻²⁴, which are exact in float32."""
     u = namespace(key.step).astype(_shift(bits(key, shape), 8), dtype)
     u *= 2**-24
     return u
 
 
 def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
-    """N(0, 1) of that shape and dtype: √(-2 log u) cos(2πv), for uniform u and v (Box and Muller, 1958)."""
+    """N(0, 1) of this shape and dtype: √(-2 log u) cos(2πv), with uniform u and v.
+
+    (Box and Muller, "A note on the generation of random normal deviates", 1958.)
+    """
     xp = namespace(key.step)
     u, v = uniform(key.child(0), shape, dtype), uniform(key.child(1), shape, dtype)
     u += 2**-24  # U(0, 1]
@@ -81,10 +84,12 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _hash(x: Array) -> Array:
-    """Each of the 2³² integers to another one, a change of any bit changing half of all bits.
+    """A bijection of the 2³² integers: a change of any input bit changes each output bit with probability ½.
 
-    The constants are those of "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018), for
-    unsigned integers; signed ones, which all libraries can multiply, wrap around to the same bits.
+    This is "lowbias32", defined for unsigned integers. Signed ones, which all libraries can multiply, wrap
+    around to the same bits.
+
+    (Wellons, "Prospecting for hash functions", 2018.)
     """
     x = x ^ _shift(x, 16)
     x *= 0x7FEB352D
@@ -95,7 +100,7 @@ def _hash(x: Array) -> Array:
 
 
 def _shift(x: Array, count: int) -> Array:
-    """x >> count with zeros shifted in, as if x had no sign."""
+    """x >> count as for an unsigned integer: zeros are shifted in."""
     x = x >> count
     x &= (1 << (32 - count)) - 1
     return x

@@ -1,11 +1,11 @@
-"""Learning-rate schedules: how the factor on an optimizer's learning rate changes while it trains.
+"""Learning-rate schedules: a factor on the learning rate of an optimizer, as a function of time.
 
-A schedule is called with the time in epochs, `schedule(2.5)` in the middle of the third one, and returns the
-factor, a Python number: `Model.fit(…, schedule=Cosine(epochs=30))` asks it before each step. Time is not
-counted in steps, so a schedule means the same for every batch size. A compiled step takes the learning
-rate as an argument, and is not compiled anew when it changes.
+`Model.fit(…, schedule=Cosine(epochs=30))` calls the schedule for each step with the time t in epochs, such as
+`schedule(2.5)` in the middle of the third epoch. It returns the factor, a Python number. Time is in epochs,
+not steps, so a schedule means the same for every batch size. A compiled step takes the learning rate as an
+argument: a change does not compile it again.
 
-All raise ConfigError for an argument out of its range.
+All schedules raise ConfigError for an argument out of its range.
 """
 
 import math
@@ -17,26 +17,29 @@ from xpnet.errors import ConfigError
 
 
 class Schedule:
-    """What all schedules share."""
+    """Base class of schedules. To write one, define `__call__`.
+
+    A schedule that remembers something between epochs also defines `on_epoch`, `state` and `load_state`.
+    """
 
     def __call__(self, epoch: float) -> float:
-        """The factor on the learning rate at that time, at least 0."""
+        """The factor on the learning rate at this time, at least 0."""
         raise NotImplementedError
 
     def on_epoch(self, validation_loss: float | None) -> None:
-        """Called at the end of each epoch; the validation loss is None if there is none."""
+        """Called by `Model.fit` at the end of each epoch; validation_loss is None without validation."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, of a schedule that remembers anything: numbers that JSON can hold."""
+        """The state to keep in a checkpoint, a dict that JSON can hold; empty by default."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Restore the result of `state`."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """1 at all times."""
+    """Constant learning rate: 1 at all times."""
 
     def __call__(self, epoch: float) -> float:
         return 1.0
@@ -44,7 +47,9 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """γ^⌊t / T⌋: the rate is multiplied by γ every T epochs. (PyTorch's StepLR.)
+    """Step decay: γ^⌊t / T⌋, which multiplies the learning rate by γ every T epochs.
+
+    This is PyTorch's StepLR.
 
     Arguments:
         every: T > 0, in epochs.
@@ -64,7 +69,9 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """γᵗ: by γ smaller after every epoch, and by √γ after half of it. (PyTorch's ExponentialLR, for whole t.)
+    """Exponential decay: γᵗ.
+
+    For whole t this is PyTorch's ExponentialLR; between, the factor changes with every step.
 
     Arguments:
         factor: γ > 0.
@@ -81,18 +88,20 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """A rise from 0 to 1 along a line, over W epochs, then a fall to f along half a cosine, until epoch T.
+    """Cosine decay: a linear warm-up from 0 to 1 over W epochs, then half a cosine down to f at epoch T.
 
     t / W  for t < W,  then  f + (1 - f) (1 + cos(π (t - W) / (T - W))) / 2,  and f after T
 
-    (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, eq. 5, without
-    restarts; Goyal et al., "Accurate, large minibatch SGD", 2017, §2.2, for the warm-up. After the warm-up
-    this is PyTorch's CosineAnnealingLR. The very first step has a rate of 0 if there is a warm-up.)
+    After the warm-up this is PyTorch's CosineAnnealingLR. With a warm-up, the learning rate of the first step
+    is 0.
 
     Arguments:
         epochs: T > W.
         warmup: W ≥ 0.
         final: f ≥ 0.
+
+    (Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, eq. 5, without
+    restarts; Goyal et al., "Accurate, large minibatch SGD", 2017, §2.2, for the warm-up.)
     """
 
     epochs: float
@@ -112,20 +121,23 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Half a cosine from s up to 1 over the first part r of T epochs, then one from 1 down to f.
+    """One cycle: half a cosine up from s to 1 until epoch r T, then half a cosine down to f at epoch T.
 
-    The learning rate that the optimizer has is the highest. In the terms of PyTorch's OneCycleLR, s is
-    1/div_factor and f is 1/(div_factor · final_div_factor). PyTorch is at the top and at the end one step
-    earlier: its last step has f, where here its end has. The momentum, which it cycles too, stays.
+    s + (1 - s) (1 - cos(π t / (r T))) / 2  for t < r T,
+    then  f + (1 - f) (1 + cos(π (t - r T) / (T - r T))) / 2,  and f after T
 
-    (Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
-    rates", 2019.)
+    The optimizer's own learning rate is the highest. In PyTorch's OneCycleLR, s is 1/div_factor and f is
+    1/(div_factor · final_div_factor). PyTorch reaches the top and the end one step earlier, so that its last
+    step has the factor f; it also cycles the momentum, which stays constant here.
 
     Arguments:
         epochs: T > 0.
         rise: r, above 0 and below 1.
         start: s ≥ 0.
         final: f ≥ 0.
+
+    (Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+    rates", 2019.)
     """
 
     epochs: float
@@ -147,14 +159,16 @@ class OneCycle(Schedule):
 
 
 class ReduceOnPlateau(Schedule):
-    """Multiplies the rate by γ when the validation loss has not become lower for more than P epochs.
+    """Multiply the learning rate by γ after more than P epochs without a lower validation loss.
 
-    (PyTorch's ReduceLROnPlateau with threshold 0.) It remembers the losses, so each
-    training needs one of its own.
+    This is PyTorch's ReduceLROnPlateau with threshold 0. It remembers the losses: use a new one for each
+    training.
 
     Arguments:
         factor: γ, above 0 and below 1.
         patience: P ≥ 0.
+
+    `Model.fit` raises ConfigError at the end of the first epoch if it has no validation data.
     """
 
     def __init__(self, factor: float = 0.1, patience: int = 10) -> None:
@@ -188,20 +202,20 @@ class ReduceOnPlateau(Schedule):
 
 
 def _power(base: float, exponent: float) -> float:
-    """Base to the exponent in floating point, ∞ where it is beyond that."""
+    """base ** exponent in floating point; ∞ on overflow."""
     try:
         return float(base) ** float(exponent)
     except OverflowError:
         return math.inf
 
 
-def _half_cosine(start: float, end: float, share: float) -> float:
-    """From start to end while the share of the way goes from 0 to 1; the end afterwards."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+def _half_cosine(start: float, end: float, progress: float) -> float:
+    """Half a cosine from `start` at progress 0 to `end` at progress 1; `end` afterwards."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 def _require(schedule: Schedule, name: str, above: float | None = None, below: float = math.inf) -> None:
-    """ConfigError unless that argument is a number below `below` and above `above`, or at least 0."""
+    """ConfigError unless above < argument < below; without `above`, unless 0 <= argument < below."""
     value = getattr(schedule, name)
     ok = is_number(value) and value < below and (value >= 0 if above is None else value > above)
     if not ok:

@@ -1,10 +1,10 @@
-"""Functions that the array API standard lacks, for layers and losses. Shapes: as the input, (...)."""
+"""Functions that the array API standard lacks, for layers and losses. Shapes: x and result (...)."""
 
 from xpnet.backend import namespace, ops
 from xpnet.tree import Array
 
-# P and Q of `erf`, constant terms first, and the bound from where on erf rounds to 1. The largest
-# relative error of erf, before rounding, is 1.8e-18 with the first table and 1.3e-8 with the second.
+# P and Q of `erf`, constant terms first, and the bound above which erf rounds to 1. Before rounding, the
+# largest relative error of erf is 1.8e-18 with the first table and 1.3e-8 with the second.
 _DOUBLE = (
     (
         1.1283791670955126,
@@ -37,16 +37,16 @@ _SINGLE = (
 
 
 def erf(x: Array) -> Array:
-    """The error function, 2/√π ∫₀ˣ e^(-t²) dt, to a few units in the last place.
+    """The error function 2/√π ∫₀ˣ e^(-t²) dt, exact to a few units in the last place.
 
     erf(x) = sign(x) (1 - e⁻ʰ),  h = -log(1 - erf |x|) = |x| P(|x|) / Q(|x|)
 
-    One formula for the whole line, as exact near 0, where 1 - e⁻ʰ is `expm1`, as far from it, where
-    it becomes 1: an array library computes both sides of a branch, so that a table of intervals
-    costs their sum. All coefficients are positive, so nothing cancels.
+    One formula serves all x: a formula for each interval would cost the sum of all formulas, because an array
+    library computes both sides of a branch. Near 0, `expm1` computes 1 - e⁻ʰ exactly; for large |x| it
+    becomes 1. All coefficients are positive, so nothing cancels.
 
-    P and Q were found by the exchange algorithm for rational minimax approximation, in arithmetic
-    of 50 digits, with the relative error of erf as the one to make small.
+    P and Q minimise the largest relative error of erf. They come from the exchange algorithm for rational
+    minimax approximation, in arithmetic of 50 digits.
 
     (Ralston, "Rational Chebyshev approximation by Remes' algorithms", Numerische Mathematik 7, 1965.)
     """
@@ -81,7 +81,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def softmax(x: Array) -> Array:
-    """eˣ / Σ eˣ along the last axis; the largest x is subtracted first, so that nothing overflows."""
+    """eˣ / Σ eˣ along the last axis. The largest x is subtracted first, so that nothing overflows."""
     xp = namespace(x)
     y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
     y /= xp.sum(y, axis=-1, keepdims=True)

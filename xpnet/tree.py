@@ -1,6 +1,6 @@
-"""Parameters, gradients and optimizer state are trees: dicts and tuples with arrays at the leaves.
+"""Trees: dicts and tuples with arrays at the leaves, for parameters, gradients and optimizer state.
 
-A leaf's name joins the keys on the way to it: `"0.weight"` is the weight of the first layer.
+The name of a leaf joins the keys on the path to it: `"0.weight"` is the weight of the first layer.
 """
 
 from collections.abc import Callable, Iterator
@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 
 class Array(Protocol):
-    """What xpnet asks of an array: a part of the array API standard that arrays of every library have.
+    """An array of any library, with the attributes and operators that xpnet uses.
 
-    The functions of the standard are not here: `xpnet.backend.namespace(x)` gives an array's own.
+    They are the part of the array API standard that all libraries have. Its functions are in
+    `xpnet.backend.namespace(x)`.
     """
 
     @property
@@ -50,31 +51,29 @@ class Array(Protocol):
 
 
 class SupportsArray(Protocol):
-    """What NumPy can make an array of, such as a DataFrame."""
+    """An object that NumPy can convert to an array, such as a DataFrame."""
 
     def __array__(self) -> Any: ...
 
 
-# What users hand in: an array of any library, nested lists, a number.
+# What users may pass in: an array of any library, nested lists, a number.
 ArrayLike = Array | SupportsArray | list[Any] | tuple[Any, ...] | float
 Tree = Any  # an array, or a dict or tuple of trees
 
 
 def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` to each leaf of `tree` and the leaves at the same place in `others`."""
+    """The tree of `function` applied to each leaf of `tree` and to the leaves in its place in `others`."""
     if isinstance(tree, dict):
         return {key: map(function, tree[key], *(other[key] for other in others)) for key in tree}
     if isinstance(tree, tuple):
-        make = getattr(tree, "_make", tuple)  # what was a NamedTuple is one again
+        make = getattr(tree, "_make", tuple)  # a NamedTuple stays a NamedTuple
         return make([map(function, *branches) for branches in zip(tree, *others, strict=True)])
     return function(tree, *others)
 
 
 def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the name and the array of each leaf; dicts in the order of their sorted keys.
-
-    (Sorted, since JAX sorts the dicts that go through `jit`, and a tree must not change by that.)
-    """
+    """Yield the name and the array of each leaf, the keys of a dict in sorted order."""
+    # JAX sorts the dicts that pass through `jit`: the order of the leaves must not depend on it.
     if isinstance(tree, dict | tuple):
         pairs = sorted(tree.items()) if isinstance(tree, dict) else enumerate(tree)
         for key, branch in pairs:
@@ -89,7 +88,7 @@ def leaves(tree: Tree) -> list[Any]:
 
 
 def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
-    """The tree with each leaf replaced by the array of the same name."""
+    """The tree with each leaf replaced by the array under its name in `arrays`."""
     if isinstance(tree, dict):
         return {key: replace(tree[key], arrays, f"{prefix}.{key}" if prefix else key) for key in tree}
     if isinstance(tree, tuple):
@@ -100,7 +99,7 @@ def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
 
 
 def merge(tree: Tree, other: Tree) -> Tree:
-    """The leaves of two trees that have the same tuples in the same places, in one tree."""
+    """One tree with the leaves of both; tuples in the same place must have the same length."""
     if not other:
         return tree
     if isinstance(tree, dict):
@@ -110,16 +109,16 @@ def merge(tree: Tree, other: Tree) -> Tree:
 
 
 def weights(tree: Tree) -> list[Array]:
-    """The leaves that are called `weight`.
+    """The leaves under the key `weight`: L2 and weight decay act on these alone.
 
-    L2 and weight decay act on these only: a layer of your own calls what shall be decayed
-    `weight`, and its biases, scales and shifts anything else.
+    In a layer of your own, use this name for parameters to decay, and any other name for biases, scales and
+    shifts.
     """
     return [leaf for name, leaf in items(tree) if name.rpartition(".")[2] == "weight"]
 
 
 def map_weights(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` to the leaves that are called `weight`; leave the others as they are."""
+    """`map` for the leaves under the key `weight`; the other leaves of `tree` stay as they are."""
     if isinstance(tree, dict):
         return {
             key: function(tree[key], *(other[key] for other in others))

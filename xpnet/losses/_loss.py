@@ -18,7 +18,7 @@ class Loss:
     them.
 
     Override `labels`, `errors`, `predict`, `classes` and `check` if targets or outputs mean something else
-    than the defaults say.
+    than the defaults assume.
     """
 
     @property

@@ -6,7 +6,6 @@ It lists the public names: those in a package's `__all__`, or, where there is no
 that the module defines. Of a class it lists the methods that have a docstring of their own.
 """
 
-import itertools
 import re
 import textwrap
 from collections import Counter
@@ -95,8 +94,11 @@ def markdown(docstring: griffe.Docstring | None) -> str:
     """A docstring as Markdown: sections as lists; equations and indented text as code."""
     paragraphs = re.split(r"\n\n+", textwrap.dedent(docstring.value).strip("\n")) if docstring else []
     blocks: list[str] = []
-    for is_code, group in itertools.groupby(paragraphs, lambda text: text.startswith("    ")):
-        blocks += ["\n\n".join(group)] if is_code else group
+    for text in paragraphs:
+        if text.startswith("    ") and blocks and blocks[-1].startswith("    "):
+            blocks[-1] += f"\n\n{text}"
+        else:
+            blocks.append(text)
     return "\n\n".join(map(paragraph, blocks))
 
 

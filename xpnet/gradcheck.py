@@ -73,8 +73,8 @@ def check(
     """Check the backward pass of a layer, a loss or a model.
 
     - A layer: the gradients of s = Σ forward(x) · dy with a random dy, with respect to the parameters and,
-      unless x holds integers, to x. `parameter_gradients` must agree with `backward`. If the layer has another
-      function in training, check `layer.training_mode(key)` too; `xpnet.testing.check_layer` does so.
+      unless x holds integers, to x. `parameter_gradients` must agree with `backward`. If the layer computes
+      another function in training, check `layer.training_mode(key)` too; `xpnet.testing.check_layer` does so.
     - A loss: the gradient with respect to the prediction x.
     - A model of dtype float64: the gradients of the loss plus L2 penalty with respect to the parameters.
 

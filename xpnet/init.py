@@ -102,7 +102,7 @@ def he_uniform(rng: Generator, shape: Shape) -> np.ndarray:
 
 
 def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
-    """A random orthogonal matrix of shape (window · n_in, n_out), reshaped.
+    """A random orthogonal matrix of shape (window · n_in, n_out), in the given shape.
 
     Its columns are orthonormal, or its rows if these are fewer. All such matrices are equally likely:
     Q · sign(diag R), where QR is a matrix of N(0, 1). A square one keeps the length of every vector.

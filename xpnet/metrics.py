@@ -26,8 +26,8 @@ class EpochMetrics(NamedTuple):
         train_accuracy: likewise; None if the targets are not classes.
         validation_loss: after the last update; None without validation.
         validation_accuracy: likewise; None also if the targets are not classes.
-        learning_rate: of the last step.
-        seconds: time of the training steps, without validation.
+        learning_rate: the learning rate of the last step.
+        seconds: the time of the training steps, without validation.
         images_per_second: training examples divided by `seconds`.
     """
 

@@ -26,7 +26,7 @@ def generator(seed: int, stream: str, *counters: int) -> Generator:
 
 
 class Key(NamedTuple):
-    """Key and shape determine a random array.
+    """The key of a random array: key and shape together determine its numbers.
 
     Fields:
         step: the number of the training step, int32 (1,) on the device.
@@ -40,7 +40,7 @@ class Key(NamedTuple):
     first: int = 0
 
     def child(self, i: int) -> "Key":
-        """The key of the i-th user of this key, such as the i-th layer of a network."""
+        """The key for the i-th use of this key, such as the i-th layer of a network."""
         return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF, self.first)
 
     def part(self, first: int) -> "Key":

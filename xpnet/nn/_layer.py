@@ -165,7 +165,7 @@ class Layer:
             )
 
     def refuse(self, expected: str, input_shape: Shape) -> NoReturn:
-        """Raise the ShapeError of an input that has another shape than the expected one."""
+        """Raise the ShapeError for an input of a wrong shape: `self.refuse("(n, 784)", input_shape)`."""
         raise ShapeError(f"{self}: expected x of shape {expected}, got {show_shape(input_shape)}")
 
     def __repr__(self) -> str:

@@ -61,16 +61,16 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
     """
     total: Any = None
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
-    firsts = _firsts(kernel, stride)
-    for tap, first, part in zip(taps(shape[1:-1], kernel, stride), firsts, parts, strict=True):
+    first_writes = _first_writes(kernel, stride)
+    for tap, is_first, part in zip(taps(shape[1:-1], kernel, stride), first_writes, parts, strict=True):
         if total is None:
             total = (empty if whole else zeros)(shape, like=part)
-        total = (ops(total).set_at if first else ops(total).add_at)(total, tap, part)
+        total = (ops(total).set_at if is_first else ops(total).add_at)(total, tap, part)
     return total
 
 
 @functools.lru_cache
-def _firsts(kernel: Lengths, stride: Lengths) -> list[bool]:
+def _first_writes(kernel: Lengths, stride: Lengths) -> list[bool]:
     """For each tap, whether no earlier tap covers the same elements, which are whole strides apart."""
     return [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
 

@@ -76,11 +76,11 @@ class _Conv(Layer):
         xp = namespace(dy)
         shape = residuals.x.shape
         kernel, stride, padding = self._geometry(shape)
-        around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
-        if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, around)) >= 0:
+        dy_padding = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
+        if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, dy_padding)) >= 0:
             # With one output for each input, dx is a convolution of dy with the flipped kernel.
             flipped = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
-            rows = windows(pad(dy, around), kernel, stride)
+            rows = windows(pad(dy, dy_padding), kernel, stride)
             return xp.reshape(rows @ xp.reshape(flipped, (-1, self.in_channels)), shape)
         lengths = tuple(n + low + high for n, (low, high) in zip(shape[1:-1], padding, strict=True))
         dy_rows = xp.reshape(dy, (-1, self.out_channels))

@@ -12,11 +12,11 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True, repr=False)
 class Dropout(Layer):
-    """Dropout: in training, set each element to 0 with probability p; otherwise y = x.
+    """Dropout: in training, set each element to 0 with probability p.
 
     In training: y = x m, dx = dy m, where m is 0 with probability p and otherwise 1/(1 - p).
 
-    Otherwise: y = x, dx = dy.
+    Outside training: y = x, dx = dy.
 
     Shapes: x and y (...).
 
@@ -79,7 +79,9 @@ class DropoutInTraining(Layer):
 
 @dataclass(frozen=True, repr=False)
 class GaussianNoise(Layer):
-    """Gaussian noise: in training, y = x + σ z with z ~ N(0, 1) for each element; otherwise y = x.
+    """Gaussian noise: in training, add noise of standard deviation σ to each element.
+
+    y = x + σ z in training, with z ~ N(0, 1) for each element, and y = x outside training.
 
     dx = dy
 

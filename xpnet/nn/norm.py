@@ -56,7 +56,7 @@ class _Norm(Layer):
 
 @dataclass(frozen=True, repr=False)
 class BatchNorm(_Norm):
-    """Batch normalisation: each feature over the batch in training, by running statistics otherwise.
+    """Batch normalisation: normalise each feature by the batch in training, by running statistics otherwise.
 
     Outside training, with running mean m and running variance v:
 
@@ -121,7 +121,7 @@ class BatchNorm(_Norm):
 
 @dataclass(frozen=True, repr=False)
 class BatchNormInTraining(_Norm):
-    """`BatchNorm` in a training step: each feature over the batch, and over height and width if x has them.
+    """`BatchNorm` in a training step: normalise each feature over the batch and all positions.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β
 
@@ -169,7 +169,7 @@ class BatchNormInTraining(_Norm):
 
 @dataclass(frozen=True, repr=False)
 class LayerNorm(_Norm):
-    """Layer normalisation: each position over its d features, in training and otherwise.
+    """Layer normalisation: normalise each position over its d features, in training and otherwise.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the d features
 
@@ -218,7 +218,7 @@ class LayerNorm(_Norm):
 
 @dataclass(frozen=True, repr=False)
 class GroupNorm(_Norm):
-    """Group normalisation: each example over groups of features and all positions, in training and otherwise.
+    """Group normalisation: normalise each group of features of an example over all positions.
 
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β,  mean and var over the m = positions · features/groups values
 
@@ -227,7 +227,7 @@ class GroupNorm(_Norm):
 
     A group is `features/groups` neighbouring features. One group is layer normalisation over the whole
     example; one feature in each group is instance normalisation. The result for an example does not depend on
-    the batch. Weight decay does not act on γ.
+    the batch, in training and otherwise. Weight decay does not act on γ.
 
     Shapes: x and y (n, ..., features), each parameter (features,). A leading axis of length K on all of them
     runs K networks on x (K, n, ..., features).

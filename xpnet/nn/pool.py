@@ -62,7 +62,7 @@ class _MaxPool(_Pool):
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, MaxPoolResiduals]:
         y, along = x, []
-        for kernel, stride in _one_axis_each(*self._geometry()):
+        for kernel, stride in _axis_by_axis(*self._geometry()):
             before = y
             each = [before[tap] for tap in taps(before.shape[1:-1], kernel, stride)]
             y = functools.reduce(namespace(x).maximum, each)
@@ -70,8 +70,8 @@ class _MaxPool(_Pool):
         return y, MaxPoolResiduals(tuple(along))
 
     def backward(self, params: Tree, residuals: MaxPoolResiduals, dy: Array) -> tuple[Array, Tree]:
-        xp, one_axis_each = namespace(dy), _one_axis_each(*self._geometry())
-        for (kernel, stride), (before, y) in reversed(list(zip(one_axis_each, residuals.along, strict=True))):
+        xp, axis_by_axis = namespace(dy), _axis_by_axis(*self._geometry())
+        for (kernel, stride), (before, y) in reversed(list(zip(axis_by_axis, residuals.along, strict=True))):
             *all_but_last, _ = taps(before.shape[1:-1], kernel, stride)
             parts, rest = [], dy
             for tap in all_but_last:
@@ -84,7 +84,7 @@ class _MaxPool(_Pool):
 
 
 @functools.lru_cache
-def _one_axis_each(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Lengths]]:
+def _axis_by_axis(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Lengths]]:
     """Kernel and stride of pooling along each axis alone, the last axis first."""
 
     def alone(values: Lengths, axis: int) -> Lengths:
@@ -100,7 +100,7 @@ class _AvgPool(_Pool):
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
         kernel, stride = self._geometry()
         y = x
-        for along in reversed(_one_axis_each(kernel, stride)):
+        for along in reversed(_axis_by_axis(kernel, stride)):
             y = functools.reduce(operator.add, [y[tap] for tap in taps(y.shape[1:-1], *along)])
         y = y / math.prod(kernel)
         return y, ShapeResiduals(x.shape)

@@ -255,7 +255,7 @@ class NAdam(Optimizer):
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """Lion: steps of the same size for all parameters, in the direction of the sign of a mean gradient.
+    """Lion: a step of size η for each parameter, against the sign of an average gradient.
 
     w ← (1 - η λ) w  (weights only, never biases)
     w ← w - η sign(β₁ m + (1 - β₁) g)

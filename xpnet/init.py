@@ -3,8 +3,8 @@
 Pass one to a layer: `Linear(784, 128, weight_init=init.he_normal)`. Set an option of one with
 `functools.partial(init.normal, std=0.001)`; multiply all weights of one with `init.scaled(…, 0.1)`.
 
-For weights of shape `(*window, n_in, n_out)`, fan_in = window · n_in and fan_out = window · n_out, where the
-window of a convolution counts as its number of positions.
+For weights of shape `(*window, n_in, n_out)`, fan_in = Π window · n_in and fan_out = Π window · n_out: the
+window of a convolution counts for both.
 
 Shapes: each function returns a NumPy array of the given shape.
 """
@@ -102,7 +102,7 @@ def he_uniform(rng: Generator, shape: Shape) -> np.ndarray:
 
 
 def orthogonal(rng: Generator, shape: Shape) -> np.ndarray:
-    """A random orthogonal matrix of shape (window · n_in, n_out), in the given shape.
+    """A random orthogonal matrix of shape (Π window · n_in, n_out), in the given shape.
 
     Its columns are orthonormal, or its rows if these are fewer. All such matrices are equally likely:
     Q · sign(diag R), where QR is a matrix of N(0, 1). A square one keeps the length of every vector.

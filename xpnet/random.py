@@ -84,7 +84,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _hash(x: Array) -> Array:
-    """A bijection of the 2³² integers: a change of any input bit changes each output bit with probability ½.
+    """A bijection of the 2³² integers: a change of one input bit changes about half of the output bits.
 
     This is "lowbias32", defined for unsigned integers. Signed ones, which all libraries can multiply, wrap
     around to the same bits.

@@ -107,7 +107,7 @@ class Layer:
         raise NotImplementedError
 
     def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
-        """The second result of `backward`, without the first.
+        """The grads of `backward`, without dx.
 
         Training needs no dx in the first layer of a network, and dx costs as much as dW: override this method
         to leave dx out.

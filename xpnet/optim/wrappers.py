@@ -38,7 +38,7 @@ class ClipNorm(_Wrapper):
 
     Arguments:
         optimizer: receives the scaled gradients.
-        max_norm: c > 0; an array of length K clips each of K networks alone.
+        max_norm: c > 0; an array of length K clips each of K networks separately.
 
     Raises ConfigError for a max_norm out of its range.
 

@@ -92,11 +92,13 @@ def signature(member: griffe.Object) -> str:
 
 def markdown(docstring: griffe.Docstring | None) -> str:
     """A docstring as Markdown: sections as lists; equations and indented text as code."""
-    paragraphs = re.split(r"\n\n+", textwrap.dedent(docstring.value).strip("\n")) if docstring else []
-    blocks: list[str] = []
-    for text in paragraphs:
-        if text.startswith("    ") and blocks and blocks[-1].startswith("    "):
-            blocks[-1] += f"\n\n{text}"
+    if docstring is None:
+        return ""
+    first, *rest = re.split(r"(\n\n+)", textwrap.dedent(docstring.value).strip("\n"))
+    blocks = [first]
+    for gap, text in zip(rest[::2], rest[1::2], strict=True):
+        if text.startswith("    ") and blocks[-1].startswith("    "):
+            blocks[-1] += gap + text
         else:
             blocks.append(text)
     return "\n\n".join(map(paragraph, blocks))

@@ -39,6 +39,7 @@ class Layer:
         class ScaleResiduals(NamedTuple):
             x: Array
 
+
         @dataclass(frozen=True, repr=False)
         class Scale(nn.Layer):  # y = s x,  dx = s dy,  ds = Σₙ dyₙ xₙ
             features: int

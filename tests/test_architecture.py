@@ -1,6 +1,7 @@
 """The rules of the code base that a reader relies on, checked from its sources."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ LAYERS = [
     {"train"},
     {"studies"},
 ]
-ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "ndonnx"}
+ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "dask", "ndonnx"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -70,6 +71,27 @@ def test_only_the_backend_names_array_libraries() -> None:
             assert found <= {"numpy"}, path
 
 
+def test_only_the_backend_branches_on_a_library() -> None:
+    """What differs between libraries is an entry of `Ops` or an attribute of `Backend`."""
+    branch = re.compile(
+        r"\blibrary\(|isinstance\(.*ndarray|\.name [=!]= |__name__ [=!]= |import_module|is_\w+_array\("
+    )
+    for path in SOURCES:
+        if part(path) in ("nn", "losses", "optim", "special", "random", "gradcheck", "schedules", "tree"):
+            assert branch.findall(path.read_text()) == [], path
+
+
+def test_a_library_has_one_file() -> None:
+    """NumPy's has some beside it, named after it. What all share names none but NumPy, for the host."""
+    for path in (ROOT / "xpnet" / "backend").glob("*.py"):
+        own = path.name.split("_")[1].removesuffix(".py") if path.name.startswith("_") else ""
+        source = path.read_text()
+        named = {
+            name for name in ARRAY_LIBRARIES - {"numpy"} if f"import {name}" in source or f'"{name}' in source
+        }
+        assert named <= {"array_api_compat"} | {name for name in ARRAY_LIBRARIES if own and own in name}, path
+
+
 def test_importing_xpnet_imports_nothing_heavy() -> None:
     code = "import sys, xpnet; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
@@ -77,6 +99,9 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "torch",
         "jax",
         "cupy",
+        "dask",
+        "h5py",
+        "zarr",
         "array_api_strict",
         "matplotlib",
         "pooch",

@@ -61,13 +61,11 @@ def test_what_fit_and_predict_are_given() -> None:
     for backend in ("numpy", "torch"):
         model = xpnet.Model(net, xpnet.losses.CrossEntropy(), xpnet.optim.SGD(0.1), backend)
         x, y = torch.ones(4, 3, requires_grad=True), torch.zeros(4, dtype=torch.int64)
-        for call in (
-            model.forward,
-            model.predict,
-            lambda x, model=model: model.fit(x, y, data_on_device=False),
-        ):
+        for call in (model.forward, model.predict):
             with pytest.raises(ShapeError, match=r"pass x\.detach\(\)"):
                 call(x)
+        with pytest.raises(ShapeError, match=r"pass x\.detach\(\)"):
+            model.fit(x, y, data_on_device=False)
         model.fit(x.detach(), y, epochs=1)
 
 

@@ -1,7 +1,8 @@
-"""The array libraries: find one, put arrays on its device, bring them back, wait for it, compile for it.
+"""The array libraries, one file each. No other package names them.
 
-This is the only place that names them. Everything else is written against the Python array API
-standard (https://data-apis.org/array-api) and works on whatever `namespace(x)` gives.
+A `Backend` finds a library, places arrays on its device, fetches them, waits for it, and compiles steps.
+`ops(x)` is the table of what the Python array API standard (https://data-apis.org/array-api) lacks or a
+library says faster. All else is written in the standard: `namespace(x)`.
 """
 
 from typing import Any
@@ -37,10 +38,10 @@ BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Tor
 
 
 def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
-    """The backend of that name: numpy, cupy, torch, jax or array-api-strict.
+    """The backend of that name: numpy, cupy, torch, jax, dask or array-api-strict.
 
-    Raises BackendError, in one line, where the name is unknown, or where its library or its
-    device is not there; the line says what to install.
+    Raises BackendError where the name is unknown, or the library or the device is missing; its one line says
+    what to install.
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
@@ -48,9 +49,9 @@ def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
 
 
 def available() -> dict[str, str | None]:
-    """Each backend's name, with None where it can be used here and the reason where it cannot.
+    """For each backend, None if it works on this machine, otherwise why not.
 
-    This imports every library that is installed, which takes seconds.
+    Imports every library that is installed, which takes seconds.
     """
     reasons: dict[str, str | None] = {}
     for name in BACKENDS:

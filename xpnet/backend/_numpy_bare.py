@@ -1,7 +1,7 @@
 """NumPy, with some of its functions without the Python code in front of them; the rest is NumPy's own.
 
-That code takes a microsecond or two a call, more than the work on a small array: without this module a step of
-784-10, batch 64, takes 10% longer.
+That code takes a microsecond or two a call, more than the work on a small array: without this module a step
+of 784-10, batch 64, takes 10% longer.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a backend is."""
+"""The base class of backends."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,27 +18,29 @@ DTYPES = ("float32", "float64")
 
 
 class Backend:
-    """One array library on one device, with the dtype that training uses.
+    """One array library on one device, with the dtype of training.
+
+    To add a library, derive a class in a file of its own, and one from `Ops` if it says something faster.
 
     Arguments:
-        device: where arrays live; None is the library's default.
+        device: where arrays live; None: the library's default.
         dtype: "float32" or "float64".
 
     Attributes:
         xp: the array API namespace.
         device: the library's own object for the device.
         dtype: the library's own object for the dtype.
-        index_dtype: that of its integers, int64 but for JAX's int32.
-        itemsize: bytes of a number in that dtype.
-        adds_products: whether a `Product` is added to an array faster than it is made.
+        index_dtype: the dtype of integers: int64, on JAX int32.
+        itemsize: bytes of a number in the dtype of training.
+        adds_products: whether adding a `Product` to an array is faster than computing it first.
         winograd: whether convolutions are faster by `nn._winograd`.
-        has_convolution: whether the library brings its own convolution and pooling, in its `Ops`.
-        part_bytes: two sizes for the largest array that a part of `map_reduce` makes: above the first it is
-            cut in two if cores would idle, above the second in any case; None: nothing is cut up.
-        steps_at_once: how many training steps `compile_loop` should be asked for at a time.
-        workers: how many parts of a step's work `map_reduce` runs side by side.
+        has_convolution: whether the library's `Ops` have a convolution and a pooling of its own.
+        part_bytes: two sizes of the largest array in a part of a batch. A part above the first is halved if
+            cores would idle, above the second always. None: a batch is one part.
+        steps_at_once: how many training steps to ask `compile_loop` for at a time.
+        workers: how many parts of a batch `map_reduce` runs side by side.
 
-    Raises BackendError where the library or the device is not there.
+    Raises BackendError where the library or the device is missing.
     """
 
     name: ClassVar[str]
@@ -138,7 +140,7 @@ class Backend:
             raise ShapeError(unreadable(x, error)) from error
 
     def from_host(self, x: np.ndarray) -> Array:
-        """The same values and dtype on this backend's device."""
+        """A NumPy array's values on this backend's device, in their own dtype."""
         return self.xp.asarray(x, device=self.device)
 
     def owns(self, x: Any) -> bool:
@@ -155,14 +157,14 @@ class Backend:
         return np.asarray(x)
 
     def synchronize(self) -> None:
-        """Wait until the device has finished all that was asked of it."""
+        """Wait until the device has finished all work."""
 
     def free_bytes(self) -> int | None:
-        """How much of the device's own memory is free; None where arrays are in that of the host."""
+        """Free bytes in the device's own memory; None where arrays are in that of the host."""
         return None
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether the library raised this since there was too little memory."""
+        """Whether the library raised this error for lack of memory."""
         too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
@@ -175,10 +177,10 @@ class Backend:
         prepare: Callable[[Any], Any] = lambda common: common,
         together: bool = False,
     ) -> Any:
-        """The sum, by `add`, of `function(part, common)` for each part of a step's work; maybe side by side.
+        """The sum, by `add`, of `function(part, common)` over the parts of a batch, perhaps side by side.
 
-        Where there is more than one part, they are given `prepare(common)`, which is made once. With
-        `together` all are at work at the same time, no more than `workers`, and may ask for `sum_over_parts`.
+        Two or more parts get `prepare(common)`, computed once. With `together` all parts, no more than
+        `workers`, run at the same time and may call `sum_over_parts`.
         """
         if len(parts) == 1:
             return function(parts[0], common)
@@ -188,18 +190,18 @@ class Backend:
         return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that does what the pure `step(state, batch) -> (state, metrics)` does, faster.
+        """The pure `step(state, batch) -> (state, metrics)`, faster.
 
-        The state that goes in may be reused (donated) for the state that comes out.
+        It may reuse (donate) the state that it is given for the one that it returns.
         """
         return step
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A function `(state, constants, rows, start, stop) -> state` that runs the pure step many times.
 
-        For i from `start` to `stop` - 1, `state, _ = step(state, (*constants, *row))`, where a row is
-        the i-th part, along axis 0, of each array in the tuple `rows`; of a None it is None. The state
-        must keep its structure; the one that goes in may be reused for the one that comes out.
+        For i from `start` to `stop` - 1 it does `state, _ = step(state, (*constants, *row))`; row i holds
+        `array[i, ...]` for each array in the tuple `rows`, None for a None. The step must keep the structure
+        of the state. The function may reuse the state that it is given for the one that it returns.
         """
         compiled = self.compile(step)
 

@@ -21,7 +21,7 @@ class Ops:
     Arguments:
         xp: the array API namespace of the library.
 
-    A derived class names its library, `class TorchOps(Ops, library="torch")`, and `ops` finds it.
+    A derived class names the library's module, `class MyOps(Ops, library="mine")`, and `ops` finds it.
     """
 
     def __init__(self, xp: Any) -> None:

@@ -77,9 +77,11 @@ class Ops:
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
         """All windows over the middle axes of x, (n, *outputs, *kernel, c); a view where x has strides."""
-        outputs = output_lengths(x.shape[1:-1], kernel, stride)
-        stacked = self.xp.stack([x[tap] for tap in taps(tuple(x.shape[1:-1]), kernel, stride)], axis=-2)
-        return self.xp.reshape(stacked, (x.shape[0], *outputs, *kernel, x.shape[-1]))
+        outputs, axes = output_lengths(x.shape[1:-1], kernel, stride), len(kernel)
+        stacked = self.xp.stack([x[tap] for tap in taps(tuple(x.shape[1:-1]), kernel, stride)])
+        # The taps come first, and are moved: XLA then copies once for whichever order of axes is wanted.
+        stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
+        return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
     # Element by element.
 

@@ -43,7 +43,7 @@ class Model(Learner):
         net: an `xpnet.nn` layer, usually `Sequential`.
         loss: from `xpnet.losses`.
         optimizer: from `xpnet.optim`.
-        backend: the array library: "numpy", "cupy", "torch", "jax" or "array-api-strict".
+        backend: the array library: "numpy", "cupy", "torch", "jax", "dask" or "array-api-strict".
         seed: of the initial weights and the order of the examples; it means the same on every backend.
         dtype: "float32" or "float64".
         device: where the library has several, say "cuda:1".

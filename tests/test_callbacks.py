@@ -82,9 +82,7 @@ def test_refuses_what_makes_no_sense() -> None:
         ConfigError, match=r"EarlyStopping: expected monitor validation_loss or .*, got 'loss'"
     ):
         EarlyStopping(1, monitor="loss")
-    with pytest.raises(
-        ConfigError, match="EarlyStopping: expected fit to have validation with a validation_loss"
-    ):
+    with pytest.raises(ConfigError, match="EarlyStopping: expected validation data with a validation_loss"):
         fit(EarlyStopping(1), validation=False)
 
 

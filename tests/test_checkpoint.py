@@ -130,7 +130,7 @@ def test_goes_on_in_the_same_process_after_stop() -> None:
     plain(stopped, 3, StopAt())
     assert (stopped.epoch, stopped.epoch_step, len(stopped.history)) == (1, 3, 1)
     with pytest.raises(
-        ConfigError, match=r"fit: expected Batches\(examples=60, batch_size=13, .* epoch 2 was broken off"
+        ConfigError, match=r"fit: expected Batches\(examples=60, batch_size=13, .* interrupted epoch 2"
     ):
         stopped.fit(*make_data(0), batch_size=12)
     plain(stopped, 2)
@@ -387,7 +387,7 @@ def test_parameters_from_a_file_lie_in_memory_as_the_model_s_own(tmp_path: Path)
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: small(seed=1), "expected the seed 1, as the model's, got 0"),
+        (lambda: small(seed=1), "expected seed 1, the model's, got 0"),
         (
             lambda: small(dtype="float64"),
             "expected params.bias to be float64 of shape (2,), got float32 of shape (2,)",
@@ -526,7 +526,8 @@ def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: 
     newest.write_bytes(newest.read_bytes()[:-1])
     fresh = make_model()
     with pytest.raises(
-        ConfigError, match=r"expected a folder of this training, .* step 0 after epoch 2; resume"
+        ConfigError,
+        match=r"expected a folder without later checkpoints, .* step 0 after epoch 2; call resume",
     ):
         fit(fresh, 1, xpnet.Checkpoints(tmp_path))
     checkpoints = xpnet.Checkpoints(tmp_path)
@@ -536,7 +537,7 @@ def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: 
     fit(fresh, 2, checkpoints)
     assert_same(fresh, whole)
     assert xpnet.Checkpoints(tmp_path / "new").resume(fresh) == []
-    with pytest.raises(CheckpointError, match=r"epoch-3-step-0.safetensors: expected the seed 4"):
+    with pytest.raises(CheckpointError, match=r"epoch-3-step-0.safetensors: expected seed 4"):
         checkpoints.resume(make_model(seed=4))
 
 

@@ -42,7 +42,7 @@ def message_of(model: xpnet.Model, x: np.ndarray, y: np.ndarray, **options) -> s
 
 
 def end_of(story: str, step: int = 1) -> str:
-    return f"run again from step 1, what first is not finite is {story}, in step {step}"
+    return f"run again from step 1, the first value that is not finite is {story}, in step {step}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -142,7 +142,9 @@ def test_parameters_that_no_loss_has_seen(place: Place) -> None:
     """The last step of an epoch: its loss is finite, and what it leaves is not."""
     x, y = make_data(16)
     message = message_of(make_model(nn.Linear(6, 2), place=place, rate=3e38), x * 1e3, y)
-    assert "steps 1 to 1 of 1, learning rate 3e+38: expected finite parameters, got others" in message
+    assert (
+        "steps 1 to 1 of 1, learning rate 3e+38: expected finite parameters, got infinite or NaN" in message
+    )
     assert end_of("in the parameters after the update") in message
 
 
@@ -206,15 +208,16 @@ def test_an_epoch_that_was_broken_off_is_run_again_from_there() -> None:
     model.fit(*make_data(), batch_size=16, callbacks=[StopAt3()])
     message = message_of(model, *make_data())
     assert message.startswith("epoch 1, step 6 of 13, ")
-    assert "run again from step 4, what first is not finite is in the output of layer 1, Faulty(" in message
+    assert (
+        "run again from step 4, the first value that is not finite is in the output of layer 1, Faulty("
+        in message
+    )
     assert model.epoch_step == 3
 
 
 def test_what_does_not_happen_again() -> None:
     message = message_of(make_model(nn.Linear(6, 2), Faulty(forwards=4, times=1)), *make_data())
-    assert message.endswith(
-        "run again from step 1, all numbers were finite: this device does not repeat itself"
-    )
+    assert message.endswith("run again from step 1, all values were finite: this device is not deterministic")
 
 
 def test_a_good_end_is_none() -> None:

@@ -147,7 +147,7 @@ def test_regression() -> None:
     assert history[-1].train_accuracy is None
     assert model.evaluate(x, y).errors is None
     np.testing.assert_array_equal(model.predict(x), model.forward(x))
-    with pytest.raises(ShapeError, match="expected integer labels to count, got real targets"):
+    with pytest.raises(ShapeError, match="expected integer labels to count errors, got real targets"):
         model.errors(y)
     with pytest.raises(ConfigError, match="expected a loss with probabilities, got MeanSquaredError"):
         model.predict_proba(x)
@@ -274,7 +274,7 @@ GOOD = {"weight": np.ones((6, 3)), "bias": np.zeros(3)}
         (({"weight": GOOD["weight"]}, {}), "expected params.0.bias of shape (3,), got none"),
         (None, "expected params.0.bias of shape (3,), got None for params"),
         (np.zeros(3), "expected params.0.bias of shape (3,), got an array of shape (3,) for params"),
-        (({**GOOD, "more": np.zeros(1)}, {"scale": np.ones(3), "shift": np.ones(3)}), "expected no params.0.more for this network, got an array of shape (1,)"),
+        (({**GOOD, "more": np.zeros(1)}, {"scale": np.ones(3), "shift": np.ones(3)}), "expected no array params.0.more in this network, got an array of shape (1,)"),
     ],
 )  # fmt: skip
 def test_parameters_of_another_network_are_refused(params, message: str, place: Place) -> None:
@@ -303,7 +303,7 @@ def test_a_snapshot_of_another_network_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Model: expected 0.weight of shape \(6, 3\), got \(3, 3\)$"):
         model.restore(other.snapshot())
     with pytest.raises(
-        ShapeError, match=r"^Model: expected no 1.running_mean for this network, got an array"
+        ShapeError, match=r"^Model: expected no array 1.running_mean in this network, got an array"
     ):
         other.restore(({"weight": np.ones((3, 3)), "bias": np.ones(3)}, model.snapshot()[1]))
 
@@ -415,7 +415,7 @@ def _no_array() -> bytes:
         (b"", "expected a .npz file of parameters: "),
         (b"not a zip file", "expected a .npz file of parameters: "),
         (_pickled(), "expected a .npz file of parameters: "),
-        (_no_array(), "expected a .npz file of parameters: 0.weight is no array"),
+        (_no_array(), "expected a .npz file of parameters: 0.weight is not an array"),
         (_other_network()[:200], "expected a .npz file of parameters: "),
         (_other_network(), "expected 2.bias of shape (3,), got None"),
     ],

@@ -144,7 +144,7 @@ def test_divergence_is_traced_through_chunks() -> None:
     x, y = images()
     x = x.astype(float)
     x[33] = np.nan
-    with pytest.raises(DivergedError, match="what first is not finite is in the inputs, in step"):
+    with pytest.raises(DivergedError, match="the first value that is not finite is in the inputs, in step"):
         make_model().fit(x, y, epochs=1, batch_size=16, data_on_device=False)
 
 
@@ -205,8 +205,8 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
         assert message.startswith(f"<xpnet backend {place[0]}, ")
         needed = model.step_memory((4, 4, 2), 16)
         assert f"expected room for the data, 9.24 kB, and a step of 16 examples, {needed}; " in message
-        assert "out of memory: there are " in message
-        assert message.endswith("a smaller batch_size or micro_batch takes less")
+        assert "out of memory: got " in message
+        assert message.endswith("a smaller batch_size or micro_batch needs less")
         assert "\n" not in message
         assert caught.value.__cause__ is error
 
@@ -217,7 +217,7 @@ def test_free_memory_is_told_where_the_device_has_its_own(monkeypatch: pytest.Mo
     )
     model = make_model()
     monkeypatch.setattr(model.backend, "free_bytes", lambda: 123_456)
-    with pytest.raises(BackendError, match="out of memory: there are 123 kB free; expected room for"):
+    with pytest.raises(BackendError, match="out of memory: got 123 kB free, expected room for"):
         model.fit(*images())
 
 
@@ -228,7 +228,7 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("n", [10**7, 10**10, 10**15])
 def test_a_network_too_large_for_any_machine(n: int, place: Place) -> None:
-    with pytest.raises(BackendError, match=r"out of memory: there are .* expected room for the parameters"):
+    with pytest.raises(BackendError, match=r"out of memory: got .* expected room for the parameters"):
         xpnet.Model(nn.Linear(n, n), losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
 
 

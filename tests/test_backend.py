@@ -166,7 +166,7 @@ def fake_cupy(devices: int | str) -> types.ModuleType:
 @pytest.mark.parametrize(
     ("devices", "device", "message"),
     [
-        ("cudaErrorNoDevice: no CUDA-capable\ndevice is detected", None, "backend 'cupy': no CUDA device (cudaErrorNoDevice: no CUDA-capable device is detected); it needs"),
+        ("cudaErrorNoDevice: no CUDA-capable\ndevice is detected", None, "backend 'cupy': expected an NVIDIA GPU and its driver, got none (cudaErrorNoDevice: no CUDA-capable device is detected); backend 'numpy'"),
         (2, "cuda:2", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:2' (there are 2)"),
         (2, "cuda:x", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:x'"),
         (2, "cpu", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cpu'"),

@@ -28,10 +28,10 @@ def test_agrees_with_numpy(optimizer: optim.Optimizer, dtype: str, make_backend:
 
 
 @every_optimizer
-def test_leaves_gradients_alone_and_repeats_itself(
+def test_does_not_modify_gradients_and_repeats_itself(
     optimizer: optim.Optimizer, make_backend: MakeBackend
 ) -> None:
-    optimizers.leaves_gradients_alone(trial(optimizer), make_backend("float32"))
+    optimizers.does_not_modify_gradients(trial(optimizer), make_backend("float32"))
     optimizers.repeats_itself(trial(optimizer), make_backend("float32"))
 
 
@@ -39,10 +39,10 @@ def test_leaves_gradients_alone_and_repeats_itself(
     "law",
     [
         optimizers.is_a_frozen_dataclass,
-        optimizers.repr_tells_every_field,
+        optimizers.repr_shows_every_field,
         optimizers.keeps_structure,
         optimizers.keeps_library_dtype_and_device,
-        optimizers.state_shares_no_memory,
+        optimizers.state_has_its_own_memory,
         optimizers.takes_no_parameters,
         optimizers.takes_zero_gradients,
         optimizers.descends,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import re
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import xpnet
 from conftest import run_script
 from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, prose
 from xpnet import backend, data, init, losses, nn, optim, schedules, studies
@@ -189,3 +191,17 @@ def test_the_reference_is_that_of_the_docstrings() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]()
     if page != REFERENCE.read_text():
         pytest.fail(f"{REFERENCE.relative_to(ROOT)} is stale: python scripts/reference.py writes it anew")
+
+
+def test_the_reference_lists_inherited_members_and_the_inherited_constructor() -> None:
+    _, _, model = REFERENCE.read_text().partition("### xpnet.Model\n\n")
+    model = model.partition("\n### ")[0]
+    constructor, *members = re.findall(r"^```python\n(.*?)```$", model, re.MULTILINE | re.DOTALL)
+    arguments = re.findall(r"^    (\w+):", constructor, re.MULTILINE)
+    assert arguments == list(inspect.signature(xpnet.Model).parameters)
+    listed = {re.split(r"\W", each)[0] for each in members}
+    assert listed >= {"fit", "forward", "backward", "step", "zero_grads", "params", "grads"}
+
+
+def test_the_reference_shows_the_defaults_of_options() -> None:
+    assert "activation: str = 'relu'," in REFERENCE.read_text()

@@ -109,7 +109,8 @@ def repr_shows_every_field(subject: Any) -> None:
             parts = value if isinstance(value, tuple) else (value,)
             if not all(repr(part) in text for part in parts):
                 raise LawError(
-                    f"{text} does not show {field.name}={value!r}; leave __repr__ out, or let it show all fields"
+                    f"{text} does not show {field.name}={value!r}; "
+                    "leave __repr__ out, or let it show all fields"
                 )
 
 

@@ -808,7 +808,7 @@ class OptimizerNoDataclass(optim.Optimizer):
 
 
 OPTIMIZERS_AND_FAULTS = [
-    (WritesIntoGradients(), "gradients are not modified (numpy): update writes into grads.0.bias; make a fresh array, g = g * c"),
+    (WritesIntoGradients(), "gradients are not modified (numpy): update writes into grads.0.bias; make a fresh array, a = a * b"),
     (WritesInInit(), "gradients are not modified (numpy): init writes into params.0.bias; make"),
     (Renames(), "update keeps names and shapes (numpy): update's state has the arrays speed."),
     (DropsABranch(), "update keeps names and shapes (numpy): update's params has the arrays 0.bias, 0.weight, expected those of"),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from xpnet import tree
-from xpnet.backend.backends import one_line
+from xpnet.backend.backends import one_line, row
 from xpnet.tree import Array, Tree
 
 
@@ -85,11 +85,11 @@ class CapturedLoop:
         captured = self._find(state, constants, rows)
         if captured is None:
             for i in range(start, stop):
-                state, _ = self.step(state, (*constants, *_row(rows, i)))
+                state, _ = self.step(state, (*constants, *row(rows, i)))
             return state
         self._load(state)
         for i in range(start, stop):
-            for buffer, array in zip(captured.row, _row(rows, i), strict=True):
+            for buffer, array in zip(captured.row, row(rows, i), strict=True):
                 if buffer is not None and array is not None:
                     self.recorder.write(buffer, array)
             captured.graph.launch()
@@ -110,16 +110,16 @@ class CapturedLoop:
             graph = self.recorder.new_graph()
         except Exception as error:
             self._give_up(error)
-            return self.step(state, (*constants, *_row(rows, i)))[0]
-        self._load(graph.warm_up(lambda: self.step(state, (*constants, *_row(rows, i)))[0]))
-        row = [None if array is None else self.recorder.copy(array) for array in _row(rows, i)]
+            return self.step(state, (*constants, *row(rows, i)))[0]
+        self._load(graph.warm_up(lambda: self.step(state, (*constants, *row(rows, i)))[0]))
+        buffers = [None if array is None else self.recorder.copy(array) for array in row(rows, i)]
         try:
-            graph.capture(lambda: self._step_in_place((*constants, *row)))
+            graph.capture(lambda: self._step_in_place((*constants, *buffers)))
         except Exception as error:
             self._give_up(error)
             return self.state
         alive = {key: other for key, other in self.captured.items() if not other.is_useless()}
-        captured = Captured(graph, row, [weakref.ref(array) for array in constants])
+        captured = Captured(graph, buffers, [weakref.ref(array) for array in constants])
         self.captured = {**alive, _key(state, constants, rows): captured}
         return self.state
 
@@ -159,10 +159,6 @@ class CapturedLoop:
         for buffer, array in zip(buffers, sources, strict=True):
             if array is not buffer:
                 self.recorder.write(buffer, array)
-
-
-def _row(rows: tuple[Array | None, ...], i: int) -> list[Array | None]:
-    return [None if array is None else array[i, ...] for array in rows]
 
 
 def _key(state: Tree, constants: tuple[Array, ...], rows: tuple[Array | None, ...]) -> Any:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend.backends import Backend
+from xpnet.backend.backends import Backend, row
 from xpnet.backend.ops import Ops
 
 Array = Any  # a JAX array with all of its methods
@@ -50,8 +50,7 @@ class JAX(Backend):
 
         def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
             def body(i: Any, state: Any) -> Any:
-                row = [None if array is None else array[i, ...] for array in rows]
-                return step(state, (*constants, *row))[0]
+                return step(state, (*constants, *row(rows, i)))[0]
 
             return jax.lax.fori_loop(start, stop, body, state)
 

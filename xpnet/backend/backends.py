@@ -214,11 +214,15 @@ class Backend:
 
         def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
             for i in range(start, stop):
-                row = [None if array is None else array[i, ...] for array in rows]
-                state, _ = compiled(state, (*constants, *row))
+                state, _ = compiled(state, (*constants, *row(rows, i)))
             return state
 
         return loop
+
+
+def row(rows: tuple[Array | None, ...], i: Any) -> list[Array | None]:
+    """Row i of the arrays that a compiled loop runs over; None stays None."""
+    return [None if array is None else array[i, ...] for array in rows]
 
 
 def unreadable(x: Any, reason: object) -> str:

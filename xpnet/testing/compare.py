@@ -87,6 +87,17 @@ def difference(found: Any, wanted: Any, tolerance: float = 0.0) -> str:
     return f"{where} is {found[index]:.{digits}g}, expected {wanted[index]:.{digits}g}"
 
 
+def assert_unchanged(method: str, backend: Backend, given: Tree, before: Tree) -> None:
+    """LawError if a method has modified its arguments; `before` is `fetch(given)` from before the call."""
+    after = dict(tree.items(fetch(backend, given)))
+    for name, array in tree.items(before):
+        if difference(after[name], array):
+            raise LawError(
+                f"{method} writes into {name}; "
+                "make a fresh array, a = a * b, in place of a *= b, a += b or a[…] = b"
+            )
+
+
 def shapes(arrays: Tree) -> dict[str, tuple[int, ...]]:
     """The shape of each array by its name."""
     return {name: tuple(np.shape(array)) for name, array in tree.items(arrays)}

@@ -52,6 +52,7 @@ def _in_dtype(made: Backend, dtype: str) -> Backend:
     other.dtype_name, other.itemsize = dtype, np.dtype(dtype).itemsize
     other.xp = other.find_namespace()
     other.dtype = getattr(other.xp, dtype)
+    other.index_dtype = other.xp.arange(1).dtype  # JAX has int64 only once a float64 backend exists
     return other
 
 

@@ -31,7 +31,7 @@ every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: p
 def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The blocks of a page run in order, in one module; a text block after one shows what it prints."""
+    """The blocks of a page run in order in one module; a text block after a block shows its output."""
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -58,7 +58,7 @@ def test_a_difference_in_what_is_printed_is_seen() -> None:
 
 @pytest.fixture
 def some_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A current folder with the scripts, and with the runs that pages resume."""
+    """A working folder with the scripts and the runs that pages resume."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     for name in set(re.findall(r"runs/[\w-]+", "".join(page.read_text() for page in WRITTEN))):
@@ -103,7 +103,7 @@ def check_script(script: str, *arguments: str) -> None:
 def test_the_first_run_is_as_the_readme_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """(The best epoch is the seventh: the others are left out.)"""
+    """The page shows the seventh epoch, the best one, alone."""
     monkeypatch.chdir(tmp_path)
     _, out, _ = run_script(ROOT / "scripts" / "train.py", monkeypatch, capsys, "--epochs", "8")
     shown = re.search(
@@ -130,7 +130,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The links that GitHub gives the headings of a page; that of a second equal one ends in -1."""
+    """The anchors that GitHub makes for the headings of a page; a repeated one gets the suffix -1."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
     return {f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)}

@@ -89,7 +89,7 @@ def test_parameter_gradients_match_backward(case: LayerCase, make_backend: MakeB
     ids=lambda law: law.__name__,
 )
 def test_layer_on_the_host(law: Callable) -> None:
-    """Laws that no array library takes part in: for all layers at once, since each takes a millisecond."""
+    """Laws without array libraries, for all layers in one test: each takes a millisecond."""
     for case in LAYERS:
         try:
             law(case.trial, subject.numpy("float64"))

@@ -1,4 +1,4 @@
-"""Data that stay on the host: the same results bit for bit, no thread left behind, errors for too little memory."""
+"""Data on the host: the same results bit for bit, no thread left, and errors when memory is short."""
 
 import threading
 import tracemalloc
@@ -41,14 +41,14 @@ def fit(model: xpnet.Model, x, y, **options):
 
 @pytest.fixture(autouse=True)
 def _small_chunks_and_no_thread_left(monkeypatch: pytest.MonkeyPatch):
-    """Make chunks two batches of 16 float32 images long, and check that no thread is left."""
+    """Chunks of two batches of 16 float32 images; afterwards no thread is left."""
     monkeypatch.setattr(stream, "CHUNK_BYTES", 2 * 16 * 32 * 4)
     yield
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("xpnet-data")]
 
 
 def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
-    """A memory-mapped file of bytes gives the results of the same numbers on the device; the last batch is shorter."""
+    """A memory-mapped file of bytes gives the same as data on the device; the last batch is shorter."""
     x, y = images()
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
@@ -162,7 +162,7 @@ def test_data_stays_on_the_host_if_the_device_has_no_room(
 
 
 def test_targets_on_the_host() -> None:
-    """All targets that the loss takes, one-hot rows of integers too; labels out of range are refused."""
+    """All targets that the loss accepts, also one-hot integer rows; labels out of range are refused."""
     x, y = images()
     one_hot = np.eye(3, dtype=int)[y]
     for loss in (losses.CrossEntropy(), losses.MeanSquaredError()):

@@ -1,4 +1,4 @@
-"""`xpnet.testing` finds each fault in classes that are wrong on purpose, and says which and what to do."""
+"""`xpnet.testing` finds each fault in classes that are wrong on purpose, and says how to mend it."""
 
 import doctest
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ NUMPY = {"backends": ["numpy"]}
 
 @dataclass(frozen=True, repr=False)
 class Scale(nn.Layer):
-    """y = x w: right, and what the wrong ones below are derived from."""
+    """y = x w: right, and the base class of the wrong layers below."""
 
     features: int
     factor: float = 1.0
@@ -56,7 +56,7 @@ class Stacked(Scale):
         return dy * params["weight"][..., None, :], {"weight": dweight}
 
 
-# Layers that are wrong on purpose. The names say how.
+# Layers that are wrong on purpose, as their names say.
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +134,7 @@ class NoLetterForTheBatch(Scale):
 
 @dataclass(frozen=True, repr=False)
 class Center(nn.Layer):
-    """Mixes the examples, and says nothing: right."""
+    """Mixes the examples and declares nothing: right."""
 
     def forward(self, params, x):
         return x - namespace(x).mean(x, axis=0), ()
@@ -155,7 +155,7 @@ class CenterSaysSummed(Center):
 
 @dataclass(frozen=True, repr=False)
 class CenterBySums(nn.Layer):
-    """The same by `sum_over_parts`: right."""
+    """The same with `sum_over_parts`: right."""
 
     examples = "summed"
 
@@ -437,7 +437,7 @@ def test_a_layer_that_could_say_more_is_told_so() -> None:
         examples = "mixed"
 
     (note,) = check_layer(Silent(3), (4, 3), **NUMPY).notes
-    assert note.startswith('each row of y depends on its row of x alone: say examples = "independent"')
+    assert note.startswith('each row of y depends on its row of x alone: write examples = "independent"')
 
 
 def test_arrays_of_another_library() -> None:
@@ -666,7 +666,7 @@ def test_a_wrong_loss(loss: losses.Loss, fault: str) -> None:
 
 @dataclass(frozen=True)
 class Momentum(optim.Optimizer):
-    """SGD with momentum, with no help from `optim.steps`: right, but for K networks."""
+    """SGD with momentum, written without `optim.steps`: right, except for K networks."""
 
     learning_rate: Any = 0.1
     momentum: float = 0.9
@@ -945,7 +945,10 @@ def test_every_entry_of_the_table_of_ops_is_checked() -> None:
         name for name, value in vars(backend.Ops).items() if callable(value) and not name.startswith("_")
     }
     checked = {row[0] for row in (*backends.FORMULAS, *backends.AGAINST_REFERENCE)}
-    assert entries - checked == {"advice", "device"}  # words for errors, and what `assert_kept` asks
+    assert entries - checked == {
+        "advice",
+        "device",
+    }  # text for errors, and the attributes that `assert_kept` reads
 
 
 # The report

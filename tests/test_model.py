@@ -497,3 +497,29 @@ def test_summary_of_the_last_input_seen() -> None:
     assert "(n, 5)" not in model.summary()
     model.forward(X)
     assert model.summary() == model.summary((6,))
+
+
+@pytest.mark.parametrize("other", [optim.SGD(0.01), optim.Adam(0.02)], ids=str)
+def test_another_optimizer_takes_over(other: optim.Optimizer) -> None:
+    """It continues from the parameters; its state is fresh unless the old one has the same arrays."""
+    x, y = np.random.default_rng(0).normal(size=(24, 5)), np.arange(24) % 3
+    model = xpnet.Model(nn.Linear(5, 3), losses.CrossEntropy(), optim.SGD(0.1), dtype="float64")
+    model.fit(x, y, epochs=1, batch_size=8)
+    expected = xpnet.Model(nn.Linear(5, 3), losses.CrossEntropy(), other, dtype="float64")
+    expected.params, expected.epoch = model.params, 1
+    model.optimizer = other
+    for each in (model, expected):
+        each.fit(x, y, epochs=1, batch_size=8)
+    np.testing.assert_array_equal(model.params["weight"], expected.params["weight"])
+
+
+def test_another_learning_rate_keeps_the_momentum() -> None:
+    x, y = np.random.default_rng(0).normal(size=(24, 5)), np.arange(24) % 3
+    model = xpnet.Model(nn.Linear(5, 3), losses.CrossEntropy(), optim.SGD(0.1, 0.9))
+    model.fit(x, y, epochs=1, batch_size=8)
+    velocity = model.state.optimizer["velocity"]["weight"].copy()
+    model.optimizer = optim.SGD(0.0, 0.9)
+    np.testing.assert_array_equal(model.state.optimizer["velocity"]["weight"], velocity)
+    before = model.params["weight"].copy()
+    assert model.fit(x, y, epochs=1, batch_size=8)[0].learning_rate == 0.0
+    np.testing.assert_array_equal(model.params["weight"], before)

@@ -6,7 +6,7 @@ from xpnet import backend as backends
 from xpnet import optim, random, tree
 from xpnet._training import memory, trees
 from xpnet._training.inputs import Inputs
-from xpnet._training.program import compile_program
+from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import Augment, Objective, noise_stream
 from xpnet.errors import Error, ShapeError
@@ -45,7 +45,7 @@ class Learner:
     ) -> None:
         self.net = net
         self.loss_function = loss
-        self.optimizer = optimizer
+        self._optimizer = optimizer
         self.micro_batch = micro_batch
         self.seed = seed
         self.objective = Objective(net, loss, l2)
@@ -53,14 +53,33 @@ class Learner:
         self.training = True
         self._options = {"dtype": dtype, "device": device, "l2": l2, "augment": augment}
         self._inputs = Inputs(net, loss, self.backend)
-        self._program = compile_program(
-            self.objective, optimizer, self.backend, seed=seed, augment=augment, micro_batch=micro_batch
-        )
+        self._program = self._compile()
         with memory.explain_out_of_memory(self.backend, "the parameters of the network"):
             self._training = Training(initial_state(net, optimizer, self.backend, seed), Progress())
         self._grads: Tree | None = None
         self._fitting = False
         self._last_forward: _Forward | None = None
+
+    def _compile(self) -> Program:
+        options = {"seed": self.seed, "augment": self._options["augment"], "micro_batch": self.micro_batch}
+        return compile_program(self.objective, self._optimizer, self.backend, **options)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer.
+
+        Assign another one to use it in `fit` and `step`. It takes over the optimizer state if that has the
+        arrays it needs, and starts from its own initial state otherwise.
+        """
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer) -> None:
+        fresh = optimizer.init(self.params)
+        self._optimizer = optimizer
+        self._program = self._compile()
+        if trees.shapes(fresh) != trees.shapes(self.state.optimizer):
+            self._update(optimizer=fresh)
 
     # The state of training.
 

@@ -218,8 +218,8 @@ def _long_paths(options: Options, report: Report, runs: list[Path], lowest: floa
         "one: the average of past slopes then carries x far past the minimum, to where the curve is nearly "
         "flat.",
         f"With η = {small.rate:g} momentum {_arrives(small_momentum)}, plain descent {_arrives(small)}. With "
-        f"η = {large.rate:g} momentum {_arrives(large_momentum)}, plain descent {_arrives(large)}; its "
-        f"leftmost point with momentum is {large_momentum.points.x.min():.2f}, where the slope is "
+        f"η = {large.rate:g} momentum {_arrives(large_momentum)}, plain descent {_arrives(large)}. "
+        f"The leftmost point with momentum is {large_momentum.points.x.min():.2f}, where the slope is "
         f"{large_momentum.points.slope[large_momentum.points.x.argmin()]:.4f}.",
         _steps(small_momentum) < _steps(small) and _steps(large_momentum) > _steps(large),
     )

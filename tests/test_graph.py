@@ -190,7 +190,7 @@ def test_the_graph_of_a_data_set_that_is_gone_goes_too(monkeypatch: pytest.Monke
         assert not captured.reads((part.copy(),))
         del part
         gc.collect()
-        assert captured.is_useless()
+        assert captured.is_stale()
 
 
 def test_a_state_of_another_shape_starts_anew() -> None:

@@ -106,11 +106,11 @@ def trace(
             state = run(state, data, rows, i, i + 1)
             if has_diverged(state):
                 row: list[Any] = [None if array is None else array[i, ...] for array in rows]
-                return _look_into(first + i + 1, before, (*data, *row), objective, make_step)
+                return _find_origin(first + i + 1, before, (*data, *row), objective, make_step)
     return None
 
 
-def _look_into(
+def _find_origin(
     number: int,
     state: State,
     batch: tuple[Array, Array, Array, Array | None],

@@ -51,7 +51,7 @@ def run(
             f"got {batches}; set model.epoch_step = 0 to restart the epoch"
         )
     progress.batches, progress.stopping = batches, False
-    _hand_over_states(progress, schedule, hooks.callbacks)
+    _restore_states(progress, schedule, hooks.callbacks)
     history: list[EpochMetrics] = []
     with hooks.from_start_to_end():
         for _ in range(epochs):
@@ -69,7 +69,7 @@ def run(
     return history
 
 
-def _hand_over_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
+def _restore_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
     """Name the schedule and the callbacks, and restore their states from a loaded checkpoint."""
     named: dict[str, Stateful] = {} if schedule is None else {"schedule": schedule}
     for callback in callbacks:

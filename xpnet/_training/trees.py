@@ -59,7 +59,7 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         shape = tuple(like_this.shape)
         expectation = f"Model: expected {name} of shape {show_shape(shape)}"
         if name not in found:
-            raise ShapeError(f"{expectation}, got {_instead(name, found)}")
+            raise ShapeError(f"{expectation}, got {_in_place_of(name, found)}")
         real = backend.xp.isdtype(like_this.dtype, "real floating")
         try:
             array = backend.asarray(found[name], real=real)
@@ -76,7 +76,7 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
     return tree.replace(expected, copies, what)
 
 
-def _instead(name: str, found: dict[str, Any]) -> str:
+def _in_place_of(name: str, found: dict[str, Any]) -> str:
     """What the given tree holds in place of a missing array."""
     while name:
         name = name.rpartition(".")[0]

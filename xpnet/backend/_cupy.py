@@ -137,13 +137,13 @@ class CuPyGraph:
         self.graph: Any = None
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        with self._place():
+        with self._active():
             result = function()
         self.stream.synchronize()
         return result
 
     def capture(self, function: Callable[[], None]) -> None:
-        with self._place():
+        with self._active():
             self.stream.begin_capture()
             try:
                 function()
@@ -157,7 +157,7 @@ class CuPyGraph:
         self.graph.launch()
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _active(self) -> Iterator[None]:
         """Run a block on the graph's stream and in its memory, with matrix products that can be captured."""
         self.cupy.cuda.get_current_stream().synchronize()
         allocator = self.cupy.cuda.using_allocator(self.pool.malloc)

@@ -52,7 +52,7 @@ class Captured(NamedTuple):
         """Whether the graph reads these arrays."""
         return all(mine() is array for mine, array in zip(self.constants, constants, strict=True))
 
-    def is_useless(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether one of the arrays that it reads no longer exists."""
         return any(mine() is None for mine in self.constants)
 
@@ -118,7 +118,7 @@ class CapturedLoop:
         except Exception as error:
             self._give_up(error)
             return self.state
-        alive = {key: other for key, other in self.captured.items() if not other.is_useless()}
+        alive = {key: other for key, other in self.captured.items() if not other.is_stale()}
         captured = Captured(graph, buffers, [weakref.ref(array) for array in constants])
         self.captured = {**alive, _key(state, constants, rows): captured}
         return self.state

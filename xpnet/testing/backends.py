@@ -12,7 +12,7 @@ from xpnet.backend import DTYPES, Backend, Ops, device, namespace, ops
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
+from xpnet.testing.subject import BackendLike, draw
 from xpnet.tree import Tree
 
 
@@ -221,7 +221,9 @@ LAWS = (
 )
 
 
-def check_backend(backend: Where, *, dtypes: Sequence[str] = DTYPES, raise_on_failure: bool = True) -> Report:
+def check_backend(
+    backend: BackendLike, *, dtypes: Sequence[str] = DTYPES, raise_on_failure: bool = True
+) -> Report:
     """Check that a backend obeys the laws of backends: placing, copies, compiled steps, operations, training.
 
     Arguments:

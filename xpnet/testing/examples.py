@@ -42,7 +42,7 @@ def difference_in_parts(trial: LayerTrial, together: bool) -> str:
         together: whether both parts run at the same time and may call `sum_over_parts`.
     """
     backend = TWO_CORES(dtype="float64")
-    trial = _longer(trial)
+    trial = _two_examples(trial)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     n = x.shape[0]
     layer = trial.on(backend)
@@ -79,7 +79,7 @@ def difference_in_parts(trial: LayerTrial, together: bool) -> str:
     return ""
 
 
-def _longer(trial: LayerTrial) -> LayerTrial:
+def _two_examples(trial: LayerTrial) -> LayerTrial:
     """The trial with at least two examples."""
     x = trial.x
     if x.shape[0] >= 2:

@@ -24,7 +24,7 @@ from xpnet.testing.examples import (
     stacked_networks_match_single_ones,
 )
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
+from xpnet.testing.subject import BackendLike, draw
 from xpnet.testing.trial import LayerTrial, copied, run_layer
 
 
@@ -213,7 +213,7 @@ def check_layer(
     layer: Layer,
     x: Any,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = False,
     raise_on_failure: bool = True,
@@ -244,7 +244,7 @@ def check_layer(
     if all(result.outcome == "ok" for result in results):
         in_training = LayerTrial(layer, host, training=True)
         if in_training.on(subject.numpy("float64")) is not layer:
-            laws = [law for law in laws if law.check not in _OF_THE_CLASS]
+            laws = [law for law in laws if law.check not in CLASS_LAWS]
             results += try_laws(laws, in_training, places, dtypes, " in training", subject.numpy)
         elif layer.examples == "mixed" and not difference_in_parts(trial, together=False):
             notes.append(
@@ -256,4 +256,4 @@ def check_layer(
     return report.require() if raise_on_failure else report
 
 
-_OF_THE_CLASS = (is_a_frozen_dataclass, repr_shows_every_field, init_gives_float64)
+CLASS_LAWS = (is_a_frozen_dataclass, repr_shows_every_field, init_gives_float64)

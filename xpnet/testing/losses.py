@@ -13,7 +13,7 @@ from xpnet.losses import Loss
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, assert_unchanged, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
+from xpnet.testing.subject import BackendLike, draw
 from xpnet.tree import Array
 
 
@@ -196,7 +196,7 @@ def check_loss(
     prediction: Any,
     target: Any,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = False,
     raise_on_failure: bool = True,

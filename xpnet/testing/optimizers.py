@@ -22,7 +22,7 @@ from xpnet.testing.compare import (
     put,
 )
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where
+from xpnet.testing.subject import BackendLike
 from xpnet.tree import Tree
 
 NO_PARAMETERS: Tree = ({}, {})
@@ -320,7 +320,7 @@ STACKS = Law("K networks in one update", networks_train_at_once, ("float64",))
 def check_optimizer(
     optimizer: Optimizer,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = True,
     raise_on_failure: bool = True,

@@ -132,16 +132,16 @@ def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
-Make = Callable[[str], Backend]  # from a dtype
+MakeBackend = Callable[[str], Backend]  # from a dtype
 
 
 def try_laws(
     laws: Iterable[Law],
     subject: Any,
-    places: Sequence[tuple[str, Make]],
+    places: Sequence[tuple[str, MakeBackend]],
     dtypes: Sequence[str] = DTYPES,
     suffix: str = "",
-    host: Make | None = None,
+    host: MakeBackend | None = None,
 ) -> list[Result]:
     """Check the laws for a subject on some libraries, and return the results.
 
@@ -169,7 +169,7 @@ def try_laws(
     return results
 
 
-def _try(law: Law, subject: Any, make: Make, dtypes: Sequence[str]) -> str:
+def _try(law: Law, subject: Any, make: MakeBackend, dtypes: Sequence[str]) -> str:
     """The fault in one line; empty if the law holds."""
     for dtype in [d for d in law.dtypes if d in dtypes] or law.dtypes[:1]:
         try:

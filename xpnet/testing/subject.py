@@ -11,9 +11,9 @@ import numpy as np
 from xpnet import backend as backends
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError
-from xpnet.testing.report import LawError, Make
+from xpnet.testing.report import LawError, MakeBackend
 
-Where = str | Backend | type[Backend]
+BackendLike = str | Backend | type[Backend]
 
 
 def numpy(dtype: str) -> Backend:
@@ -21,7 +21,7 @@ def numpy(dtype: str) -> Backend:
     return backends.get("numpy", dtype=dtype)
 
 
-def places(chosen: Sequence[Where] | None) -> list[tuple[str, Make]]:
+def places(chosen: Sequence[BackendLike] | None) -> list[tuple[str, MakeBackend]]:
     """Pairs (name, function from a dtype to the backend) for the chosen backends; None: all that work here.
 
     Choose a backend by its name, its class or an instance, whose device is then used.
@@ -30,18 +30,18 @@ def places(chosen: Sequence[Where] | None) -> list[tuple[str, Make]]:
         chosen = [name for name, reason in backends.available().items() if reason is None]
     if isinstance(chosen, str | Backend | type):
         chosen = [chosen]
-    return [_place(where) for where in chosen]
+    return [_place(backend) for backend in chosen]
 
 
-def _place(where: Where) -> tuple[str, Make]:
-    if isinstance(where, str):
-        backends.get(where)  # raises BackendError now if it is missing
-        return where, lambda dtype: backends.get(where, dtype=dtype)
-    if isinstance(where, Backend):
-        return where.name, lambda dtype: _in_dtype(where, dtype)
-    if isinstance(where, type) and issubclass(where, Backend):
-        return where.name, lambda dtype: where(None, dtype)
-    raise ConfigError(f"expected a backend, its class or its name, got {where!r}")
+def _place(backend: BackendLike) -> tuple[str, MakeBackend]:
+    if isinstance(backend, str):
+        backends.get(backend)  # raises BackendError now if it is missing
+        return backend, lambda dtype: backends.get(backend, dtype=dtype)
+    if isinstance(backend, Backend):
+        return backend.name, lambda dtype: _in_dtype(backend, dtype)
+    if isinstance(backend, type) and issubclass(backend, Backend):
+        return backend.name, lambda dtype: backend(None, dtype)
+    raise ConfigError(f"expected a backend, its class or its name, got {backend!r}")
 
 
 def _in_dtype(made: Backend, dtype: str) -> Backend:

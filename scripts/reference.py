@@ -2,8 +2,9 @@
 
     python scripts/reference.py        needs griffelib, which the extra "test" installs
 
-It lists the public names: those in a package's `__all__`, or, where there is none, the classes and functions
-that the module defines. Of a class it lists the methods that have a docstring of their own.
+It lists the public names: the names in a package's `__all__`, or, without one, the classes and functions that
+the module defines. For a class it lists the methods with a docstring, also those inherited from base classes
+that are not public.
 """
 
 import re
@@ -27,51 +28,61 @@ HEAD = "# API reference\n\nWritten by `python scripts/reference.py` from the doc
 def page() -> str:
     """The whole page."""
     root = griffe.load("xpnet", search_paths=[ROOT])
+    modules = {name: root[name] if name else root for name in PACKAGES}
+    documented = {member.path for module in modules.values() for member in public(module)}
     index, body, seen, used = [], [], set(), Counter()
-    for name in PACKAGES:
-        if name.partition(".")[0] not in ("", *root.members):
-            continue
-        module = root[name] if name else root
+    for name, module in modules.items():
         line = f"- [{module.path}](#{anchor(module.path, used)}):"
         body.append(f"## {module.path}\n\n{markdown(module.docstring)}")
         for member in public(module):
             if member.path not in seen:
                 title = f"{name or 'xpnet'}.{member.name}"
                 line += f" [{member.name}](#{anchor(title, used)})"
-                body += entry(title, member)
+                body += entry(title, member, documented)
                 seen.add(member.path)
         index.append(line)
     return "\n".join([HEAD, *index, "", "\n\n".join(body).strip(), ""])
 
 
 def public(module: griffe.Module) -> list[griffe.Object]:
-    """The public classes and functions of a module, by the file that they stand in and their place there."""
+    """The public classes and functions of a module, in the order of its files and of the lines in a file."""
     own = [name for name, each in module.members.items() if not each.is_alias and name[0] != "_"]
     found = []
     for name in map(str, module.exports or own):
-        each = module[name].final_target if module[name].is_alias else module[name]
+        each = target(module[name])
         found.append(each.members.get(name, each) if each.is_module else each)  # data.batches is both
     documented = (each for each in found if (each.is_class or each.is_function) and each.docstring)
     return sorted(documented, key=lambda each: (each.module.path, each.lineno))
 
 
+def target(member: griffe.Object | griffe.Alias) -> griffe.Object:
+    """The member itself; for an imported or inherited one, the original."""
+    return member.final_target if member.is_alias else member
+
+
 def anchor(heading: str, used: Counter[str]) -> str:
-    """The link that GitHub gives a heading; where the page has used it already, -1 or -2 is added."""
+    """The anchor that GitHub makes for a heading; a repeated one gets the suffix -1, -2, and so on."""
     slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
     used[slug] += 1
     return slug if used[slug] == 1 else f"{slug}-{used[slug] - 1}"
 
 
-def entry(heading: str, member: griffe.Object) -> Iterator[str]:
+def entry(heading: str, member: griffe.Object, documented: set[str]) -> Iterator[str]:
     """Heading, signature and docstring, then the methods."""
     yield f"### {heading}\n\n{signature(member)}\n\n{markdown(member.docstring)}"
-    for method in member.members.values() if member.is_class else ():
+    for method in methods(member, documented) if member.is_class else ():
         if method.docstring and method.name[0] != "_" and (method.is_function or "property" in method.labels):
             yield f"{signature(method)}\n\n{markdown(method.docstring)}"
 
 
+def methods(member: griffe.Class, documented: set[str]) -> list[griffe.Object]:
+    """The members of a class, then the members inherited from base classes that are not on the page."""
+    inherited = [target(each) for each in member.inherited_members.values()]
+    return [*member.members.values(), *(each for each in inherited if each.parent.path not in documented)]
+
+
 def signature(member: griffe.Object) -> str:
-    """The call, with its defaults, one argument a line if it is long."""
+    """The call, with its defaults; one argument per line if it is long."""
     bases = list(map(str, member.bases)) if member.is_class else []
     if member.is_attribute:
         call = f"{member.name}: {member.annotation}"
@@ -80,8 +91,11 @@ def signature(member: griffe.Object) -> str:
         call = f"{member.name}({', '.join(fields)})"
     elif member.is_class and not len(member.parameters):
         call = f"class {member.name}" + f"({', '.join(bases)})" * bool(bases)
+    elif member.is_class:
+        call = target(member.all_members["__init__"]).signature(name=member.name, return_type=False)
     else:
         call = member.signature()
+    call = re.sub(r"\bone_of\(\w+, (.*?)\)", r"\1", call)  # the field of an option, with its default
     if len(call) > WIDTH:
         start, _, rest = call.partition("(")
         arguments, _, end = rest.rpartition(")")
@@ -117,7 +131,7 @@ def paragraph(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, but for code between backticks."""
+    """The text with Markdown's special characters escaped, except in code between backticks."""
     parts = re.split(r"(`[^`]*`)", re.sub(r"^(\d+)\.", r"\1\\.", text, flags=re.MULTILINE))
     return "".join(part if part[:1] == "`" else re.sub(r"([*<\[\]])", r"\\\1", part) for part in parts)
 

@@ -1,7 +1,7 @@
-"""The tables of cases: what is public has a row here, or `test_completeness.py` fails.
+"""The tables of cases. Every public class needs a row here, or `test_completeness.py` fails.
 
-A row gets all the laws: layers and losses those of `test_laws.py`, optimizers those of `test_optim.py`, schedules
-of `test_schedules.py`, initialisers of `test_init.py`, augmentations of `test_augment.py`, data sets of
+Each row is tested by all laws: layers and losses in `test_laws.py`, optimizers in `test_optim.py`, schedules in
+`test_schedules.py`, initialisers in `test_init.py`, augmentations in `test_augment.py`, data sets in
 `test_datasets.py`.
 """
 
@@ -27,10 +27,10 @@ __all__ = ["AUGMENTATIONS", "DATASETS", "INITIALIZERS", "LAYERS", "LOSSES", "OPT
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer, the shape of an input, and a shape that it must refuse with that message.
+    """A layer, the shape of an input, and a shape that it must refuse with `message`.
 
-    `stacks` tells that a leading axis of K networks may stand before all parameters, `training` that
-    the layer is tried as it is in training, `entries` that inputs are whole numbers below that.
+    `stacks`: the parameters may have a leading axis of K networks. `training`: test the layer in training
+    mode. `entries`: inputs are integers below this number.
     """
 
     layer: nn.Layer
@@ -252,7 +252,7 @@ LAYERS += [
 
 @dataclass(frozen=True)
 class LossCase:
-    """A loss with a target; predictions are drawn in `shape`."""
+    """A loss with a target; predictions of shape `shape` are drawn."""
 
     name: str
     loss: losses.Loss
@@ -298,7 +298,7 @@ LOSSES = [
     LossCase("one output", losses.MeanSquaredError(), (5, 1), np.linspace(-1, 1, 5)[:, None]),
 ]
 
-# Each with the formula of its paper in `test_optim.textbook`.
+# `test_optim.textbook` has the formula from each paper.
 OPTIMIZERS = [
     optim.SGD(0.1),
     optim.SGD(0.1, weight_decay=0.3),
@@ -330,7 +330,7 @@ OPTIMIZERS = [
 
 @dataclass(frozen=True)
 class ScheduleCase:
-    """A schedule with its values at some times; after each of the validation losses, where it asks for them."""
+    """A schedule with its values at some times, or after each of some validation losses."""
 
     make: Callable[[], Schedule]
     values: dict[float, float]
@@ -358,7 +358,7 @@ SCHEDULES = [
 
 @dataclass(frozen=True)
 class InitializerCase:
-    """An initialiser with the mean, the standard deviation and the bound of what it draws of shape (400, 300)."""
+    """An initialiser, with the mean, the standard deviation and the bound of a weight (400, 300) from it."""
 
     initializer: init.Initializer
     deviation: float
@@ -367,7 +367,7 @@ class InitializerCase:
 
     @property
     def name(self) -> str:
-        """Of the function in `xpnet.init`, also where a partial of it or what it returns stands here."""
+        """The name of the function in `xpnet.init`, also for a partial of it or for its result."""
         function = getattr(self.initializer, "func", self.initializer)
         return getattr(function, "__name__", type(function).__name__.strip("_").lower())
 
@@ -392,7 +392,7 @@ INITIALIZERS = [
     InitializerCase(init.scaled(init.normal, 0.001), 0.001),
 ]
 
-# Each with a loop over the images in `test_augment.naive`.
+# `test_augment.naive` has a loop over images for each.
 AUGMENTATIONS: list[Augmentation] = [
     RandomCrop(),
     RandomCrop(1),
@@ -411,7 +411,7 @@ AUGMENTATIONS: list[Augmentation] = [
 
 @dataclass(frozen=True)
 class DatasetCase:
-    """A data set, the shape of its examples, how many there are, and what writes small files where it needs some."""
+    """A data set, the shape of its examples, their number, and a function that writes small files if needed."""
 
     name: str
     example: tuple[int, ...]
@@ -425,7 +425,7 @@ class DatasetCase:
         return self.name
 
 
-CIFAR_RECORDS = 4  # in each file that is written here: `cifar.RECORDS`, 10,000, must be this meanwhile
+CIFAR_RECORDS = 4  # per file written here; tests set `cifar.RECORDS` (10,000) to this number
 
 
 def _write_cifar(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the tests run: every array library that is installed, on every kind of device that is there."""
+"""The places where tests run: every installed array library, on every kind of device available."""
 
 import runpy
 import sys
@@ -23,14 +23,14 @@ PLACES = {
     "torch-cuda": ("torch", "cuda"),
 }
 ON_GPU = ("cupy", "torch-cuda")
-BY_ITSELF = ("dask",)  # a call takes a millisecond: `test_dask.py` has its tests, and `test_ops.py`
+BY_ITSELF = ("dask",)  # slow, a millisecond per call: tested in `test_dask.py` and `test_ops.py` only
 
 Place = tuple[str, str | None]
 MakeBackend = Callable[[str], Backend]
 
 
 def why_not(place: str) -> str | None:
-    """Why a place cannot be used on this machine; None where it can."""
+    """The reason why a place cannot be used on this machine; None if it can."""
     try:
         backend.get(*PLACES[place])
     except BackendError as error:
@@ -47,7 +47,7 @@ def params(places: list[str]) -> list:
 
 @contextmanager
 def at(place: str) -> Iterator[Place]:
-    """The name and the device of the place's backend, which behaves as it shall meanwhile."""
+    """The name and the device of the place's backend, with the settings of the backend for it."""
     flags: object = nullcontext()
     if place == "strict-device1":
         import array_api_strict
@@ -60,9 +60,9 @@ def at(place: str) -> Iterator[Place]:
 
 @pytest.fixture(params=params([place for place in PLACES if place not in (*MISSING, *BY_ITSELF)]))
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """The name and the device of each backend that is here; a test that asks for it runs on all of them.
+    """The name and the device of a backend. A test with this fixture runs on each available backend.
 
-    What is missing is skipped once, with the reason, by `test_places.py`.
+    `test_places.py` skips each missing backend once, with the reason.
     """
     with at(request.param) as place:
         yield place
@@ -76,7 +76,7 @@ def make_backend(place: Place) -> MakeBackend:
 
 @pytest.fixture(params=params([place for place in PLACES if place not in MISSING]))
 def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
-    """`make_backend`, on the slow places too."""
+    """`make_backend`, also on slow backends."""
     with at(request.param) as place:
         yield lambda dtype: backend.get(*place, dtype=dtype)
 

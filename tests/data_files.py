@@ -1,4 +1,4 @@
-"""Small data files for the tests of xpnet.data, and checks that several of them share."""
+"""Small data files for the tests of xpnet.data, and the checks that they share."""
 
 import contextlib
 import gzip
@@ -26,7 +26,7 @@ def small_files(train=3, test=2):
 
 
 def write(data_dir, files, name="mnist", zipped=False):
-    """Put the files where `load(name, data_dir)` looks for them."""
+    """Write the files to where `load(name, data_dir)` looks for them."""
     folder = data_dir / name
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
@@ -39,7 +39,7 @@ def write(data_dir, files, name="mnist", zipped=False):
 
 @contextlib.contextmanager
 def fails(pattern, error=DataError):
-    """Context manager: the block raises that error, with one line that matches the pattern."""
+    """Context manager: expects the block to raise `error` with a message of one line that matches `pattern`."""
     with pytest.raises(error) as info:
         yield
     message = str(info.value)

@@ -1,7 +1,7 @@
 """Fuzz the readers of files, guided by coverage: `python tests/fuzz_files.py READER CORPUS_FOLDER -runs=10000`.
 
-Atheris makes files from those in the folder, and looks for ones that take the reader to new lines. A file either
-can be read or is answered with an `xpnet.Error` of one line; anything else ends the program with status 77.
+Atheris mutates the files in the folder, and keeps files that make the reader run new lines. Every file must be
+readable or raise an `xpnet.Error` of one line; anything else ends the program with status 77.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What the tests of README and xpnet/docs need: the code blocks of a page, and a comparison of printed text."""
+"""Helpers for the tests of README and xpnet/docs: code blocks of a page, and comparison of printed text."""
 
 import re
 from collections.abc import Iterator
@@ -40,10 +40,10 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def differs(shown: str, printed: str) -> str:
-    """How what a page shows differs from what was printed; empty where it does not.
+    """The difference between the text on a page and the printed text; empty if they agree.
 
     `…` stands for anything. A number with a decimal point may differ by 2 in its last digit, and by 1%:
-    libraries and machines round differently. All else is the same, but for blanks.
+    libraries and machines round differently. Everything else must be equal, except for blanks.
     """
     pattern = "".join(map(_pattern, TOKEN.findall(" ".join(shown.split()))))
     match = re.fullmatch(pattern, " ".join(printed.split()))

@@ -75,7 +75,7 @@ def test_agrees_with_pytorch(layer: nn.Layer, theirs, dtype: str, shape: tuple[i
     ids=str,
 )  # fmt: skip
 def test_on_paper(layer: nn.Layer, y: list[float], dx: list[float]) -> None:
-    """Values and derivatives at -2, at 0 (the kink of some) and at 2, worked out on paper."""
+    """Values and derivatives at -2, 0 (a kink for some) and 2, worked out on paper."""
     actual_y, actual_dx = both_passes(layer, np.array([[-2.0, 0.0, 2.0]]), np.ones((1, 3)))
     np.testing.assert_allclose(actual_y, [y], rtol=1e-14)
     np.testing.assert_allclose(actual_dx, [dx], rtol=1e-14)

@@ -1,4 +1,4 @@
-"""The rules of the code base that a reader relies on, checked from its sources."""
+"""The rules that a reader of the code relies on, checked on the sources."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from xpnet import data, losses, nn, optim, schedules, train
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
 
-# A module may import those of earlier lines, and those in its own package.
+# A module may import from earlier lines, and from its own package.
 LAYERS = [
     {"errors"},
     {"tree", "_util"},
@@ -35,7 +35,7 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_a
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes that run: a block under `if TYPE_CHECKING` does not."""
+    """All nodes except blocks under `if TYPE_CHECKING`, which do not run."""
     yield tree
     for node in ast.iter_child_nodes(tree):
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
@@ -43,7 +43,7 @@ def nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a source imports when it runs, wherever in the file."""
+    """The dotted names that a source imports when it runs, anywhere in the file."""
     for node in nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -81,7 +81,7 @@ def test_only_the_backend_names_array_libraries() -> None:
 
 
 def test_only_the_backend_branches_on_a_library() -> None:
-    """What differs between libraries is an entry of `Ops` or an attribute of `Backend`."""
+    """Differences between libraries are methods of `Ops` or attributes of `Backend`."""
     branch = re.compile(
         r"\blibrary\(|isinstance\(.*ndarray|\.name [=!]= |__name__ [=!]= |import_module|is_\w+_array\("
     )
@@ -91,7 +91,7 @@ def test_only_the_backend_branches_on_a_library() -> None:
 
 
 def test_a_library_has_one_file() -> None:
-    """NumPy's has some beside it, named after it. What all share names none but NumPy, for the host."""
+    """NumPy may have more files, named after it. The shared files name only NumPy, for the host."""
     for path in (ROOT / "xpnet" / "backend").glob("*.py"):
         own = path.name.split("_")[1].removesuffix(".py") if path.name.startswith("_") else ""
         source = path.read_text()
@@ -130,7 +130,7 @@ def test_files_stay_short() -> None:
 
 
 def test_public_names() -> None:
-    """Adding or taking away a public name is a decision: it shows here."""
+    """Adding or removing a public name is a decision, so the list stands here."""
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
         "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
@@ -170,7 +170,7 @@ def test_dir_and_help_show_the_public_names() -> None:
     code = "import pydoc, xpnet; print(pydoc.render_doc(xpnet, renderer=pydoc.plaintext))"
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     sections = {part.split("\n", 1)[0]: part for part in re.split(r"\n(?=[A-Z][A-Z ]+\n)", text)}
-    # These two pkgutil finds in the folder: a package cannot hide them.
+    # pkgutil finds these two in the folder: a package cannot hide them.
     hidden = re.findall(r"\b_[a-z]\w*", sections["PACKAGE CONTENTS"])
     assert set(hidden) == {"_training", "_util"}
     classes = re.findall(r"^    class (\w+)", text, re.MULTILINE)
@@ -187,7 +187,7 @@ def test_dir_and_help_show_the_public_names() -> None:
 
 
 def test_nothing_reaches_into_the_model() -> None:
-    """Its private attributes are those of model.py and the class it is built on."""
+    """Only model.py and its base class use the private attributes of Model."""
     for path in SOURCES:
         text = path.read_text()
         assert not re.search(r"\bmodel\._[a-z]", text), path
@@ -199,5 +199,5 @@ def test_every_public_class_and_function_has_a_docstring() -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 if (part(path) == "backend" and node.name != "Backend") or node.name.endswith("Residuals"):
-                    continue  # what the backends do stands in Backend, what residuals are in the layer
+                    continue  # Backend documents the methods of backends, each layer its residuals
                 assert ast.get_docstring(node), f"{path.name}: {node.name}"

@@ -19,7 +19,7 @@ SHAPES = [(6, 8, 8, 3), (5, 7, 4, 1), (4, 3, 10, 2), (1, 5, 5, 3), (3, 1, 1, 1),
 
 
 def images(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
-    """Random images whose pixels are all different and none 0."""
+    """Random images with pairwise different, nonzero pixels."""
     size = int(np.prod(shape))
     return (np.random.default_rng(0).permutation(size) - size - 0.5).reshape(shape).astype(dtype)
 
@@ -122,7 +122,7 @@ def test_composed_parts_draw_different_numbers(numpy_key: random.Key) -> None:
     assert 25 < (y != x).any(axis=(1, 2, 3)).sum() < 75
 
 
-# How random they are
+# Randomness
 
 
 N = 1 << 14
@@ -130,7 +130,7 @@ Changed = Callable[[np.ndarray], np.ndarray]
 
 
 def fair(counts: np.ndarray) -> None:
-    """Whether χ² of counts that are equal on average is within 5 of its standard deviations."""
+    """Whether χ² of counts with equal expectations is within 5 standard deviations of its mean."""
     expected = counts.sum() / counts.size
     degrees = counts.size - 1
     assert ((counts - expected) ** 2 / expected).sum() < degrees + 5 * (2 * degrees) ** 0.5
@@ -140,7 +140,7 @@ def fair(counts: np.ndarray) -> None:
 def test_shifts_are_all_alike(numpy_key: random.Key, padding: int) -> None:
     size = 2 * padding + 1
     x = np.zeros((N, size, size, 1), np.float32)
-    x[:, padding, padding] = 1  # in the middle: a shift leaves it in the image
+    x[:, padding, padding] = 1  # in the middle, so that every shift keeps it in the image
     y = RandomCrop(padding)(x, numpy_key)
     assert (y.sum(axis=(1, 2, 3)) == 1).all()
     fair(y.sum(axis=(0, 3)))

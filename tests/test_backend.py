@@ -1,4 +1,4 @@
-"""Array libraries: found, or refused in one line; arrays put on the device and brought back as they were."""
+"""Backends: finding libraries, errors of one line, and placing and fetching arrays."""
 
 import math
 import operator
@@ -51,7 +51,7 @@ def test_takes_read_only_memory(make_backend: MakeBackend) -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3), (4, 20), (2, 4, 3)])
 def test_a_copy_is_a_copy(make_backend: MakeBackend, shape: tuple[int, ...]) -> None:
-    """Of an array, and of the copy."""
+    """Both a copy of an array and a copy of the copy."""
     place = make_backend("float32")
     host = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
     first = place.copy(place.asarray(host))
@@ -64,7 +64,7 @@ def test_a_copy_is_a_copy(make_backend: MakeBackend, shape: tuple[int, ...]) -> 
 
 
 def test_pytorch_s_narrow_weights_lie_by_columns_and_stay_so(tmp_path: Path) -> None:
-    """Through steps, copies, files, and a training that diverged: products may differ by the layout."""
+    """The layout survives steps, copies, files and divergence: products may round differently with it."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def layout(model: xpnet.Model) -> list[tuple[int, ...]]:
@@ -146,7 +146,7 @@ def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPa
 
 
 def fake_cupy(devices: int | str) -> types.ModuleType:
-    """As much of CuPy as finding a device takes; a string is what its runtime says instead of a number."""
+    """The part of CuPy that finds devices. `devices` is their number, or the error message of the runtime."""
 
     class CUDARuntimeError(RuntimeError):
         pass
@@ -166,7 +166,7 @@ def fake_cupy(devices: int | str) -> types.ModuleType:
 @pytest.mark.parametrize(
     ("devices", "device", "message"),
     [
-        ("cudaErrorNoDevice: no CUDA-capable\ndevice is detected", None, "backend 'cupy': no CUDA device (cudaErrorNoDevice: no CUDA-capable device is detected); it needs"),
+        ("cudaErrorNoDevice: no CUDA-capable\ndevice is detected", None, "backend 'cupy': expected an NVIDIA GPU and its driver, got none (cudaErrorNoDevice: no CUDA-capable device is detected); backend 'numpy'"),
         (2, "cuda:2", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:2' (there are 2)"),
         (2, "cuda:x", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cuda:x'"),
         (2, "cpu", "backend 'cupy': expected device 'cuda' or 'cuda:N', got 'cpu'"),
@@ -185,7 +185,7 @@ def test_cupy_without_its_gpu(
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Side by side or one after the other, the parts of a step give the same."""
+    """The parts of a step give the same in parallel as one after the other."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 40, 40, 3)), rng.integers(3, size=64)
 
@@ -220,7 +220,7 @@ def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: 
 def test_large_work_is_shared_and_small_is_not(
     n: int, workers: int, parts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each image there is an array of 480 kB: parts of 16 MiB, or of 4 MiB where cores would idle."""
+    """Each image needs an array of 480 kB; parts are at most 16 MiB, or 4 MiB if cores would be idle."""
     monkeypatch.setattr(NumPy, "workers", workers)
     net = nn.Sequential(nn.Conv2d(3, 8, 5, padding="same"), nn.GlobalAvgPool())
     at_once = step.examples_at_once(net, (40, 40, 3), n, backend.get("numpy"))
@@ -246,7 +246,7 @@ def test_an_error_in_a_part_is_the_caller_s() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13])
 def test_terms_are_added_in_pairs_whenever_they_come(count: int) -> None:
     def paired(terms: list[str]) -> str:
-        """The sum as it is meant, from the terms in their order."""
+        """The expected sum of the terms in their order."""
         while len(terms) > 1:
             pairs = [terms[i : i + 2] for i in range(0, len(terms), 2)]
             terms = [f"({pair[0]}{pair[1]})" if len(pair) > 1 else pair[0] for pair in pairs]

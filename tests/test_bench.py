@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1]))  # bench is not installed
+sys.path.append(str(Path(__file__).parents[1]))  # bench is not an installed package
 
 from bench import peaks, points, rounds, table
 from bench.workloads import WORKLOADS, parts

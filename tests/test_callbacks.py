@@ -1,4 +1,4 @@
-"""Early stopping, and the end of `fit` for callbacks."""
+"""Early stopping, and the calls of callbacks at the end of `fit`."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from xpnet.tree import Tree
 
 
 class Watched(EarlyStopping):
-    """Gets a course of losses, whatever the model's are."""
+    """Early stopping that sees a given sequence of losses instead of the model's."""
 
     def __init__(self, course: list[float], **options) -> None:
         super().__init__(**options)
@@ -82,17 +82,15 @@ def test_refuses_what_makes_no_sense() -> None:
         ConfigError, match=r"EarlyStopping: expected monitor validation_loss or .*, got 'loss'"
     ):
         EarlyStopping(1, monitor="loss")
-    with pytest.raises(
-        ConfigError, match="EarlyStopping: expected fit to have validation with a validation_loss"
-    ):
+    with pytest.raises(ConfigError, match="EarlyStopping: expected validation data with a validation_loss"):
         fit(EarlyStopping(1), validation=False)
 
 
-# The end of fit, however it comes.
+# The end of fit: normal, by stop, or by an exception.
 
 
 class Note(Callback):
-    """Notes its hooks, and fails in one of them if asked to."""
+    """Records the calls of its hooks, and raises in one of them if asked to."""
 
     def __init__(
         self, name: str, log: list[str], fails: str = "", error: BaseException | None = None
@@ -161,7 +159,7 @@ def test_the_first_exception_is_raised_and_the_others_are_notes_to_it() -> None:
 
 
 def test_a_model_that_diverged_is_neither_saved_nor_kept_from_its_best_epoch(tmp_path: Path) -> None:
-    """Rates of 0.1 and then 1e39, which float32 cannot hold: the second epoch diverges."""
+    """The learning rate is 0.1 and then 1e39, beyond float32: the second epoch diverges."""
     model, snapshots, log = small(), Snapshots(), []
     with np.errstate(all="ignore"), pytest.raises(DivergedError) as caught:
         model.fit(
@@ -181,7 +179,7 @@ def test_a_model_that_diverged_is_neither_saved_nor_kept_from_its_best_epoch(tmp
 
 
 class Torn(optim.SGD):
-    """Writes into the parameters, as an update may, and is broken off in its fifth step."""
+    """An optimizer that overwrites the parameters, as it may, and raises in its fifth step."""
 
     steps = 0
 
@@ -217,7 +215,7 @@ def test_a_step_that_is_broken_off_leaves_the_model_as_before_the_epoch(
 
 
 def test_an_exception_between_two_steps_leaves_the_model_there_and_saves_it(tmp_path: Path) -> None:
-    """After this callback has seen the step, or not: a state that others have not seen is not saved."""
+    """The exception comes before or after this callback sees the step; only a step it has seen is saved."""
 
     class FailAt2(Callback):
         def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
@@ -246,7 +244,7 @@ def test_an_exception_does_not_save_numbers_that_are_not_finite(tmp_path: Path) 
 
 
 def test_a_validation_that_fails_can_be_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps are done and the epoch is not: a checkpoint goes on with the validation."""
+    """All steps are done but the epoch is not: resuming from a checkpoint starts with the validation."""
     whole, failed, resumed = small(), small(), small()
     expected = whole.fit(X, Y, epochs=1, batch_size=1, validation=(X, Y))
     with monkeypatch.context() as patch:

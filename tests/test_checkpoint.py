@@ -1,4 +1,4 @@
-"""Checkpoints: a training that goes on from one is bit for bit the one that was never interrupted."""
+"""Checkpoints: a resumed training is bit-equal to one that was never interrupted."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ EXACT = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation
 
 
 def make_model(place: Place = ("numpy", None), **options) -> xpnet.Model:
-    """A network with all that has a state or is random."""
+    """A model with everything that has a state or is random."""
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.BatchNorm(3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(48, 3)
     )
@@ -43,7 +43,7 @@ def make_data(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 class SaveAt(Callback):
-    """Saves after that step of that epoch, or after the epoch if the step is 0."""
+    """Saves a checkpoint after a step of an epoch, or after the epoch if `step` is 0."""
 
     def __init__(self, path: Path, epoch: int, step: int) -> None:
         self.path, self.at = path, (epoch, step)
@@ -74,7 +74,7 @@ def rows(model: xpnet.Model) -> list[tuple]:
 
 
 def arrays(model: xpnet.Model) -> dict[str, np.ndarray]:
-    """All of the state."""
+    """All arrays of the state."""
     kept = {key: getattr(model.state, key) for key in ("params", "statistics", "optimizer", "step")}
     return {name: model.backend.to_numpy(leaf).copy() for name, leaf in tree.items(kept)}
 
@@ -86,7 +86,7 @@ def assert_same(model: xpnet.Model, other: xpnet.Model) -> None:
 
 
 def test_goes_on_bit_for_bit(place: Place, tmp_path: Path) -> None:
-    """In the middle of an epoch, after its last step, and after the epoch."""
+    """Checkpoints in the middle of an epoch, after its last step, and after the epoch."""
     places = [(0, 1), (1, 3), (1, STEPS), (2, 0)]
     paths = {at: tmp_path / f"{at}" for at in places}
     whole = make_model(place)
@@ -130,7 +130,7 @@ def test_goes_on_in_the_same_process_after_stop() -> None:
     plain(stopped, 3, StopAt())
     assert (stopped.epoch, stopped.epoch_step, len(stopped.history)) == (1, 3, 1)
     with pytest.raises(
-        ConfigError, match=r"fit: expected Batches\(examples=60, batch_size=13, .* epoch 2 was broken off"
+        ConfigError, match=r"fit: expected Batches\(examples=60, batch_size=13, .* interrupted epoch 2"
     ):
         stopped.fit(*make_data(0), batch_size=12)
     plain(stopped, 2)
@@ -148,7 +148,7 @@ def test_parameters_from_elsewhere_start_the_epoch_afresh(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("direction", ["from NumPy", "to NumPy"])
 def test_moves_between_libraries(direction: str, place: Place, tmp_path: Path) -> None:
-    """In float64 the rest agrees to 10 digits, as whole trainings do."""
+    """In float64 the rest of the training agrees to 10 digits."""
     here, numpy = make_model(place, dtype="float64"), make_model(dtype="float64")
     first, second = (numpy, here) if direction == "from NumPy" else (here, numpy)
     path = tmp_path / "checkpoint"
@@ -161,7 +161,7 @@ def test_moves_between_libraries(direction: str, place: Place, tmp_path: Path) -
 
 
 def test_targets_that_name_no_class(tmp_path: Path) -> None:
-    """There is no number of errors to keep."""
+    """Without classes there are no errors to save."""
 
     def make() -> xpnet.Model:
         return xpnet.Model(nn.Linear(4, 2), losses.MeanSquaredError(), optim.SGD(0.1))
@@ -185,7 +185,7 @@ def test_early_stopping_goes_on_with_its_patience_and_its_snapshot(tmp_path: Pat
             callbacks=[early, *callbacks],
         )
 
-    options = {"optimizer": optim.SGD(0.3)}  # which soon makes it worse
+    options = {"optimizer": optim.SGD(0.3)}  # so that the loss soon rises
     whole = make_model(**options)
     n = len(train(whole, *[SaveAt(tmp_path / f"{epoch}", epoch, 0) for epoch in range(1, 10)], patience=2))
     assert 3 <= n < 9
@@ -212,7 +212,7 @@ def test_the_state_of_callbacks_of_the_same_class_is_their_own(tmp_path: Path) -
     model.fit(*make_data(0), epochs=1, callbacks=[first, second])
     model.save_checkpoint(tmp_path / "a")
     model.load_checkpoint(tmp_path / "a")
-    model.save_checkpoint(tmp_path / "b")  # with states that no fit has taken yet
+    model.save_checkpoint(tmp_path / "b")  # with states that no fit has restored yet
     model = make_model()
     model.load_checkpoint(tmp_path / "b")
     first, second = Counter(0), Counter(0)
@@ -245,7 +245,7 @@ def content(tmp_path: Path) -> bytes:
 
 
 def refuses(path: Path, model: xpnet.Model) -> str:
-    """That the model does not take the file and stays as it is; gives the line that says why."""
+    """Check that the model refuses the file and does not change; return the error line."""
     before = arrays(model)
     with pytest.raises(CheckpointError) as error:
         model.load_checkpoint(path)
@@ -257,7 +257,7 @@ def refuses(path: Path, model: xpnet.Model) -> str:
 
 
 def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
-    """Cut off after any byte, or with any byte changed."""
+    """Truncated after any byte, or with any byte changed."""
     model, path = small(), tmp_path / "bad"
     for n in range(len(content)):
         path.write_bytes(content[:n])
@@ -269,7 +269,7 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
             loaded = checkpoint.read(path)
         except CheckpointError:
             refuses(path, model)
-        else:  # blanks between the header's end and the arrays, and nothing else
+        else:  # padding between the header and the arrays
             harmless += 1
             assert repr(loaded) == repr(checkpoint.read(tmp_path / "good"))
     assert harmless < 8
@@ -313,7 +313,7 @@ def test_what_is_no_checkpoint_is_refused(bad: bytes | None, message: str, tmp_p
 
 
 def test_the_checksum_is_of_names_dtypes_and_shapes_too() -> None:
-    """The same bytes, told apart by each of them."""
+    """States with the same bytes that differ in one of these."""
     array = np.arange(6, dtype=np.float32)
     others = [
         {"b": array},
@@ -335,7 +335,7 @@ def test_the_checksum_is_of_names_dtypes_and_shapes_too() -> None:
 def test_a_header_that_says_something_else_of_an_array_is_refused(
     name: str, content: bytes, tmp_path: Path
 ) -> None:
-    """Where the file is as long as before, and its text and its numbers are the same bytes."""
+    """The length of the file, its text and the bytes of its arrays are unchanged."""
     old, new = {
         "a name": (b'"params.weight":', b'"params.weighs":'),
         "a dtype": (b'"F32","shape":[3,2]', b'"I32","shape":[3,2]'),
@@ -357,7 +357,7 @@ def test_a_negative_position_is_refused(field: str, content: bytes, tmp_path: Pa
 
 
 def test_the_time_of_an_epoch_is_that_of_both_its_parts(tmp_path: Path) -> None:
-    """An hour before the checkpoint counts; and the next epoch starts from none."""
+    """An hour before the checkpoint counts; the next epoch starts at zero."""
     model = make_model()
     fit(model, 1, SaveAt(tmp_path / "file", 0, 3))
     saved = checkpoint.read(tmp_path / "file")
@@ -371,7 +371,7 @@ def test_the_time_of_an_epoch_is_that_of_both_its_parts(tmp_path: Path) -> None:
 
 
 def test_parameters_from_a_file_lie_in_memory_as_the_model_s_own(tmp_path: Path) -> None:
-    """Column by column here: products may differ by the layout."""
+    """Here by columns: products may round differently with the layout."""
     model = small()
     model.save_checkpoint(tmp_path / "file")
     model.params = tree.map(np.asfortranarray, model.params)
@@ -387,7 +387,7 @@ def test_parameters_from_a_file_lie_in_memory_as_the_model_s_own(tmp_path: Path)
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda: small(seed=1), "expected the seed 1, as the model's, got 0"),
+        (lambda: small(seed=1), "expected seed 1, the model's, got 0"),
         (
             lambda: small(dtype="float64"),
             "expected params.bias to be float64 of shape (2,), got float32 of shape (2,)",
@@ -411,7 +411,7 @@ def test_what_is_of_another_model_is_refused(other, message: str, content: bytes
 
 
 def test_the_state_of_another_class_is_refused(tmp_path: Path) -> None:
-    class EarlyStopping(Callback):  # with the name of ours
+    class EarlyStopping(Callback):  # with our name
         def state(self) -> dict:
             return {"other": 1}
 
@@ -430,7 +430,7 @@ def test_a_state_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
 
 
 class FullDisk:
-    """A file that takes so many bytes and no more."""
+    """A file that raises after a number of bytes, like a full disk."""
 
     def __init__(self, file, room: int) -> None:
         self.file, self.room = file, room
@@ -488,7 +488,7 @@ def test_after_a_fault_in_writing_the_previous_checkpoint_loads(
 
 
 def test_a_folder_of_checkpoints_keeps_two_and_the_best(tmp_path: Path) -> None:
-    """Here the best epoch on validation is neither of the last two, and time is up at each step."""
+    """Here the best epoch is not one of the last two, and a checkpoint is due at every step."""
     model = make_model(optimizer=optim.SGD(0.3))
     fit(model, 6, xpnet.Checkpoints(tmp_path, minutes=1e-9))
     accuracies = [metrics.validation_accuracy for metrics in model.history]
@@ -526,7 +526,8 @@ def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: 
     newest.write_bytes(newest.read_bytes()[:-1])
     fresh = make_model()
     with pytest.raises(
-        ConfigError, match=r"expected a folder of this training, .* step 0 after epoch 2; resume"
+        ConfigError,
+        match=r"expected a folder without later checkpoints, .* step 0 after epoch 2; call resume",
     ):
         fit(fresh, 1, xpnet.Checkpoints(tmp_path))
     checkpoints = xpnet.Checkpoints(tmp_path)
@@ -536,7 +537,7 @@ def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: 
     fit(fresh, 2, checkpoints)
     assert_same(fresh, whole)
     assert xpnet.Checkpoints(tmp_path / "new").resume(fresh) == []
-    with pytest.raises(CheckpointError, match=r"epoch-3-step-0.safetensors: expected the seed 4"):
+    with pytest.raises(CheckpointError, match=r"epoch-3-step-0.safetensors: expected seed 4"):
         checkpoints.resume(make_model(seed=4))
 
 

@@ -80,7 +80,7 @@ def tree(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
-# What loads
+# Files that load
 
 
 @pytest.mark.parametrize("subfolder", ["", cifar.UNPACKED])

@@ -1,4 +1,4 @@
-"""What is public has a row in the tables of `cases.py`, and so all the laws. Forgetting one is red."""
+"""Every public class has a row in the tables of `cases.py`, and so is tested by all laws."""
 
 import inspect
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ BASES = {nn.Layer, nn.Container, losses.Loss, optim.Optimizer, schedules.Schedul
 
 
 def public_classes(module: ModuleType) -> set[type]:
-    """The classes that a module gives its users; without `__all__` those that it defines itself."""
+    """The public classes of a module; without `__all__`, the classes that it defines."""
     names = getattr(module, "__all__", None) or [
         name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__
     ]
@@ -26,7 +26,7 @@ def public_classes(module: ModuleType) -> set[type]:
 
 
 def missing(module: ModuleType, rows: Iterable[object]) -> list[str]:
-    """The names of the public classes that no row is of. A class that a row merely contains does not count."""
+    """The public classes without a row of their own. A class inside another one's row does not count."""
     return sorted(cls.__name__ for cls in public_classes(module) - {type(row) for row in rows})
 
 
@@ -69,7 +69,7 @@ def test_layers_that_differ_in_training_have_a_row_for_it() -> None:
 
 
 def test_a_class_without_a_row_is_found() -> None:
-    """The search itself: of all tables, each row is needed by some class."""
+    """The search itself: with any row removed, it names that class."""
     for table, (module, rows) in TABLES.items():
         for cls in public_classes(module):
             rest = [row for row in rows if type(row) is not cls]
@@ -86,7 +86,7 @@ def test_more_than_one_batch_size_and_no_case_twice() -> None:
 
 
 def test_no_layer_says_mixed_that_is_independent() -> None:
-    """Such a layer is right, but training cannot run the parts of its batches side by side."""
+    """Such a layer is right, but training cannot run parts of a batch in parallel."""
     silent = [
         str(case)
         for case in cases.LAYERS

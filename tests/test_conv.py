@@ -65,7 +65,7 @@ def test_of_equal_elements_the_first_one_is_the_maximum(make_backend: MakeBacken
 
 @pytest.mark.parametrize(("lengths", "kernel", "stride"), GEOMETRY)
 def test_windows_and_their_adjoint(make_backend: MakeBackend, lengths, kernel, stride) -> None:
-    """Each library's way to windows gives those of a plain loop, and <windows(x), d> = <x, overlap_add(d)>."""
+    """Each library's windows equal those of a plain loop, and <windows(x), d> = <x, overlap_add(d)>."""
     backend = make_backend("float64")
     x = draw((2, *lengths, 3))
     outputs = _windows.output_lengths(lengths, kernel, stride)
@@ -163,7 +163,7 @@ def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: Make
     """Convolutions and pools of each backend against NumPy's, over the same grid and with odd "same" padding."""
     place = make_backend("float64")
     odd = [(nn.Conv2d(2, 3, (2, 4), stride, "same"), (2, 5, 6, 2)) for stride in (1, 2)]
-    grid = GRID if place.name == "torch" else GRID[::29]  # the others have nothing of their own
+    grid = GRID if place.name == "torch" else GRID[::29]  # the others use the reference forms
     for layer, shape in grid + odd:
         try:
             layer.output_shape(shape)
@@ -172,7 +172,7 @@ def test_what_a_library_brings_itself_agrees_with_the_windows(make_backend: Make
         params = layer.init(np.random.default_rng(0))
         x, dy = draw(shape), draw(layer.output_shape(shape), seed=1)
         if isinstance(layer, nn.MaxPool2d):
-            x = np.round(x)  # so that there are ties
+            x = np.round(x)  # so that windows have ties
         y, residuals = layer.forward(params, x)
         expected = y, *layer.backward(params, residuals, dy)
         there = tree.map(place.asarray, params)

@@ -1,4 +1,4 @@
-"""Models that are pickled or copied: the copy goes on bit for bit."""
+"""Pickled and copied models: a copy continues the training bit for bit."""
 
 import copy
 import functools
@@ -27,7 +27,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def make_model(place: Place = ("numpy", None)) -> xpnet.Model:
-    """A network with all that has a state or is random."""
+    """A model with everything that has a state or is random."""
     net = nn.Sequential(
         nn.Conv2d(1, 3, 3, weight_init=init.scaled(init.he_normal, 0.5)),
         nn.BatchNorm(3),
@@ -56,7 +56,7 @@ def make_data(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 class At(Callback):
-    """Does something after step 3 of the second epoch."""
+    """Calls a function after step 3 of the second epoch."""
 
     def __init__(self, action: Callable[[xpnet.Model], object]) -> None:
         self.action = action
@@ -85,7 +85,7 @@ def assert_same_training(model: xpnet.Model, other: xpnet.Model) -> None:
 
 @every_way
 def test_a_copy_goes_on_from_the_middle_of_an_epoch(way: str, place: Place) -> None:
-    """Made in a callback, while the model that is copied goes on."""
+    """The copy is made in a callback, and the original continues too."""
     whole, copies = make_model(place), []
     fit(whole, 4, At(lambda model: copies.append(WAYS[way](model))))
     (resumed,) = copies
@@ -108,7 +108,7 @@ def test_a_copy_shares_nothing(way: str) -> None:
 
 @every_way
 def test_a_copy_goes_on_by_hand(way: str) -> None:
-    """In its mode, with its optimizer's state and its steps' random numbers."""
+    """The copy keeps the mode, the optimizer's state and the random numbers of the next steps."""
     x, y = make_data()
     model = make_model()
     model.optimizer = replace(model.optimizer, decay=0.5)
@@ -131,7 +131,7 @@ def test_a_copy_goes_on_by_hand(way: str) -> None:
 
 
 def test_a_copy_keeps_the_layout_of_its_parameters() -> None:
-    """Products may differ by it."""
+    """Products may round differently with the layout."""
     model = xpnet.Model(nn.Linear(6, 3), losses.CrossEntropy(), optim.SGD(0.1))
     model.params = {**model.params, "weight": np.asfortranarray(model.params["weight"])}
     for way in WAYS.values():

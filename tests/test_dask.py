@@ -1,4 +1,4 @@
-"""Dask: a library that needs one file and no change elsewhere. Networks train on it as on NumPy."""
+"""Dask, a library that needs one file and no change elsewhere: networks train on it as on NumPy."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_trains_as_numpy_does(net: nn.Layer, optimizer: optim.Optimizer, shape: 
 
 
 def test_a_state_keeps_no_history() -> None:
-    """Its arrays are computed after each step: else the task graph would grow with every step."""
+    """Its arrays are computed after each step; otherwise the task graph would grow with every step."""
     model = xpnet.Model(MLP, losses.CrossEntropy(), optim.SGD(0.1), "dask")
     model.fit(draw((20, 6)), np.arange(20) % 3, epochs=2, batch_size=5)
     assert all(len(layer["weight"].dask) == 1 for layer in model.params if layer)

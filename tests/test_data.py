@@ -24,7 +24,7 @@ def _nothing_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
 
 
-# What loads
+# Files that load
 
 
 def test_sample_is_the_beginning_of_mnist():
@@ -196,7 +196,7 @@ def test_gzip_damage(tmp_path):
             dataset = load("mnist", tmp_path)
         except DataError as error:
             messages.append(str(error))
-        else:  # the time and such in the header of gzip don't matter
+        else:  # the time and name in the gzip header do not matter
             np.testing.assert_array_equal(dataset.train.x, good.train.x)
     assert len(messages) > 270
     for message in messages:
@@ -221,7 +221,7 @@ def test_gzip_bomb_is_not_unpacked(tmp_path):
         tracemalloc.stop()
 
 
-# Files that are not there or may not be read
+# Missing and unreadable files
 
 
 def test_folder_in_the_place_of_a_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Numbers that go wrong are noticed, and traced to the step and the layer where they began."""
+"""Divergence is detected and traced to the step and the layer where it began."""
 
 from dataclasses import dataclass, field
 
@@ -42,12 +42,12 @@ def message_of(model: xpnet.Model, x: np.ndarray, y: np.ndarray, **options) -> s
 
 
 def end_of(story: str, step: int = 1) -> str:
-    return f"run again from step 1, what first is not finite is {story}, in step {step}"
+    return f"run again from step 1, the first value that is not finite is {story}, in step {step}"
 
 
 @dataclass(frozen=True, repr=False)
 class Faulty(nn.Layer):
-    """Identity, until forward or backward was called so often: then infinity."""
+    """The identity, until a number of calls of forward or backward: then infinity."""
 
     forwards: int = 10**9
     backwards: int = 10**9
@@ -64,13 +64,13 @@ class Faulty(nn.Layer):
     def backward(self, params, residuals, dy):
         return self._fail("backward", self.backwards, dy), {}
 
-    def output_shape(self, input_shape):  # without a call that would count
+    def output_shape(self, input_shape):  # without a call, which would count
         return input_shape
 
 
 @dataclass(frozen=True, repr=False)
 class SteepAbove(nn.Layer):
-    """Identity, but with an infinite gradient for a batch with an input above a limit."""
+    """The identity, with an infinite gradient for a batch with an input above a limit."""
 
     limit: float
 
@@ -99,7 +99,7 @@ def test_a_rate_too_high_is_told_alike_on_every_library(place: Place) -> None:
 
 
 def test_an_example_that_is_no_number(place: Place) -> None:
-    """A number that came with the data is the data's fault: no word of the learning rate."""
+    """For a NaN in the data the error does not suggest a lower learning rate."""
     x, y = make_data()
     x[77, 3] = np.nan
     steps = [batch.tolist() for _, batch in data.batches(x, np.arange(200), 16, seed=0, epoch=0)]
@@ -110,7 +110,7 @@ def test_an_example_that_is_no_number(place: Place) -> None:
 
 
 def test_a_gradient(place: Place) -> None:
-    """The loss shows it a step later."""
+    """The loss diverges one step later."""
     x, y = make_data()
     x = np.clip(x, -1, 1)
     x[:, 5] = 0
@@ -130,7 +130,7 @@ def identity(rng: random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def test_the_loss_itself(place: Place) -> None:
-    """Squares of what float32 can just hold."""
+    """Differences that float32 can hold, but whose squares overflow."""
     x, _ = make_data()
     y = np.full((200, 2), 1e30)
     message = message_of(make_model(nn.Linear(6, 2), place=place, loss=losses.MeanSquaredError()), x, y)
@@ -139,10 +139,12 @@ def test_the_loss_itself(place: Place) -> None:
 
 
 def test_parameters_that_no_loss_has_seen(place: Place) -> None:
-    """The last step of an epoch: its loss is finite, and what it leaves is not."""
+    """The last step of an epoch has a finite loss, but leaves parameters that are not finite."""
     x, y = make_data(16)
     message = message_of(make_model(nn.Linear(6, 2), place=place, rate=3e38), x * 1e3, y)
-    assert "steps 1 to 1 of 1, learning rate 3e+38: expected finite parameters, got others" in message
+    assert (
+        "steps 1 to 1 of 1, learning rate 3e+38: expected finite parameters, got infinite or NaN" in message
+    )
     assert end_of("in the parameters after the update") in message
 
 
@@ -153,7 +155,7 @@ def test_parameters_given() -> None:
 
 
 def test_in_parts_with_all_that_training_does(place: Place) -> None:
-    """Micro-batches, side by side on NumPy: the first layer in the order of the step is told."""
+    """With micro-batches in parallel on NumPy, the error names the first layer in the order of the step."""
     layers = (
         nn.Linear(6, 8),
         nn.BatchNorm(8),
@@ -206,15 +208,16 @@ def test_an_epoch_that_was_broken_off_is_run_again_from_there() -> None:
     model.fit(*make_data(), batch_size=16, callbacks=[StopAt3()])
     message = message_of(model, *make_data())
     assert message.startswith("epoch 1, step 6 of 13, ")
-    assert "run again from step 4, what first is not finite is in the output of layer 1, Faulty(" in message
+    assert (
+        "run again from step 4, the first value that is not finite is in the output of layer 1, Faulty("
+        in message
+    )
     assert model.epoch_step == 3
 
 
 def test_what_does_not_happen_again() -> None:
     message = message_of(make_model(nn.Linear(6, 2), Faulty(forwards=4, times=1)), *make_data())
-    assert message.endswith(
-        "run again from step 1, all numbers were finite: this device does not repeat itself"
-    )
+    assert message.endswith("run again from step 1, all values were finite: this device is not deterministic")
 
 
 def test_a_good_end_is_none() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import re
 import runpy
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import xpnet
 from conftest import run_script
 from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, prose
 from xpnet import backend, data, init, losses, nn, optim, schedules, studies
@@ -29,7 +31,7 @@ every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: p
 def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The blocks of a page run in order, in one module; a text block after one shows what it prints."""
+    """The blocks of a page run in order in one module; a text block after a block shows its output."""
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -56,7 +58,7 @@ def test_a_difference_in_what_is_printed_is_seen() -> None:
 
 @pytest.fixture
 def some_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A current folder with the scripts, and with the runs that pages resume."""
+    """A working folder with the scripts and the runs that pages resume."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     for name in set(re.findall(r"runs/[\w-]+", "".join(page.read_text() for page in WRITTEN))):
@@ -101,7 +103,7 @@ def check_script(script: str, *arguments: str) -> None:
 def test_the_first_run_is_as_the_readme_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """(The best epoch is the seventh: the others are left out.)"""
+    """The page shows the seventh epoch, the best one, alone."""
     monkeypatch.chdir(tmp_path)
     _, out, _ = run_script(ROOT / "scripts" / "train.py", monkeypatch, capsys, "--epochs", "8")
     shown = re.search(
@@ -128,7 +130,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The links that GitHub gives the headings of a page; that of a second equal one ends in -1."""
+    """The anchors that GitHub makes for the headings of a page; a repeated one gets the suffix -1."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
     return {f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)}
@@ -189,3 +191,17 @@ def test_the_reference_is_that_of_the_docstrings() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["page"]()
     if page != REFERENCE.read_text():
         pytest.fail(f"{REFERENCE.relative_to(ROOT)} is stale: python scripts/reference.py writes it anew")
+
+
+def test_the_reference_lists_inherited_members_and_the_inherited_constructor() -> None:
+    _, _, model = REFERENCE.read_text().partition("### xpnet.Model\n\n")
+    model = model.partition("\n### ")[0]
+    constructor, *members = re.findall(r"^```python\n(.*?)```$", model, re.MULTILINE | re.DOTALL)
+    arguments = re.findall(r"^    (\w+):", constructor, re.MULTILINE)
+    assert arguments == list(inspect.signature(xpnet.Model).parameters)
+    listed = {re.split(r"\W", each)[0] for each in members}
+    assert listed >= {"fit", "forward", "backward", "step", "zero_grads", "params", "grads"}
+
+
+def test_the_reference_shows_the_defaults_of_options() -> None:
+    assert "activation: str = 'relu'," in REFERENCE.read_text()

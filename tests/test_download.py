@@ -1,4 +1,4 @@
-"""Downloading: from the first mirror that has the file intact, with nothing half-written left behind."""
+"""Downloads: from the first mirror with an intact file, never leaving a partial file."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ IMAGES = "train-images-idx3-ubyte.gz"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the intact files under `/good/`, and one kind of damage under each other path."""
+    """Serves intact files under `/good/`, and one kind of damage under each other path."""
 
     def do_GET(self):
         self.server.requests.append(self.path)
@@ -56,11 +56,11 @@ def server():
 
 @pytest.fixture
 def mirrors(server, monkeypatch):
-    """A function that sets the mirrors of MNIST, and returns a list to which requests are appended."""
+    """A function that sets the mirrors of MNIST and returns the list of requests."""
     server.requests.clear()
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "127.0.0.1")
-    with socket.socket() as unused:  # bound, but never listening: nobody answers
+    with socket.socket() as unused:  # bound but not listening, so that nobody answers
         unused.bind(("127.0.0.1", 0))
 
         def use(*names):
@@ -129,7 +129,7 @@ def test_download_is_off(tmp_path, mirrors):
 
 def test_only_what_is_missing_is_downloaded(tmp_path, mirrors):
     requests = mirrors("good")
-    files = small_files(train=5)  # other checksums than published: only downloads are compared
+    files = small_files(train=5)  # not the published checksums: only downloads are compared
     write(tmp_path, {file: files[file] for file in datasets.FILES[:1]})
     write(tmp_path, {file: files[file] for file in datasets.FILES[1:2]}, zipped=True)
     assert len(load("mnist", tmp_path).train.y) == 5

@@ -1,4 +1,4 @@
-"""The faster forms of networks do what the plain ones do."""
+"""The faster forms of networks give the same as the plain ones."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def test_a_product_is_added_as_its_formula_says(blas: None, dtype: str, layout: 
 
 
 def test_numpy_s_openblas_is_found() -> None:
-    """Else all would still be right, and slower."""
+    """Without it everything would be right, but slower."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     assert (_numpy_blas._gemm("f") is not None) == ("openblas" in blas)
 
@@ -67,7 +67,7 @@ def test_deferred_gradients_train_the_same(
         model.fit(x, y, epochs=3, batch_size=16, schedule=schedule)
         overwritten = [(a != b).any() for a, b in zip(*map(tree.leaves, (before, values)), strict=True)]
         if optimizer.momentum == 0 and _numpy_blas._gemm("d"):
-            assert any(overwritten) == defer  # so this test has compared two things
+            assert any(overwritten) == defer  # so that the test compares two forms
         return dict(tree.items(model.params))
 
     expected, found = train(MLP, defer=False), train(MLP, defer=True)
@@ -129,7 +129,7 @@ def on_numpy(net: nn.Layer) -> Any:
 def test_winograd_s_convolution_is_the_plain_one(
     layer: Any, shape: Any, dtype: str, tolerance: float, piece: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All images at once, or in pieces, the last of which may be smaller."""
+    """For all images at once, and for pieces of which the last is smaller."""
     if piece is not None:
         monkeypatch.setattr(_winograd, "PIECE", piece)
     winograd = on_numpy(layer)
@@ -156,7 +156,7 @@ def test_winograd_s_convolution_is_the_plain_one(
 
 
 def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The transformed weights are made once a step, and every layer finds its own."""
+    """The weights are transformed once per step, and every layer finds its own."""
     block = nn.Sequential(nn.Conv2d(8, 8, 3, padding="same"), nn.ReLU(), nn.Conv2d(8, 8, 5, padding="same"))
     net = on_numpy(nn.Sequential(nn.Residual(block), nn.Residual(nn.Conv2d(8, 8, 3, padding="same"))))
     params = net.init(np.random.default_rng(0))

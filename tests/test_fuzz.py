@@ -1,7 +1,6 @@
 """Any input to xpnet either works or raises an `xpnet.Error` of one line.
 
-Each property is tried on a few cases in the ordinary tests, the same ones each time, and on 10,000 in
-`pytest -m slow`.
+The ordinary tests check each property on a few fixed cases, `pytest -m slow` on 10,000.
 """
 
 import contextlib
@@ -40,7 +39,7 @@ MANY = 10_000
 
 
 def fuzz(few: int, **strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], None]:
-    """Make two tests of a property: one with `few` cases, and one with many, marked slow."""
+    """Two tests of a property: one with `few` cases, and one with many, marked slow."""
 
     def decorate(function: Callable[..., None]) -> None:
         checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
@@ -75,7 +74,7 @@ def works_or_says_why() -> Iterator[None]:
 
 
 def call(function: Callable[..., Any], arguments: list[Any]) -> Any:
-    """The result of the call. Cases with a wrong number of arguments, an error of Python's, are rejected."""
+    """The result of the call. Rejects cases with a wrong number of arguments, which is Python's error."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:
@@ -85,7 +84,7 @@ def call(function: Callable[..., Any], arguments: list[Any]) -> Any:
 
 @contextlib.contextmanager
 def at_most(limit: int) -> Iterator[None]:
-    """Context manager: the block allocates no more than that memory."""
+    """Context manager: expects the block to allocate at most that much memory."""
     tracemalloc.start()
     try:
         yield
@@ -99,7 +98,7 @@ def at_most(limit: int) -> Iterator[None]:
 
 
 def damaged(good: bytes) -> st.SearchStrategy[bytes]:
-    """A good file, cut off or with bytes changed, removed or inserted; or any bytes."""
+    """A good file, truncated or with bytes changed, removed or inserted; or arbitrary bytes."""
     place = st.integers(0, len(good) - 1)
 
     def flip(changes: list[tuple[int, int]]) -> bytes:
@@ -225,7 +224,7 @@ HEADERS = st.fixed_dictionaries(
 def parameter_file_with_a_lie_in_its_header(
     folder: Path, header: str, version: tuple[int, int], length: int
 ) -> None:
-    """The header does not decide how much memory is allocated."""
+    """A wrong header cannot make the reader allocate much memory."""
     size = 2 if version == (1, 0) else 4
     text = header.encode() + b"\n"
     member = b"\x93NUMPY" + bytes(version) + len(text).to_bytes(size, "little") + text + bytes(length)
@@ -253,7 +252,7 @@ EXAMPLES = np.random.default_rng(0).normal(size=(6, 8, 8, 1)), np.array([0, 1, 2
 
 
 def train_a_little(config: Config) -> None:
-    """Train for an epoch on images, and for one on rows."""
+    """Train one epoch on images and one on rows."""
     images, y = EXAMPLES
     for x in (images, images.reshape(6, -1)):
         config.check_inputs(x.shape[1:])
@@ -265,7 +264,7 @@ def train_a_little(config: Config) -> None:
 
 
 def small(options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with a small network and one epoch unless they set others."""
+    """The options with a small network and one epoch, unless they set others."""
     return {"hidden": (3,), "epochs": 1, **options}
 
 
@@ -313,7 +312,7 @@ SHAPE = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 @fuzz(200, layer=st.sampled_from(LAYERS), arguments=st.lists(ODD, max_size=5), shape=SHAPE)
 def layer(layer: type, arguments: list[Any], shape: tuple[int, ...]) -> None:
-    """A layer with any arguments, in a model, which checks inputs, with an input of any shape."""
+    """A layer with any arguments and an input of any shape, in a model, which checks its inputs."""
     made = call(layer, arguments)
     net = nn.Sequential(made, nn.Flatten())
     model = xpnet.Model(net, losses.MeanSquaredError(), optim.SGD(0.1))

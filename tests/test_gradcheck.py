@@ -1,4 +1,4 @@
-"""The checker itself: it finds wrong gradients, says where they are, and lets right ones pass."""
+"""The gradient checker itself: it locates wrong gradients and accepts right ones."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ def test_names_the_wrong_array_and_entry() -> None:
 
 
 def test_parameter_gradients_are_compared_with_backward() -> None:
-    """Training asks for the one, finite differences are of the other."""
+    """Training uses `parameter_gradients`, finite differences check `backward`."""
     with pytest.raises(gradcheck.GradientError) as error:
         gradcheck.check(BiasForgottenInParameterGradients(4, 3), draw((5, 4)))
     assert str(error.value) == (
@@ -110,7 +110,7 @@ def test_measure_tells_of_each_array_apart() -> None:
 def test_measure_gets_past_a_kink_that_is_near() -> None:
     x = draw((20, 20))
     x[np.abs(x) < 1e-3] = 1e-3
-    x[3, 4] = 2e-6  # nearer to ReLU's kink than ε
+    x[3, 4] = 2e-6  # closer to ReLU's kink than ε
     with pytest.raises(gradcheck.GradientError):
         gradcheck.check(nn.ReLU(), x, directions=20, entries=400, tolerance=1e-6)
     found = gradcheck.measure(nn.ReLU(), x, directions=20, entries=400, tolerance=1e-6)

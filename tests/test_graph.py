@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs, without a GPU: recorders on NumPy that do what a GPU would, and tell of it."""
+"""Training steps as CUDA graphs, tested without a GPU by recorders on NumPy that imitate one."""
 
 import ctypes
 import gc
@@ -21,7 +21,7 @@ from xpnet.backend._torch import TorchGraph
 
 
 class FakeGraph:
-    """Runs the function anew at each launch, on the arrays it was captured with; a capture changes none of them."""
+    """A graph that runs its function at each launch, on the captured arrays. A capture changes nothing."""
 
     def __init__(self, recorder: "FakeRecorder") -> None:
         self.recorder = recorder
@@ -52,7 +52,7 @@ class FakeGraph:
 
 
 class FakeRecorder:
-    """Notes what is asked of it from outside the step."""
+    """A recorder that lists its calls from outside the step."""
 
     def __init__(self, fails: bool = False) -> None:
         self.log: list[str] = []
@@ -93,7 +93,7 @@ class FakeRecorder:
 
 
 def add_up(state: dict, batch: tuple) -> tuple[dict, None]:
-    """A step that overwrites one array, makes another one anew and has them change places with a third."""
+    """A step that overwrites one array, makes a fresh one, and moves the old one to another name."""
     data, index, rate = batch
     velocity = state["velocity"]
     velocity *= 0.5
@@ -130,7 +130,7 @@ def test_the_first_step_warms_up_and_the_others_are_replays() -> None:
         "new graph", "warm up", *["copy"] * 3, "copy", "begin capture", "end capture", *["write", "launch"] * 2,
     ]  # fmt: skip
     found = loop(found, (data,), (rows, None), 3, 7)
-    assert recorder.take_log() == ["write", "launch"] * 4  # nothing is made, fetched or waited for
+    assert recorder.take_log() == ["write", "launch"] * 4  # no allocation, no fetch, no wait
     assert_state(found, expected)
     assert all(found[name] is loop.state[name] for name in found)
     assert all(any(array is buffer for buffer in recorder.buffers) for array in found.values())
@@ -176,7 +176,7 @@ def test_each_shape_and_each_data_set_has_its_graph() -> None:
 
 
 def test_the_graph_of_a_data_set_that_is_gone_goes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads memory that is free again, and a new array may have the old one's id."""
+    """It would read freed memory, and a new array may have the old one's id."""
     monkeypatch.setattr(FakeGraph, "capture", lambda self, function: None)  # keep no reference to the data
     state, data, rows = make_sums(1)
     loop = CapturedLoop(add_up, FakeRecorder())
@@ -190,7 +190,7 @@ def test_the_graph_of_a_data_set_that_is_gone_goes_too(monkeypatch: pytest.Monke
         assert not captured.reads((part.copy(),))
         del part
         gc.collect()
-        assert captured.is_useless()
+        assert captured.is_stale()
 
 
 def test_a_state_of_another_shape_starts_anew() -> None:
@@ -207,7 +207,9 @@ def test_where_nothing_can_be_captured_the_steps_run_as_they_are() -> None:
     expected = expected_sums(state, data, rows)
     recorder = FakeRecorder(fails=True)
     loop = CapturedLoop(add_up, recorder)
-    message = r"run kernel by kernel.*: no CUDA graph \(operation not permitted while capturing\)"
+    message = (
+        r"CUDA graph, got an error \(operation not permitted while capturing\); they run kernel by kernel"
+    )
     with pytest.warns(RuntimeWarning, match=message):
         found = loop(state, (data,), (rows, None), 0, 4)
     assert recorder.take_log()[-2:] == ["begin capture", "end capture"]
@@ -241,13 +243,13 @@ OPTIMIZERS = [optim.SGD(0.1), optim.SGD(0.1, 0.9, nesterov=True), optim.Adam(0.0
 def test_fit_with_graphs_gives_the_bits_of_fit_without(
     optimizer: optim.Optimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything that a step can hold, a short last batch, parameters set by hand, and a second data set."""
+    """With all kinds of state, a short last batch, parameters set by hand, and a second data set."""
     plain = train(optimizer)
     recorder = FakeRecorder()
     monkeypatch.setattr(backend.NumPy, "compile_loop", lambda self, step: CapturedLoop(step, recorder))
     captured = train(optimizer)
     assert_same(captured.backend, captured.state, fetch(plain.backend, plain.state))
-    assert recorder.log.count("begin capture") == 4  # two data sets, of which each has a short batch
+    assert recorder.log.count("begin capture") == 4  # two data sets, each with a short batch
     assert recorder.log.count("launch") == 3 * 5 + 2 * 3 - 4
 
 
@@ -266,7 +268,7 @@ def train(optimizer: optim.Optimizer) -> xpnet.Model:
     return model
 
 
-# CuPy's and PyTorch's graphs, on modules that note what is called.
+# CuPy's and PyTorch's graphs, on fake modules that record calls.
 
 
 def fake_cupy(log: list[str]) -> types.SimpleNamespace:
@@ -388,7 +390,7 @@ def test_pytorch_s_calls() -> None:
 
 
 class FakeCuBLAS:
-    """cublasGemmStridedBatchedEx as its documentation has it, on the memory at the addresses that it is given."""
+    """cublasGemmStridedBatchedEx as documented, on the memory at the given addresses."""
 
     ComputeType = types.SimpleNamespace(COMPUTE_32F="float32", COMPUTE_64F="float64")
     Operation = types.SimpleNamespace(N="N", T="T")
@@ -415,7 +417,7 @@ class FakeCuBLAS:
         assert ldc >= m
 
         def matrix(address: int, rows: int, columns: int, ld: int) -> np.ndarray:
-            """A matrix that is stored column by column."""
+            """A matrix stored by columns."""
             size = (columns - 1) * ld + rows
             memory = np.ctypeslib.as_array(
                 ctypes.cast(address, ctypes.POINTER(np.ctypeslib.as_ctypes_type(dtype))), (size,)
@@ -436,7 +438,7 @@ class FakeCuBLAS:
 
 
 def layouts(x: np.ndarray) -> Iterator[np.ndarray]:
-    """The same matrices stored by rows, by columns, with gaps, and with the columns turned round."""
+    """The same matrices stored by rows, by columns, with gaps, and with reversed columns."""
     yield x
     yield np.ascontiguousarray(x.mT).mT
     yield np.repeat(x, 2, axis=-2)[..., ::2, :]
@@ -474,7 +476,7 @@ def test_products_refuse_what_cublas_cannot() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("place", [place for place in ON_GPU if place not in MISSING])
 def test_steps_are_captured_on_a_gpu(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a GPU: the same training with graphs and without."""
+    """On a GPU, training with graphs gives the same as without."""
     if place == "cupy":
         pytest.importorskip("nvmath", reason="nvmath-python is not installed")
     name, device = PLACES[place]

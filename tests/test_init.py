@@ -26,7 +26,7 @@ def test_mean_deviation_and_bound(case: InitializerCase) -> None:
 
 @pytest.mark.parametrize("case", INITIALIZERS, ids=str)
 def test_draws_from_the_generator_it_is_given(case: InitializerCase) -> None:
-    """The same seed gives the same weights, another one others, the next call others, in every shape."""
+    """The same seed gives the same weights; another seed or another call gives others, for every shape."""
     for shape in (
         ((5,), (4, 3), (3, 2, 4, 5))
         if case.name in ("zeros", "ones", "normal", "uniform")

@@ -50,12 +50,12 @@ def test_loss_keeps_library_dtype_and_device(case: LossCase, dtype: str, make_ba
 
 @every_layer
 def test_layer_leaves_its_arguments_alone(case: LayerCase, make_backend: MakeBackend) -> None:
-    layers.leaves_arguments_alone(case.trial, make_backend("float32"))
+    layers.does_not_modify_arguments(case.trial, make_backend("float32"))
 
 
 @every_loss
 def test_loss_leaves_its_arguments_alone(case: LossCase, make_backend: MakeBackend) -> None:
-    losses.leaves_arguments_alone(case.trial, make_backend("float32"))
+    losses.does_not_modify_arguments(case.trial, make_backend("float32"))
 
 
 @every_layer
@@ -72,24 +72,24 @@ def test_loss_repeats_itself_bit_for_bit(case: LossCase, make_backend: MakeBacke
 
 
 @every_layer
-def test_parameter_gradients_are_those_of_backward(case: LayerCase, make_backend: MakeBackend) -> None:
-    layers.parameter_gradients_are_those_of_backward(case.trial, make_backend("float64"), tolerance=0.0)
+def test_parameter_gradients_match_backward(case: LayerCase, make_backend: MakeBackend) -> None:
+    layers.parameter_gradients_match_backward(case.trial, make_backend("float64"), tolerance=0.0)
 
 
 @pytest.mark.parametrize(
     "law",
     [
         layers.is_a_frozen_dataclass,
-        layers.repr_tells_every_field,
+        layers.repr_shows_every_field,
         layers.init_gives_float64,
         layers.fits_together,
-        layers.output_shape_is_that_of_forward,
+        layers.output_shape_matches_forward,
         examples.examples_are_as_declared,
     ],
     ids=lambda law: law.__name__,
 )
 def test_layer_on_the_host(law: Callable) -> None:
-    """Laws that no array library takes part in: for all layers at once, since each takes a millisecond."""
+    """Laws without array libraries, for all layers in one test: each takes a millisecond."""
     for case in LAYERS:
         try:
             law(case.trial, subject.numpy("float64"))
@@ -101,7 +101,7 @@ def test_layer_on_the_host(law: Callable) -> None:
     "law",
     [
         losses.is_a_frozen_dataclass,
-        losses.repr_tells_every_field,
+        losses.repr_shows_every_field,
         losses.fits_together,
         losses.is_the_mean_over_the_batch,
     ],
@@ -124,10 +124,10 @@ def test_layer_refuses_a_wrong_shape(case: LayerCase) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in LAYERS if case.stacks], ids=str)
-def test_stacked_networks_are_the_single_ones(case: LayerCase, make_backend: MakeBackend) -> None:
-    examples.stacked_networks_are_the_single_ones(case.trial, make_backend("float64"))
+def test_stacked_networks_match_single_ones(case: LayerCase, make_backend: MakeBackend) -> None:
+    examples.stacked_networks_match_single_ones(case.trial, make_backend("float64"))
 
 
 @every_loss
-def test_stacked_losses_are_the_single_ones(case: LossCase, make_backend: MakeBackend) -> None:
-    losses.stacked_losses_are_the_single_ones(case.trial, make_backend("float64"))
+def test_stacked_losses_match_single_ones(case: LossCase, make_backend: MakeBackend) -> None:
+    losses.stacked_losses_match_single_ones(case.trial, make_backend("float64"))

@@ -15,7 +15,7 @@ from xpnet.errors import ShapeError
 
 
 class Store:
-    """A lazily loaded array that counts what is read; like h5py it takes slices and increasing positions."""
+    """A lazily loaded array that counts reads. Like h5py it accepts slices and increasing positions."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -49,22 +49,22 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(model: xpnet.Model, x: Any, y: Any, **options: Any) -> Any:
     history = model.fit(x, y, epochs=2, batch_size=16, validation=(x, y), **options)
-    return [metrics[:6] for metrics in history], fetch(model.backend, model._state.params)
+    return [metrics[:6] for metrics in history], fetch(model.backend, model.state.params)
 
 
 def assert_trains_alike(
     place: Place, stores: Any, arrays: tuple[np.ndarray, np.ndarray], loss: losses.Loss | None = None
 ) -> None:
-    """With data from stores, to the bits of the same data in memory."""
+    """Training from stores gives the same bits as from the same data in memory."""
     held, streamed = make_model(place, loss), make_model(place, loss)
     history, params = train(held, *arrays)
     found, _ = train(streamed, *stores, data_on_device=False)
     assert found == history
-    assert_same(streamed.backend, streamed._state.params, params)
+    assert_same(streamed.backend, streamed.state.params, params)
 
 
 def assert_read_by_the_chunk(x: Any, y: Any) -> None:
-    """At most a chunk at a time, and each example once an epoch; targets once more, to be checked."""
+    """Reads at most a chunk at a time, and each example once per epoch; targets once more, for the check."""
     lazy_x, lazy_y = Store(x), Store(y)
     make_model().fit(lazy_x, lazy_y, epochs=3, batch_size=16, data_on_device=False)
     assert max(lazy_x.reads) <= 32

@@ -21,7 +21,7 @@ def both_passes(loss: losses.Loss, prediction: Any, target: Any) -> tuple[Any, A
     return value, loss.backward(residuals)
 
 
-# PyTorch's numbers. Losses of theirs that divide by something else than ours are summed, then divided.
+# PyTorch's numbers. If its loss has another divisor than ours, its sum is divided by ours.
 
 
 def labels(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
@@ -164,7 +164,7 @@ def test_absolute_and_huber_on_paper() -> None:
 
 
 def test_hinge_of_the_course_example() -> None:
-    """The scores of the cat, the car and the frog of CS231n's lecture on linear classifiers."""
+    """The scores of cat, car and frog in CS231n's lecture on linear classifiers."""
     scores, target = np.array([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]]), np.array([0, 1, 2])
     value, gradient = both_passes(losses.Hinge(), scores, target)
     np.testing.assert_allclose(value, (2.9 + 0 + 12.9) / 3, rtol=1e-14)
@@ -179,7 +179,7 @@ def test_hinge_has_derivative_zero_at_the_margin() -> None:
     np.testing.assert_array_equal(gradient, np.zeros((1, 3)))
 
 
-# Answers, right and wrong.
+# Predictions and errors.
 
 
 def test_binary_answers(make_backend: MakeBackend) -> None:
@@ -222,7 +222,7 @@ def test_labels_stand_for_one_hot_rows(loss: losses.Loss) -> None:
     ids=lambda value: str(value) if isinstance(value, losses.Loss) else "",
 )
 def test_a_model_learns_with_it(loss: losses.Loss, y: Any, place: Place) -> None:
-    """A model learns on which side of a line a point is: compiled steps, and every method of a loss."""
+    """A model learns on which side of a line a point lies; this calls every method of a loss, in compiled steps."""
     x = draw((64, 2))
     target = y((x[:, 0] + x[:, 1] > 0).astype(np.int64))
     n_out = 1 if isinstance(loss, losses.BinaryCrossEntropy) and target.ndim == 1 else 2
@@ -269,12 +269,12 @@ def test_exact_and_without_warnings_far_from_zero(
 
 
 def test_binary_cross_entropy_keeps_small_losses() -> None:
-    """A confident right answer has the loss e^-20, which rounding of max(z, 0) - z t must not lose."""
+    """A confident right prediction has the loss e^-20; rounding max(z, 0) - z t would lose it."""
     value, _ = both_passes(losses.BinaryCrossEntropy(), np.array([[20.0]], dtype=np.float32), np.array([1]))
     np.testing.assert_allclose(value, math.exp(-20), rtol=1e-6)
 
 
-# What the laws rely on.
+# Assumptions of the laws.
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_cases_keep_away_from_kinks(case: LossCase) -> None:
     assert np.min(distance) > 0.01
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The shell: training by hand and by `fit`, what it checks, what it saves."""
+"""Model: training by hand and by `fit`, checks of arguments, and files."""
 
 import gc
 import io
@@ -25,7 +25,7 @@ def make_model(place: Place = ("numpy", None), loss: losses.Loss | None = None, 
 
 
 def make_data(n: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes that a small network learns: the largest of three sums of two inputs."""
+    """Three classes that a small network learns: the index of the largest of three sums of two inputs."""
     x = np.random.default_rng(1).standard_normal((n, 6))
     return x, (x[:, :3] + x[:, 3:]).argmax(axis=1)
 
@@ -147,7 +147,7 @@ def test_regression() -> None:
     assert history[-1].train_accuracy is None
     assert model.evaluate(x, y).errors is None
     np.testing.assert_array_equal(model.predict(x), model.forward(x))
-    with pytest.raises(ShapeError, match="expected integer labels to count, got real targets"):
+    with pytest.raises(ShapeError, match="expected integer labels to count errors, got real targets"):
         model.errors(y)
     with pytest.raises(ConfigError, match="expected a loss with probabilities, got MeanSquaredError"):
         model.predict_proba(x)
@@ -188,7 +188,7 @@ class StopAfter(Callback):
 
 @dataclass(frozen=True)
 class Overwriting(optim.Optimizer):
-    """Writes into the parameters that it is given, as `update` may."""
+    """An optimizer that overwrites the parameters, as `update` may."""
 
     learning_rate: float = 0.1
 
@@ -214,7 +214,7 @@ def test_the_last_forward_has_parameters_of_its_own() -> None:
 
 
 class Grads(Callback):
-    """Reads `grads`; before that it makes them, if asked to."""
+    """A callback that reads `grads`, after computing them if asked to."""
 
     def __init__(self, make: bool = False) -> None:
         self.make = make
@@ -243,7 +243,7 @@ def test_fit_keeps_no_gradients() -> None:
 
 def test_gradients_take_no_memory_until_they_are_used() -> None:
     net, n = nn.Linear(1000, 1000, bias=False), 4 * 1000 * 1000
-    np.ones(n).sum()  # what NumPy allocates once
+    np.ones(n).sum()  # NumPy's one-time allocations
     tracemalloc.start()
     try:
         model = xpnet.Model(net, losses.MeanSquaredError(), optim.SGD(0.1))
@@ -274,7 +274,7 @@ GOOD = {"weight": np.ones((6, 3)), "bias": np.zeros(3)}
         (({"weight": GOOD["weight"]}, {}), "expected params.0.bias of shape (3,), got none"),
         (None, "expected params.0.bias of shape (3,), got None for params"),
         (np.zeros(3), "expected params.0.bias of shape (3,), got an array of shape (3,) for params"),
-        (({**GOOD, "more": np.zeros(1)}, {"scale": np.ones(3), "shift": np.ones(3)}), "expected no params.0.more for this network, got an array of shape (1,)"),
+        (({**GOOD, "more": np.zeros(1)}, {"scale": np.ones(3), "shift": np.ones(3)}), "expected no array params.0.more in this network, got an array of shape (1,)"),
     ],
 )  # fmt: skip
 def test_parameters_of_another_network_are_refused(params, message: str, place: Place) -> None:
@@ -303,7 +303,7 @@ def test_a_snapshot_of_another_network_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"^Model: expected 0.weight of shape \(6, 3\), got \(3, 3\)$"):
         model.restore(other.snapshot())
     with pytest.raises(
-        ShapeError, match=r"^Model: expected no 1.running_mean for this network, got an array"
+        ShapeError, match=r"^Model: expected no array 1.running_mean in this network, got an array"
     ):
         other.restore(({"weight": np.ones((3, 3)), "bias": np.ones(3)}, model.snapshot()[1]))
 
@@ -314,13 +314,13 @@ def test_parameters_of_any_library_and_dtype_become_those_of_the_model(place: Pl
     model.params = whole_numbers
     model.fit(*make_data(), epochs=1)
     by_name = {name: np.ones(tuple(p.shape)) for name, p in tree.items(model.params)}
-    model.params = by_name  # as a file has them
+    model.params = by_name  # as stored in a file
     assert all((array == 1).all() for array in on_host(model).values())
 
 
 @dataclass(frozen=True, repr=False)
 class Own(nn.Layer):
-    """A layer of one's own that gives any parameters and statistics."""
+    """A user's layer with given parameters and statistics."""
 
     params: Any
     statistics: Any = ()
@@ -360,7 +360,7 @@ def test_a_layer_without_a_tree_of_parameters_is_named(layer: nn.Layer, message:
 
 @pytest.mark.parametrize(("steps", "whole_epochs"), [(1, 0), (4, 1), (5, 1), (8, 2)])
 def test_stop_ends_after_the_current_step(steps: int, whole_epochs: int) -> None:
-    """50 examples in batches of 16 are 4 steps an epoch; a broken-off epoch is not in the history."""
+    """50 examples in batches of 16 make 4 steps per epoch; an incomplete epoch is not in the history."""
     stopper = StopAfter(steps)
     history = make_model().fit(*make_data(), epochs=9, batch_size=16, callbacks=[stopper])
     assert stopper.left == 0
@@ -415,7 +415,7 @@ def _no_array() -> bytes:
         (b"", "expected a .npz file of parameters: "),
         (b"not a zip file", "expected a .npz file of parameters: "),
         (_pickled(), "expected a .npz file of parameters: "),
-        (_no_array(), "expected a .npz file of parameters: 0.weight is no array"),
+        (_no_array(), "expected a .npz file of parameters: 0.weight is not an array"),
         (_other_network()[:200], "expected a .npz file of parameters: "),
         (_other_network(), "expected 2.bias of shape (3,), got None"),
     ],
@@ -501,7 +501,7 @@ def test_summary_of_the_last_input_seen() -> None:
 
 @pytest.mark.parametrize("other", [optim.SGD(0.01), optim.Adam(0.02)], ids=str)
 def test_another_optimizer_takes_over(other: optim.Optimizer) -> None:
-    """In `fit` as by hand: it starts from the parameters, and afresh unless its state is of the same arrays."""
+    """It continues from the parameters; its state is fresh unless the old one has the same arrays."""
     x, y = np.random.default_rng(0).normal(size=(24, 5)), np.arange(24) % 3
     model = xpnet.Model(nn.Linear(5, 3), losses.CrossEntropy(), optim.SGD(0.1), dtype="float64")
     model.fit(x, y, epochs=1, batch_size=8)

@@ -16,7 +16,7 @@ def test_group_norm_on_paper() -> None:
     y, residuals = nn.GroupNorm(2, 4, epsilon=0).forward(params, x)
     np.testing.assert_allclose(y, [[-1, 2, -2, 4]], rtol=1e-15)
     np.testing.assert_allclose(residuals.inverse_std.reshape(-1), [1, 0.1], rtol=1e-15)
-    # dx̂ = (1, 0, 0, 0): less its mean, 1/2, and x̂ times that of dx̂ x̂, -1/2: of two values nothing is left.
+    # dx̂ = (1, 0, 0, 0): subtracting its mean 1/2 and x̂ · mean(dx̂ x̂) = -x̂/2 gives 0 for groups of two.
     dx, grads = nn.GroupNorm(2, 4, epsilon=0).backward(params, residuals, np.array([[1.0, 0, 0, 0]]))
     np.testing.assert_allclose(dx, np.zeros((1, 4)), atol=1e-15)
     np.testing.assert_allclose(grads["scale"], [-1, 0, 0, 0], atol=1e-15)
@@ -24,7 +24,7 @@ def test_group_norm_on_paper() -> None:
 
 
 def test_group_norm_is_over_positions_too() -> None:
-    """One group of features (0, 4) and (2, 6): mean 3, variance 5, of each example by itself."""
+    """One group of the features (0, 4) and (2, 6), per example: mean 3, variance 5."""
     x = np.array([[[0.0, 4], [2, 6]], [[1, 1], [1, 1]]])
     params = {"scale": np.ones(2), "shift": np.zeros(2)}
     y, _ = nn.GroupNorm(1, 2).forward(params, x)
@@ -47,7 +47,7 @@ def test_layer_norm_on_paper() -> None:
         (nn.GroupNorm(1, 6), lambda f, x, w, b: f.group_norm(x.movedim(-1, 1), 1, w, b).movedim(1, -1)),
         (nn.GroupNorm(6, 6, 0.1), lambda f, x, w, b: f.group_norm(x.movedim(-1, 1), 6, w, b, 0.1).movedim(1, -1)),
     ],
-    ids=lambda value: str(value) if isinstance(value, nn.Layer) else "",  # no addresses: xdist compares names
+    ids=lambda value: str(value) if isinstance(value, nn.Layer) else "",  # names without addresses, since xdist compares them
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [(4, 5, 6), (2, 3, 4, 6)], ids=str)
 def test_is_pytorch_s(layer: nn.Layer, theirs: Callable, shape: tuple[int, ...]) -> None:

@@ -1,6 +1,6 @@
-"""Each entry of each library's table gives what its formula says, and so does the reference form.
+"""Each operation of each library's `Ops`, and its reference form, agrees with its formula.
 
-A new entry of `Ops` needs a row in `ENTRIES`.
+A new operation of `Ops` needs a row in `ENTRIES`.
 """
 
 import inspect
@@ -22,12 +22,12 @@ rng = np.random.default_rng(0)
 X = np.array([[-2.0, -0.0, 0.0, 1.5], [np.inf, -np.inf, 3.0, -1e-30]])
 Y = np.array([[0.0, 1.0, -1.0, 2.0], [1e-30, -0.0, np.inf, 5.0]])
 FACTORS = [0.5, np.array(0.5), np.array([0.5, 2.0])[:, None]]  # for all, or for each of two networks
-# Few numbers and many; rows that make no long one, and some that do; images; two networks.
+# Few and many numbers; rows that cannot be joined, and rows that can; images; two networks.
 ROWS = [(1, 3), (64, 3), (40_001, 1), (2048, 20), (9000, 4), (2, 33_000), (8, 32, 16, 12), (2, 2048, 20)]
 
 
 class Entry(NamedTuple):
-    """Fields: the entry's formula on NumPy arrays, arguments for it, and how it is called, if otherwise."""
+    """An operation: its formula on NumPy arrays, arguments for it, and how to call it if not directly."""
 
     formula: Callable[..., Any]
     cases: list[tuple[Any, ...]]
@@ -39,7 +39,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def row_for(shape: tuple[int, ...]) -> np.ndarray:
-    """One row for all rows, or for two networks one for each."""
+    """One row for all rows, or one for each of two networks."""
     return normal(2, 1, shape[-1]) if len(shape) == 3 else normal(shape[-1])
 
 
@@ -52,7 +52,7 @@ def put(x: np.ndarray, index: Any, value: np.ndarray, add: bool) -> np.ndarray:
 def positions(
     x: np.ndarray, kernel: tuple[int, ...], stride: tuple[int, ...]
 ) -> Iterator[tuple[tuple, tuple]]:
-    """The index of each output along the middle axes, and that of its window in x."""
+    """The index of each output along the middle axes, with the index of its window in x."""
     outputs = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:-1], kernel, stride, strict=True)]
     for output in itertools.product(*map(range, outputs)):
         window = (slice(i * s, i * s + k) for i, k, s in zip(output, kernel, stride, strict=True))
@@ -182,7 +182,7 @@ ENTRIES = {
         [
             (normal(m, s), normal(s * s, n))
             for m, s in ((4, 6), (6, 4), (5, 5))
-            for n in (3, 512, 1100)  # less than a block of columns, a block, and two with a rest
+            for n in (3, 512, 1100)  # less than one block of columns, one block, and two with a remainder
         ],
     ),
     "convolve": Entry(
@@ -232,13 +232,13 @@ def test_every_entry_has_cases() -> None:
 
 
 def may_overwrite(name: str) -> set[str]:
-    """The arguments that the docstring of the reference says an entry may overwrite."""
+    """The arguments that an operation may overwrite, by the docstring of the reference."""
     sentences = re.findall(r"May overwrite ([^.,]*)", getattr(Ops, name).__doc__)
     return {word for sentence in sentences for word in sentence.split(" and ")}
 
 
 def on(place: Backend, array: np.ndarray, layout: str) -> Any:
-    """An array of its own on the device, that lies in memory as asked for."""
+    """A fresh array on the device, with the given memory layout."""
     if array.dtype.kind != "f" or array.ndim < 2:
         return place.xp.asarray(place.asarray(array), copy=True)
     if layout == "transposed":
@@ -256,11 +256,11 @@ def results(found: Any) -> list[Any]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_entry_is_its_formula(name: str, dtype: str, make_any_backend: MakeBackend) -> None:
-    """As the library has it and as the reference; written to is what the docstring says, and nothing else."""
+    """Both the library's form and the reference; they overwrite only what the docstring allows."""
     place, (formula, cases, call) = make_any_backend(dtype), ENTRIES[name]
     own = ops(place.asarray(0.0))
     parameters = list(inspect.signature(getattr(Ops, name)).parameters)[1:]
-    # The standard's own words need a library that has them all. A layout is nothing to JAX and Dask.
+    # The reference needs the whole standard, which Dask lacks. JAX and Dask have no memory layouts.
     checked = [own, Ops(own.xp)] if place.name in ("numpy", "array-api-strict") else [own]
     layouts = LAYOUTS[:1] if place.name in ("jax", "dask") else LAYOUTS
     for case, layout, table in itertools.product(cases, layouts, checked):
@@ -317,7 +317,7 @@ def test_numpy_s_scalars_and_subclasses_have_its_table(tmp_path: Any) -> None:
 
 
 def test_a_library_that_xpnet_does_not_know_has_the_reference() -> None:
-    """NumPy's arrays in a class that says that it follows the standard."""
+    """NumPy arrays in a class that declares the array API standard."""
 
     class Namespace:
         @staticmethod
@@ -352,7 +352,7 @@ def test_a_constant_is_kept_where_steps_are_captured() -> None:
 
 
 def test_to_add_a_product_waits_for_no_device() -> None:
-    """Else the step could not be captured. ("meta" is a device that has no values to wait for.)"""
+    """Otherwise the step could not be captured. (The device "meta" has no values to wait for.)"""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, dy, total, number = (torch.empty(s, device="meta") for s in ((7, 4), (7, 5), (4, 5), ()))
     assert backend.Product(x.mT, dy).add_to(total, number, number) is total
@@ -360,7 +360,7 @@ def test_to_add_a_product_waits_for_no_device() -> None:
 
 @pytest.mark.parametrize("n", [200_000, 200_001, 200_002])
 def test_sum_of_many_products_is_accurate(n: int) -> None:
-    """Few long columns, each added up number by number in float32, would give less exact sums."""
+    """Adding up few long columns number by number in float32 would give less exact sums."""
     x = np.random.default_rng(0).normal(size=(n, 8)).astype("float32")
     exact = (x.astype("float64") ** 2).sum(axis=0)
     np.testing.assert_allclose(ops(x).sum_of_products(x, x), exact, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Optimizers: their formulas, every array library, and K of them at once."""
+"""Optimizers: formulas, array libraries, and K networks at once."""
 
 from collections.abc import Callable
 
@@ -28,10 +28,10 @@ def test_agrees_with_numpy(optimizer: optim.Optimizer, dtype: str, make_backend:
 
 
 @every_optimizer
-def test_leaves_gradients_alone_and_repeats_itself(
+def test_does_not_modify_gradients_and_repeats_itself(
     optimizer: optim.Optimizer, make_backend: MakeBackend
 ) -> None:
-    optimizers.leaves_gradients_alone(trial(optimizer), make_backend("float32"))
+    optimizers.does_not_modify_gradients(trial(optimizer), make_backend("float32"))
     optimizers.repeats_itself(trial(optimizer), make_backend("float32"))
 
 
@@ -39,10 +39,10 @@ def test_leaves_gradients_alone_and_repeats_itself(
     "law",
     [
         optimizers.is_a_frozen_dataclass,
-        optimizers.repr_tells_every_field,
+        optimizers.repr_shows_every_field,
         optimizers.keeps_structure,
         optimizers.keeps_library_dtype_and_device,
-        optimizers.state_shares_no_memory,
+        optimizers.state_has_its_own_memory,
         optimizers.takes_no_parameters,
         optimizers.takes_zero_gradients,
         optimizers.descends,
@@ -83,13 +83,13 @@ def test_learning_rate_changes_without_a_new_compilation(optimizer: optim.Optimi
 
 @every_optimizer
 def test_numpy_number_is_a_number(optimizer: optim.Optimizer) -> None:
-    """A hyper-parameter of type np.float64, as from np.logspace, would turn float32 into float64."""
+    """A hyper-parameter of type np.float64, as from np.logspace, must not turn float32 into float64."""
     place = backend.get("numpy", dtype="float32")
     assert_kept(place, train(optimizer.with_learning_rate(np.float64(0.1)), place, steps=2))
 
 
 def textbook(optimizer: optim.Optimizer, params: tree.Tree, gradients: list[tree.Tree]) -> tree.Tree:
-    """The formulas of the papers, with the textbook's t, for one parameter array after the other."""
+    """The formulas of the papers, with step t, for each parameter array."""
     match optimizer:
         case optim.ClipNorm(inner, limit):
             norms = [np.sqrt(sum((g**2).sum() for g in tree.leaves(gradient))) for gradient in gradients]
@@ -322,7 +322,7 @@ def test_coupled_weight_decay_spares_biases(make: Callable[..., optim.Optimizer]
 
 
 def test_k_learning_rates_at_once(make_backend: MakeBackend) -> None:
-    """K networks, each with its own learning rate, momentum and decay, as K networks one by one."""
+    """K networks with their own learning rates, momenta and decays train as K single networks."""
     place = make_backend("float64")
     rates, momenta, decays = np.array([0.1, 0.2, 0.4]), np.array([0.0, 0.5, 0.9]), np.array([0.3, 0.0, 0.1])
     params = put(place, draw_params(0, stack=3))

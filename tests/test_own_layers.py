@@ -1,4 +1,4 @@
-"""Layers, losses, optimizers and augmentations of a user's own: what they do not say costs speed, not the result."""
+"""A user's own layers, losses, optimizers and augmentations: what they do not declare costs only speed."""
 
 import inspect
 import re
@@ -28,7 +28,7 @@ def images(n: int = 32) -> tuple[np.ndarray, np.ndarray]:
 
 
 def first_loss(net: nn.Layer, **options: Any) -> float:
-    """The training loss of one step on 256 images, in which a convolution makes arrays that are cut into parts."""
+    """The training loss of one step on 256 images, with a convolution that splits the batch into parts."""
     model = xpnet.Model(net, losses.CrossEntropy(), SGD, dtype="float64", **options)
     return model.fit(*images(256), epochs=1, batch_size=256, shuffle=False)[0].train_loss
 
@@ -49,7 +49,7 @@ def test_the_layer_in_the_docstring_of_layer_obeys_the_laws(monkeypatch: pytest.
 
 @dataclass(frozen=True, repr=False)
 class Center(nn.Layer):
-    """Less the mean over the batch, in NumPy's and the standard's words alike."""
+    """x minus its mean over the batch, in code for NumPy or for the standard."""
 
     def forward(self, params: Any, x: Any) -> Any:
         return x - x.mean(axis=0), ()
@@ -60,7 +60,7 @@ class Center(nn.Layer):
 
 @dataclass(frozen=True, repr=False)
 class MeanOfReLU(nn.ReLU):
-    """Derived from a layer of independent examples, which it is not."""
+    """Derived from a layer with independent examples, but mixes them."""
 
     def forward(self, params: Any, x: Any) -> Any:
         return super().forward(params, x - x.mean(axis=0))
@@ -83,7 +83,7 @@ def test_a_layer_that_mixes_examples_need_not_say_so(
 
 @dataclass(frozen=True, repr=False)
 class MaximumOverBatch(losses.CrossEntropy):
-    """A value that is no mean over examples."""
+    """A loss that is not a mean over examples."""
 
     def forward(self, logits: Any, target: Any) -> Any:
         return super().forward(logits / np.abs(logits).max(), target)
@@ -118,7 +118,7 @@ def test_what_is_known_to_keep_examples_apart_is_cut_up() -> None:
 
 @dataclass(frozen=True, repr=False)
 class EverySecond(nn.Layer):
-    """Another number of columns, without an `output_shape`."""
+    """Changes the number of columns and defines no `output_shape`."""
 
     def forward(self, params: Any, x: Any) -> Any:
         return x[:, ::2], x.shape
@@ -142,7 +142,7 @@ def test_the_output_shape_is_found_by_a_dry_run() -> None:
 
 @dataclass(frozen=True, repr=False)
 class Hungry(nn.Layer):
-    """Its hyper-parameter cannot be hashed, and its forward pass takes matrices alone."""
+    """Has a hyper-parameter that cannot be hashed, and accepts only matrices."""
 
     columns: list[int]
 
@@ -164,7 +164,7 @@ def test_a_dry_run_that_fails_names_the_layer_and_keeps_its_error() -> None:
 
 
 class Plain(nn.Layer):
-    """No dataclass."""
+    """Not a dataclass."""
 
     def forward(self, params: Any, x: Any) -> Any:
         return x * x, (x,)
@@ -181,7 +181,7 @@ def test_a_layer_that_is_no_dataclass_trains_and_is_summed_up() -> None:
 
 
 class PlainLoss(losses.Loss):
-    """No dataclass."""
+    """Not a dataclass."""
 
     def forward(self, prediction: Any, target: Any) -> Any:
         return (prediction * prediction).mean(), prediction
@@ -191,7 +191,7 @@ class PlainLoss(losses.Loss):
 
 
 class PlainDescent(optim.Optimizer):
-    """No dataclass."""
+    """Not a dataclass."""
 
     learning_rate = 0.1
 
@@ -213,7 +213,7 @@ def test_so_may_losses_and_optimizers_be() -> None:
 
 @dataclass(frozen=True)
 class Twice(optim.SGD):
-    """Gradients twice as long."""
+    """Doubles the gradients."""
 
     def update(self, params: Any, grads: Any, state: Any) -> Any:
         return super().update(params, tree.map(lambda g: 2 * g, grads), state)
@@ -236,7 +236,7 @@ def test_an_optimizer_derived_from_sgd_gets_gradients(momentum: float) -> None:
 
 @dataclass(frozen=True, repr=False)
 class DoubledLinear(nn.Linear):
-    """A derived layer with another derivative."""
+    """A derived layer with another backward pass."""
 
     def backward(self, params: Any, residuals: Any, dy: Any) -> Any:
         dx, grads = super().backward(params, residuals, dy)
@@ -290,7 +290,7 @@ def test_a_training_mode_that_would_skip_a_derived_forward_is_refused() -> None:
 
 @dataclass(frozen=True, repr=False)
 class Gate(nn.Container):
-    """y = f(x) g(x), a container of one's own."""
+    """y = f(x) g(x), a user's own container."""
 
     value: nn.Layer
     gate: nn.Layer

@@ -1,4 +1,4 @@
-"""Random arrays: the same on every library, and random."""
+"""Random arrays: equal on every library, and random."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_the_same_bits_on_every_library(make_backend: MakeBackend, numpy_key: ra
 
 
 def test_known_bits(numpy_key: random.Key) -> None:
-    """The hash in Python's integers, which do not overflow: the reference for the libraries' wrap-around."""
+    """The hash in Python's integers, without overflow: the reference for int32 that wraps around."""
 
     def lowbias32(x: int) -> int:
         x = (x ^ x >> 16) * 0x7FEB352D % 2**32

@@ -51,7 +51,7 @@ def test_help_prints_each_choice(option: str, name: str, monkeypatch: pytest.Mon
 WITHOUT_A_ROW = {
     "Layer", "Softmax",  # cross-entropy contains the softmax
     "Loss", "BinaryCrossEntropy",  # labels of data sets are classes
-    "Optimizer", "ClipNorm", "ClipValue", "AverageWeights",  # wrappers: options of their own
+    "Optimizer", "ClipNorm", "ClipValue", "AverageWeights",  # wrappers, which have their own options
     "Schedule", "Constant",  # the constant rate is None
     "ones", "scaled",
 }  # fmt: skip
@@ -68,7 +68,7 @@ WITHOUT_A_ROW = {
     ],
 )
 def test_what_is_public_has_a_row(option: str, module: ModuleType) -> None:
-    """A new optimizer that `--optimizer` does not know is red here."""
+    """Fails for a new optimizer that `--optimizer` does not know."""
     made = {choice.make for choice in REGISTRIES[option].values()}
     kind = {"loss": losses.Loss, "optimizer": optim.Optimizer, "schedule": schedules.Schedule}.get(
         option, nn.Layer
@@ -150,7 +150,7 @@ def test_takers() -> None:
 
 @dataclass(frozen=True)
 class Descent(optim.Optimizer):
-    """An optimizer with an argument that has another name than its option."""
+    """An optimizer with an argument named differently from its option."""
 
     learning_rate: float
     rate: float = 0.0

@@ -1,4 +1,4 @@
-"""The HTML report of a study, and the files beside it."""
+"""The HTML report of a study, and its other files."""
 
 import base64
 import csv
@@ -121,7 +121,7 @@ def test_the_csv_file_has_the_table_in_full(report: Report) -> None:
         ["b", "0.50", "–", "2", "no", ""],
     ]
     for exact, line in zip(page.exact[1:3], written[1:], strict=True):
-        assert exact[1:4] == line[1:4]  # what the button copies
+        assert exact[1:4] == line[1:4]  # the text that the button copies
 
 
 def test_numbers_that_are_too_many_to_show_are_a_link(report: Report) -> None:

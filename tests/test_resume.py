@@ -1,4 +1,4 @@
-"""`train.py --resume`: runs that are killed, interrupted or out of space, as a user sees them."""
+"""`train.py --resume` as a user runs it: killed and interrupted runs, and full disks."""
 
 import csv
 import errno
@@ -75,7 +75,7 @@ def started(process: subprocess.Popen) -> None:
 
 
 def handles_signals(folder: Path) -> None:
-    """Wait until a new run in that folder is in `fit`, where it handles signals."""
+    """Wait until a new run in a folder has entered `fit`, where it handles signals."""
     deadline = time.monotonic() + 60
     while not (folder / "metrics.csv").exists():
         assert time.monotonic() < deadline
@@ -91,7 +91,7 @@ def history(folder: Path) -> list[dict]:
 
 
 def last_state(folder: Path) -> dict[str, np.ndarray]:
-    """All arrays of the newest checkpoint, those of the best epoch among them."""
+    """All arrays of the newest checkpoint, including the best epoch's."""
     paths = (folder / "checkpoints").glob("epoch-*.safetensors")
     newest = max(paths, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     return {name: leaf for name, leaf in tree.items(checkpoint.read(newest)) if isinstance(leaf, np.ndarray)}
@@ -116,7 +116,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_kills(folder: Path, unbroken: Path, seed: int, kills: int) -> None:
-    """Kill a run at that many random moments: the resumed run ends as the unbroken one does."""
+    """Kill a run at a number of random moments: the resumed run ends like the uninterrupted one."""
     draw = random.Random(seed)
     arguments = RUN
     for _ in range(kills):
@@ -184,7 +184,7 @@ def all_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_full_disk_is_one_line_and_checkpoints_are_as_they_were(tmp_path: Path) -> None:
-    """A limit on the size of files stands for a full disk."""
+    """A limit on the size of files imitates a full disk."""
     limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); os.execv(sys.executable, sys.argv[1:])"
     assert run(tmp_path, *RUN, "--epochs", "1", "--quiet")[0] == 0
     before = all_files(tmp_path / "run")
@@ -204,7 +204,7 @@ SMALL = {"hidden": (16,), "epochs": 3, "batch_size": 200, "quiet": True, "checkp
 
 
 class At(Callback):
-    """Calls a function after that step of that epoch."""
+    """Calls a function after a step of an epoch."""
 
     def __init__(self, epoch: int, step: int, action: Callable[[xpnet.Model], None]) -> None:
         self.at, self.action = (epoch, step), action
@@ -220,7 +220,7 @@ FIT = xpnet.Model.fit
 def train_with(
     patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
 ) -> dict:
-    """Run with one more callback, placed before that of the checkpoints."""
+    """Run with another callback, placed before the checkpoints."""
 
     def fit_with(model: xpnet.Model, *data, callbacks, **options):
         *others, checkpoints = callbacks
@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
     train.run(config)
     before = all_files(tmp_path)
 
-    def read_only(*args, **kwargs) -> None:  # permissions would not stop root
+    def read_only(*args, **kwargs) -> None:  # permissions do not stop root
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -267,7 +267,14 @@ def test_a_run_goes_on_for_more_epochs_and_on_another_library(tmp_path: Path) ->
     options = {**SMALL, "dtype": "float64", "dropout": 0.2, "device": "cpu"}
     train.run(train.Config(**{**options, "epochs": 3}, output_dir=str(tmp_path / "whole")))
     train.run(train.Config(**{**options, "epochs": 2}, output_dir=str(tmp_path / "run")))
-    other = ["--epochs", "3", "--backend", "array-api-strict", "--hidden", "16"]  # the last is as it was
+    other = [
+        "--epochs",
+        "3",
+        "--backend",
+        "array-api-strict",
+        "--hidden",
+        "16",
+    ]  # the last epoch is unchanged
     config, folder = parse(["--resume", str(tmp_path / "run"), *other], "train.py")
     assert config == train.Config(**{**options, "epochs": 3, "backend": "array-api-strict", "device": None})
     summary = train.run(config, folder)
@@ -283,7 +290,7 @@ def test_a_run_goes_on_for_more_epochs_and_on_another_library(tmp_path: Path) ->
 def test_what_best_npz_holds_is_what_the_checkpoint_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is killed after its best epoch but before the checkpoint, and stopped again before that epoch ends."""
+    """The run is killed after its best epoch but before the checkpoint, and then stopped within that epoch."""
 
     class Killed(Exception):
         pass

@@ -15,7 +15,7 @@ every_schedule = pytest.mark.parametrize("case", SCHEDULES, ids=str)
 
 
 def run(schedule: Schedule, case: ScheduleCase) -> dict[float, float]:
-    """The schedule's values, told of a loss after each epoch where the case has some."""
+    """The values of the schedule; it receives the losses of the case, if any, after each epoch."""
     found = {}
     for time in sorted(case.values):
         if case.losses and time > 0:
@@ -31,7 +31,7 @@ def test_known_values(case: ScheduleCase) -> None:
 
 @every_schedule
 def test_gives_a_python_number_of_at_least_0(case: ScheduleCase) -> None:
-    """A compiled step takes it as an argument: an array of another library would be in its way."""
+    """A compiled step takes the value as an argument, so it must not be an array."""
     schedule = case.make()
     for time in (0, 0.5, 1, 3.75, 10, 1e6):
         assert type(schedule(time)) is float
@@ -42,7 +42,7 @@ def test_gives_a_python_number_of_at_least_0(case: ScheduleCase) -> None:
 
 @every_schedule
 def test_goes_on_from_its_state(case: ScheduleCase) -> None:
-    """What a checkpoint keeps, through JSON, is all that a schedule remembers."""
+    """The state in a checkpoint, through JSON, restores a schedule completely."""
     for first in range(int(max(case.values))):
         before, after = case.make(), case.make()
         for time in range(first):
@@ -85,7 +85,7 @@ def test_are_continuous_where_they_turn() -> None:
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_are_those_of_pytorch(ours: Schedule, name: str, options: dict) -> None:
-    """(PyTorch puts the top of one cycle at step pct_start · total_steps - 1.)"""
+    """PyTorch's OneCycleLR peaks at step pct_start · total_steps - 1."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0, momentum=0.9)
     theirs = getattr(torch.optim.lr_scheduler, name)(optimizer, **options)

@@ -1,4 +1,4 @@
-"""`scripts/train.py` as a user runs it: what it prints, its exit status, the files it leaves."""
+"""`scripts/train.py` as a user runs it: output, exit status and files."""
 
 import runpy
 import signal
@@ -41,7 +41,7 @@ def no_data_sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run the script in that folder."""
+    """Run the script in a folder."""
     return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True)
 
 

@@ -73,7 +73,7 @@ def test_another_seed_draws_others(unbroken: Path, tmp_path: Path) -> None:
 
 
 def break_off(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
-    """Make the process end in the middle of a training, after that number of trainings."""
+    """End the process in the middle of a training, after a number of complete trainings."""
     fit, calls = Model.fit, []
 
     def broken(self: Model, *args: object, callbacks: list, **options: object) -> object:
@@ -99,7 +99,7 @@ def test_a_search_that_was_broken_off_twice_ends_as_the_unbroken_one(
         break_off(patch, fits=6)
         assert main(patch, capsys, "--resume", "run")[0] == 130
     with (tmp_path / "run" / search.JOURNAL).open("ab") as file:
-        file.write(b'{"op_code": 6, "wor')  # as a process killed while writing leaves it
+        file.write(b'{"op_code": 6, "wor')  # as left by a process killed while writing
     (tmp_path / "run" / f"{search.JOURNAL}.lock").touch()
     status, out, err = main(monkeypatch, capsys, "--resume", "run")
     assert (status, err) == (0, "")

@@ -1,4 +1,4 @@
-"""The data set of shapes: reproducible, undamaged, and not learnable by a linear model."""
+"""The data set of shapes: reproducible, intact, and not learnable by a linear model."""
 
 import hashlib
 
@@ -38,7 +38,7 @@ def test_classes_are_what_they_are_called():
     x, y = shapes.draw(1000, 0)
     step = (
         np.abs(np.diff(x, axis=2)).max(axis=-1) > 0.2
-    )  # a colour's step is 64/255, the noise's 40/255 at most
+    )  # colours differ by 64/255, the noise is at most 40/255
     across = step.sum(axis=2).mean(axis=1)
     down = (np.abs(np.diff(x, axis=1)).max(axis=-1) > 0.2).sum(axis=1).mean(axis=1)
     changes = {
@@ -55,6 +55,6 @@ def test_no_linear_model_can_tell_them_apart():
     _, train, test, classes, _ = load("shapes")
     mean = train.x.mean()
     x, test_x = (examples.x.reshape(len(examples.y), -1) - mean for examples in (train, test))
-    for ridge in (10, 100, 1000):  # least squares; the best of those tried is 100
+    for ridge in (10, 100, 1000):  # least squares; of these, 100 is best
         weights = x.T @ np.linalg.solve(x @ x.T + ridge * np.eye(len(x)), np.eye(classes)[train.y])
         assert ((test_x @ weights).argmax(axis=1) == test.y).mean() < 0.35

@@ -30,7 +30,7 @@ def test_a_share_of_the_training_labels_is_random(examples: sweep.Data, share: f
     spoilt = random_labels.random_labels(examples, share, np.random.default_rng(0))
     np.testing.assert_array_equal(examples.train.y, before)
     changed = (spoilt.train.y != before).mean()
-    assert changed == pytest.approx(0.9 * share, abs=0.05)  # a tenth of the random labels are the true ones
+    assert changed == pytest.approx(0.9 * share, abs=0.05)  # a tenth of the random labels are right
     assert changed <= share
     assert spoilt.train.x is examples.train.x
     assert spoilt.validation is examples.validation

@@ -1,4 +1,4 @@
-"""Data that stay on the host: the same results bit for bit, no thread left behind, errors for too little memory."""
+"""Data on the host: the same results bit for bit, no thread left, and errors when memory is short."""
 
 import threading
 import tracemalloc
@@ -41,14 +41,14 @@ def fit(model: xpnet.Model, x, y, **options):
 
 @pytest.fixture(autouse=True)
 def _small_chunks_and_no_thread_left(monkeypatch: pytest.MonkeyPatch):
-    """Make chunks two batches of 16 float32 images long, and check that no thread is left."""
+    """Chunks of two batches of 16 float32 images; afterwards no thread is left."""
     monkeypatch.setattr(stream, "CHUNK_BYTES", 2 * 16 * 32 * 4)
     yield
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("xpnet-data")]
 
 
 def test_streaming_changes_no_bit(place: Place, tmp_path: Path) -> None:
-    """A memory-mapped file of bytes gives the results of the same numbers on the device; the last batch is shorter."""
+    """A memory-mapped file of bytes gives the same as data on the device; the last batch is shorter."""
     x, y = images()
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
@@ -144,7 +144,7 @@ def test_divergence_is_traced_through_chunks() -> None:
     x, y = images()
     x = x.astype(float)
     x[33] = np.nan
-    with pytest.raises(DivergedError, match="what first is not finite is in the inputs, in step"):
+    with pytest.raises(DivergedError, match="the first value that is not finite is in the inputs, in step"):
         make_model().fit(x, y, epochs=1, batch_size=16, data_on_device=False)
 
 
@@ -162,7 +162,7 @@ def test_data_stays_on_the_host_if_the_device_has_no_room(
 
 
 def test_targets_on_the_host() -> None:
-    """All targets that the loss takes, one-hot rows of integers too; labels out of range are refused."""
+    """All targets that the loss accepts, also one-hot integer rows; labels out of range are refused."""
     x, y = images()
     one_hot = np.eye(3, dtype=int)[y]
     for loss in (losses.CrossEntropy(), losses.MeanSquaredError()):
@@ -205,8 +205,8 @@ def test_out_of_memory_tells_what_is_needed_and_what_to_lower(
         assert message.startswith(f"<xpnet backend {place[0]}, ")
         needed = model.step_memory((4, 4, 2), 16)
         assert f"expected room for the data, 9.24 kB, and a step of 16 examples, {needed}; " in message
-        assert "out of memory: there are " in message
-        assert message.endswith("a smaller batch_size or micro_batch takes less")
+        assert "out of memory: got " in message
+        assert message.endswith("a smaller batch_size or micro_batch needs less")
         assert "\n" not in message
         assert caught.value.__cause__ is error
 
@@ -217,7 +217,7 @@ def test_free_memory_is_told_where_the_device_has_its_own(monkeypatch: pytest.Mo
     )
     model = make_model()
     monkeypatch.setattr(model.backend, "free_bytes", lambda: 123_456)
-    with pytest.raises(BackendError, match="out of memory: there are 123 kB free; expected room for"):
+    with pytest.raises(BackendError, match="out of memory: got 123 kB free, expected room for"):
         model.fit(*images())
 
 
@@ -228,7 +228,7 @@ def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("n", [10**7, 10**10, 10**15])
 def test_a_network_too_large_for_any_machine(n: int, place: Place) -> None:
-    with pytest.raises(BackendError, match=r"out of memory: there are .* expected room for the parameters"):
+    with pytest.raises(BackendError, match=r"out of memory: got .* expected room for the parameters"):
         xpnet.Model(nn.Linear(n, n), losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
 
 

@@ -49,7 +49,7 @@ class TestBackpropByHand:
         assert trace.loss == pytest.approx(step.loss, rel=1e-12)
 
     def test_the_values_on_the_way(self) -> None:
-        """The intermediate values agree with the textbook's formulas, where the bias is an input of 1."""
+        """The intermediate values agree with the textbook's formulas, which treat the bias as an input of 1."""
         trace = backprop_by_hand.trace(NUMPY)
         alpha, beta, x = backprop_by_hand.ALPHA, backprop_by_hand.BETA, np.r_[1, backprop_by_hand.X[0]]
         a = alpha @ x

@@ -1,4 +1,4 @@
-"""`scripts/study.py` as a user runs it: what it prints, its exit status, the files it leaves."""
+"""`scripts/study.py` as a user runs it: output, exit status and files."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""What the summary tells of a step before it runs, against what a step really does."""
+"""The summary of a training step, compared with what a step really does."""
 
 import gc
 import math
@@ -53,7 +53,7 @@ def test_the_way_back_ends_at_the_first_layer_with_parameters() -> None:
 
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_saved_bytes_are_those_of_the_residuals(case: LayerCase) -> None:
-    """Found from two and three examples, and the same as those of more."""
+    """The summary extrapolates from two and three examples; the result is right for more."""
     for n in (2, 6):
         shape = (n, *case.shape[1:])
         params = case.layer.init(np.random.default_rng(0))
@@ -87,7 +87,7 @@ CNN = nn.Sequential(
 def test_saved_bytes_are_what_stays_allocated(
     net: nn.Layer, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By Python's own account of memory, with windows of the convolutions kept of few examples alone, and of all."""
+    """By tracemalloc, with the windows of convolutions kept for few examples only, and for all."""
     monkeypatch.setattr(conv, "KEPT", kept)
     params = net.init(np.random.default_rng(0))
     rows = summary.rows(net, params, (50, 32, 32, 1), "float64", 50)
@@ -116,14 +116,14 @@ def test_memory_of_a_step() -> None:
     ("workers", "micro_batch", "trees"),
     [
         (1, None, 1),
-        (1, 30, 2),  # two parts: that of the second, and the first
+        (1, 30, 2),  # two parts: the second's gradients, and the first's
         (
             1,
             15,
             3,
-        ),  # four parts, one after the other: that of the last, the third, and the sum of the first two
-        (2, 15, 4),  # those of two parts at work, and a sum of one and a sum of two
-        (8, 15, 4),  # no more than there are parts
+        ),  # four parts in sequence: the fourth's, the third's, and the sum of the first two
+        (2, 15, 4),  # two running parts, a sum of one and a sum of two
+        (8, 15, 4),  # at most one per part
         (1, 8, 4),  # eight parts
     ],
 )

@@ -1,4 +1,4 @@
-"""Sweeps: trainings over several options and seeds, and their comparison."""
+"""Sweeps: trainings with several options and seeds, and their comparison."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""`xpnet.testing` finds each fault in classes that are wrong on purpose, and says which and what to do."""
+"""`xpnet.testing` finds each fault in classes that are wrong on purpose, and says how to mend it."""
 
 import doctest
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ NUMPY = {"backends": ["numpy"]}
 
 @dataclass(frozen=True, repr=False)
 class Scale(nn.Layer):
-    """y = x w: right, and what the wrong ones below are derived from."""
+    """y = x w: right, and the base class of the wrong layers below."""
 
     features: int
     factor: float = 1.0
@@ -56,7 +56,7 @@ class Stacked(Scale):
         return dy * params["weight"][..., None, :], {"weight": dweight}
 
 
-# Layers that are wrong on purpose. The names say how.
+# Layers that are wrong on purpose, as their names say.
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +134,7 @@ class NoLetterForTheBatch(Scale):
 
 @dataclass(frozen=True, repr=False)
 class Center(nn.Layer):
-    """Mixes the examples, and says nothing: right."""
+    """Mixes the examples and declares nothing: right."""
 
     def forward(self, params, x):
         return x - namespace(x).mean(x, axis=0), ()
@@ -155,7 +155,7 @@ class CenterSaysSummed(Center):
 
 @dataclass(frozen=True, repr=False)
 class CenterBySums(nn.Layer):
-    """The same by `sum_over_parts`: right."""
+    """The same with `sum_over_parts`: right."""
 
     examples = "summed"
 
@@ -351,25 +351,25 @@ class Breaks(Scale):
 LAYERS_AND_FAULTS = [
     (WrongGradient(3), "gradient is right (numpy): WrongGradient: the gradient at params.weight["),
     (WrongInputGradient(3), "gradient is right (numpy): WrongInputGradient: the gradient at x["),
-    (OtherParameterGradients(3), "parameter_gradients is backward's (numpy): parameter_gradients differs from backward: grads.weight["),
-    (WritesIntoX(3), "arguments are left alone (numpy): forward writes into x; make a fresh array"),
-    (WritesIntoParams(3), "arguments are left alone (numpy): forward writes into params.weight; make"),
-    (WritesIntoDy(3), "arguments are left alone (numpy): backward writes into dy; make"),
-    (WritesIntoResiduals(3), "arguments are left alone (numpy): backward writes into residuals.0; make"),
-    (WritesInParameterGradients(3), "arguments are left alone (numpy): parameter_gradients writes into dy; make"),
+    (OtherParameterGradients(3), "parameter_gradients match backward (numpy): parameter_gradients differs from backward: grads.weight["),
+    (WritesIntoX(3), "arguments are not modified (numpy): forward writes into x; make a fresh array"),
+    (WritesIntoParams(3), "arguments are not modified (numpy): forward writes into params.weight; make"),
+    (WritesIntoDy(3), "arguments are not modified (numpy): backward writes into dy; make"),
+    (WritesIntoResiduals(3), "arguments are not modified (numpy): backward writes into residuals.0; make"),
+    (WritesInParameterGradients(3), "arguments are not modified (numpy): parameter_gradients writes into dy; make"),
     (WrongOutputShape(3), "output_shape is the shape of y: output_shape((4, 3)) says (4, 6), forward gives y of shape (4, 3); correct"),
     (NoLetterForTheBatch(3), "output_shape is the shape of y: output_shape for a batch of n examples says (0, 9), forward gives"),
     (CenterSaysIndependent(), 'examples is as declared: examples says "independent", but the other examples matter: dx['),
-    (CenterSaysSummed(), 'examples is as declared: examples says "summed", but sum_over_parts is not all that joins them: '),
-    (BackwardForgetsTheOtherParts(), 'examples is as declared: examples says "summed", but sum_over_parts is not all that joins them: dx['),
-    (StatisticsOfOnePart(3), 'examples is as declared in training: examples says "summed", but sum_over_parts is not all that joins them: statistics.running_mean['),
+    (CenterSaysSummed(), 'examples is as declared: examples says "summed", but sum_over_parts is not all that they share: '),
+    (BackwardForgetsTheOtherParts(), 'examples is as declared: examples says "summed", but sum_over_parts is not all that they share: dx['),
+    (StatisticsOfOnePart(3), 'examples is as declared in training: examples says "summed", but sum_over_parts is not all that they share: statistics.running_mean['),
     (WrongWord(3), "examples is as declared: examples is 'alone', expected \"independent\", \"summed\" or \"mixed\""),
     (Float64SneaksIn(3), "results keep library, device, dtype (numpy): y is float64, expected"),
-    (NoDataclass(), "is a frozen dataclass: NoDataclass is no dataclass; write @dataclass(frozen=True, repr=False) above class NoDataclass"),
-    (NotFrozen(), "is a frozen dataclass: NotFrozen can be changed; write @dataclass(frozen=True, repr=False) above"),
-    (ForgottenDecorator(3), "is a frozen dataclass: ForgottenDecorator: offset is no field; write @dataclass(frozen=True, repr=False)"),
-    (HiddenHyperParameter(3), "is a frozen dataclass: HiddenHyperParameter: self.slope is no field, so that repr and == do not know it"),
-    (ReprIsSilent(3), "repr tells every field: ReprIsSilent() does not tell features=3; leave __repr__ out"),
+    (NoDataclass(), "is a frozen dataclass: NoDataclass is not a dataclass; write @dataclass(frozen=True, repr=False) above class NoDataclass"),
+    (NotFrozen(), "is a frozen dataclass: NotFrozen is mutable; write @dataclass(frozen=True, repr=False) above"),
+    (ForgottenDecorator(3), "is a frozen dataclass: ForgottenDecorator: offset is not a field; write @dataclass(frozen=True, repr=False)"),
+    (HiddenHyperParameter(3), "is a frozen dataclass: HiddenHyperParameter: self.slope is not a field, so repr and == ignore it"),
+    (ReprIsSilent(3), "repr shows every field: ReprIsSilent() does not show features=3; leave __repr__ out"),
     (ParamsAreAList(3), "init gives float64 NumPy arrays: init gives a list, expected a dict of float64 NumPy arrays; write return {"),
     (ListInParams(3), "init gives float64 NumPy arrays: init gives weight as list, expected a float64 NumPy array"),
     (ParamsAreFloat32(3), "init gives float64 NumPy arrays: init gives weight as an array of float32, expected a float64 NumPy array"),
@@ -381,7 +381,7 @@ LAYERS_AND_FAULTS = [
     (ForwardGivesYAlone(3), "forward and backward fit together (numpy): forward gives one ndarray, expected a pair (y, residuals)"),
     (Random(3), "the same call gives the same bits (numpy): the same call gives something else the second time: y["),
     (KeepsXOnSelf(3), "nothing is kept on self (numpy): another forward pass in between changes backward: grads.weight["),
-    (CountsCalls(3), "nothing is kept on self (numpy): forward or backward changes what the layer itself holds; keep nothing"),
+    (CountsCalls(3), "nothing is kept on self (numpy): forward or backward changes an attribute of the layer; keep nothing"),
     (WrongInTraining(3), "gradient is right in training (numpy): WrongGradient: the gradient at params.weight["),
     (Breaks(3), "forward and backward fit together (numpy): ValueError: matmul: "),
 ]  # fmt: skip
@@ -437,7 +437,7 @@ def test_a_layer_that_could_say_more_is_told_so() -> None:
         examples = "mixed"
 
     (note,) = check_layer(Silent(3), (4, 3), **NUMPY).notes
-    assert note.startswith('each row of y depends on its row of x alone: say examples = "independent"')
+    assert note.startswith('each row of y depends on its row of x alone: write examples = "independent"')
 
 
 def test_arrays_of_another_library() -> None:
@@ -486,7 +486,7 @@ def test_numbers_that_differ_between_libraries() -> None:
             return 1.001 * dx, tree.map(lambda g: 1.001 * g, grads)
 
     (fault,) = check_layer(Divides(3), (4, 3), backends=["numpy", "torch"], raise_on_failure=False).faults
-    assert fault.startswith("numbers are NumPy's (torch): NumPy gives other numbers: ")
+    assert fault.startswith("numbers agree with NumPy (torch): differs from NumPy: ")
 
 
 def test_networks_in_a_stack() -> None:
@@ -633,15 +633,15 @@ LOSSES_AND_FAULTS = [
     (SumNotMean(), "value is the mean over the batch: the value is "),
     (WrongLossGradient(), "gradient is right (numpy): WrongLossGradient: the gradient at prediction["),
     (LossInFloat64(), "results keep library, device, dtype (numpy): value is float64, expected"),
-    (LossWritesIntoPrediction(), "arguments are left alone (numpy): forward writes into prediction; make a fresh array"),
-    (LossWritesIntoResiduals(), "arguments are left alone (numpy): backward writes into residuals.0; make"),
-    (PredictWrites(), "arguments are left alone (numpy): predict writes into prediction; make"),
+    (LossWritesIntoPrediction(), "arguments are not modified (numpy): forward writes into prediction; make a fresh array"),
+    (LossWritesIntoResiduals(), "arguments are not modified (numpy): backward writes into residuals.0; make"),
+    (PredictWrites(), "arguments are not modified (numpy): predict writes into prediction; make"),
     (OneValueForEachExample(), "forward and backward fit together (numpy): forward gives a value of shape (4,), expected a 0-d array"),
     (APythonNumber(), "forward and backward fit together (numpy): forward gives a value of type float, expected a 0-d array"),
-    (WrongLossShape(), "forward and backward fit together (numpy): backward gives of shape (3,), expected the shape of the prediction, (4, 3)"),
+    (WrongLossShape(), "forward and backward fit together (numpy): backward gives a gradient of shape (3,), expected the shape of the prediction, (4, 3)"),
     (KeepsTheDifference(), "the same call gives the same bits (numpy): the same call gives something else the second time: gradient["),
     (OneValueForAllNetworks(), "K networks in one pass (numpy): predictions (3, 4, 3) give a value of shape (), expected (3,)"),
-    (LossNoDataclass(), "is a frozen dataclass: LossNoDataclass is no dataclass; write @dataclass"),
+    (LossNoDataclass(), "is a frozen dataclass: LossNoDataclass is not a dataclass; write @dataclass"),
 ]  # fmt: skip
 
 
@@ -666,7 +666,7 @@ def test_a_wrong_loss(loss: losses.Loss, fault: str) -> None:
 
 @dataclass(frozen=True)
 class Momentum(optim.Optimizer):
-    """SGD with momentum, with no help from `optim.steps`: right, but for K networks."""
+    """SGD with momentum, written without `optim.steps`: right, except for K networks."""
 
     learning_rate: Any = 0.1
     momentum: float = 0.9
@@ -808,22 +808,22 @@ class OptimizerNoDataclass(optim.Optimizer):
 
 
 OPTIMIZERS_AND_FAULTS = [
-    (WritesIntoGradients(), "gradients are left alone (numpy): update writes into grads.0.bias; make a fresh array, g = g * c"),
-    (WritesInInit(), "gradients are left alone (numpy): init writes into params.0.bias; make"),
+    (WritesIntoGradients(), "gradients are not modified (numpy): update writes into grads.0.bias; make a fresh array, a = a * b"),
+    (WritesInInit(), "gradients are not modified (numpy): init writes into params.0.bias; make"),
     (Renames(), "update keeps names and shapes (numpy): update's state has the arrays speed."),
     (DropsABranch(), "update keeps names and shapes (numpy): update's params has the arrays 0.bias, 0.weight, expected those of"),
     (AddsAnAxis(), "update keeps names and shapes (numpy): update's state.velocity.0.bias has shape (1, 2), expected (2,)"),
     (StateInFloat64(), "results keep library, device, dtype (numpy): init's state.velocity.0.bias is float64, expected"),
     (CountsInPython(), "update keeps names and shapes (numpy): init gives state.t as int, expected an array; a compiled step"),
-    (Climbs(), "a convex function becomes less: 100 steps down a bowl, ½Σa(w - c)², take it from "),
+    (Climbs(), "a convex function decreases: 100 steps on ½Σa(w - c)² take it from "),
     (IgnoresTheRate(), "learning rate can be replaced (numpy): with a learning rate of 0: 0.bias["),
     (RateMustBeANumber(), "learning rate can be replaced (numpy): a learning rate of 0.03 as a 0-d array: 0.0.bias["),
     (DividesByZero(), "zero gradients move no bias (numpy): a gradient of 0 makes 0.bias NaN or infinite; add an ε"),
     (DecaysBiases(), "zero gradients move no bias (numpy): a gradient of 0 moves 0.bias[0] is "),
-    (StateIsTheParameters(), "state has memory of its own: init gives a state whose velocity.0.bias is a parameter's own memory; copy it"),
+    (StateIsTheParameters(), "state has its own memory: init gives a state whose velocity.0.bias is a parameter's own memory; copy it"),
     (RemembersOnSelf(), "the same steps give the same bits (numpy): the same steps give something else the second time: 0.0.bias["),
-    (FailsWithoutParameters(), "no parameters are no problem: IndexError: list index out of range (in init, line "),
-    (OptimizerNoDataclass(), "is a frozen dataclass: OptimizerNoDataclass is no dataclass; write @dataclass"),
+    (FailsWithoutParameters(), "a network may have no parameters: IndexError: list index out of range (in init, line "),
+    (OptimizerNoDataclass(), "is a frozen dataclass: OptimizerNoDataclass is not a dataclass; write @dataclass"),
 ]  # fmt: skip
 
 
@@ -914,11 +914,14 @@ class CompilesWrongly(backend.BACKENDS["numpy"]):
 @pytest.mark.parametrize(
     ("cls", "fault"),
     [
-        (Rounds, "primitives are their formulas (rounds): "),
-        (NoCopy, "copies have memory of their own (no-copy): a copy of shape (3,) shares memory"),
-        (WrongDtype, "values go there and back (wrong-dtype): asarray gives float64 for float64, expected "),
-        (SkipsAStep, "compiled steps are the steps (skips): compile_loop: "),
-        (CompilesWrongly, "compiled steps are the steps (compiles): compile: "),
+        (Rounds, "operations match their formulas (rounds): "),
+        (NoCopy, "copies have their own memory (no-copy): a copy of shape (3,) shares memory"),
+        (
+            WrongDtype,
+            "values survive a round trip (wrong-dtype): asarray returns float64 for float64, expected ",
+        ),
+        (SkipsAStep, "compiled steps give the same (skips): compile_loop: "),
+        (CompilesWrongly, "compiled steps give the same (compiles): compile: "),
     ],
 )
 def test_a_wrong_backend(cls: type, fault: str) -> None:
@@ -934,15 +937,18 @@ def test_a_wrong_entry_of_the_table_of_ops(entry: str, monkeypatch: pytest.Monke
     right = getattr(table, entry)
     monkeypatch.setattr(table, entry, lambda *arguments: 1.001 * right(*arguments))
     faults = check_backend("numpy", raise_on_failure=False).faults
-    assert faults[0].startswith(f"primitives are their formulas (numpy): {entry}["), faults
+    assert faults[0].startswith(f"operations match their formulas (numpy): {entry}["), faults
 
 
 def test_every_entry_of_the_table_of_ops_is_checked() -> None:
     entries = {
         name for name, value in vars(backend.Ops).items() if callable(value) and not name.startswith("_")
     }
-    checked = {row[0] for row in (*backends.PRIMITIVES, *backends.COMPOSED)}
-    assert entries - checked == {"advice", "device"}  # words for errors, and what `assert_kept` asks
+    checked = {row[0] for row in (*backends.FORMULAS, *backends.AGAINST_REFERENCE)}
+    assert entries - checked == {
+        "advice",
+        "device",
+    }  # text for errors, and the attributes that `assert_kept` reads
 
 
 # The report

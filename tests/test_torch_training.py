@@ -1,4 +1,4 @@
-"""A residual CNN trains as PyTorch trains it: the same weights, batches and, step by step, losses."""
+"""A residual CNN trains as in PyTorch: same weights and batches give the same losses at each step."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def their_losses(params, x: np.ndarray, y: np.ndarray, dtype: str) -> list[float
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
 def test_losses_are_those_of_pytorch(dtype: str, tolerance: float) -> None:
-    """(At a learning rate five times as high, PyTorch in float32 differs from PyTorch in float64 by 2e-4.)"""
+    """(At 5 times the learning rate, PyTorch in float32 differs from PyTorch in float64 by 2e-4.)"""
     x, y = data.load("shapes").train
     x, y = x[: STEPS * BATCH].astype(dtype), y[: STEPS * BATCH]
     optimizer = optim.SGD(0.002, momentum=0.9, nesterov=True)

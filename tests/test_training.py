@@ -28,7 +28,7 @@ SMALL = {"hidden": (16,), "epochs": 2, "batch_size": 100, "quiet": True}
 
 
 def curve(backend: str, device: str | None = None) -> np.ndarray:
-    """Losses and accuracies of three epochs in float64, a row an epoch."""
+    """Losses and accuracies of three epochs in float64, one row per epoch."""
     sample = data.load("mnist-sample")
     training, validation = data.split(sample.train, 0.8)
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.Sigmoid(), nn.Linear(32, 10))
@@ -50,7 +50,7 @@ def test_curves_agree_on_every_library(place: Place, numpy_curve: np.ndarray) ->
 
 
 def test_nothing_is_fetched_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a device that gives its values to nobody, from the first step of an epoch to its last."""
+    """The device refuses to give out values from the first step of an epoch to the last."""
     import array_api_strict
 
     within = False
@@ -101,7 +101,7 @@ def test_batches_are_shuffled_anew_each_epoch_from_the_seed() -> None:
 
 
 def check_folder(folder: Path, epochs: int, **expected) -> dict:
-    """The run folder holds the files of a run of so many epochs, and nothing else."""
+    """The run folder holds the files of a run of `epochs` epochs, and nothing else."""
     files = {
         "config.yaml",
         "metrics.csv",
@@ -151,7 +151,7 @@ def test_a_run_leaves_its_files(tmp_path: Path, capsys: pytest.CaptureFixture) -
 
 
 def test_a_run_with_every_option(tmp_path: Path) -> None:
-    """A convolutional network with all that training may do, on images that are drawn and not read."""
+    """A convolutional network with every option of training, on generated images."""
     config = train.Config(
         dataset="shapes", normalize=True, random_crop=2, horizontal_flip=True, cutout=6,
         channels=(4, 6), kernel_size=3, pool=(4, 2), residual_blocks=(0, 1), global_pool=True, hidden=(12,),
@@ -191,7 +191,7 @@ def test_plateau_lowers_the_rate(tmp_path: Path) -> None:
 
 
 def test_a_run_on_a_device_that_is_not_the_host(tmp_path: Path) -> None:
-    """The whole run, with its files, on array-api-strict's stand-in for a GPU: nothing converts by accident."""
+    """A whole run with its files, on array-api-strict's imitation of a GPU: nothing converts implicitly."""
     options = {
         **SMALL,
         "backend": "array-api-strict",
@@ -203,7 +203,7 @@ def test_a_run_on_a_device_that_is_not_the_host(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_is_the_one_tested(tmp_path: Path) -> None:
-    """A good epoch, then two at rates that ruin it, whatever the rounding: the good one is saved and tested."""
+    """A good epoch, then two with learning rates that ruin it: the good one is saved and tested."""
     schedule = {"schedule": "step", "schedule_every": 1, "schedule_factor": 30.0}
     config = train.Config(**{**SMALL, "epochs": 3}, **schedule, output_dir=str(tmp_path / "run"))
     summary = train.run(config)
@@ -273,7 +273,7 @@ def test_runs_in_a_thread(tmp_path: Path) -> None:
 
 
 def test_a_run_that_diverges_says_what_is_left(tmp_path: Path) -> None:
-    """With a rate of 0.1 in the first epoch and 1e29 in the second, the files are those of the first."""
+    """With learning rates 0.1 and then 1e29, the files hold the results of the first epoch."""
     schedule = {"schedule": "step", "schedule_every": 1, "schedule_factor": 1e30}
     with pytest.raises(DivergedError) as error:
         train.run(train.Config(**SMALL, **schedule, output_dir=str(tmp_path / "run")))
@@ -314,7 +314,7 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_checkout_that_is_not_installed_runs_too(tmp_path: Path) -> None:
-    """With all packages but xpnet's own metadata."""
+    """All packages are installed, but not xpnet's own metadata."""
     root = Path(__file__).parents[1]
     code = (
         "import sys, runpy; from importlib import metadata; of = metadata.version\n"

@@ -1,4 +1,4 @@
-"""Networks that do something else in training: dropout, noise, batch normalisation; and what a step may do more."""
+"""Layers with a training mode (dropout, noise, batch normalisation), augmentation and micro-batches."""
 
 import operator
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def numpy_run() -> tuple[xpnet.Model, np.ndarray]:
 
 
 def test_curves_agree_on_every_library(place: Place, numpy_run) -> None:
-    """The same noise, masks and flips, the same running statistics, everywhere."""
+    """Every library gives the same noise, masks, flips and running statistics."""
     model, curve = train(place, augment=flip_or_not)
     np.testing.assert_allclose(curve, numpy_run[1], rtol=1e-9)
     statistics = dict(tree.items(fetch(model.backend, model.statistics)))
@@ -89,7 +89,7 @@ def test_only_training_is_random() -> None:
     np.testing.assert_allclose(model.forward(x).argmax(axis=-1), model.predict(x))
     assert model.loss(y) == pytest.approx(model.evaluate(x, y).loss, rel=1e-12)
     model.train()
-    assert model.loss(y) == pytest.approx(model.evaluate(x, y).loss, rel=1e-12)  # still of the last forward
+    assert model.loss(y) == pytest.approx(model.evaluate(x, y).loss, rel=1e-12)  # still the last forward's
     model.forward(x)
     assert model.loss(y) != pytest.approx(model.evaluate(x, y).loss, rel=1e-3)
 
@@ -111,7 +111,7 @@ def test_steps_by_hand_are_those_of_fit() -> None:
 
 
 def test_backward_is_that_of_the_last_forward() -> None:
-    """In both modes, the gradients agree with finite differences of the loss."""
+    """In both modes the gradients agree with finite differences of the loss."""
     x, y = make_data()
     model = make_model()
     gradcheck.check(model, x, y)
@@ -160,7 +160,7 @@ def test_statistics_follow_those_of_pytorch() -> None:
 
 
 def test_running_statistics_are_moving_averages_of_mean_and_unbiased_variance() -> None:
-    """By NumPy's own `var`, over n - 1."""
+    """Compared with NumPy's `var`, with the divisor n - 1."""
     norm = nn.BatchNorm(3, 0.2)
     layer, statistics = norm.training_mode(random.Key(None)), norm.init_statistics()
     mean, variance = np.zeros(3), np.ones(3)
@@ -186,7 +186,7 @@ def test_a_file_keeps_the_statistics(tmp_path: Path, numpy_run) -> None:
 
 
 def test_micro_batches_make_the_same_step(place: Place) -> None:
-    """Gradients that are added up over parts, uneven ones too, are those of the whole batch, masks and all."""
+    """Gradients added up over parts, also uneven ones, equal the whole batch's, with the same masks."""
     noise = nn.GaussianNoise(0.1)
     net = nn.Sequential(
         noise, nn.Conv2d(1, 2, 3, stride=3), nn.Tanh(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32, 3)
@@ -207,7 +207,7 @@ def test_micro_batches_make_the_same_step(place: Place) -> None:
 def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
     workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It sees the whole batch, of however many parts, each in its thread; also where the last one is smaller."""
+    """It normalises over the whole batch for any number of parts, also if the last one is smaller."""
     monkeypatch.setattr(xpnet.backend.NumPy, "workers", workers)
     x, y = np.random.default_rng(0).normal(size=(30, 60, 60, 2)), np.arange(30) % 3
     convolution = nn.Conv2d(2, 4, 7, padding="same")
@@ -228,7 +228,7 @@ def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
 
 @dataclass(frozen=True, repr=False)
 class WithoutMean(nn.Layer):
-    """A layer of one's own to which the other examples matter."""
+    """A user's own layer that mixes examples."""
 
     def forward(self, params: Any, x: Any) -> Any:
         return x - x.mean(axis=0, keepdims=True), ()
@@ -264,7 +264,7 @@ def test_a_part_that_fails_ends_those_that_wait_for_its_sum(monkeypatch: pytest.
 
 
 def test_statistics_of_micro_batches_are_averaged() -> None:
-    """The mean of the parts' means is the mean of the batch, and one step is one step for the running mean."""
+    """The mean of the parts' means is the batch's mean, and the running mean advances once per step."""
     x, y = make_data(16)
     net = nn.Sequential(nn.BatchNorm(1), nn.Flatten(), nn.Linear(196, 3))
     means = []
@@ -276,7 +276,7 @@ def test_statistics_of_micro_batches_are_averaged() -> None:
 
 
 def test_every_part_of_a_network_is_in_training_mode() -> None:
-    """In branches and shortcuts, however deep."""
+    """Also in nested branches and shortcuts."""
     norm = nn.BatchNorm(3)
     net = nn.Sequential(norm, nn.Residual(nn.Sequential(norm), nn.Residual(norm, nn.Sequential(norm, norm))))
     assert str(net.training_mode(random.Key(None))).count("BatchNormInTraining(") == 5

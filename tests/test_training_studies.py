@@ -40,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_expectations_are_compared_with_results(results: Results, name: str) -> None:
-    """Those that no other rounding can turn over are tested one by one below."""
+    """Each study compares its expectations with its results. Tests of single results follow below."""
     rows = results.table(name, "expectations")
     assert len(rows) >= 3
     assert all(row["expected"].endswith(".") and row["result"].endswith(".") for row in rows)
@@ -68,7 +68,7 @@ def test_zero_weights_of_a_network_of_relus_stay_zero(results: Results) -> None:
     outputs = [float(row["standard deviation of outputs"]) for row in rows]
     gradients = [float(row["root mean square of weight gradient"]) for row in rows]
     assert outputs[:3] == gradients[:3] == [0, 0, 0]
-    # Of n inputs, N(0, 1) weights make a sum with a variance of Σx²: √(n/2) times larger after each ReLU.
+    # With N(0, 1) weights a sum over n inputs has the variance Σx²: √(n/2) times larger after each ReLU.
     for before, after in pairwise(outputs[3:6]):
         assert after / before == pytest.approx(math.sqrt(512 / 2), rel=0.25)
 
@@ -135,7 +135,7 @@ def test_the_set_of_twelve_has_accuracies_to_four_decimals(results: Results) -> 
             accuracy = float(row[column])
             assert accuracy * examples == pytest.approx(
                 round(accuracy * examples)
-            )  # a share of these examples
+            )  # a fraction of these examples
             assert f">{accuracy:.4f}</td>" in page
 
 

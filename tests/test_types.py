@@ -1,4 +1,4 @@
-"""What a type checker tells the author of a program that uses xpnet."""
+"""The errors of a type checker on programs that use xpnet."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def mean_square(params: Tree, x: Array) -> Array:
     y: Array = x * x
     return y
 """
-# A line that is wrong, and what has to be said of it.
+# A wrong line, and the error it must give.
 WRONG = [
     ('nn.Linear("784", 128)', 'Argument 1 to "Linear" has incompatible type "str"; expected "int"'),
     ('model.fit("images.csv", digits.train.y)', 'Argument 1 to "fit" of "Model" has incompatible type "str"'),

@@ -1,4 +1,4 @@
-"""Arrays whose values a library does not give: one ShapeError that says what came and what to pass instead."""
+"""Arrays whose values cannot be read: a ShapeError names what came and what to pass instead."""
 
 import re
 from typing import Any

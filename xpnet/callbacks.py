@@ -17,55 +17,54 @@ if TYPE_CHECKING:
 
 
 class Stateful(Protocol):
-    """A schedule or a callback, whose state a checkpoint keeps."""
+    """A schedule or a callback: an object whose state goes into checkpoints."""
 
     def state(self) -> dict[str, Any]:
-        """The state: a tree of arrays, of any library, and of what JSON can hold."""
+        """The state: a tree of arrays of any library and of values that JSON can hold."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
+        """Restore what `state` returned, with NumPy arrays for arrays and tuples for lists."""
 
 
 class Callback:
     """Base class of hooks that `Model.fit` calls; a hook may call `model.stop()`.
 
     Attributes:
-        every_step: whether `on_step`, where it is defined, is called after every single step. False lets
-            the backend run up to `steps_at_once` in one go, which is faster on JAX, and calls it after the
-            last of them.
+        every_step: whether to call `on_step` after every step. False: the backend may run up to
+            `steps_at_once` steps in one call, which is faster on JAX, and `on_step` follows the last of them.
     """
 
     every_step: ClassVar[bool] = True
 
     def on_start(self, model: "Model") -> None:
-        """Before the first step of `fit`, and after `load_state` if it goes on from a checkpoint."""
+        """Called before the first step of `fit`; when resuming from a checkpoint, after `load_state`."""
 
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
-        """After step `step` (from 1) of the epoch's `n_steps`. Should seldom wait for the device."""
+        """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow."""
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        """After each whole epoch and its validation."""
+        """Called after each complete epoch and its validation."""
 
     def on_end(self, model: "Model") -> None:
-        """At the end of `fit`, also where an exception ends it; the last callback comes first.
+        """Called at the end of `fit`, also after an exception, in reverse order of the callbacks.
 
-        The model is then as after the last whole step; where a step failed or the epoch diverged, as before
-        the epoch. The exception leaves `fit` afterwards; one that is raised here becomes a note to it.
+        The model is as after the last complete step; if a step failed or the epoch diverged, as before the
+        epoch. `fit` raises the exception afterwards; an exception raised here becomes a note to it.
         """
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: a tree of arrays, of any library, and of what JSON can hold."""
+        """The state to save in checkpoints: a tree of arrays of any library and of JSON values."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave, with NumPy's arrays, and tuples for lists."""
+        """Restore what `state` returned, with NumPy arrays for arrays and tuples for lists."""
 
 
 class Hooks:
     """The callbacks of one `fit`, each called with its model.
 
     Attributes:
-        every_step: whether one of them is to be called after every single step.
+        every_step: whether any of them must be called after every step.
     """
 
     def __init__(self, model: "Model", callbacks: Sequence[Callback]) -> None:
@@ -85,9 +84,9 @@ class Hooks:
 
     @contextmanager
     def from_start_to_end(self) -> Iterator[None]:
-        """`on_start` of each before the block; however the block ends, `on_end` of those that started.
+        """Call each `on_start` before the block, and `on_end` of those that started after it, also on errors.
 
-        Of several exceptions the first one is raised; the others become notes to it.
+        Raises the first exception; later ones become notes to it.
         """
         started: list[Callback] = []
         first: BaseException | None = None
@@ -111,18 +110,18 @@ class Hooks:
 
 
 class EarlyStopping(Callback):
-    """Ends `fit` after `patience` epochs without a new best one, and goes back to the best one's parameters.
-
-    (Prechelt, "Early stopping, but when?", 1998.)
+    """Stop `fit` after `patience` epochs without improvement, and restore the best epoch's parameters.
 
     Arguments:
-        patience: how many epochs in a row may be no better than the best.
+        patience: the number of epochs in a row without improvement after which `fit` stops.
         monitor: "validation_loss" (lower is better) or "validation_accuracy" (higher is better).
-        min_delta: by how much an epoch has to be better.
-        restore: whether to go back to the best epoch's parameters when `fit` ends, stopped early or not.
-            Their copy is on the device; the optimizer starts afresh from them.
+        min_delta: the least improvement that counts.
+        restore: whether to restore the best epoch's parameters when `fit` ends, stopped early or not, and
+            reset the optimizer. Their copy stays on the device.
 
-    Raises ConfigError for a value out of its range, and in `fit` where there is no validation.
+    Raises ConfigError for a value out of range; in `fit`, if there is no validation data.
+
+    Prechelt, "Early stopping, but when?", 1998.
     """
 
     def __init__(
@@ -145,13 +144,14 @@ class EarlyStopping(Callback):
 
     def on_start(self, model: "Model") -> None:
         if self.best_epoch and model.epoch - self.best_epoch >= self.patience:
-            model.stop()  # the checkpoint was written when it had stopped
+            model.stop()  # the training had already stopped when the checkpoint was saved
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         score = _score(metrics, self.monitor)
         if score is None:
             raise ConfigError(
-                f"EarlyStopping: expected fit to have validation with a {self.monitor}, got none"
+                f"EarlyStopping: expected validation data with a {self.monitor}, got none; "
+                "pass fit(…, validation=(x, y))"
             )
         if score > self.best + self.min_delta:
             self.best, self.best_epoch = score, metrics.epoch
@@ -171,23 +171,23 @@ class EarlyStopping(Callback):
 
 
 class Checkpoints(Callback):
-    """Keeps a folder of checkpoints: the last two, and that of the best epoch if there is validation.
+    """Keep a folder of checkpoints: the last two, and the best epoch's if there is validation data.
 
-    One is written after each epoch, every so many minutes within an epoch, and where `fit` is stopped.
-    `epoch-3-step-57.safetensors` is that after 3 epochs and 57 steps. It is to be the last callback, so
-    that it finds the others as they are after the epoch. To go on, in a new process:
+    Saves a checkpoint after each epoch, every `minutes` within an epoch, and when `fit` stops.
+    `epoch-3-step-57.safetensors` is the checkpoint after 3 epochs and 57 steps. Pass it as the last callback,
+    so that it saves the other callbacks' states after the epoch. To resume in a new process:
 
         checkpoints = Checkpoints("folder")
         checkpoints.resume(model)
         model.fit(x, y, epochs=20 - model.epoch, callbacks=[checkpoints])
 
     Arguments:
-        folder: is made if need be.
-        minutes: from one checkpoint to the next within an epoch; math.inf for none.
-        monitor: what makes an epoch the best, "validation_accuracy" or "validation_loss".
+        folder: the folder; created if it does not exist.
+        minutes: the time between checkpoints within an epoch; math.inf for none.
+        monitor: the metric that decides which epoch is best, "validation_accuracy" or "validation_loss".
 
-    Raises ConfigError for a value out of its range, and in `fit` where the folder holds a training that
-    has come further than the model; CheckpointError where a file cannot be written.
+    Raises ConfigError for a value out of range; in `fit`, if the folder holds a checkpoint later than the
+    model. Raises CheckpointError if a file cannot be written.
     """
 
     every_step = False
@@ -206,10 +206,10 @@ class Checkpoints(Callback):
         self.saved_at = time.monotonic()
 
     def resume(self, model: "Model") -> list[CheckpointError]:
-        """Load the newest checkpoint that is whole, if there is any.
+        """Load the newest intact checkpoint, if there is one.
 
-        Newer ones are removed; what was wrong with them is returned. Raises CheckpointError where there
-        are checkpoints, and none fits the model.
+        Removes newer, damaged checkpoints and returns their errors. Raises CheckpointError if there are
+        checkpoints but none fits the model.
         """
         errors: list[CheckpointError] = []
         newest_first = sorted(self._positions().items(), key=lambda item: item[1], reverse=True)
@@ -235,8 +235,8 @@ class Checkpoints(Callback):
         newest = max(self._positions().values(), default=(0, 0))
         if newest > (model.epoch, model.epoch_step):
             raise ConfigError(
-                f"Checkpoints: expected a folder of this training, got {self.folder}, where one has come to "
-                f"step {newest[1]} after epoch {newest[0]}; resume(model) goes on from there"
+                f"Checkpoints: expected a folder without later checkpoints, got {self.folder} with step "
+                f"{newest[1]} after epoch {newest[0]}; call resume(model) first, or choose another folder"
             )
         self.saved_at, self.seen = time.monotonic(), _position(model)
 
@@ -244,7 +244,7 @@ class Checkpoints(Callback):
         self.seen = _position(model)
         if step < n_steps and time.monotonic() - self.saved_at >= 60 * self.minutes:
             if model.has_diverged():
-                model.stop()  # fit says why, and the checkpoints are good ones
+                model.stop()  # fit then raises DivergedError, and only finite checkpoints are kept
             else:
                 self._save(model)
 
@@ -253,19 +253,19 @@ class Checkpoints(Callback):
         self._save(model)
 
     def on_end(self, model: "Model") -> None:
-        # A model that is elsewhere went back after a step failed, or another callback failed before this
-        # one was called: its state does not belong to this step.
+        # If the positions differ, either the model was reset after a failed step, or another callback failed
+        # before this one was called. Then this callback's state does not belong to the model's step.
         if _position(model) == self.seen != self.saved and not model.has_diverged():
             self._save(model)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint in the folder."""
+        """The newest checkpoint in the folder; None if there is none."""
         positions = self._positions()
         return max(positions, key=positions.__getitem__, default=None)
 
     def _save(self, model: "Model") -> None:
         here = _position(model)
-        self.seen = None  # where the file cannot be written, `on_end` does not try again
+        self.seen = None  # so that `on_end` does not try again after a failed write
         model.save_checkpoint(self.folder / "epoch-{}-step-{}.safetensors".format(*here))
         self.seen, self.saved, self.saved_at = here, here, time.monotonic()
         positions = self._positions()
@@ -275,7 +275,7 @@ class Checkpoints(Callback):
                 path.unlink()
 
     def _positions(self) -> dict[Path, tuple[int, int]]:
-        """The checkpoints in the folder, each with its epochs and its steps of the next one."""
+        """The checkpoints in the folder, each with its position: (epochs done, steps of the next epoch)."""
         found = {}
         for path in self.folder.glob("*.safetensors"):
             if match := re.fullmatch(r"epoch-(\d+)-step-(\d+)\.safetensors", path.name):
@@ -283,14 +283,14 @@ class Checkpoints(Callback):
         return found
 
     def _best_epoch(self, history: Sequence[EpochMetrics]) -> int | None:
-        """The first of the best epochs."""
+        """The number of the best epoch, the first of equals; None without validation data."""
         scores = {metrics.epoch: _score(metrics, self.monitor) for metrics in history}
         with_score = {epoch: score for epoch, score in scores.items() if score is not None}
         return max(with_score, key=with_score.__getitem__, default=None)
 
 
 def _position(model: "Model") -> tuple[int, int]:
-    """Epochs done, and steps of the next one."""
+    """(epochs done, steps of the next epoch)."""
     return model.epoch, model.epoch_step
 
 
@@ -303,6 +303,6 @@ def _check_monitor(callback: Callback, monitor: str) -> None:
 
 
 def _score(metrics: EpochMetrics, monitor: str) -> float | None:
-    """The score; higher is better. None where the epoch has none."""
+    """The score; higher is better. None if the epoch has none."""
     value = getattr(metrics, monitor)
     return -value if value is not None and monitor == "validation_loss" else value

@@ -1,4 +1,4 @@
-"""The model: a network that learns, all at once or by hand, with its files and tables."""
+"""The model: a network that trains in one call or step by step, with its files and tables."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,48 +25,50 @@ from xpnet.tree import Array, ArrayLike, Tree
 class Model(Learner):
     """A network, its loss and its optimizer, with the parameters and the state of training.
 
-    All at once, `model.fit(x, y, epochs=10)`; or by hand, as courses teach it:
+    Train in one call, `model.fit(x, y, epochs=10)`, or by hand, as courses teach it:
 
         model.forward(x)
         model.zero_grads()
         model.backward(y)
         model.step()
 
-    `forward` does what training does (dropout drops, batch normalisation uses the batch) until
-    `model.eval()`, and again after `model.train()`. All that judges the network, `evaluate`,
-    `predict` and the validation in `fit`, leaves that out of itself.
+    `forward` starts in training mode (dropout drops, batch normalisation uses the batch); `model.eval()`
+    and `model.train()` switch it. `evaluate`, `predict` and the validation in `fit` always use evaluation
+    mode.
 
-    Inputs x are (n, ...), targets integer labels (n,) or whatever else the loss takes: NumPy arrays,
-    lists, or arrays of the backend's library.
+    Inputs x are (n, ...). Targets are integer labels (n,), or what the loss expects. Both may be NumPy
+    arrays, lists, or arrays of any library.
 
     Arguments:
         net: an `xpnet.nn` layer, usually `Sequential`.
         loss: from `xpnet.losses`.
         optimizer: from `xpnet.optim`.
         backend: the array library: "numpy", "cupy", "torch", "jax", "dask" or "array-api-strict".
-        seed: of the initial weights and the order of the examples; it means the same on every backend.
+        seed: seed of the initial weights, of the order of the examples and of all noise. The same seed gives
+            the same random numbers on every backend.
         dtype: "float32" or "float64".
-        device: where the library has several, say "cuda:1".
-        l2: λ of a penalty λ/2·Σw² over all weights (never biases), a part of every loss reported.
-        augment: applied by `fit` to each batch of inputs, say `data.augment.RandomCrop(4)`.
-        micro_batch: in `fit`, how many examples of a batch go through the network at once; their
-            gradients are added up. It bounds the memory. None: all, or on NumPy what suits the cache.
+        device: a device of the library, such as "cuda:1"; None: the library's default.
+        l2: λ of a penalty λ/2·Σw² over all weights (never biases). Every reported loss includes it.
+        augment: applied by `fit` to each batch of inputs, for example `data.augment.RandomCrop(4)`.
+        micro_batch: the number of examples of a batch that `fit` passes through the network at once; it adds
+            up their gradients. It bounds the memory. None: the whole batch, or on NumPy what suits the cache.
 
     Attributes:
-        state: all that a training step changes; read it, do not write to it.
-        epoch: the number of epochs that `fit` has done.
-        epoch_step: the number of steps done of the next epoch; set it to 0 to start that epoch afresh.
+        state: everything that a training step changes; read-only.
+        epoch: the number of epochs that `fit` has completed.
+        epoch_step: the number of steps taken in the current epoch; set it to 0 to restart that epoch.
         history: the metrics of each epoch.
-        learning_rate: that of the last step of `fit`.
+        learning_rate: the learning rate of the last step of `fit`.
 
-    `pickle` and `copy.deepcopy` keep the arguments and what a checkpoint holds: a copy goes on bit for bit.
-    They do not keep `grads` and the last `forward`.
+    `pickle` and `copy.deepcopy` keep the arguments and the contents of a checkpoint: a copy continues the
+    training bit for bit. They do not keep `grads` and the last `forward`.
 
-    Raises BackendError where the backend cannot be used, ConfigError for a number out of range or a layer
-    whose `init` gives no tree of arrays; its methods ShapeError where x or the target do not fit the network.
+    Raises BackendError if the backend cannot be used, ConfigError for a number out of range or a layer
+    whose `init` does not return a tree of arrays. Methods raise ShapeError if x or the target does not fit
+    the network.
     """
 
-    # All at once.
+    # Training in one call.
 
     def fit(
         self,
@@ -81,28 +83,30 @@ class Model(Learner):
         callbacks: Sequence[Callback] = (),
         data_on_device: bool | None = None,
     ) -> list[EpochMetrics]:
-        """Train on all examples, `epochs` times.
+        """Train for a number of epochs.
 
-        Another call goes on where this one ended, and so does one after `load_checkpoint`: in the
-        middle of an epoch too, which is then the first of `epochs`. The data set is moved to the device
-        once, unless it is too large, and nothing in an epoch waits for the device unless a callback does.
+        Another call continues where this one ended. A call after `load_checkpoint` resumes where the
+        checkpoint was saved, also in the middle of an epoch: the rest of it counts as the first of `epochs`.
+        The data set is copied to the device once, unless it is too large. Within an epoch only callbacks
+        wait for the device.
 
         Arguments:
             x, y: inputs (n, ...) and targets.
-            epochs: how many times to go through all examples.
-            batch_size: examples in a step; the last batch of an epoch may be smaller.
+            epochs: the number of passes over all examples.
+            batch_size: examples per step; the last batch of an epoch may be smaller.
             validation: `(x, y)` to evaluate after each epoch.
-            shuffle: draw a new order for each epoch, from the seed and the epoch's number.
-            schedule: from `xpnet.schedules`: the factor on the optimizer's learning rate at each step.
-            callbacks: their hooks are called after each step and each epoch.
-            data_on_device: False leaves x and y on the host, in memory or memory-mapped files, and brings
-                batches to the device in chunks, of which a thread reads the next one meanwhile; all results
-                are the same. None: False for what does not fit into the free memory of a GPU.
+            shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number.
+            schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step.
+            callbacks: hooks to call after each step and each epoch.
+            data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
+                chunks of batches to the device while a thread reads the next chunk. The results are the
+                same. None: False if the data does not fit into the free memory of the GPU, else True.
 
-        Returns the metrics of these epochs; `history` has those of all epochs. Raises ConfigError where an
-        epoch was broken off whose batches were other ones, and DivergedError where the loss or a parameter
-        became infinite or not a number, found after each epoch: it names the step and the layer where that
-        began. After that, and where an exception breaks off a step, the model is as before the epoch.
+        Returns the metrics of these epochs; `history` holds the metrics of all epochs.
+
+        Raises ConfigError if the interrupted epoch to resume had other batches. After each epoch, raises
+        DivergedError if the loss or a parameter is infinite or NaN; the error names the step and the layer
+        where it began. After a DivergedError, or an exception in a step, the model is as before the epoch.
         """
         require_integer("fit", "epochs", epochs, least=0)
         require_integer("fit", "batch_size", batch_size)
@@ -128,17 +132,17 @@ class Model(Learner):
                 self._fitting = False
 
     def stop(self) -> None:
-        """End `fit` after the current step. An epoch that this breaks off is not in the history."""
+        """End `fit` after the current step. An epoch that is cut short does not enter the history."""
         self._training.progress.stopping = True
 
     def has_diverged(self) -> bool:
-        """Whether a loss of this epoch or a parameter is not finite; waits for the device."""
+        """Whether a loss of this epoch or a parameter is infinite or NaN. Waits for the device."""
         return divergence.has_diverged(self.state)
 
     def running_loss(self, examples: int) -> float:
-        """The mean training loss over the first `examples` of this epoch; waits for the device.
+        """The mean training loss over the first `examples` of this epoch. Waits for the device.
 
-        Where it is not finite, `fit` goes no further than the current step.
+        If it is infinite or NaN, `fit` ends after the current step.
         """
         loss = float(self.state.totals.loss) / examples
         if not math.isfinite(loss):
@@ -148,7 +152,7 @@ class Model(Learner):
     def evaluate(
         self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
     ) -> Evaluation:
-        """Loss, with the L2 penalty, and accuracy on these examples; `batch_size` bounds the memory."""
+        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory."""
         require_integer("evaluate", "batch_size", batch_size)
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
@@ -156,11 +160,11 @@ class Model(Learner):
         return evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """On the host: each example's class (n,), or its outputs (n, d) where the loss has no classes."""
+        """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host."""
         return self._predict(x, batch_size, self.loss_function.predict)
 
     def predict_proba(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """On the host: the probability of each class (n, d). ConfigError where the loss gives none."""
+        """The probability of each class (n, d), on the host. ConfigError if the loss defines none."""
         probabilities = getattr(self.loss_function, "probabilities", None)
         if probabilities is None:
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
@@ -178,57 +182,59 @@ class Model(Learner):
         return summary.count(self.params)
 
     def snapshot(self) -> Tree:
-        """A copy, on the device, of the parameters and statistics that `evaluate` and `predict` use."""
+        """A copy on the device of the parameters and statistics that `evaluate` and `predict` use."""
         return tree.map(self.backend.copy, self._variables())
 
     def restore(self, snapshot: Tree) -> None:
-        """Go back to what `snapshot` gave, and start the optimizer afresh.
+        """Restore the parameters and statistics of a `snapshot`, and reset the optimizer.
 
-        Raises ShapeError for arrays of another network, and leaves the model as it was.
+        Raises ShapeError for arrays of another network; the model is then unchanged.
         """
         arrays = dict(tree.items(trees.like(self._variables(), snapshot, self.backend, "")))
         self._start_from(tree.replace(self.params, arrays))
         self._update(statistics=tree.replace(self.statistics, arrays))
 
     def save(self, path: str | Path) -> None:
-        """Write what `evaluate` and `predict` use to a `.npz` file: arrays with names like `0.weight`."""
+        """Save the parameters and statistics to a `.npz` file, as arrays with names like `0.weight`."""
         arrays = {name: self.backend.to_numpy(array) for name, array in tree.items(self._variables())}
         files.save_arrays(path, arrays)
 
     def load(self, path: str | Path) -> None:
-        """Read parameters that `save` wrote, and start the optimizer afresh.
+        """Load parameters and statistics from a file that `save` wrote, and reset the optimizer.
 
-        Raises CheckpointError where the file cannot be read or belongs to another network, and
-        leaves the model as it was.
+        Raises CheckpointError if the file cannot be read or belongs to another network; the model is then
+        unchanged.
         """
         shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
         self.restore(files.load_arrays(path, shapes))
 
     def save_checkpoint(self, path: str | Path) -> None:
-        """Write all that `fit` goes on from to a file; in a callback it may be called after any step.
+        """Save everything that `fit` needs to resume. A callback may call it after any step.
 
-        Beside parameters, statistics and the optimizer's state these are the position in the epoch,
-        the history, and the state of the schedule and the callbacks of the last `fit`. The network, the data
-        and the other arguments of this model and of `fit` are not in it: give them again. The format is
-        described in `xpnet/_training/checkpoint.py`. Raises CheckpointError where it cannot be written.
+        The file holds the parameters, the statistics, the optimizer's state, the position in the epoch, the
+        history, and the states of the schedule and the callbacks of the last `fit`. It does not hold the
+        network, the data and the other arguments of the model and of `fit`: pass them again.
+        `xpnet/_training/checkpoint.py` describes the format.
+
+        Raises CheckpointError if the file cannot be written.
         """
         checkpoint.write(path, self._capture())
 
     def load_checkpoint(self, path: str | Path) -> None:
-        """Go back to what `save_checkpoint` wrote: `fit` then does bit for bit what it would have done.
+        """Load a file that `save_checkpoint` wrote; `fit` then resumes as if it had never been interrupted.
 
-        That holds for the same data and options on the same backend; on another one, up to rounding.
-        Schedule and callbacks get their state when `fit` starts.
+        With the same data and options, the results are bit-equal on the same backend and equal up to rounding
+        on another one. `fit` restores the states of its schedule and callbacks when it starts.
 
-        Raises CheckpointError where the file cannot be read, or is of another network, optimizer,
-        dtype or seed, and leaves the model as it was.
+        Raises CheckpointError if the file cannot be read or belongs to another network, optimizer, dtype or
+        seed; the model is then unchanged.
         """
-        self._go_on_from(checkpoint.read(path), path)
+        self._resume(checkpoint.read(path), path)
 
     def _capture(self) -> dict[str, Any]:
         return checkpoint.capture(self._training, self.backend, self.seed)
 
-    def _go_on_from(self, saved: Tree, path: str | Path, own_layout: bool = True) -> None:
+    def _resume(self, saved: Tree, path: str | Path, own_layout: bool = True) -> None:
         found = checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
         self._training.state, self._training.progress = found.state, found.progress
         self.zero_grads()
@@ -248,18 +254,19 @@ class Model(Learner):
     def __setstate__(self, state: dict[str, Any]) -> None:
         Model.__init__(self, **state["arguments"])
         self.training = state["training"]
-        self._go_on_from(state["saved"], "pickle", own_layout=False)
+        self._resume(state["saved"], "pickle", own_layout=False)
 
     def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
-        """A table of the layers: outputs, parameters, operations, and the memory of a training step.
+        """A table of the layers: output shapes, parameters, operations, and the memory of a training step.
 
-        Operations are those in matrix products; bytes are those that the forward pass keeps for the
-        backward pass, where two layers keep the same array at the first of them.
+        The operations are the multiplications and additions in matrix products. The column `saved` gives the
+        bytes that the forward pass keeps for the backward pass; an array that two layers keep counts for the
+        first of them.
 
         Arguments:
-            input_shape: that of x without the examples, `(28, 28, 1)`; if not given, that of the
-                last x seen, and without one the table has the parameters alone.
-            batch_size: examples in a step.
+            input_shape: the shape of one example, such as `(28, 28, 1)`. None: that of the last x;
+                before the first x, the table lists the parameters alone.
+            batch_size: examples per step.
         """
         seen = self._inputs.input_shape
         shape = seen[1:] if input_shape is None and seen else input_shape
@@ -270,9 +277,9 @@ class Model(Learner):
         return summary.text(self.net, self.params, rows, step)
 
     def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
-        """The bytes that a training step of so many examples takes, found without running it."""
+        """The memory in bytes of a training step on a batch of that size, computed without running it."""
         return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
     def prepare(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-        """Inputs and targets as the network takes them: on the device, in its dtype, of fitting shapes."""
+        """Check inputs and targets, and place them on the device in the model's dtype."""
         return self._inputs.place(x, y)

@@ -1,1 +1,1 @@
-"""The training engine behind `xpnet.Model`. Internal: what is here may change without notice."""
+"""The training engine behind `xpnet.Model`. Internal: it may change without notice."""

@@ -1,9 +1,9 @@
-"""A checkpoint: all that a training goes on from, in one file.
+"""Checkpoints: everything that a training needs to resume, in one file.
 
-It is a safetensors file (https://huggingface.co/docs/safetensors), which any tool for those can read: arrays
-with names like `params.0.weight`, and a header of text. The header holds everything else as JSON, with
-`{"$array": name}` in the place of each array, and the SHA-256 of that text and all arrays. Nothing in a file
-is ever executed, and reading one takes no more memory than the file is long.
+A checkpoint is a safetensors file (https://huggingface.co/docs/safetensors), which any safetensors tool can
+read: arrays with names like `params.0.weight`, and a text header. The header holds everything else as JSON,
+with `{"$array": name}` in place of each array, and the SHA-256 of this text and all arrays. Reading a file
+never executes code, and takes no more memory than the size of the file.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ FORMAT = "xpnet checkpoint 1"
 
 
 def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
-    """Everything that changes while a model learns: a tree of arrays and of what JSON can hold.
+    """Everything that training changes, as a tree of arrays and of values that JSON can hold.
 
-    The arrays are on the host, and the next step of training may overwrite them.
+    The arrays are on the host. The next training step may overwrite them.
     """
     state, progress = training.state, training.progress
     participants = {name: participant.state() for name, participant in progress.participants.items()}
@@ -43,7 +43,7 @@ def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
         "epoch_seconds": progress.epoch_seconds,
         "batches": progress.batches,
         "history": tuple(progress.history),
-        "companions": participants | progress.loaded,  # the format's word for these states
+        "companions": participants | progress.loaded,  # the format's name for these states
     }
     return tree.map(lambda leaf: backend.to_numpy(leaf) if backend.owns(leaf) else leaf, everything)
 
@@ -51,17 +51,17 @@ def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
 def restore(
     like: State, backend: Backend, seed: int, saved: Tree, path: str | Path, own_layout: bool = True
 ) -> Training:
-    """The training that `capture` took, of a model with the same network, optimizer, dtype and seed.
-
-    Raises CheckpointError where that was another model.
+    """The training that `capture` saved, for a model with the same network, optimizer, dtype and seed.
 
     Arguments:
-        like: a state of the model, with the shapes, the dtypes and the layout in memory that are expected.
-        backend, seed: those of the model.
-        saved: what `capture` gave.
-        path: for the messages.
-        own_layout: whether arrays lie in memory as those of `like` do, or as they were saved, which a file
-            does not keep. Products may differ by that.
+        like: a state of the model, with the expected shapes, dtypes and memory layout.
+        backend, seed: the model's backend and seed.
+        saved: the result of `capture`.
+        path: the path to name in errors.
+        own_layout: whether arrays take the memory layout of `like`, or keep the layout of `saved`. A file
+            does not store the layout, and matrix products may round differently with it.
+
+    Raises CheckpointError if the saved training belongs to another model.
     """
     template = {name: value for name, value in like._asdict().items() if name != "totals"}
     expected = {name: backend.to_numpy(array) for name, array in _items(template)}
@@ -82,7 +82,7 @@ def restore(
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
     if saved_seed != seed:
-        raise CheckpointError(f"{path}: expected the seed {seed}, as the model's, got {saved_seed}")
+        raise CheckpointError(f"{path}: expected seed {seed}, the model's, got {saved_seed}")
     for name in expected | found:
         want, got = _describe(expected.get(name)), _describe(found.get(name))
         if want != got:
@@ -102,7 +102,7 @@ def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:
 
 
 def _total(backend: Backend, value: Any) -> Any:
-    """A total on the model's device; None where nothing is counted, a number before the first epoch."""
+    """A total on the model's device. None if errors are not counted; a number before the first epoch."""
     if value is None or isinstance(value, int | float):
         return value
     if value.ndim > 0:
@@ -111,7 +111,7 @@ def _total(backend: Backend, value: Any) -> Any:
 
 
 def _describe(array: Any) -> str:
-    """Dtype and shape; integers of any size are the same, since libraries differ there."""
+    """Dtype and shape. All integer dtypes count as equal, since libraries use different ones."""
     if not isinstance(array, np.ndarray):
         return "nothing" if array is None else repr(array)
     dtype = "integers" if array.dtype.kind == "i" else array.dtype.name
@@ -119,9 +119,9 @@ def _describe(array: Any) -> str:
 
 
 def write(path: str | Path, state: Tree) -> None:
-    """Write a tree of NumPy arrays and of what JSON can hold to a file, whole or not at all.
+    """Write a tree of NumPy arrays and of values that JSON can hold to a file, atomically.
 
-    Raises CheckpointError where it cannot be written, or the tree holds anything else.
+    Raises CheckpointError if the file cannot be written, or the tree holds anything else.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -134,12 +134,12 @@ def write(path: str | Path, state: Tree) -> None:
 
 
 def read(path: str | Path) -> Tree:
-    """The tree that `write` wrote, with tuples where it had lists.
+    """The tree that `write` wrote, with tuples for lists.
 
-    Raises CheckpointError where the file is missing, damaged or of another kind.
+    Raises CheckpointError if the file is missing, damaged or not a checkpoint.
     """
     try:
-        with open(path, "rb"):  # whose errors say more than those of safe_open
+        with open(path, "rb"):  # its errors are clearer than safe_open's
             pass
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -158,7 +158,7 @@ def read(path: str | Path) -> Tree:
         safetensors.SafetensorError,
     ) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path}: expected an {FORMAT} that is whole: {reason}") from error
+        raise CheckpointError(f"{path}: expected an intact file of format {FORMAT!r}: {reason}") from error
 
 
 def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:
@@ -170,7 +170,7 @@ def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:
 
 
 def _without_arrays(state: Tree, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """The state as JSON; its arrays go into that dict, under their names."""
+    """The state as JSON values. Moves its arrays into the dict `arrays`, by name."""
     if isinstance(state, dict | tuple | list):
         pairs = state.items() if isinstance(state, dict) else enumerate(state)
         branches = {

@@ -1,7 +1,7 @@
-"""What a layer costs: operations, temporary arrays, and what is kept for the backward pass.
+"""The cost of layers: operations, temporary arrays, and residuals kept for the backward pass.
 
-Tables by the class of a layer, beside the layers and not in them: nothing here changes a result. A class
-without an entry has that of the class that it derives from; without one either, it costs nothing.
+Each function dispatches on the class of the layer. The costs stand here and not in the layers because they
+never change a result. A class without an entry uses its base class's entry; `Layer` itself costs nothing.
 """
 
 import math
@@ -17,9 +17,9 @@ from xpnet.tree import Tree
 
 
 class Flops(NamedTuple):
-    """Additions and multiplications in the matrix products of a layer's methods, one field for each method.
+    """Additions and multiplications in matrix products, one field for each method of a layer.
 
-    Elementwise work is not counted: it takes the time of moving the numbers.
+    Elementwise operations are not counted: memory bandwidth bounds their time.
     """
 
     forward: int = 0
@@ -29,7 +29,7 @@ class Flops(NamedTuple):
 
 @singledispatch
 def input_shapes(layer: Layer, input_shape: Shape) -> dict[Any, Shape]:
-    """The shape of each child's input, where the container is known."""
+    """The input shape of each child; empty for a layer that is not a known container."""
     return {}
 
 
@@ -49,9 +49,9 @@ def _(layer: Residual, input_shape: Shape) -> dict[Any, Shape]:
 
 @singledispatch
 def workspace(layer: Layer, input_shape: Shape) -> int:
-    """The number of elements of the largest array that a layer makes beside its input and output.
+    """The number of elements of the largest temporary array that a layer makes.
 
-    0 for layers that make none that is much larger than these.
+    0 if no temporary array is much larger than the input and the output.
     """
     children, shapes = layer.children(), input_shapes(layer, input_shape)
     return max((workspace(children[key], shape) for key, shape in shapes.items()), default=0)
@@ -72,9 +72,9 @@ def _(layer: WinogradConv2d, input_shape: Shape) -> int:
 
 @singledispatch
 def flops(layer: Layer, params: Tree, input_shape: Shape) -> Flops:
-    """The operations in matrix products for an input of that shape.
+    """The operations in matrix products for an input of shape `input_shape`.
 
-    A convolution counts as the product with its windows, however it is computed.
+    A convolution counts as the product with its windows, whichever algorithm computes it.
     """
     children, shapes = layer.children(), input_shapes(layer, input_shape)
     each = [flops(children[key], params[key], shape) for key, shape in shapes.items()]
@@ -115,7 +115,7 @@ def _(layer: Embedding, params: Tree, input_shape: Shape) -> Flops:
 
 @singledispatch
 def kept(layer: Layer, residuals: Any, input_shape: Shape) -> Any:
-    """What a layer keeps of these residuals, of few examples, where the input has that shape, of many."""
+    """The part of `residuals`, from a small batch, that a layer would keep for a batch of `input_shape`."""
     shapes = input_shapes(layer, input_shape)
     if not shapes:
         return residuals

@@ -1,4 +1,4 @@
-"""Numbers that went wrong: found without waiting for the device at each step, then traced to their origin."""
+"""Divergence: detect infinite and NaN values after an epoch, then trace them to their origin."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -23,10 +23,10 @@ class StepRange(NamedTuple):
     """Consecutive training steps.
 
     Fields:
-        first: the number of steps of the epoch before them.
-        data: inputs and targets, of all examples or of those in these steps.
-        rows: a row for each step: the positions of its examples in `data`, and its learning rate, or None.
-        begin: the first row to take; those before it are of steps that were taken earlier.
+        first: the number of steps of the epoch that come before this range.
+        data: inputs and targets, of all examples or of this range's examples.
+        rows: one row per step: the positions of its examples in `data`, and its learning rate or None.
+        begin: the first row to run; earlier rows belong to steps that were already taken.
     """
 
     first: int
@@ -36,21 +36,21 @@ class StepRange(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where the first number is that is not finite.
+    """The origin of the first infinite or NaN value.
 
     Fields:
-        step: of the epoch, from 1.
-        where: in words.
-        was_given: whether the step was given it, and did not make it.
+        step: the step of the epoch, from 1.
+        where: a description, "in the output of layer 2, ReLU()".
+        is_input: whether it was already in the step's inputs, rather than computed in the step.
     """
 
     step: int
     where: str
-    was_given: bool = False
+    is_input: bool = False
 
 
 def is_finite(arrays: Tree) -> bool:
-    """Whether all numbers in a tree of arrays are finite; waits for the device."""
+    """Whether all values in a tree of arrays are finite. Waits for the device."""
     finite: Any = True
     for array in tree.leaves(arrays):
         xp = namespace(array)
@@ -60,20 +60,20 @@ def is_finite(arrays: Tree) -> bool:
 
 
 def has_diverged(state: State) -> bool:
-    """Whether the loss of a step, or what it left, is infinite or not a number; waits for the device.
+    """Whether a loss of this epoch, a parameter or a statistic is infinite or NaN. Waits for the device.
 
-    A sum of losses stays so once it is so, and so do parameters.
+    Checking once an epoch is enough: a sum of losses that is not finite stays so, and so does a parameter.
     """
     return not is_finite((state.totals.loss, state.params, state.statistics))
 
 
 def to_host(backend: Backend, state: Tree) -> Tree:
-    """A copy of a tree of arrays on the host; what is None stays."""
+    """A copy of a tree of arrays on the host; None stays None."""
     return tree.map(lambda array: None if array is None else np.array(backend.to_numpy(array)), state)
 
 
 def from_host(backend: Backend, state: Tree) -> Tree:
-    """A copy on the device of what `to_host` gave."""
+    """A copy on the device of the result of `to_host`."""
     return tree.map(lambda array: None if array is None else backend.from_host(array.copy(order="K")), state)
 
 
@@ -89,17 +89,16 @@ def trace(
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
     backend: Backend,
 ) -> Origin | None:
-    """Take steps that diverged once more, and find the first number that is not finite.
+    """Repeat the steps of an epoch that diverged, and find the first infinite or NaN value.
 
     Arguments:
-        state: before the first of these steps; it is overwritten.
+        state: the state before the first of these steps; it is overwritten.
         ranges: the steps.
-        objective: what they minimise.
-        run: `(state, data, rows, start, stop) -> state`, as `Backend.compile_loop` makes it.
-        make_step: `xpnet._training.step.training_step` of an objective, for the step that is looked into.
+        objective: the objective that they minimise.
+        run: `(state, data, rows, start, stop) -> state`, made by `Backend.compile_loop`.
+        make_step: makes the pure step for an objective (`xpnet._training.step.training_step`).
 
-    Returns None where this time all numbers are finite, as may be on a device that does not give the
-    same bits twice.
+    Returns None if all values are finite this time, as may happen on a device that is not deterministic.
     """
     for first, data, rows, begin in ranges:
         for i in range(begin, rows[0].shape[0]):
@@ -107,48 +106,48 @@ def trace(
             state = run(state, data, rows, i, i + 1)
             if has_diverged(state):
                 row: list[Any] = [None if array is None else array[i, ...] for array in rows]
-                return _look_into(first + i + 1, before, (*data, *row), objective, make_step)
+                return _find_origin(first + i + 1, before, (*data, *row), objective, make_step)
     return None
 
 
-def _look_into(
+def _find_origin(
     number: int,
     state: State,
     batch: tuple[Array, Array, Array, Array | None],
     objective: Objective,
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
 ) -> Origin:
-    """Where in that step, from that state, the first number is that is not finite."""
+    """The origin of the first infinite or NaN value in step `number`, which starts from `state`."""
     x, target, index, rate = batch
-    given = {
+    step_inputs = {
         "in the parameters before it": (state.params, state.statistics),
         "in the inputs": ops(x).take(x, index),
         "in the targets": ops(target).take(target, index),
         "the learning rate": () if rate is None else rate,
     }
-    for name, arrays in given.items():
+    for name, arrays in step_inputs.items():
         if not is_finite(arrays):
-            return Origin(number, name, was_given=True)
+            return Origin(number, name, is_input=True)
     found: list[tuple[int, str]] = []
     net = watched(objective.net, found)
-    net.output_shape(x.shape)  # where that is a dry run, it is none of the step's
+    net.output_shape(x.shape)  # may be a dry run, which must not count as part of the step
     found.clear()
     _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
     if not is_finite(totals.loss):
         found.append((_LOSS, f"in the loss, {objective.loss}"))
-    # Parts of the batch run side by side: what comes first in a step is first, whoever found it first.
+    # Parts of the batch run in parallel: order by the place in the step, not by the time of discovery.
     return Origin(number, min(found)[1] if found else "in the parameters after the update")
 
 
 @dataclass(frozen=True, repr=False)
 class Watched(Layer):
-    """A layer that does the same, and notes where its output or its gradients are not finite.
+    """A wrapper that records when the output or the gradients of a layer are not finite.
 
     Arguments:
         layer: the layer.
-        name: with its place in the network.
-        place: how many layers are before it.
-        found: where its notes go, with their place in the order of a step.
+        name: its name and position in the network, for errors.
+        place: the number of layers before it.
+        found: the list of records (order within the step, description).
     """
 
     layer: Layer
@@ -208,7 +207,7 @@ _LAST = 1 << 30  # the backward pass comes after all outputs and the loss, the l
 def watched(
     net: Layer, found: list[tuple[int, str]], name: str = "", places: Iterator[int] | None = None
 ) -> Layer:
-    """The network with each layer `Watched`."""
+    """The network with each layer wrapped in `Watched`."""
     places = itertools.count() if places is None else places
     children = net.children()
     if not children or not isinstance(net, Container):

@@ -1,4 +1,4 @@
-"""Evaluation and prediction, batch by batch, with data that are prepared."""
+"""Evaluation and prediction, batch by batch, on checked and placed data."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ BATCH_SIZE = 250
 def evaluate(
     program: Program, variables: Tree, x: Array, y: Array, batch_size: int = BATCH_SIZE
 ) -> Evaluation:
-    """Loss with the penalty, and errors; the data may be on the host."""
+    """Loss with the L2 penalty, and errors. The data may be on the host."""
     backend, objective = program.backend, program.objective
     totals = zero_totals(objective, backend, x, y)
     for part in slices(x.shape[0], batch_size):
@@ -27,7 +27,7 @@ def evaluate(
 
 
 def of_totals(totals: Totals, n: int, penalty: float) -> Evaluation:
-    """Means of sums over n examples; waits for the device."""
+    """The means of totals over n examples. Waits for the device."""
     errors = None if totals.errors is None else int(totals.errors)
     accuracy = None if errors is None else 1 - errors / n
     return Evaluation(float(totals.loss) / n + penalty, accuracy, errors)
@@ -36,7 +36,7 @@ def of_totals(totals: Totals, n: int, penalty: float) -> Evaluation:
 def predict(
     program: Program, variables: Tree, x: Array, batch_size: int, interpret: Callable[[Array], Array]
 ) -> np.ndarray:
-    """`interpret` of the network's outputs, on the host."""
+    """`interpret(outputs)` of the network, on the host."""
     parts = []
     for part in slices(x.shape[0], batch_size):
         _, prediction = program.predict((), (variables, x[part, ...]))

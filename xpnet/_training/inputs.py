@@ -1,4 +1,4 @@
-"""Inputs and targets are checked here and placed on the device, so that the layers need not."""
+"""Check inputs and targets and place them on the device, so that layers need no checks."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ class Inputs:
     Arguments:
         net: the network.
         loss: the loss.
-        backend: where they are placed.
+        backend: the backend on which to place them.
 
     Attributes:
-        input_shape: that of the last inputs, ("n", ...); None before the first.
+        input_shape: the shape of the last inputs, ("n", ...); None before the first.
 
-    All methods raise ShapeError where the shape or the dtype does not fit.
+    All methods raise ShapeError if the shape or the dtype does not fit.
     """
 
     def __init__(self, net: Layer, loss: Loss, backend: Backend) -> None:
@@ -34,21 +34,21 @@ class Inputs:
         self.input_shape: Shape | None = None
 
     def place_x(self, x: ArrayLike) -> Array:
-        """x on the device, in the dtype of training."""
+        """x on the device, in the training dtype."""
         placed = self.backend.asarray(x, real=True)
         self._check_shape(placed.shape)
         return placed
 
-    def _check_shape(self, of_x: Shape) -> None:
-        shape = ("n", *of_x[1:])
+    def _check_shape(self, x_shape: Shape) -> None:
+        shape = ("n", *x_shape[1:])
         if shape != self.input_shape:
-            self.net.output_shape(tuple(of_x))
+            self.net.output_shape(tuple(x_shape))
             self.input_shape = shape
-        if 0 in of_x:
-            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(of_x)))
+        if 0 in x_shape:
+            raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x_shape)))
 
     def place_target(self, prediction_shape: Shape, target: ArrayLike, on_device: bool = True) -> Any:
-        """The target for predictions of that shape, on the device or on the host."""
+        """The target for predictions of shape `prediction_shape`, on the device or on the host."""
         real = len(np.shape(target)) == len(prediction_shape)
         place = self.backend.asarray if on_device else self.backend.on_host
         placed: Any = place(target, real)
@@ -59,7 +59,7 @@ class Inputs:
     def place(self, x: ArrayLike, y: ArrayLike, on_device: bool = True) -> tuple[Any, Any]:
         """Inputs and their targets, at least one of each.
 
-        If not on the device, x stays on the host as it is, in a memory-mapped file too.
+        With `on_device=False` x stays on the host unchanged, also in a memory-mapped file.
         """
         placed: Any = self.place_x(x) if on_device else self.backend.numbers(x)
         self._check_shape(placed.shape)

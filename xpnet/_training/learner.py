@@ -1,4 +1,4 @@
-"""Training by hand: a network with its loss, its optimizer and all that changes while it learns."""
+"""Training by hand: a network with its loss, its optimizer and the state of training."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from xpnet.tree import Array, ArrayLike, Tree
 
 
 class _Forward(NamedTuple):
-    """A forward pass: the network, in its mode then, and what the backward pass needs."""
+    """The last forward pass: the network in the mode it was run in, and what the backward pass needs."""
 
     net: Layer
     params: Tree
@@ -27,7 +27,7 @@ class _Forward(NamedTuple):
 
 
 class Learner:
-    """The half of `xpnet.Model` that trains by hand, a step at a time. See there for arguments and errors."""
+    """The base class of `xpnet.Model`: training by hand, step by step. `Model` documents the arguments."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class Learner:
     def optimizer(self) -> Optimizer:
         """The optimizer.
 
-        Set to another one: it continues with the state of the one before if that has the same arrays, else
-        with its own initial state.
+        Assign another one to use it in `fit` and `step`. It takes over the optimizer state if that has the
+        arrays it needs, and starts from its own initial state otherwise.
         """
         return self._optimizer
 
@@ -81,7 +81,7 @@ class Learner:
         if trees.shapes(fresh) != trees.shapes(self.state.optimizer):
             self._update(optimizer=fresh)
 
-    # What changes in training.
+    # The state of training.
 
     @property
     def state(self) -> State:
@@ -89,10 +89,10 @@ class Learner:
 
     @property
     def params(self) -> Tree:
-        """The parameters, a tree of arrays on the device, which training may overwrite.
+        """The parameters, a tree of arrays on the device. Training may overwrite these arrays.
 
-        Set to a tree of any library's arrays: the model takes copies and starts the optimizer, and an
-        epoch that was broken off, afresh. Raises ShapeError for a tree of other names or shapes.
+        Assign a tree of arrays of any library: the model copies them, resets the optimizer and restarts the
+        current epoch. Raises ShapeError for other names or shapes.
         """
         return self.state.params
 
@@ -107,9 +107,10 @@ class Learner:
 
     @property
     def statistics(self) -> Tree:
-        """What layers have measured in training, as batch normalisation does: a tree like `params`.
+        """The statistics that layers collect in training, such as the running means of batch normalisation.
 
-        Set to a tree of any library's arrays: the model takes copies. Raises ShapeError as `params` does.
+        A tree in the form of `params`. Assign a tree of arrays of any library: the model copies them. Raises
+        ShapeError for other names or shapes.
         """
         return self.state.statistics
 
@@ -120,15 +121,15 @@ class Learner:
 
     @property
     def grads(self) -> Tree:
-        """The sum of the gradients of `backward` since `zero_grads`, a tree like `params`.
+        """The gradients added up by `backward` since the last `zero_grads`, a tree in the form of `params`.
 
-        Raises Error in a callback of `fit`, which keeps no gradients.
+        Raises Error in a callback of `fit`, which does not keep gradients.
         """
         if self._grads is None:
             if self._fitting:
                 raise Error(
-                    "grads: expected forward(x) and backward(target) in the callback first, got neither: "
-                    "fit keeps no gradients"
+                    "grads: expected forward(x) and backward(target) in the callback first, got neither; "
+                    "fit does not keep gradients"
                 )
             self._grads = optim.zeros_like(self.params)
         return self._grads
@@ -166,21 +167,21 @@ class Learner:
         self._training.state = self.state._replace(**fields)
 
     def _variables(self) -> Tree:
-        """Parameters and statistics as the network takes them outside training."""
+        """The parameters and statistics that the network uses outside training."""
         return self.state.variables(self.optimizer)
 
-    # A step at a time.
+    # Training step by step.
 
     def train(self, training: bool = True) -> None:
-        """Let `forward` do what training does."""
+        """Switch `forward` to training mode (or, with False, to evaluation mode)."""
         self.training = training
 
     def eval(self) -> None:
-        """Let `forward` do what `evaluate` and `predict` do."""
+        """Switch `forward` to evaluation mode, the mode of `evaluate` and `predict`."""
         self.train(False)
 
     def forward(self, x: ArrayLike) -> Array:
-        """The network's output for x, an array of the backend; remembered for what follows."""
+        """The network's output for x, an array on the device. `loss`, `errors` and `backward` refer to it."""
         x = self._inputs.place_x(x)
         if self.training:
             key = random.Key(self.state.step, noise_stream(self.seed)).child(0)
@@ -194,21 +195,23 @@ class Learner:
         return prediction
 
     def loss(self, target: ArrayLike) -> float:
-        """The loss of the last `forward`, with the L2 penalty."""
+        """The loss of the last `forward`, with the L2 penalty. Waits for the device."""
         last, target = self._last(target)
         value, _ = self.loss_function.forward(last.prediction, target)
         return float(self.objective.penalized(last.params, value))
 
     def errors(self, target: ArrayLike) -> int:
-        """The number of wrong predictions in the last `forward`."""
+        """The number of wrong predictions in the last `forward`. Waits for the device."""
         last, target = self._last(target)
         errors = self.loss_function.errors(last.prediction, target)
         if errors is None:
-            raise ShapeError(f"{self.loss_function}: expected integer labels to count, got real targets")
+            raise ShapeError(
+                f"{self.loss_function}: expected integer labels to count errors, got real targets"
+            )
         return int(errors)
 
     def backward(self, target: ArrayLike) -> None:
-        """Add the gradients of the last `forward`'s loss, with the L2 penalty, to `grads`."""
+        """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), target = self._last(target)
         _, loss_residuals = self.loss_function.forward(prediction, target)
         grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
@@ -217,7 +220,7 @@ class Learner:
         self._grads = tree.map(lambda total, g: total + g, total, grads)
 
     def _last(self, target: ArrayLike) -> tuple[_Forward, Array]:
-        """The last `forward`, and the target for it on the device."""
+        """The last `forward`, and its target on the device."""
         last = self._last_forward
         if last is None:
             raise Error("Model: expected a call of forward(x) first, got none")
@@ -228,7 +231,7 @@ class Learner:
         self._grads = None
 
     def step(self) -> None:
-        """Let the optimizer update the parameters with `grads`."""
-        params = tree.map(self.backend.copy, self.params)  # the last `forward` keeps those that it had
+        """Update the parameters by the optimizer, with `grads`."""
+        params = tree.map(self.backend.copy, self.params)  # the last `forward` still needs the old ones
         params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
         self._update(params=params, optimizer=optimizer, step=self.state.step + 1)

@@ -23,7 +23,7 @@ from xpnet.tree import Array, Tree
 
 
 class Data(NamedTuple):
-    """Prepared inputs and targets, on the device or on the host."""
+    """Checked inputs and targets, on the device or on the host."""
 
     x: Array
     y: Array
@@ -42,16 +42,16 @@ def run(
     schedule: Schedule | None,
     hooks: Hooks,
 ) -> list[EpochMetrics]:
-    """Advance the training by whole epochs, as `Model.fit` does; gives the metrics of these epochs."""
+    """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs."""
     progress = training.progress
     batches = Batches(data.x.shape[0], batch_size, shuffle)
     if progress.epoch_step and progress.batches != batches:
         raise ConfigError(
-            f"fit: expected {progress.batches}, with which epoch {progress.epoch + 1} was broken off, "
-            f"got {batches}; model.epoch_step = 0 starts it afresh"
+            f"fit: expected {progress.batches}, as in the interrupted epoch {progress.epoch + 1}, "
+            f"got {batches}; set model.epoch_step = 0 to restart the epoch"
         )
     progress.batches, progress.stopping = batches, False
-    _hand_over_states(progress, schedule, hooks.callbacks)
+    _restore_states(progress, schedule, hooks.callbacks)
     history: list[EpochMetrics] = []
     with hooks.from_start_to_end():
         for _ in range(epochs):
@@ -69,8 +69,8 @@ def run(
     return history
 
 
-def _hand_over_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
-    """Name the schedule and the callbacks, and give them their states from a loaded checkpoint."""
+def _restore_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
+    """Name the schedule and the callbacks, and restore their states from a loaded checkpoint."""
     named: dict[str, Stateful] = {} if schedule is None else {"schedule": schedule}
     for callback in callbacks:
         kind = type(callback).__name__
@@ -81,13 +81,13 @@ def _hand_over_states(progress: Progress, schedule: Schedule | None, callbacks: 
             try:
                 participant.load_state(progress.loaded[name])
             except (LookupError, TypeError, AttributeError) as error:
-                message = f"fit: expected a checkpoint with the state of {name} ({error!r})"
+                message = f"fit: expected a checkpoint with the state of {name}, got another ({error!r})"
                 raise CheckpointError(message) from error
     progress.participants, progress.loaded = named, {}
 
 
 class _Start(NamedTuple):
-    """The start of an epoch, or where a broken-off epoch goes on: the state is on the host."""
+    """Where the steps of an epoch start: at its beginning, or where it was interrupted. On the host."""
 
     state: Tree
     step: int
@@ -102,7 +102,7 @@ def _train_epoch(
     schedule: Schedule | None,
     hooks: Hooks,
 ) -> float | None:
-    """One epoch of steps: how many seconds it took, or None if it was broken off."""
+    """Run one epoch of steps. Returns its duration in seconds, or None if it was interrupted."""
     backend, progress = program.backend, training.progress
     stacks = batch_indices(
         data.x, batches.batch_size, seed=program.seed, epoch=progress.epoch, shuffle=batches.shuffle
@@ -137,13 +137,13 @@ def _train_epoch(
 def _ranges(
     backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
 ) -> Generator[StepRange, None, None]:
-    """The steps of these stacks of batches but for the first ones."""
+    """The steps of these stacks of batches, without the first `skipped` steps."""
     first = 0
     for indices in stacks:
         n = indices.shape[0]
-        of_these = None if rates is None else backend.asarray(rates[first : first + n])
+        their_rates = None if rates is None else backend.asarray(rates[first : first + n])
         if skipped < first + n:
-            yield StepRange(first, data, (indices, of_these), begin=max(skipped - first, 0))
+            yield StepRange(first, data, (indices, their_rates), begin=max(skipped - first, 0))
         first += n
 
 
@@ -154,17 +154,17 @@ def _streamed_ranges(
     rates: list[float] | None,
     skipped: int,
 ) -> Generator[StepRange, None, None]:
-    """`_ranges` with data that comes from the host in chunks."""
+    """`_ranges` for data on the host, which comes to the device in chunks."""
     first = 0
     for indices in stacks:
         n_before = max(skipped - first, 0)
         first += min(n_before, indices.shape[0])
-        with closing(chunks(*data, indices[n_before:], backend.dtype_name)) as of_stack:
-            for x, y, positions in of_stack:
+        with closing(chunks(*data, indices[n_before:], backend.dtype_name)) as stack_chunks:
+            for x, y, positions in stack_chunks:
                 n = positions.shape[0]
-                of_these = None if rates is None else backend.asarray(rates[first : first + n])
+                their_rates = None if rates is None else backend.asarray(rates[first : first + n])
                 on_device = backend.from_host(x), backend.from_host(y)
-                yield StepRange(first, on_device, (backend.asarray(positions), of_these))
+                yield StepRange(first, on_device, (backend.asarray(positions), their_rates))
                 first += n
 
 
@@ -177,7 +177,7 @@ def _take_steps(
     start: _Start,
     began: float,
 ) -> None:
-    """Take these steps, or as many of them as there are until `stop`."""
+    """Run these steps, until the last one or until `stop`."""
     at_once = 1 if hooks.every_step else program.backend.steps_at_once
     for first, data, rows, begin in ranges:
         for part in slices(rows[0].shape[0], at_once):
@@ -189,11 +189,11 @@ def _take_steps(
                 )
                 step = first + part.stop
                 training.progress.end_step(step, rates[step - 1], time.perf_counter() - began)
-            except BaseException as error:  # in the middle of a step, which overwrites its state
+            except BaseException as error:  # a step may have overwritten part of the state
                 try:
                     _go_back(program.backend, training, start)
                 except Exception as another:
-                    error.add_note(f"the model is not as it was before the epoch: {another!r}")
+                    error.add_note(f"the model could not be restored to the start of the epoch: {another!r}")
                 raise
             hooks.on_step(step, len(rates))
             if training.progress.stopping:
@@ -208,7 +208,7 @@ def _go_back(backend: Backend, training: Training, start: _Start) -> None:
 def _diverged(
     program: Program, training: Training, start: _Start, ranges: Iterable[StepRange], rates: list[float]
 ) -> DivergedError:
-    """The error that says where the epoch diverged. The training goes back to where the epoch began."""
+    """The error that names where the epoch diverged. Restores the training to the start of the epoch."""
     progress, skipped = training.progress, start.step
     done, finite = progress.epoch_step, int(training.state.finite_steps)
     loss = float(training.state.totals.loss)
@@ -226,13 +226,13 @@ def _diverged(
         problem = f"expected a finite loss, got {loss}"
     else:
         steps, rate = f"steps {skipped + 1} to {done} of {len(rates)}", rates[done - 1]
-        problem = "expected finite parameters, got others"
+        problem = "expected finite parameters, got infinite or NaN"
     again = f"run again from step {skipped + 1}"
     if found is None:
-        again += ", all numbers were finite: this device does not repeat itself"
+        again += ", all values were finite: this device is not deterministic"
     else:
-        again += f", what first is not finite is {found.where}, in step {found.step}"
-        again += "" if found.was_given else "; a lower learning rate may help"
+        again += f", the first value that is not finite is {found.where}, in step {found.step}"
+        again += "" if found.is_input else "; a lower learning rate may help"
     return DivergedError(f"epoch {progress.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
 
 
@@ -251,7 +251,7 @@ def _epoch_metrics(
     seconds: float,
     validation: tuple[Array, Array] | None,
 ) -> EpochMetrics:
-    """The metrics of the epoch whose steps are done."""
+    """The metrics of the epoch that just ended."""
     state, progress = training.state, training.progress
     train = evaluation.of_totals(state.totals, n, penalty=0.0)
     held_out = None

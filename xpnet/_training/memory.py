@@ -1,4 +1,4 @@
-"""Whether the data fits the device; the error where memory ran out."""
+"""Memory: whether the data fits on the device, and the error when memory runs out."""
 
 import contextlib
 import math
@@ -17,13 +17,13 @@ from xpnet.tree import ArrayLike
 
 @dataclass(frozen=True)
 class Need:
-    """The memory that data, and a step of training beside them, need on the device.
+    """The device memory that the data and a training step need together.
 
     Arguments:
-        backend: the device.
+        backend: the backend, with its device.
         data: arrays of any library, or lists; inputs first.
-        batch_size: examples in a step.
-        step_memory: gives what a step takes, from the shape of one input and the batch size.
+        batch_size: examples per step.
+        step_memory: returns the memory of a step from the shape of one example and the batch size.
     """
 
     backend: Backend
@@ -32,7 +32,7 @@ class Need:
     step_memory: Callable[[Shape, int], StepMemory]
 
     def fits(self) -> bool:
-        """Whether there is room. True on a device without memory of its own, which uses that of the host."""
+        """Whether the free memory suffices. Always True on a device that uses the host's memory."""
         free = self.backend.free_bytes()
         if free is None or all(self.backend.owns(array) for array in self.data):
             return True
@@ -41,7 +41,7 @@ class Need:
     def __str__(self) -> str:
         return (
             f"the data, {short(self._data_bytes())}B, and a step of {self.batch_size} examples, "
-            f"{self._step()}; a smaller batch_size or micro_batch takes less"
+            f"{self._step()}; a smaller batch_size or micro_batch needs less"
         )
 
     def _data_bytes(self) -> int:
@@ -53,9 +53,9 @@ class Need:
 
 @contextlib.contextmanager
 def explain_out_of_memory(backend: Backend, needed: object) -> Iterator[None]:
-    """BackendError in place of what the array library raises where memory ran out.
+    """Raise BackendError in place of the array library's own out-of-memory error.
 
-    `str(needed)`, made only then, says what there should be room for, and what takes less.
+    `str(needed)` is evaluated only then. It describes the memory needed, and how to need less.
     """
     try:
         yield
@@ -63,14 +63,12 @@ def explain_out_of_memory(backend: Backend, needed: object) -> Iterator[None]:
         if not backend.is_out_of_memory(error):
             raise
         free = backend.free_bytes()
-        there = f"{short(_of_host())}B in this machine" if free is None else f"{short(free)}B free"
-        raise BackendError(
-            f"{backend}: out of memory: there are {there}; expected room for {needed}"
-        ) from error
+        found = f"{short(_host_bytes())}B in this machine" if free is None else f"{short(free)}B free"
+        raise BackendError(f"{backend}: out of memory: got {found}, expected room for {needed}") from error
 
 
-def _of_host() -> int:
-    """The memory of this machine; 0 where the system does not say."""
+def _host_bytes() -> int:
+    """The memory of this machine in bytes; 0 if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -14,7 +14,7 @@ Step = Callable[..., tuple[State, Totals]]
 
 @dataclass(frozen=True)
 class Program:
-    """What a model computes, compiled for its backend.
+    """The computations of a model, compiled for its backend.
 
     Attributes:
         make_step: the pure training step of an objective; see `training_step`.

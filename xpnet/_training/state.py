@@ -1,4 +1,4 @@
-"""What changes while a model learns: its state on the device, its progress on the host."""
+"""What training changes: the state on the device, and the progress on the host."""
 
 import math
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from xpnet.tree import Array, Tree
 
 
 class Totals(NamedTuple):
-    """Sums over examples: 0-d arrays, but numbers before the first step. errors: None without classes."""
+    """Sums over examples: 0-d arrays, or numbers before the first step. errors is None without classes."""
 
     loss: Any
     errors: Any
@@ -27,9 +27,12 @@ class State(NamedTuple):
     """Everything that a training step changes.
 
     Fields:
-        totals: of the epoch so far.
-        step: int32 (1,), the number of steps before.
-        finite_steps: int32, a 0-d array: after how many steps of the epoch the sum of losses was finite.
+        params: the parameters.
+        statistics: the statistics that layers collect in training.
+        optimizer: the optimizer's state.
+        totals: the totals of the epoch so far.
+        step: int32 (1,), the number of steps taken so far.
+        finite_steps: int32, 0-d: the number of steps of the epoch after which the sum of losses was finite.
     """
 
     params: Tree
@@ -40,12 +43,12 @@ class State(NamedTuple):
     finite_steps: Array
 
     def variables(self, optimizer: Optimizer) -> Tree:
-        """Parameters and statistics as the network takes them outside training."""
+        """The parameters and statistics that the network uses outside training."""
         return tree.merge(optimizer.evaluation_params(self.params, self.optimizer), self.statistics)
 
 
 def initial_state(net: Layer, optimizer: Optimizer, backend: Backend, seed: int) -> State:
-    """The state before the first step; ConfigError for a layer whose `init` gives no tree of arrays."""
+    """The state before the first step. ConfigError if a layer's `init` does not return a tree of arrays."""
     statistics, params = net.init_statistics(), net.init(random.generator(seed, "weights"))
     trees.require_arrays(net, statistics, "init_statistics")
     trees.require_arrays(net, params, "init")
@@ -56,7 +59,7 @@ def initial_state(net: Layer, optimizer: Optimizer, backend: Backend, seed: int)
 
 
 class Batches(NamedTuple):
-    """What decides which examples are in which batch, beside the seed and the epoch."""
+    """The settings that, with the seed and the epoch, determine which examples form which batch."""
 
     examples: int
     batch_size: int
@@ -65,18 +68,18 @@ class Batches(NamedTuple):
 
 @dataclass
 class Progress:
-    """Where a training is.
+    """The progress of a training.
 
     Attributes:
-        epoch: the number of epochs done.
-        epoch_step: the number of steps done of the next epoch.
-        epoch_seconds: the time that these steps took.
-        batches: the batches of the last `fit`; None before the first.
+        epoch: the number of completed epochs.
+        epoch_step: the number of steps taken in the current epoch.
+        epoch_seconds: the duration of these steps.
+        batches: the batches of the last `fit`; None before the first `fit`.
         history: the metrics of each epoch.
-        learning_rate: of the last step; NaN before the first.
+        learning_rate: the learning rate of the last step; NaN before the first step.
         stopping: whether `fit` ends after the current step.
         participants: the schedule and the callbacks of the last `fit`, by name.
-        loaded: their states in a loaded checkpoint, until the next `fit` hands them over.
+        loaded: their states from a loaded checkpoint, until the next `fit` restores them.
     """
 
     epoch: int = 0
@@ -90,18 +93,18 @@ class Progress:
     loaded: dict[str, Any] = field(default_factory=dict)
 
     def end_step(self, step: int, learning_rate: float, epoch_seconds: float) -> None:
-        """The epoch has come to that step."""
+        """Record the end of a step of the epoch."""
         self.epoch_step, self.learning_rate, self.epoch_seconds = step, learning_rate, epoch_seconds
 
     def end_epoch(self, metrics: EpochMetrics) -> None:
-        """The epoch is over, with these metrics."""
+        """Record the end of an epoch and its metrics."""
         self.epoch, self.epoch_step = metrics.epoch, 0
         self.history.append(metrics)
 
 
 @dataclass
 class Training:
-    """The state and the progress of one model; the training loop replaces the one and advances the other."""
+    """The state and the progress of one model. The training loop replaces one and updates the other."""
 
     state: State
     progress: Progress

@@ -1,4 +1,4 @@
-"""One step of training, and of evaluation, as pure functions for `backend.compile`."""
+"""Steps of training, evaluation and prediction: pure functions for `backend.compile`."""
 
 import functools
 import math
@@ -30,7 +30,7 @@ Augment = Callable[[Array, Key], Array]
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises: L(net(x), target) + λ/2·Σw², over weights and never biases.
+    """The objective of training: L(net(x), target) + λ/2·Σw², a sum over all weights, never biases.
 
     Arguments:
         net: the network.
@@ -60,11 +60,11 @@ class Objective:
         return self.penalized_gradients(params, grads)
 
     def penalized(self, params: Tree, value: Any) -> Any:
-        """A value of the loss with the penalty added."""
+        """`value`, a value of the loss, plus the penalty."""
         return value if self.l2 == 0 else value + losses.l2(tree.weights(params), self.l2)
 
     def penalized_gradients(self, params: Tree, grads: Tree) -> Tree:
-        """Gradients of the loss with those of the penalty added."""
+        """`grads`, gradients of the loss, plus the gradients of the penalty."""
         return optim.decay_weights(grads, params, self.l2)
 
 
@@ -79,26 +79,27 @@ def training_step(
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
-    It trains on the examples of the data set (x, target) at the positions `index`. Arrays of the
-    state that goes in may be overwritten. A learning rate, a 0-d array, stands in for the optimizer's
-    own unless it is None.
+    It trains on the examples of the data set (x, target) at the positions `index`, and may overwrite the
+    arrays of the given state. `learning_rate` is a 0-d array that replaces the optimizer's own, or None.
 
     Arguments:
-        backend: runs micro-batches, side by side if it can.
-        seed: of the random numbers of dropout, noise and augmentation.
+        objective: the objective to minimise.
+        optimizer: the optimizer.
+        backend: runs the micro-batches, in parallel if it can.
+        seed: seed of the random numbers of dropout, noise and augmentation.
         augment: applied to each batch of inputs.
-        micro_batch: how many examples go through the network at once; None: what suits the backend.
-            Their gradients are added up before the update, which is the same as that of the whole
-            batch, with the same masks and noise. (Not the same with batch normalisation, which sees the
-            micro-batches that `micro_batch` says, but the whole batch if it is None.)
+        micro_batch: the number of examples that go through the network at once; None: what suits the backend.
+            The step adds up their gradients before the update, so that the update is the same as for the
+            whole batch, with the same masks and noise. Exception: batch normalisation normalises each
+            micro-batch of a given size by itself, but the whole batch if `micro_batch` is None.
     """
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
     stream = noise_stream(seed)
     net = faster(objective.net, backend)
-    in_training = net.training_mode(Key(None))  # as an example of the nets with real keys
+    in_training = net.training_mode(Key(None))  # its class and options are those of the nets with real keys
     is_plain = in_training is net
-    # Weight gradients that are added to something and used for nothing else need not be made.
+    # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
@@ -117,7 +118,7 @@ def training_step(
         whole = deferring if size >= n else net
 
         def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
-            """Gradients, statistics and totals of a part of the batch, each with its share in the whole."""
+            """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
             key = Key(state.step, stream).part(part.start)
             inputs = ops(x).take(x, index[part])
             targets = ops(target).take(target, index[part])
@@ -153,9 +154,9 @@ def training_step(
 
 
 def only_adds_gradients(optimizer: Optimizer) -> bool:
-    """Whether all that the optimizer does with a gradient is to add it to an array.
+    """Whether the optimizer uses gradients only by adding them to arrays.
 
-    A subclass may do anything with it.
+    Always False for a subclass, which may use them in any way.
     """
     return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
 
@@ -167,11 +168,18 @@ def _examples_of(augment: Augment | None) -> Examples:
 def examples_at_once(
     net: Layer, input_shape: Shape, n: int, backend: Backend, examples: Examples | None = None
 ) -> int:
-    """How many of n examples go through the network together, so that the backend is fastest.
+    """The number of examples, of n, to pass through the network at once for the best speed.
 
-    Convolutions make arrays many times the size of their input: parts of the batch run side by side, one on
-    each core. Dense layers want the whole batch in one product, and so does what mixes examples: `examples`
-    tells that of all that the step computes, by default of the network.
+    Convolutions make arrays many times the size of their input, so parts of the batch run in parallel, one
+    per core. Dense layers are fastest with the whole batch in one product, and computations that mix examples
+    need the whole batch.
+
+    Arguments:
+        net: the network in training mode.
+        input_shape: the shape of one example.
+        n: the batch size.
+        backend: the backend.
+        examples: how examples depend on each other in the whole step; None: as in the network.
     """
     examples = net.examples if examples is None else examples
     numbers = cost.workspace(net, (1, *input_shape))
@@ -180,8 +188,8 @@ def examples_at_once(
     least, most = backend.part_bytes
     whole, parts = n * numbers * backend.itemsize, 1
     while parts < n and (whole > parts * most or (whole > parts * least and parts < backend.workers)):
-        parts *= 2  # powers of 2, so that all cores get as many
-    if examples == "summed":  # then all parts must be at work at once
+        parts *= 2  # a power of 2, so that all cores get equally many parts
+    if examples == "summed":  # all parts must run at the same time
         parts = min(parts, 1 << backend.workers.bit_length() - 1)
     return math.ceil(n / parts)
 
@@ -189,9 +197,9 @@ def examples_at_once(
 def needs(
     net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
 ) -> tuple[list[summary.Row], summary.StepMemory]:
-    """What each layer and what a whole training step takes for a batch of that shape, without running it.
+    """The rows of the summary and the memory of a training step for a batch of `input_shape`.
 
-    Raises ShapeError where the shape does not fit, ConfigError for a batch without examples.
+    Raises ShapeError if the shape does not fit, ConfigError for a batch without examples.
     """
     n, *example = input_shape
     require_integer("summary", "batch_size", n)
@@ -205,7 +213,7 @@ def needs(
     parameters = summary.count(state.params) * backend.itemsize
     return rows, summary.StepMemory(
         parameters=parameters,
-        # Those of the parts at work, and the sums so far: one of each power of 2 parts.
+        # One tree for each running part, and one partial sum for each power of 2 (see `PairwiseSum`).
         gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
         optimizer_state=summary.count(state.optimizer) * backend.itemsize,
         saved_activations=sum(row.saved for row in rows),
@@ -214,13 +222,13 @@ def needs(
 
 
 def noise_stream(seed: int) -> int:
-    """The stream of the random numbers in training steps; ConfigError for a seed that is none."""
+    """The stream of the random numbers in training steps. ConfigError for an invalid seed."""
     require_integer("Model", "seed", seed, least=0)
     return random.stream(seed, "noise")
 
 
 def zero_totals(objective: Objective, backend: Backend, x: Array, target: Array) -> Totals:
-    """The totals before the first of these examples."""
+    """The totals of no examples. errors is None if the loss does not count errors for such targets."""
     output = np.zeros(objective.net.output_shape((1, *x.shape[1:])))
     names_classes = objective.loss.errors(output, np.zeros((1, *target.shape[1:]))) is not None
     loss, errors = np.zeros((), backend.dtype_name), np.zeros((), np.int64)
@@ -228,7 +236,7 @@ def zero_totals(objective: Objective, backend: Backend, x: Array, target: Array)
 
 
 def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:
-    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without penalty."""
+    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without L2 penalty."""
 
     net = faster(objective.net, backend)
     examples = combined([net.examples, objective.loss.examples])

@@ -1,4 +1,4 @@
-"""A network as a table of its layers, and what a step of training takes, before anything runs."""
+"""The table of a network's layers, and the memory of a training step, without running it."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 class Row(NamedTuple):
-    """A layer in the table: operations and bytes are for all examples of a step."""
+    """A layer in the table. Operations and bytes are for all examples of a step."""
 
     layer: Layer
     output_shape: Shape
@@ -29,12 +29,12 @@ class Row(NamedTuple):
 
 
 class StepMemory(NamedTuple):
-    """Bytes that a step of training takes, beside the data set.
+    """The memory of a training step in bytes, without the data set.
 
     Fields:
-        parameters, gradients, optimizer_state: those trees.
-        saved_activations: what the forward pass keeps for the backward pass.
-        workspace: the largest arrays that a layer makes beside its input and output.
+        parameters, gradients, optimizer_state: the arrays of each of these trees.
+        saved_activations: the residuals that the forward pass keeps for the backward pass.
+        workspace: the largest temporary arrays of a layer.
     """
 
     parameters: int
@@ -59,11 +59,11 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
     Arguments:
         net: the network.
         params: its parameters, or arrays of their shapes.
-        input_shape: that of a batch, (n, ...).
-        dtype: of the arrays, "float32" or "float64".
-        at_once: of how many examples residuals are kept at a time.
+        input_shape: the shape of a batch, (n, ...).
+        dtype: the dtype of the arrays, "float32" or "float64".
+        at_once: the number of examples whose residuals are kept at the same time.
 
-    Raises ShapeError where the shape does not fit.
+    Raises ShapeError if the shape does not fit.
     """
     net.output_shape(input_shape)
     shape_at_once = (at_once, *input_shape[1:])
@@ -79,13 +79,16 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
         flops, shape = cost.flops(layer, params[i], shapes[i]), shapes[i]
         output = ("n", *layer.output_shape(shape)[1:])
         table.append(
-            Row(layer, output, count(params[i]), flops.forward, _way_back(flops, i - first), saved[i])
+            Row(layer, output, count(params[i]), flops.forward, _backward_flops(flops, i - first), saved[i])
         )
     return table
 
 
-def _way_back(flops: cost.Flops, after_first: int) -> int:
-    """What the backward pass of a layer takes, so far after the first that learns, which needs no dx."""
+def _backward_flops(flops: cost.Flops, after_first: int) -> int:
+    """The operations of a layer's backward pass, `after_first` layers after the first with parameters.
+
+    That first layer computes no dx, and the layers before it have no backward pass.
+    """
     if after_first < 0:
         return 0
     return flops.parameter_gradients if after_first == 0 else flops.backward
@@ -94,9 +97,9 @@ def _way_back(flops: cost.Flops, after_first: int) -> int:
 def _saved_bytes(
     net: Layer, params: Tree, example: Shape, dtype: str, n: int, shape_at_once: Shape
 ) -> list[int]:
-    """The bytes that each layer's residuals hold after a forward pass of n examples of zeros.
+    """The bytes of each layer's residuals after a forward pass on n examples of zeros.
 
-    An array that several layers keep, or keep views of, counts for the first of them.
+    An array that several layers keep, also as a view, counts for the first of them.
     """
     zeros = tree.map(lambda array: np.zeros(tuple(array.shape), dtype), params)
     in_training = net.training_mode(Key(np.zeros(1, np.int32)))
@@ -104,12 +107,12 @@ def _saved_bytes(
         _, residuals = in_training.forward(zeros, np.zeros((n, *example), dtype))
     residuals = cost.kept(in_training, residuals, shape_at_once)
     seen: set[int] = set()
-    each = residuals.children if isinstance(in_training, Sequential) else (residuals,)
-    return [_new_bytes(of_layer, seen) for of_layer in each]
+    by_layer = residuals.children if isinstance(in_training, Sequential) else (residuals,)
+    return [_new_bytes(layer_residuals, seen) for layer_residuals in by_layer]
 
 
 def _new_bytes(residuals: Any, seen: set[int]) -> int:
-    """The bytes of the memory behind arrays, but for what is `seen`, to which it is added."""
+    """The bytes of the memory behind arrays whose id is not in `seen`. Adds their ids to `seen`."""
     total = 0
     for array in tree.leaves(residuals):
         if isinstance(array, np.ndarray):
@@ -121,13 +124,13 @@ def _new_bytes(residuals: Any, seen: set[int]) -> int:
 
 
 def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = "") -> str:
-    """The network as a table; without rows, its layers and their numbers of parameters.
+    """The network as a table. Without rows, the table lists the layers and their parameters alone.
 
     Arguments:
         net: the network.
         params: its parameters.
-        layers: from `rows`.
-        step: a line to stand below the table.
+        layers: the rows, from `rows`.
+        step: a line to print below the table.
     """
     total = f"{count(params):,}"
     if layers is None:
@@ -150,7 +153,7 @@ def _name(layer: Layer) -> str:
 
 
 def short(number: int) -> str:
-    """Three digits and the SI prefix: 12.8 M."""
+    """A number with three digits and an SI prefix: "12.8 M"."""
     exponent, value = 0, float(number)
     while value >= 999.5 and exponent < len(PREFIXES) - 1:
         exponent, value = exponent + 1, value / 1000
@@ -158,7 +161,10 @@ def short(number: int) -> str:
 
 
 def _align(cells: Sequence[tuple[str, ...]], left: int) -> str:
-    """The cells as a table with a line under the first row and above the last; `left` columns are texts."""
+    """The cells as a table with a rule below the first row and above the last.
+
+    The first `left` columns are left-aligned, the others right-aligned.
+    """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(

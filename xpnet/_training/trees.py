@@ -1,4 +1,4 @@
-"""Checks of trees of arrays: those that a layer's `init` gives, and those that a user sets."""
+"""Checks of trees of arrays: the result of a layer's `init`, and trees that a user assigns."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from xpnet.tree import Tree
 
 
 def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
-    """ConfigError, with the layer's class, unless what a method of the layers gave is a tree of arrays."""
+    """ConfigError, naming the layer's class, unless the result of `method` is a tree of arrays."""
     for layer, name, leaf in _leaves(net, arrays):
         if not _is_array(leaf):
             where = f" for {name}" if name else ""
@@ -25,7 +25,7 @@ def require_arrays(net: Layer, arrays: Tree, method: str) -> None:
 
 
 def _leaves(layer: Layer, branch: Tree, name: str = "") -> Iterator[tuple[Layer, str, Any]]:
-    """Each leaf with its layer and its name within that layer's own tree."""
+    """Each leaf with its layer, and its name in the layer's own tree."""
     children = {} if name else layer.children()
     if isinstance(branch, dict | tuple):
         for key, value in branch.items() if isinstance(branch, dict) else enumerate(branch):
@@ -43,15 +43,15 @@ def shapes(arrays: Tree) -> dict[str, tuple[int, ...]]:
 
 
 def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
-    """Copies of the given arrays on the device, in the tree that is expected.
-
-    Raises ShapeError, which names the first array that is missing, left over or of another shape.
+    """Copies of the given arrays on the device, in the structure of the expected tree.
 
     Arguments:
         expected: a tree of arrays on the device.
-        given: the same names with arrays of any library, in the same tree or in a dict of names.
-        backend: makes the copies, real where the expected ones are.
-        what: the name of the tree in messages, "params".
+        given: arrays of any library with the same names, in the same tree or in a dict from names.
+        backend: makes the copies, in real dtypes where the expected arrays are real.
+        what: the name of the tree in errors, such as "params".
+
+    Raises ShapeError, which names the first array that is missing, unexpected or of another shape.
     """
     wanted, found = dict(tree.items(expected, what)), dict(tree.items(given, what))
     copies = {}
@@ -59,7 +59,7 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         shape = tuple(like_this.shape)
         expectation = f"Model: expected {name} of shape {show_shape(shape)}"
         if name not in found:
-            raise ShapeError(f"{expectation}, got {_instead(name, found)}")
+            raise ShapeError(f"{expectation}, got {_in_place_of(name, found)}")
         real = backend.xp.isdtype(like_this.dtype, "real floating")
         try:
             array = backend.asarray(found[name], real=real)
@@ -72,12 +72,12 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         copies[name] = backend.copy(array)
     for name, extra in found.items():
         if name not in wanted:
-            raise ShapeError(f"Model: expected no {name} for this network, got {_describe(extra)}")
+            raise ShapeError(f"Model: expected no array {name} in this network, got {_describe(extra)}")
     return tree.replace(expected, copies, what)
 
 
-def _instead(name: str, found: dict[str, Any]) -> str:
-    """What is in the place of an array that is missing."""
+def _in_place_of(name: str, found: dict[str, Any]) -> str:
+    """What the given tree holds in place of a missing array."""
     while name:
         name = name.rpartition(".")[0]
         if name in found:

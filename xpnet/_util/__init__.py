@@ -1,1 +1,1 @@
-"""Files and checks that all of xpnet shares. Internal: what is here may change without notice."""
+"""Files, checks and other helpers for all of xpnet. Internal: they may change without notice."""

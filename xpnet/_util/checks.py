@@ -1,4 +1,4 @@
-"""Checks of options, with one form of message: the thing, what was expected and what came."""
+"""Checks of options. Their errors name the thing, what was expected and what came."""
 
 import math
 from numbers import Integral
@@ -9,7 +9,7 @@ from xpnet.errors import ConfigError
 
 
 def require_integer(thing: Any, name: str, value: Any, least: int = 1) -> None:
-    """ConfigError unless the value is an integer of at least that."""
+    """ConfigError unless the value is an integer of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{thing}: expected {name} to be an integer of at least {least}, got {value!r}")
 
@@ -23,9 +23,9 @@ def is_number(value: Any) -> bool:
 
 
 def has_type(value: Any, annotation: Any) -> bool:
-    """Whether a value is of that type: bool, int, float, str or None, a `Literal`, tuple or union of these.
+    """Whether a value has a type: bool, int, float, str, None, or a `Literal`, tuple or union of these.
 
-    An int is a float too, but a bool is neither.
+    An int counts as a float; a bool counts as neither.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:

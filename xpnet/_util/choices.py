@@ -1,4 +1,4 @@
-"""Registries: the values of an option by name, and what each of them makes."""
+"""Registries: the named values of an option, and the object that each one makes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """One value of an option. A registry is a dict from names to choices: a new choice is one row in it.
+    """One value of an option. A registry is a dict from names to choices; a new choice is a new row.
 
     Arguments:
         make: the class or function that makes the object.
-        help: a few words for `--help`.
-        options: the option behind each keyword argument of `make`, as `takes` writes them.
+        help: a short description for `--help`.
+        options: a dict from the keyword arguments of `make` to the options that supply them; see `takes`.
     """
 
     make: Callable[..., T]
@@ -29,14 +29,14 @@ class Choice(Generic[T]):
 def takes(*options: str, **renamed: str) -> dict[str, str]:
     """The options of a choice: `takes("learning_rate", beta1="momentum")`.
 
-    A plain name is both the argument and the option; `beta1="momentum"` passes the option `momentum` as the
-    argument `beta1`.
+    A plain name is the name of both the argument and the option. `beta1="momentum"` passes the option
+    `momentum` as the argument `beta1`.
     """
     return {**dict(zip(options, options, strict=True)), **renamed}
 
 
 def takers(registry: Mapping[str, Choice[Any]], option: str) -> dict[str, list[str]]:
-    """The choices that take an option, by the argument they take it as: {"beta1": ["adam", "lion"]}."""
+    """The choices that take an option, by the argument that receives it: {"beta1": ["adam", "lion"]}."""
     found: dict[str, list[str]] = {}
     for name, choice in registry.items():
         for argument, each in choice.options.items():

@@ -1,4 +1,4 @@
-"""Whether what is computed for one example depends on the other examples of its batch."""
+"""How the result for one example depends on the other examples of its batch: see `Layer.examples`."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -7,6 +7,6 @@ Examples = Literal["independent", "summed", "mixed"]
 
 
 def combined(parts: Iterable[Examples]) -> Examples:
-    """What holds for a function that is made of these parts."""
+    """The value for a computation composed of these parts."""
     found = set(parts)
     return "mixed" if "mixed" in found else "summed" if "summed" in found else "independent"

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and arrays in `.npz` files."""
+"""Atomic writing of files, file locks, and arrays in `.npz` files."""
 
 import errno
 import os
@@ -22,9 +22,9 @@ except ImportError:  # not on Windows
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """A binary file to write to, which takes the place of `path` when the block ends without an error.
+    """A binary file to write to; it replaces `path` when the block ends without an error.
 
-    Until then, and after an error, what was at `path` is as it was.
+    Until then, and after an error, `path` is unchanged.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -44,7 +44,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def saving(path: str | Path) -> Iterator[IO[bytes]]:
-    """`replacing`, with CheckpointError where the file cannot be written."""
+    """`replacing`, with CheckpointError if the file cannot be written."""
     try:
         with replacing(path) as file:
             yield file
@@ -53,7 +53,7 @@ def saving(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder outlive a power failure, where the system can."""
+    """Make renames in a folder survive a power failure, if the system can."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -63,15 +63,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what `replacing` leaves in a folder when the process is killed meanwhile."""
+    """Remove the temporary files that `replacing` leaves in a folder when the process is killed."""
     for path in folder.glob(".*.????????.part"):
         path.unlink(missing_ok=True)
 
 
 def lock(path: Path) -> IO[bytes]:
-    """A lock on the file, which is made if need be, until it is closed or the process ends, however it does.
+    """Lock a file, created if it does not exist, until it is closed or the process ends in any way.
 
-    Raises BlockingIOError where another process has it, or this one already.
+    Raises BlockingIOError if the file is already locked, by another process or by this one.
     """
     file = path.open("ab")
     try:
@@ -91,20 +91,20 @@ def _umask() -> int:
 
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write named arrays to a `.npz` file; no pickle. CheckpointError where it cannot be written."""
+    """Write named arrays to a `.npz` file, without pickle. CheckpointError if it cannot be written."""
     with saving(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The named arrays of a `.npz` file, which are to have these shapes; nothing in it is ever executed.
+    """The named arrays of a `.npz` file, with the expected shapes. Never executes code from the file.
 
-    Raises CheckpointError where the file is missing, damaged, holds pickled objects or other arrays: before
-    it reads any, so that a damaged number in a file cannot ask for memory.
+    Raises CheckpointError if the file is missing, is damaged, holds pickled objects or holds other arrays. It
+    checks all headers before it reads any array, so that a damaged header cannot allocate much memory.
     """
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python's, of odd escapes in a damaged header
+            warnings.simplefilter("ignore")  # Python warns of invalid escapes in a damaged header
             found = {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
             for name in shapes | found:
                 if shapes.get(name) != found.get(name):
@@ -114,18 +114,18 @@ def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[st
             return {name: _read(archive, f"{name}.npy") for name in shapes}
     except CheckpointError:
         raise
-    except Exception as error:  # zipfile, zlib, tokenize and NumPy raise whatever they happen to meet
+    except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
         raise CheckpointError(f"{path}: expected a .npz file of parameters: {error}") from error
 
 
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    """What the array of that name says of itself, if it is one of numbers."""
+    """The shape in an array's header. ValueError unless it is an array of numbers."""
     with archive.open(name) as file:
         if not name.endswith(".npy") or (version := np.lib.format.read_magic(file)) not in _HEADERS:
-            raise ValueError(f"{name} is no array")
+            raise ValueError(f"{name} is not an array")
         shape, _, dtype = _HEADERS[version](file)
     if dtype.kind not in "biuf":
-        raise ValueError(f"{name} is of {dtype}, not of numbers")
+        raise ValueError(f"{name} has dtype {dtype}, not numbers")
     return shape
 
 

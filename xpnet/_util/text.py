@@ -5,9 +5,9 @@ from typing import Any
 
 
 def constructor_call(thing: Any) -> str:
-    """The call that makes a dataclass object, without the arguments that have their default value.
+    """The constructor call that makes a dataclass object, without arguments that equal their default.
 
-    Of an object that is no dataclass, the call without arguments.
+    For an object of another class, the call without arguments.
     """
     arguments = []
     own: tuple[Field[Any], ...] = fields(thing) if is_dataclass(thing) else ()

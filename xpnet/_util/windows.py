@@ -1,7 +1,7 @@
-"""Where sliding windows are along the axes of an array: whole numbers and slices, no arrays.
+"""Positions of sliding windows along the axes of an array, as integers and slices.
 
 A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, j) holds x[n, sₕ i + a, sᵥ j + b, c]
-for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. All is written for any number of axes.
+for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. Every function takes any number of axes.
 """
 
 import functools
@@ -13,13 +13,13 @@ Lengths = tuple[int, ...]
 
 
 def output_lengths(lengths: Sequence[Any], kernel: Lengths, stride: Lengths) -> tuple[Any, ...]:
-    """How many windows fit along each axis; less than 1 where none does."""
+    """The number of windows that fit along each axis; less than 1 if none fits."""
     return tuple((n - k) // s + 1 for n, k, s in zip(lengths, kernel, stride, strict=True))
 
 
 @functools.lru_cache
 def taps(lengths: Lengths, kernel: Lengths, stride: Lengths) -> list[tuple[slice, ...]]:
-    """For each tap, the index of what all windows have there: x[tap] is (n, *output_lengths, c)."""
+    """For each tap, the index of its elements in all windows: x[tap] is (n, *output_lengths, c)."""
     outputs = output_lengths(lengths, kernel, stride)
     along = [
         [slice(offset, offset + (n - 1) * s + 1, s) for offset in range(k)]

@@ -1,8 +1,8 @@
 """The array libraries, one file each. No other package names them.
 
-A `Backend` finds a library, places arrays on its device, fetches them, waits for it, and compiles steps.
-`ops(x)` is the table of what the Python array API standard (https://data-apis.org/array-api) lacks or a
-library says faster. All else is written in the standard: `namespace(x)`.
+A `Backend` finds a library, places arrays on a device, fetches them, waits for the device and compiles steps.
+`ops(x)` holds the operations that the Python array API standard (https://data-apis.org/array-api) lacks, or
+that a library has in a faster form. Everything else uses the standard's functions, from `namespace(x)`.
 """
 
 from typing import Any
@@ -38,10 +38,10 @@ BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Tor
 
 
 def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
-    """The backend of that name: numpy, cupy, torch, jax, dask or array-api-strict.
+    """The backend called `name`: numpy, cupy, torch, jax, dask or array-api-strict.
 
-    Raises BackendError where the name is unknown, or the library or the device is missing; its one line says
-    what to install.
+    Raises BackendError if the name is unknown, or the library or the device is missing; the error says what
+    to install.
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
@@ -49,9 +49,9 @@ def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
 
 
 def available() -> dict[str, str | None]:
-    """For each backend, None if it works on this machine, otherwise why not.
+    """For each backend, None if it works on this machine, else the reason why not.
 
-    Imports every library that is installed, which takes seconds.
+    Imports every installed library, which takes seconds.
     """
     reasons: dict[str, str | None] = {}
     for name in BACKENDS:

@@ -1,4 +1,4 @@
-"""Matrix products by cuBLAS on a stream of one's own, as a CUDA graph can hold them."""
+"""Matrix products by cuBLAS on a given stream, so that a CUDA graph can capture them."""
 
 import math
 from collections.abc import Callable
@@ -6,23 +6,23 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # of CuPy, with its own members
+Array = Any  # a CuPy array with all of its methods
 
 
-WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper, and more than what it does for others
+WORKSPACE = 32 << 20  # bytes; NVIDIA's recommendation for Hopper, and more than for other GPUs
 
 
 class CuBLAS:
-    """left @ right for float32 and float64, as arrays of matrices of at least 2 axes.
+    """left @ right for float32 or float64 arrays of at least 2 axes.
 
-    cuBLAS reads matrices column by column, and then a matrix stored by rows is its transpose. So it is asked
-    for yᵀ = rightᵀ leftᵀ, which is y = left right when it is read by rows again.
+    cuBLAS reads matrices in column-major order and sees a row-major matrix as its transpose. So compute
+    yᵀ = rightᵀ leftᵀ, which in row-major order is y = left right.
 
     Arguments:
-        cublas: the functions and constants of `nvmath.bindings.cublas`.
-        xp: the arrays' library.
+        cublas: the module `nvmath.bindings.cublas`.
+        xp: the array library.
         stream: the address of the CUDA stream.
-        pointer: gives the address of an array's memory.
+        pointer: returns the address of an array's memory.
     """
 
     def __init__(self, cublas: Any, xp: Any, stream: int, pointer: Callable[[Array], int]) -> None:
@@ -31,7 +31,7 @@ class CuBLAS:
         self.pointer = pointer
         self.handle = cublas.create()
         cublas.set_stream(self.handle, stream)
-        # Otherwise cuBLAS would allocate while the stream is capturing.
+        # Without a workspace of its own, cuBLAS would allocate memory while the stream is capturing.
         self.workspace = xp.empty(WORKSPACE, dtype=np.uint8)
         cublas.set_workspace(self.handle, pointer(self.workspace), WORKSPACE)
         compute = cublas.ComputeType
@@ -56,7 +56,7 @@ class CuBLAS:
         right, right_order, right_step, right_next = self._matrices(right, batch)
         number, compute = self.types[left.dtype.char]
         one, zero = (scalar.ctypes.data for scalar in self.scalars[left.dtype.char])
-        # Of each operand: address, type, distance of its rows or columns, distance of its matrices.
+        # For each operand: address, type, leading dimension, distance between matrices.
         self.cublas.gemm_strided_batched_ex(
             self.handle, right_order, left_order, columns, rows, inner, one,
             self.pointer(right), number, right_step, right_next,
@@ -67,7 +67,7 @@ class CuBLAS:
         return y
 
     def _matrices(self, x: Array, batch: tuple[int, ...]) -> tuple[Array, int, int, int]:
-        """x as cuBLAS can read it, copied if need be: in which order, and with which distances."""
+        """(x, copied if needed, its order, leading dimension, distance between matrices) for cuBLAS."""
         rows, columns = x.shape[-2:]
         if x.ndim > 2:
             x = self.xp.reshape(self.xp.broadcast_to(x, (*batch, rows, columns)), (-1, rows, columns))

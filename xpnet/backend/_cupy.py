@@ -1,4 +1,4 @@
-"""CuPy: an NVIDIA GPU."""
+"""CuPy: arrays on an NVIDIA GPU."""
 
 import functools
 import importlib
@@ -15,11 +15,11 @@ from xpnet.backend.backends import Backend, one_line
 from xpnet.backend.ops import CapturedOps
 from xpnet.errors import BackendError
 
-Array = Any  # of CuPy, with its own members
+Array = Any  # a CuPy array with all of its methods
 
 
 class CuPy(Backend):
-    """Training steps are replays of a CUDA graph where nvmath-python is there; otherwise kernel by kernel."""
+    """CuPy. Training steps are replays of a CUDA graph if nvmath-python is installed."""
 
     name = "cupy"
     module = "cupy"
@@ -36,8 +36,8 @@ class CuPy(Backend):
             count = runtime.getDeviceCount()
         except runtime.CUDARuntimeError as error:
             raise BackendError(
-                f"backend 'cupy': no CUDA device ({one_line(error)}); it needs an NVIDIA GPU and its "
-                "driver, backend 'numpy' needs neither"
+                f"backend 'cupy': expected an NVIDIA GPU and its driver, got none ({one_line(error)}); "
+                "backend 'numpy' needs no GPU"
             ) from error
         try:
             number = int(str(device).removeprefix("cuda:")) if device not in (None, "cuda") else None
@@ -47,7 +47,7 @@ class CuPy(Backend):
             return self.library.cuda.Device()
         if not 0 <= number < count:
             self.refuse(device, f"there are {count}")
-        # CuPy works on the thread's current device; arrays of another one cannot be mixed in.
+        # CuPy computes on the thread's current device, and cannot mix in arrays of another device.
         self.library.cuda.Device(number).use()
         return self.library.cuda.Device(number)
 
@@ -70,7 +70,7 @@ class CuPy(Backend):
 
 
 class CuPyOps(CapturedOps, library="cupy"):
-    """In place where a captured step would have to copy the result back."""
+    """In-place forms: a captured step would have to copy another result back into the buffer."""
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
@@ -84,7 +84,7 @@ class CuPyOps(CapturedOps, library="cupy"):
         return self.cupy.lib.stride_tricks.as_strided(x, *view)
 
     def sign(self, x: Array) -> Array:
-        """array-api-compat's fetches a value to the host."""
+        """CuPy's own: array-api-compat's `sign` fetches a value to the host."""
         return self.cupy.sign(x)
 
     def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
@@ -96,11 +96,11 @@ class CuPyOps(CapturedOps, library="cupy"):
 
 
 class CuPyRecorder:
-    """Graphs of CuPy's kernels, with matrix products by cuBLAS through nvmath-python.
+    """Capture of CuPy's kernels, with matrix products by cuBLAS through nvmath-python.
 
     Arguments:
-        cupy: the module.
-        cublas: `nvmath.bindings.cublas`, since CuPy refuses its own cuBLAS while a stream is capturing.
+        cupy: the module `cupy`.
+        cublas: the module `nvmath.bindings.cublas`: CuPy refuses its own cuBLAS while a stream is capturing.
     """
 
     def __init__(self, cupy: Any, cublas: Any) -> None:
@@ -109,7 +109,7 @@ class CuPyRecorder:
 
     @functools.cached_property
     def stream(self) -> Any:
-        # The default stream cannot be captured, and one that waits for it cannot either.
+        # Neither the default stream nor a stream that waits for it can be captured.
         return self.cupy.cuda.Stream(non_blocking=True)
 
     @functools.cached_property
@@ -127,7 +127,7 @@ class CuPyRecorder:
 
 
 class CuPyGraph:
-    """A graph, and a memory pool for it alone: nobody else may use what its kernels write to."""
+    """A graph with its own memory pool: nothing else may use the memory that its kernels write to."""
 
     def __init__(self, cupy: Any, stream: Any, product: Callable[[Array, Array], Array]) -> None:
         self.cupy = cupy
@@ -137,18 +137,18 @@ class CuPyGraph:
         self.graph: Any = None
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        with self._place():
+        with self._active():
             result = function()
         self.stream.synchronize()
         return result
 
     def capture(self, function: Callable[[], None]) -> None:
-        with self._place():
+        with self._active():
             self.stream.begin_capture()
             try:
                 function()
             except BaseException:
-                with suppress(Exception):  # of a capture that is broken already
+                with suppress(Exception):  # the capture has already failed
                     self.stream.end_capture()
                 raise
             self.graph = self.stream.end_capture()
@@ -157,8 +157,8 @@ class CuPyGraph:
         self.graph.launch()
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Work on the graph's stream and in its memory, with products that may be captured."""
+    def _active(self) -> Iterator[None]:
+        """Run a block on the graph's stream and in its memory, with matrix products that can be captured."""
         self.cupy.cuda.get_current_stream().synchronize()
         allocator = self.cupy.cuda.using_allocator(self.pool.malloc)
         with allocator, self.stream, replaced_matmul(self.cupy.ndarray, self.product, self._is_current):
@@ -172,9 +172,10 @@ class CuPyGraph:
 def replaced_matmul(
     array_type: Any, product: Callable[[Array, Array], Array], here: Callable[[], bool]
 ) -> Iterator[None]:
-    """Let `left @ right` of that type be `product(left, right)` where `here()` is true.
+    """Within a block, let `left @ right` of `array_type` call `product(left, right)` when `here()` is true.
 
-    (The type is the whole process's, and other threads may be multiplying on other streams.)
+    `here` is needed because the type belongs to the whole process: other threads may multiply on other
+    streams.
     """
     original = array_type.__matmul__
     inherited = "__matmul__" not in vars(array_type)

@@ -1,4 +1,4 @@
-"""Dask: arrays in blocks, worked on by threads, processes or a cluster."""
+"""Dask: arrays in blocks, computed by threads, processes or a cluster."""
 
 import importlib
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from xpnet import tree
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
 
-Array = Any  # of Dask, with its own members
+Array = Any  # a Dask array with all of its methods
 
 
 class Dask(Backend):
-    """Each step is computed as one task graph, by the scheduler that Dask is set to use."""
+    """Dask. The configured scheduler computes each training step as one task graph."""
 
     name = "dask"
     module = "dask.array"
@@ -25,7 +25,7 @@ class Dask(Backend):
 
     def find_device(self, device: Any) -> Any:
         super().find_device(device)
-        return None  # arrays do not say: they are where the workers are
+        return None  # Dask arrays have no device attribute; the workers hold them
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         dask = importlib.import_module("dask")
@@ -40,7 +40,7 @@ class Dask(Backend):
 
 
 class DaskOps(Ops, library="dask"):
-    """What Dask's arrays lack."""
+    """Forms for operations that Dask arrays lack."""
 
     def transposed(self, x: Array) -> Array:
         return self.xp.matrix_transpose(x)

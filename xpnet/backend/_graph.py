@@ -1,8 +1,8 @@
-"""Training steps as CUDA graphs: all kernels of a step recorded once, and then launched with one call.
+"""Training steps as CUDA graphs: capture the kernels of a step once, then launch them all with one call.
 
-A graph reads and writes the memory that it was captured with. So the state lives in buffers that each replay
-updates in place, and a batch's positions and learning rate are copied into buffers before it; the data set is
-read where it is. What makes and launches a graph is a library's own: `Recorder`.
+A graph reads and writes the memory addresses that it was captured with. So the state lives in buffers, which
+each replay updates in place. The index and the learning rate of a batch are copied into buffers before each
+replay. The graph reads the data set where it is. `Recorder` is a library's way to capture and launch graphs.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from xpnet import tree
-from xpnet.backend.backends import one_line
+from xpnet.backend.backends import one_line, row
 from xpnet.tree import Array, Tree
 
 
@@ -19,26 +19,26 @@ class Graph(Protocol):
     """The kernels that a function launches, and the memory that they use."""
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        """The function's value. It runs as it is, on the stream and in the memory of the capture."""
+        """Run the function without capture, on the graph's stream and in its memory; return its result."""
 
     def capture(self, function: Callable[[], None]) -> None:
-        """Record the kernels that the function launches, without running them."""
+        """Capture the kernels that the function launches, without running them."""
 
     def launch(self) -> None:
-        """Run the recorded kernels after all that was asked of the current stream."""
+        """Replay the captured kernels on the current stream."""
 
 
 class Recorder(Protocol):
-    """What a library brings to capture a step. Copies are made on the device and not waited for."""
+    """The functions of a library that capture needs. Copies run on the device; nothing waits for them."""
 
     def new_graph(self) -> Graph:
-        """An empty graph with memory of its own."""
+        """An empty graph with its own memory."""
 
     def copy(self, x: Array) -> Array:
-        """A fresh array with the same values, outside of any graph's memory."""
+        """A copy of x outside the memory of any graph."""
 
     def write(self, buffer: Array, x: Array) -> None:
-        """Overwrite the buffer with the values of x."""
+        """Copy the values of x into the buffer."""
 
 
 class Captured(NamedTuple):
@@ -49,24 +49,24 @@ class Captured(NamedTuple):
     constants: list[Any]
 
     def reads(self, constants: tuple[Array, ...]) -> bool:
-        """Whether these are the arrays that the graph reads."""
+        """Whether the graph reads these arrays."""
         return all(mine() is array for mine, array in zip(self.constants, constants, strict=True))
 
-    def is_useless(self) -> bool:
-        """Whether one of these arrays is gone."""
+    def is_stale(self) -> bool:
+        """Whether one of the arrays that it reads no longer exists."""
         return any(mine() is None for mine in self.constants)
 
 
 class CapturedLoop:
-    """What `Backend.compile_loop` returns, with the steps as replays of a graph.
+    """The result of `Backend.compile_loop`, with steps as replays of a CUDA graph.
 
-    There is a graph for each data set and each size of a batch. The first step of these runs as it is: it
-    warms up libraries and memory, and finds mistakes, with the errors of any other call. Where the capture
-    that follows fails, there is a RuntimeWarning, and all steps run as they are.
+    Each data set and each batch size has its own graph. The first step of each runs without capture: it warms
+    up libraries and memory, and raises ordinary errors. If the capture that follows fails, a RuntimeWarning
+    says so, and all steps run kernel by kernel.
 
     Arguments:
-        step: pure, `(state, (*constants, *row)) -> (state, metrics)`. It may not wait for the device.
-        recorder: the library's.
+        step: the pure `(state, (*constants, *row)) -> (state, metrics)`. It must not wait for the device.
+        recorder: the library's recorder.
     """
 
     def __init__(self, step: Callable[..., Any], recorder: Recorder) -> None:
@@ -85,11 +85,11 @@ class CapturedLoop:
         captured = self._find(state, constants, rows)
         if captured is None:
             for i in range(start, stop):
-                state, _ = self.step(state, (*constants, *_row(rows, i)))
+                state, _ = self.step(state, (*constants, *row(rows, i)))
             return state
         self._load(state)
         for i in range(start, stop):
-            for buffer, array in zip(captured.row, _row(rows, i), strict=True):
+            for buffer, array in zip(captured.row, row(rows, i), strict=True):
                 if buffer is not None and array is not None:
                     self.recorder.write(buffer, array)
             captured.graph.launch()
@@ -98,7 +98,7 @@ class CapturedLoop:
     def _find(
         self, state: Tree, constants: tuple[Array, ...], rows: tuple[Array | None, ...]
     ) -> Captured | None:
-        """The graph for a step on these, if there is one."""
+        """The graph for a step on this state, data set and batch size; None if there is none."""
         captured = self.captured.get(_key(state, constants, rows))
         return captured if captured is not None and captured.reads(constants) else None
 
@@ -110,34 +110,35 @@ class CapturedLoop:
             graph = self.recorder.new_graph()
         except Exception as error:
             self._give_up(error)
-            return self.step(state, (*constants, *_row(rows, i)))[0]
-        self._load(graph.warm_up(lambda: self.step(state, (*constants, *_row(rows, i)))[0]))
-        row = [None if array is None else self.recorder.copy(array) for array in _row(rows, i)]
+            return self.step(state, (*constants, *row(rows, i)))[0]
+        self._load(graph.warm_up(lambda: self.step(state, (*constants, *row(rows, i)))[0]))
+        buffers = [None if array is None else self.recorder.copy(array) for array in row(rows, i)]
         try:
-            graph.capture(lambda: self._step_in_place((*constants, *row)))
+            graph.capture(lambda: self._step_in_place((*constants, *buffers)))
         except Exception as error:
             self._give_up(error)
             return self.state
-        alive = {key: other for key, other in self.captured.items() if not other.is_useless()}
-        captured = Captured(graph, row, [weakref.ref(array) for array in constants])
+        alive = {key: other for key, other in self.captured.items() if not other.is_stale()}
+        captured = Captured(graph, buffers, [weakref.ref(array) for array in constants])
         self.captured = {**alive, _key(state, constants, rows): captured}
         return self.state
 
     def _give_up(self, error: Exception) -> None:
         self.can_capture = False
         warnings.warn(
-            f"training steps run kernel by kernel, which is slower: no CUDA graph ({one_line(error)})",
+            f"expected to capture training steps as a CUDA graph, got an error ({one_line(error)}); "
+            "they run kernel by kernel, which is slower",
             RuntimeWarning,
             stacklevel=4,
         )
 
     def _step_in_place(self, batch: tuple[Any, ...]) -> None:
-        """The step on the buffers, with the new state written to where the old one was."""
+        """Run the step on the buffers, and write the new state into them."""
         new_state, _ = self.step(self.state, batch)
         self._write(new_state)
 
     def _load(self, state: Tree) -> None:
-        """Make the buffers hold this state."""
+        """Copy the state into the buffers."""
         if state is self.state:
             return
         if self.state is None or _shapes(state) != _shapes(self.state):
@@ -147,25 +148,21 @@ class CapturedLoop:
         self._write(state)
 
     def _write(self, state: Tree) -> None:
-        """Overwrite the buffers with a state, of which some arrays may be buffers, maybe of other places."""
+        """Write a state into the buffers. Its arrays may themselves be buffers, also of other leaves."""
         buffers, arrays = tree.leaves(self.state), tree.leaves(state)
-        places = {id(buffer) for buffer in buffers}
-        # What is in another one's place has to be read before that one is overwritten.
-        read = [
-            self.recorder.copy(array) if array is not buffer and id(array) in places else array
+        buffer_ids = {id(buffer) for buffer in buffers}
+        # A buffer that belongs to another leaf must be read before it is overwritten.
+        sources = [
+            self.recorder.copy(array) if array is not buffer and id(array) in buffer_ids else array
             for buffer, array in zip(buffers, arrays, strict=True)
         ]
-        for buffer, array in zip(buffers, read, strict=True):
+        for buffer, array in zip(buffers, sources, strict=True):
             if array is not buffer:
                 self.recorder.write(buffer, array)
 
 
-def _row(rows: tuple[Array | None, ...], i: int) -> list[Array | None]:
-    return [None if array is None else array[i, ...] for array in rows]
-
-
 def _key(state: Tree, constants: tuple[Array, ...], rows: tuple[Array | None, ...]) -> Any:
-    """What steps must have in common to be replays of one graph; but an id may be a later array's."""
+    """The key under which steps share a graph. Python may reuse an id: check `Captured.reads` too."""
     row_shapes = [None if array is None else (tuple(array.shape[1:]), str(array.dtype)) for array in rows]
     return (*map(id, constants), *row_shapes, *_shapes(state))
 

@@ -1,25 +1,27 @@
-"""JAX: steps are compiled by XLA."""
+"""JAX: arrays on any device of XLA."""
 
 import importlib
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend.backends import Backend
+from xpnet.backend.backends import Backend, row
 from xpnet.backend.ops import Ops
 
-Array = Any  # of JAX, with its own members
+Array = Any  # a JAX array with all of its methods
 
 
 class JAX(Backend):
+    """JAX. XLA compiles the training steps, many at a time."""
+
     name = "jax"
     module = "jax"
     install = "pip install jax"
     devices = "'cpu', 'gpu', 'tpu' or one of these with ':N'"
-    steps_at_once = 16  # of 1, 4, 8, 16, 32, 64 the least that is as fast as a whole epoch
+    steps_at_once = 16  # the least of 1, 4, 8, 16, 32, 64 that is as fast as a whole epoch
 
     def find_namespace(self) -> Any:
         if self.dtype_name == "float64":
-            # The switch is global in JAX, and without it float64 silently becomes float32.
+            # Without this switch, which is global, JAX silently turns float64 into float32.
             self.library.config.update("jax_enable_x64", True)
         return importlib.import_module("jax.numpy")
 
@@ -48,8 +50,7 @@ class JAX(Backend):
 
         def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
             def body(i: Any, state: Any) -> Any:
-                row = [None if array is None else array[i, ...] for array in rows]
-                return step(state, (*constants, *row))[0]
+                return step(state, (*constants, *row(rows, i)))[0]
 
             return jax.lax.fori_loop(start, stop, body, state)
 
@@ -57,7 +58,7 @@ class JAX(Backend):
 
 
 class JAXOps(Ops, library="jax"):
-    """JAX's arrays cannot be written to."""
+    """Functional updates: JAX arrays are immutable."""
 
     def set_at(self, x: Array, index: Any, value: Array) -> Array:
         return x.at[index].set(value)

@@ -1,4 +1,4 @@
-"""Arrays in a file or a store, as h5py and zarr have them: only the parts that are asked for are read."""
+"""Arrays in a file or a store, such as h5py's and zarr's, read part by part."""
 
 import math
 from typing import Any
@@ -7,11 +7,12 @@ import numpy as np
 
 
 class LazyArray:
-    """A store's array as one on the host: each part that is asked for is a NumPy array.
+    """An array in a store; indexing reads a part of it as a NumPy array.
 
     Arguments:
-        store: has `shape`, `dtype` and `x[index]` for slices and increasing positions along the first axis.
-        dtype: that parts are converted to.
+        store: an object with `shape`, `dtype` and indexing by slices and by increasing positions along the
+            first axis.
+        dtype: the dtype of the parts.
     """
 
     device = "cpu"
@@ -36,7 +37,7 @@ class LazyArray:
         return np.asarray(self.store[index]).astype(self.dtype, copy=False)
 
     def astype(self, dtype: Any, copy: bool = False) -> "LazyArray":
-        """The same store, its parts in that dtype."""
+        """The same store, with its parts in another dtype."""
         return LazyArray(self.store, dtype)
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
@@ -44,7 +45,7 @@ class LazyArray:
 
 
 def is_lazy(x: Any) -> bool:
-    """Whether x is an array in a store: it has a shape, a dtype and parts, and no arithmetic."""
+    """Whether x is an array in a store: it has a shape, a dtype and indexing, but no arithmetic."""
     if isinstance(x, LazyArray):
         return True
     has_parts = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))

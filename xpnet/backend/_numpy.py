@@ -20,15 +20,15 @@ from xpnet.backend._parts import PairwiseSum, PartsBarrier
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
 
-Array = Any  # of NumPy, with its own members
+Array = Any  # a NumPy array with all of its methods
 
 
 class NumPy(Backend):
-    """Parts of a step's work run on all cores, a part on a core: BLAS gets one thread meanwhile.
+    """NumPy on all cores of a CPU: each core runs a part of the batch, with one BLAS thread each.
 
-    The more cores, the smaller the parts, and so the bits of a sum may depend on their number; within a part,
-    too, through the order in which a BLAS with several threads adds up a product. `Model(micro_batch=…)` says
-    how large parts are, and $OPENBLAS_NUM_THREADS how many threads OpenBLAS takes.
+    The bits of a sum may depend on the number of cores: more cores mean smaller parts, and a BLAS with
+    several threads adds up a product in another order. `Model(micro_batch=…)` fixes the size of the parts,
+    $OPENBLAS_NUM_THREADS the number of OpenBLAS threads.
     """
 
     name = "numpy"
@@ -63,12 +63,14 @@ class NumPy(Backend):
                     run = functools.partial(barrier.run, i, function) if together else function
                     total.put(i, run(parts[i], prepared))
             except BaseException as error:
-                errors.append(error)  # the other threads then take no further part
+                errors.append(error)  # stops the other threads before their next part
 
         with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
-            prepared = prepare(common)  # here: a second thread of BLAS would keep a core busy long after it
+            prepared = prepare(
+                common
+            )  # under the limit: an idle BLAS thread spins and blocks a core for long
             try:
-                # With a copy of the context, so that np.errstate and the like hold in the other threads too.
+                # Copy the context, so that np.errstate and the like apply in the other threads too.
                 others = [
                     _threads(self.workers).submit(contextvars.copy_context().run, work, prepared)
                     for _ in range(min(self.workers, len(parts)) - 1)
@@ -76,9 +78,9 @@ class NumPy(Backend):
                 work(prepared)
                 wait(others)
             finally:
-                barrier.abort()  # where this is broken off, no other thread may wait for this one
+                barrier.abort()  # after an exception here, no other thread may wait for this one
         if errors:
-            # Those of parts that waited for one that failed come after its own, or a little before.
+            # Raise the cause, not the BrokenBarrierError of parts that waited for the failed one.
             raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
         return total.result
 
@@ -92,17 +94,17 @@ class NumPy(Backend):
         return alone
 
 
-# The number of BLAS's threads is the process's, and may decide in which order a product is added up: what a
-# model gives must not depend on a model in another thread, for which `map_reduce` is changing that number.
+# The number of BLAS threads belongs to the whole process, and may change the order in which a product is
+# added up. One lock keeps `map_reduce` in one thread from changing the results of a model in another thread.
 _one_at_a_time = threading.RLock()
 
 
 @functools.cache
 def _keep_freed_memory() -> None:
-    """Have glibc keep what is freed for the next step, which asks for the same again.
+    """Let glibc keep freed memory for the next step, which allocates the same sizes again.
 
-    Otherwise it gives large arrays back to the system and pays for a page fault every 4 KiB when it gets
-    them anew: a step of a small convolutional network takes 1.5 times as long. Elsewhere this does nothing.
+    Otherwise glibc returns large arrays to the system and pays a page fault per 4 KiB to get them again: a
+    step of a small convolutional network takes 1.5 times as long. No effect on systems without glibc.
     """
     mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD in malloc.h
     try:
@@ -120,22 +122,22 @@ def _blas() -> threadpoolctl.ThreadpoolController:
 
 @functools.cache
 def _threads(workers: int) -> ThreadPoolExecutor:
-    """One for each of the workers but the caller's own thread."""
+    """A thread for each worker except the first, which is the calling thread."""
     return ThreadPoolExecutor(workers - 1)
 
 
 class NumPyOps(Ops, library="numpy"):
-    """NumPy is the standard itself, but its loops are as long as a row, and each pass reads memory again."""
+    """Faster forms for NumPy: its inner loops run along one row, and each operation reads memory anew."""
 
     def __init__(self, xp: Any) -> None:
         super().__init__(_numpy_bare)
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
-        """One copy of the view takes a third of the time of stacking the taps."""
+        """A strided view: one copy of it takes a third of the time of stacking the taps."""
         return np.lib.stride_tricks.as_strided(x, *strided_windows(x.shape, x.strides, kernel, stride))
 
     def where_positive(self, x: Array, y: Array) -> Array:
-        """A product with 0 and 1: `where` takes 3.5 times as long."""
+        """x · (y > 0): `where` takes 3.5 times as long."""
         kept = (y > 0).astype(x.dtype)
         kept *= x
         return kept
@@ -145,7 +147,7 @@ class NumPyOps(Ops, library="numpy"):
             return np.exp(x)
 
     def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
-        """Without arrays in between: a step with Adam takes 6% less."""
+        """Without temporary arrays: a step with Adam takes 6% less time."""
         ratio = np.divide(y, z, out=z)
         ratio *= -factor
         ratio += x

@@ -1,6 +1,6 @@
-"""NumPy, with some of its functions without the Python code in front of them; the rest is NumPy's own.
+"""NumPy, with some functions that skip NumPy's Python wrappers.
 
-That code takes a microsecond or two a call, more than the work on a small array: without this module a step
+A wrapper takes a microsecond or two per call, more than the work on a small array: without this module a step
 of 784-10, batch 64, takes 10% longer.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # of NumPy, with its own members
+Array = Any  # a NumPy array with all of its methods
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""NumPy's matrix products, with what OpenBLAS can do and `matmul` does not ask for."""
+"""Matrix products in NumPy by features of OpenBLAS that `matmul` does not use."""
 
 import ctypes
 import functools
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-FEW = 10_000  # numbers: another pass through so many takes less time than a call of BLAS from Python
-BLOCK = 512  # columns: a block with 8 rows, and what comes of it, fits in a core's first cache
-SMALL = 1_000_000  # multiplications up to which OpenBLAS has a kernel that need not copy its operands
+FEW = 10_000  # numbers; below this, another pass over them is faster than a call of BLAS from Python
+BLOCK = 512  # columns; a block of 8 rows and its result fit into the L1 cache
+SMALL = 1_000_000  # multiplications; up to this, OpenBLAS uses a kernel that does not copy its operands
 
 Matrix = np.ndarray[Any, Any]
 
 
 def add_product(total: Matrix, left: Matrix, right: Matrix, scale: Any, decay: Any) -> Matrix:
-    """decay · total + scale · left @ right in one pass, overwriting total."""
+    """decay · total + scale · left @ right in one pass. Overwrites total."""
     gemm = _gemm(total.dtype.char) if total.size >= FEW and total.flags.c_contiguous else None
     if gemm is None:
         total *= decay
@@ -27,10 +27,10 @@ def add_product(total: Matrix, left: Matrix, right: Matrix, scale: Any, decay: A
 
 
 def transform(matrix: Matrix, planes: Matrix) -> Matrix:
-    """A X Aᵀ for each of the matrices X in the columns of planes, by blocks of columns.
+    """A X Aᵀ for the matrices X in the columns of planes, in blocks of columns.
 
-    OpenBLAS is up to 1.6 times as fast so. (One product with A⊗A, which has s/2 times as many
-    multiplications, takes 1.6 to 3.6 times as long.)
+    With blocks OpenBLAS is up to 1.6 times as fast. (A single product with A⊗A needs s/2 times as many
+    multiplications and takes 1.6 to 3.6 times as long.)
     """
     (m, s), n = matrix.shape, planes.shape[1]
     planes = planes.reshape(s, s, n)
@@ -41,7 +41,7 @@ def transform(matrix: Matrix, planes: Matrix) -> Matrix:
 
 
 def _by_blocks(matrix: Matrix, x: Matrix, out: Matrix) -> None:
-    """matrix @ x by blocks of columns; x is (..., s, n)."""
+    """out = matrix @ x, in blocks of columns; x is (..., s, n)."""
     in_blocks = x.shape[-1] // BLOCK * BLOCK
 
     def blocks(x: Matrix) -> Matrix:
@@ -53,7 +53,7 @@ def _by_blocks(matrix: Matrix, x: Matrix, out: Matrix) -> None:
 
 
 def rows_gradient(rows: Matrix, dy: Matrix) -> Matrix:
-    """rowsᵀ @ dy by blocks of rows, which are then added up: OpenBLAS is 1.5 times as fast so."""
+    """rowsᵀ @ dy as a sum over blocks of rows: OpenBLAS is 1.5 times as fast with blocks."""
     size = _block_of_rows(rows, dy)
     if size == 0:
         return rows.mT @ dy
@@ -64,7 +64,7 @@ def rows_gradient(rows: Matrix, dy: Matrix) -> Matrix:
 
 
 def _block_of_rows(rows: Matrix, other: Matrix) -> int:
-    """How many rows make a block for the kernel of small products; 0 where that does not pay."""
+    """The number of rows in a block for the kernel of small products; 0 if blocks do not pay."""
     if not (rows.flags.c_contiguous or rows.flags.f_contiguous):
         return 0
     size = min(512, SMALL // (rows.shape[1] * other.shape[1]))
@@ -72,7 +72,7 @@ def _block_of_rows(rows: Matrix, other: Matrix) -> int:
 
 
 def _in_blocks(rows: Matrix, size: int) -> tuple[Matrix, Matrix]:
-    """Views of the rows: whole blocks (n, size, columns), and what is left."""
+    """Views of the rows: complete blocks (n, size, columns), and the remaining rows."""
     whole, columns = len(rows) // size * size, rows.shape[1]
     if rows.flags.c_contiguous:
         return rows[:whole].reshape(-1, size, columns), rows[whole:]
@@ -81,9 +81,9 @@ def _in_blocks(rows: Matrix, size: int) -> tuple[Matrix, Matrix]:
 
 @functools.cache
 def _gemm(char: str) -> Callable[[Matrix, Matrix, Matrix, float, float], None] | None:
-    """C ← β C + α A B, by the OpenBLAS that NumPy has loaded; None where it is another BLAS.
+    """GEMM, C ← β C + α A B, of the OpenBLAS that NumPy has loaded; None if NumPy uses another BLAS.
 
-    (BLAS calls it GEMM. NumPy's own `matmul` always has α = 1 and β = 0.)
+    (`matmul` always uses α = 1 and β = 0.)
     """
     real, name = {"f": (ctypes.c_float, "cblas_sgemm"), "d": (ctypes.c_double, "cblas_dgemm")}[char]
     found = _openblas(name)
@@ -109,7 +109,7 @@ def _gemm(char: str) -> Callable[[Matrix, Matrix, Matrix, float, float], None] |
 
 
 def _matrix(x: Matrix) -> tuple[Matrix, int, int]:
-    """A matrix that BLAS can read, as it is (111) or transposed (112), and the distance of its rows."""
+    """A matrix that BLAS can read, its order (111: as it is, 112: transposed) and its leading dimension."""
     if x.flags.c_contiguous:
         return x, 111, x.shape[1]
     if x.flags.f_contiguous:
@@ -122,7 +122,7 @@ def _openblas(name: str) -> tuple[Any, type] | None:
     libraries = threadpoolctl.ThreadpoolController().lib_controllers
     for loaded in sorted(libraries, key=lambda loaded: "numpy" not in loaded.filepath):
         if loaded.internal_api == "openblas":
-            # NumPy's own build has this prefix, and a suffix where its integers have 64 bits.
+            # NumPy's own build adds this prefix, and a suffix for 64-bit integers.
             for prefix, suffix in (("scipy_", "64_"), ("", "64_")):
                 function = getattr(loaded.dynlib, f"{prefix}{name}{suffix}", None)
                 if function is not None:

@@ -1,4 +1,4 @@
-"""NumPy with many short rows: its own loops are as long as a row, so short rows are made long ones."""
+"""NumPy on many short rows: its inner loop runs along one row, so join them to longer rows."""
 
 import functools
 import math
@@ -7,49 +7,49 @@ from typing import Any
 
 import numpy as np
 
-FEW = 32_768  # numbers: NumPy goes through so many in the time that it takes to look at them as longer rows
+FEW = 32_768  # numbers; below this, joining rows takes as long as it saves
 
 Matrix = np.ndarray[Any, Any]
 
 
 @functools.lru_cache(maxsize=16)
 def ones(n: int, dtype: np.dtype[Any]) -> Matrix:
-    """(n,), to be read only: to make it anew takes as long as a small product with it."""
+    """n ones, cached and read-only by convention: making them takes as long as a small product."""
     return np.ones(n, dtype)
 
 
 def sum_of_rows(rows: Matrix) -> Matrix:
-    """Σₙ rowsₙ, as a product with ones: up to 17 times as fast as `sum`."""
+    """Σₙ rowsₙ as a product with ones: up to 17 times as fast as `sum`."""
     return ones(rows.shape[-2], rows.dtype) @ rows
 
 
 def sum_of_products(x: Matrix, y: Matrix) -> Matrix:
-    """Σₙ xₙ yₙ in one pass without an array of products, which takes half the time.
+    """Σₙ xₙ yₙ in one pass without an array of products, in half the time.
 
-    That is where many short rows make a long one whose sums still fit in a core's first cache.
+    Only for many short rows, joined to longer rows whose sums still fit into the L1 cache.
     """
-    longer = min(_longer(1024, x), _longer(1024, y))
-    columns = longer * x.shape[-1]
-    if longer == 1 or columns < 512 or x.ndim > 2:  # long columns would be less exact
+    joined = min(_rows_to_join(1024, x), _rows_to_join(1024, y))
+    columns = joined * x.shape[-1]
+    if joined == 1 or columns < 512 or x.ndim > 2:  # einsum along long columns rounds worse
         return sum_of_rows(x * y)
     sums = np.einsum("nd,nd->d", x.reshape(-1, columns), y.reshape(-1, columns))
-    return sums.reshape(longer, -1).sum(axis=0)
+    return sums.reshape(joined, -1).sum(axis=0)
 
 
 def each_row(operation: Callable[[Matrix, Matrix], Matrix], rows: Matrix, row: Matrix) -> Matrix:
-    """operation(rows, row) with long rows, which takes half the time.
+    """operation(rows, row) on joined rows, in half the time.
 
-    NumPy first repeats what is shorter than its buffer of 8192 numbers until that is full, each time anew.
+    NumPy repeats a short operand until it fills its buffer of 8192 numbers, anew for each buffer.
     """
-    longer = _longer(8192, rows)
-    if longer == 1 or row.size > rows.shape[-1]:
+    joined = _rows_to_join(8192, rows)
+    if joined == 1 or row.size > rows.shape[-1]:
         return operation(rows, row)
-    long = rows.reshape(-1, longer * rows.shape[-1])
-    return operation(long, row.reshape(1, -1).repeat(longer, axis=0).reshape(-1)).reshape(rows.shape)
+    long = rows.reshape(-1, joined * rows.shape[-1])
+    return operation(long, row.reshape(1, -1).repeat(joined, axis=0).reshape(-1)).reshape(rows.shape)
 
 
-def _longer(length: int, rows: Matrix) -> int:
-    """How many rows (..., d) make one of about that length; 1 where that cannot be or does not pay."""
+def _rows_to_join(length: int, rows: Matrix) -> int:
+    """The number of rows (..., d) to join to one of about `length`; 1 if impossible or not worth it."""
     if rows.size < FEW or not rows.flags.c_contiguous:
         return 1
     d = rows.shape[-1]

@@ -1,4 +1,4 @@
-"""Parts of a batch that run side by side: sums over all of them."""
+"""Sums over the parts of a batch, which run in parallel."""
 
 import contextvars
 import functools
@@ -12,11 +12,11 @@ from xpnet.tree import Tree
 
 
 class PairwiseSum:
-    """The sum ((t₀ + t₁) + (t₂ + t₃)) + …, whatever the order in which threads put the terms.
+    """The sum ((t₀ + t₁) + (t₂ + t₃)) + …, in this order for any order in which threads put the terms.
 
-    So its bits do not depend on which thread is first. The thread that puts the later one of two neighbours
-    adds them, since its core has that term in its cache. Few terms are kept at a time: each may be as large
-    as a network.
+    So the bits of the sum do not depend on timing. Two neighbours are added by the thread that puts the later
+    one, since its core has that term in its cache. Few terms are kept at a time: each may be as large as the
+    network.
     """
 
     def __init__(self, add: Callable[[Any, Any], Any], count: int) -> None:
@@ -30,7 +30,7 @@ class PairwiseSum:
         count = self._count
         while count > 1:
             neighbour = i ^ 1
-            if neighbour < count:  # otherwise the term has none and is its own sum
+            if neighbour < count:  # otherwise the term has no neighbour
                 with self._lock:
                     if (count, neighbour) not in self._waiting:
                         self._waiting[count, i] = term
@@ -45,7 +45,7 @@ class PartsBarrier:
     """A barrier at which the parts of a batch exchange sums.
 
     Arguments:
-        parts: how many there are; each runs in a thread of its own.
+        parts: the number of parts; each runs in its own thread.
     """
 
     def __init__(self, parts: int) -> None:
@@ -53,7 +53,7 @@ class PartsBarrier:
         self._barrier = threading.Barrier(parts)
 
     def run(self, i: int, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function as part i, so that `sum_over_parts` works in it. If it raises, abort."""
+        """Call the function as part i, so that it may call `sum_over_parts`. If it raises, abort."""
         part = _current_part.set((self, i))
         try:
             return function(*arguments)
@@ -68,11 +68,11 @@ class PartsBarrier:
         self._barrier.abort()
 
     def sum(self, i: int, term: Tree) -> Tree:
-        """The sum of the terms of all parts, in their order; this waits for them."""
+        """The sum of the terms of all parts, in the order of the parts. Waits for all of them."""
         self._terms[i] = term
         self._barrier.wait()
         total = functools.reduce(functools.partial(tree.map, operator.add), self._terms)
-        self._barrier.wait()  # until all have read these terms
+        self._barrier.wait()  # until all parts have read these terms
         return total
 
 
@@ -82,9 +82,9 @@ _current_part: contextvars.ContextVar[tuple[PartsBarrier, int] | None] = context
 
 
 def sum_over_parts(term: Tree) -> Tree:
-    """The sum of this term over all parts of the batch; the term itself where one part is the whole batch.
+    """The sum of a term over all parts of the batch; the term itself if the batch is not split.
 
-    All parts must ask for the same sums in the same order.
+    All parts must call it equally often, in the same order.
     """
     part = _current_part.get()
     if part is None:

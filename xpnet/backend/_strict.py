@@ -7,14 +7,14 @@ import numpy as np
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
 
-Array = Any  # of array-api-strict, with its own members
+Array = Any  # an array-api-strict array with all of its methods
 
 
 class Strict(Backend):
-    """The reference implementation of the standard, which refuses everything outside of it.
+    """array-api-strict, the reference implementation of the standard. It refuses everything else.
 
-    Its `device1` behaves like a GPU: nothing is converted to NumPy, or mixed with other devices,
-    unless asked for. It is slow, and it finds on any machine most of what would break on a GPU.
+    Its `device1` behaves like a GPU: nothing is converted to NumPy or mixed with another device implicitly.
+    It is slow, and it finds most of what would fail on a GPU on any machine.
     """
 
     name = "array-api-strict"
@@ -33,7 +33,7 @@ class Strict(Backend):
 
 
 class StrictOps(Ops, library="array_api_strict"):
-    """NumPy does the work, and would warn where a result is infinite."""
+    """The reference forms, without NumPy's overflow warnings: NumPy computes inside."""
 
     def advice(self, x: Array) -> str:
         return "pass x.to_device(array_api_strict.Device('CPU_DEVICE'))"

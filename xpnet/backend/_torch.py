@@ -1,4 +1,4 @@
-"""PyTorch's tensors, without its autograd."""
+"""PyTorch: tensors on a CPU or a GPU, without autograd."""
 
 import importlib
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from xpnet.backend.backends import Backend, unreadable
 from xpnet.backend.ops import CapturedOps, Padding
 from xpnet.errors import ShapeError
 
-Array = Any  # of PyTorch, with its own members
+Array = Any  # a PyTorch array with all of its methods
 
-NARROW = 16  # columns: fewer do not fill a vector of the CPU
+NARROW = 16  # columns; fewer do not fill a vector register of the CPU
 
 
 class Torch(Backend):
-    """Training steps are replays of a CUDA graph on a GPU."""
+    """PyTorch. Training steps on a GPU are replays of a CUDA graph."""
 
     name = "torch"
     module = "torch"
@@ -34,7 +34,7 @@ class Torch(Backend):
     def find_device(self, device: Any) -> Any:
         try:
             found = self.library.device(device or "cpu")
-            # A tensor tells 'cuda:0' where 'cuda' was asked for, and asking for one proves that it is there.
+            # An empty tensor resolves 'cuda' to 'cuda:0', and raises if the device does not exist.
             return self.library.empty(0, device=found).device
         except (RuntimeError, AssertionError, TypeError) as error:
             self.refuse(device, error)
@@ -55,7 +55,7 @@ class Torch(Backend):
         return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory
 
     def copy(self, x: Any) -> Array:
-        """Few columns lie one after the other, as in PyTorch's layers: products take up to half the time."""
+        """A fresh array. A CPU stores narrow matrices by columns: products take up to half the time."""
         x = self.asarray(x)
         if self.device.type == "cpu" and x.ndim == 2 and 1 < x.shape[1] < NARROW:
             return x.mT.clone(memory_format=self.library.contiguous_format).mT
@@ -85,9 +85,9 @@ class Torch(Backend):
 
 
 class TorchOps(CapturedOps, library="torch"):
-    """One pass where PyTorch's own words need fewer than the standard's; its own convolution and pooling.
+    """PyTorch's fused operations, which need fewer passes over memory, and its convolution and pooling.
 
-    A factor that is a tensor stays one: to be PyTorch's α or β it had to come to the host.
+    A factor that is a tensor is multiplied by hand: as PyTorch's `alpha` or `beta` it would go to the host.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -106,7 +106,7 @@ class TorchOps(CapturedOps, library="torch"):
         return "pass x.cpu()"
 
     def take(self, x: Array, index: Array) -> Array:
-        """array-api-compat's looks for negative positions first: 12 µs instead of 5 for 64 rows of 784."""
+        """5 µs for 64 rows of 784; array-api-compat's `take` looks for negative positions first, 12 µs."""
         return x.index_select(0, index)
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
@@ -119,7 +119,7 @@ class TorchOps(CapturedOps, library="torch"):
         return self.torch.ops.aten.threshold_backward(x, y, 0)
 
     def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
-        """A step of 784-512-512-10, batch 128, takes 10% less."""
+        """In place: a step of 784-512-512-10, batch 128, takes 10% less time."""
         return x.addcmul_(y, factor, value=-1) if hasattr(factor, "ndim") else x.sub_(y, alpha=factor)
 
     def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
@@ -143,7 +143,8 @@ class TorchOps(CapturedOps, library="torch"):
             decay = 1
         return total.addmm_(left, right, beta=decay, alpha=scale)
 
-    # A step of a network of 3×3 convolutions with 32 and 64 channels takes a quarter of the time on 2 cores.
+    # With these, a step of a network of 3×3 convolutions with 32 and 64 channels takes a quarter of the time
+    # on 2 cores.
 
     def convolve(
         self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding
@@ -168,7 +169,7 @@ class TorchOps(CapturedOps, library="torch"):
         return dx, dweight.movedim((0, 1), (-1, -2)), dbias
 
     def _padded(self, x: Array, padding: Padding) -> tuple[Array, list[int]]:
-        """x, and how many zeros PyTorch shall put on both sides; x has them where the sides differ."""
+        """(x, padding for PyTorch), which pads both sides equally: if they differ, x is padded here."""
         if all(low == high for low, high in padding):
             return x, [low for low, _ in padding]
         return self.pad(x, padding), [0 for _ in padding]
@@ -190,7 +191,7 @@ class TorchOps(CapturedOps, library="torch"):
         return _channels_last(dx)
 
 
-# PyTorch's order of axes, as views: what is laid out in memory with the channels last stays so.
+# Views in PyTorch's order of axes. The memory layout stays channels-last.
 
 
 def _channels_first(x: Array) -> Array:
@@ -202,17 +203,17 @@ def _channels_last(x: Array) -> Array:
 
 
 def _out_in(weight: Array) -> Array:
-    """(*kernel, c, o) as (o, c, *kernel); copied, since in float64 PyTorch refuses some views."""
+    """(*kernel, c, o) as (o, c, *kernel): a copy, since PyTorch refuses some views in float64."""
     return weight.movedim((-1, -2), (0, 1)).contiguous()
 
 
 def _plain(stride: Lengths) -> tuple[list[int], bool, list[int], int]:
-    """PyTorch's dilation, transposed, output padding and groups, for a convolution with none of these."""
+    """PyTorch's dilation, transposed, output_padding and groups for a plain convolution."""
     return [1] * len(stride), False, [0] * len(stride), 1
 
 
 class TorchRecorder:
-    """Graphs of PyTorch's kernels."""
+    """Capture of PyTorch's kernels."""
 
     def __init__(self, torch: Any) -> None:
         self.torch = torch
@@ -228,7 +229,7 @@ class TorchRecorder:
 
 
 class TorchGraph:
-    """A graph; `torch.cuda.graph` gives it memory of its own."""
+    """A graph, with its own memory from `torch.cuda.graph`."""
 
     def __init__(self, torch: Any) -> None:
         self.torch = torch

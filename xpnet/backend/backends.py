@@ -18,29 +18,29 @@ DTYPES = ("float32", "float64")
 
 
 class Backend:
-    """One array library on one device, with the dtype of training.
+    """One array library on one device, with the training dtype.
 
-    To add a library, derive a class in a file of its own, and one from `Ops` if it says something faster.
+    To add a library, derive a class in its own file, and one from `Ops` if it has faster operations.
 
     Arguments:
-        device: where arrays live; None: the library's default.
+        device: the device of the arrays; None: the library's default.
         dtype: "float32" or "float64".
 
     Attributes:
         xp: the array API namespace.
         device: the library's own object for the device.
         dtype: the library's own object for the dtype.
-        index_dtype: the dtype of integers: int64, on JAX int32.
-        itemsize: bytes of a number in the dtype of training.
+        index_dtype: the dtype of integers: int64, or int32 on JAX.
+        itemsize: the bytes of one number in the training dtype.
         adds_products: whether adding a `Product` to an array is faster than computing it first.
-        winograd: whether convolutions are faster by `nn._winograd`.
-        has_convolution: whether the library's `Ops` have a convolution and a pooling of its own.
-        part_bytes: two sizes of the largest array in a part of a batch. A part above the first is halved if
-            cores would idle, above the second always. None: a batch is one part.
-        steps_at_once: how many training steps to ask `compile_loop` for at a time.
-        workers: how many parts of a batch `map_reduce` runs side by side.
+        winograd: whether Winograd convolutions (`nn._winograd`) are faster.
+        has_convolution: whether the library's `Ops` use its own convolution and pooling.
+        part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
+            halved if cores would be idle, a part above the second always. None: never split a batch.
+        steps_at_once: the number of training steps to run in one call of a compiled loop.
+        workers: the number of parts of a batch that `map_reduce` runs in parallel.
 
-    Raises BackendError where the library or the device is missing.
+    Raises BackendError if the library or the device is missing.
     """
 
     name: ClassVar[str]
@@ -89,11 +89,12 @@ class Backend:
         raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
 
     def asarray(self, x: Any, real: bool = False) -> Array:
-        """The same values on this backend's device: reals in its dtype, integers in its index dtype.
+        """x as an array on this backend's device, in its dtype (reals) or its index dtype (integers).
 
-        With `real`, integers become reals too. The result may share memory with `x`, which may be an array of
-        this library or another, nested lists, or an array in a store, of h5py or zarr. Raises ShapeError
-        where `x` is not an array of numbers, or its values cannot be read.
+        With `real`, integers become reals too. `x` may be an array of any library, nested lists, or an array
+        in an h5py or zarr store. The result may share memory with `x`.
+
+        Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
         if not self.owns(x):
             host = self.on_host(x, real)
@@ -107,15 +108,15 @@ class Backend:
             return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
 
     def on_host(self, x: Any, real: bool = False) -> np.ndarray | LazyArray:
-        """`numbers(x)` in the dtype of training or in int64, as `asarray` has them on the device."""
+        """`numbers(x)` in the training dtype (reals) or in int64 (integers): `asarray` on the host."""
         host = self.numbers(x)
         real = real or host.dtype.kind == "f"
         return host.astype(self.dtype_name if real else np.int64, copy=False)
 
     def numbers(self, x: Any) -> np.ndarray | LazyArray:
-        """The same values on the host, in their own dtype; what is in a store stays there as `LazyArray`.
+        """x on the host in its own dtype. An array in a store stays there, as a `LazyArray`.
 
-        Raises ShapeError where these are no numbers or cannot be read.
+        Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
         host: np.ndarray | LazyArray
         if is_lazy(x):
@@ -129,7 +130,7 @@ class Backend:
 
     @contextmanager
     def _reading(self, x: Any) -> Iterator[None]:
-        """ShapeError in place of a library's own errors where it does not give the values of x."""
+        """Raise ShapeError in place of a library's own error when it cannot read the values of x."""
         try:
             yield
         except ShapeError:
@@ -140,7 +141,7 @@ class Backend:
             raise ShapeError(unreadable(x, error)) from error
 
     def from_host(self, x: np.ndarray) -> Array:
-        """A NumPy array's values on this backend's device, in their own dtype."""
+        """A NumPy array on this backend's device, in its own dtype."""
         return self.xp.asarray(x, device=self.device)
 
     def owns(self, x: Any) -> bool:
@@ -149,23 +150,23 @@ class Backend:
         return is_array and namespace(x) is self.xp
 
     def copy(self, x: Any) -> Array:
-        """A fresh array with the same values, on this backend's device and in its dtype."""
+        """A fresh array with the values of x, as `asarray` places and converts it."""
         return self.xp.asarray(self.asarray(x), copy=True)
 
     def to_numpy(self, x: Array) -> np.ndarray:
-        """The values as a NumPy array on the host; this waits for the device."""
+        """x as a NumPy array on the host. Waits for the device."""
         return np.asarray(x)
 
     def synchronize(self) -> None:
         """Wait until the device has finished all work."""
 
     def free_bytes(self) -> int | None:
-        """Free bytes in the device's own memory; None where arrays are in that of the host."""
+        """The free bytes of the device's memory; None if the device uses the host's memory."""
         return None
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether the library raised this error for lack of memory."""
-        too_large = ("array is too big", "Maximum allowed dimension")  # for any machine, says NumPy
+        """Whether this is one of the library's out-of-memory errors."""
+        too_large = ("array is too big", "Maximum allowed dimension")  # NumPy, for sizes beyond any machine
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
 
     def map_reduce(
@@ -177,10 +178,16 @@ class Backend:
         prepare: Callable[[Any], Any] = lambda common: common,
         together: bool = False,
     ) -> Any:
-        """The sum, by `add`, of `function(part, common)` over the parts of a batch, perhaps side by side.
+        """The sum of `function(part, common)` over the parts of a batch, which may run in parallel.
 
-        Two or more parts get `prepare(common)`, computed once. With `together` all parts, no more than
-        `workers`, run at the same time and may call `sum_over_parts`.
+        Arguments:
+            function: computes the result of one part.
+            add: adds two results.
+            parts: the parts.
+            common: passed to every call.
+            prepare: applied to `common` once, if there are two parts or more.
+            together: whether all parts, at most `workers`, must run at the same time; then they may call
+                `sum_over_parts`.
         """
         if len(parts) == 1:
             return function(parts[0], common)
@@ -190,32 +197,36 @@ class Backend:
         return total.result
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """The pure `step(state, batch) -> (state, metrics)`, faster.
+        """Compile the pure `step(state, batch) -> (state, metrics)`.
 
-        It may reuse (donate) the state that it is given for the one that it returns.
+        The compiled step may donate: it may reuse the memory of the given state for the state it returns.
         """
         return step
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A function `(state, constants, rows, start, stop) -> state` that runs the pure step many times.
+        """Compile a loop of pure steps: `(state, constants, rows, start, stop) -> state`.
 
-        For i from `start` to `stop` - 1 it does `state, _ = step(state, (*constants, *row))`; row i holds
-        `array[i, ...]` for each array in the tuple `rows`, None for a None. The step must keep the structure
-        of the state. The function may reuse the state that it is given for the one that it returns.
+        For i from `start` to `stop` - 1 it computes `state, _ = step(state, (*constants, *row))`, where row i
+        holds `array[i, ...]` for each array in the tuple `rows`, and None for None. The step must keep the
+        structure of the state. The loop may donate, as in `compile`.
         """
         compiled = self.compile(step)
 
         def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
             for i in range(start, stop):
-                row = [None if array is None else array[i, ...] for array in rows]
-                state, _ = compiled(state, (*constants, *row))
+                state, _ = compiled(state, (*constants, *row(rows, i)))
             return state
 
         return loop
 
 
+def row(rows: tuple[Array | None, ...], i: Any) -> list[Array | None]:
+    """Row i of the arrays that a compiled loop runs over; None stays None."""
+    return [None if array is None else array[i, ...] for array in rows]
+
+
 def unreadable(x: Any, reason: object) -> str:
-    """The error line for an array whose values a library does not give, for that reason."""
+    """The error line for an array whose values cannot be read, with the reason."""
     if array_api_compat.is_array_api_obj(x):
         kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
         got = f"a {kind} of dtype {x.dtype} on {device(x)} ({one_line(reason)}); {ops(x).advice(x)}"
@@ -227,5 +238,5 @@ def unreadable(x: Any, reason: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """The text with its line breaks and runs of blanks as one blank each."""
+    """The text in one line, with single spaces."""
     return " ".join(str(text).split())

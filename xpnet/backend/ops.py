@@ -1,4 +1,4 @@
-"""What the array API standard has no word for, or some library says faster: `ops(x).where_positive(x, y)`."""
+"""Operations that the array API standard lacks, or that a library has faster: `ops(x).positive_part(x)`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ Padding = Sequence[tuple[int, int]]  # zeros before and after each axis between 
 
 
 class Ops:
-    """The reference forms, written in the standard. A library's file derives a class with faster ones.
+    """The reference operations, written in the standard. A library's file derives a class with faster ones.
 
-    Arguments may be overwritten where the docstring says "May overwrite x": use the result, not x.
+    Where a docstring says "May overwrite x", use the result and no longer x.
+
+    A derived class registers itself for the library's module: `class MyOps(Ops, library="mine")`.
 
     Arguments:
         xp: the array API namespace of the library.
-
-    A derived class names the library's module, `class MyOps(Ops, library="mine")`, and `ops` finds it.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -31,28 +31,28 @@ class Ops:
         if library is not None:
             _classes[library] = cls
 
-    # Arrays as they are.
+    # Properties of arrays, and constants.
 
     def device(self, x: Array) -> Any:
-        """The device that x lives on; None where the array does not say, as under JAX's tracers."""
+        """The device of x; None if the array does not have the attribute, as JAX's tracers do not."""
         return getattr(x, "device", None)
 
     def advice(self, x: Array) -> str:
-        """For an error line: what to pass instead of an array whose values cannot be read."""
+        """For errors: what to pass instead of an array whose values cannot be read."""
         return "pass a NumPy array of its values"
 
     def constant(self, values: tuple[float, ...], like: Array) -> Array:
-        """An array (n,) of these numbers, in the library and dtype of `like` and on its device."""
+        """An array (n,) of `values`, in the library, on the device and in the dtype of `like`."""
         return self.xp.asarray(values, dtype=like.dtype, device=self.device(like))
 
     def transposed(self, x: Array) -> Array:
-        """xᵀ of the last two axes."""
+        """xᵀ: x with its last two axes exchanged."""
         return x.mT
 
     # Parts of arrays.
 
     def take(self, x: Array, index: Array) -> Array:
-        """xᵢ along the first axis for each i in the index (n,), none of them negative."""
+        """x[i] along the first axis for each i in `index` (n,), with no negative i."""
         return self.xp.take(x, index, axis=0)
 
     def set_at(self, x: Array, index: Any, value: Array) -> Array:
@@ -66,7 +66,7 @@ class Ops:
         return x
 
     def pad(self, x: Array, padding: Padding) -> Array:
-        """x with zeros before and after each axis between the first and the last."""
+        """x padded with zeros before and after each axis between the first and the last."""
         if not any(map(any, padding)):
             return x
         middle = [slice(low, low + n) for n, (low, _) in zip(x.shape[1:-1], padding, strict=True)]
@@ -76,17 +76,17 @@ class Ops:
         return self.set_at(padded, (slice(None), *middle, slice(None)), x)
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
-        """All windows over the middle axes of x, (n, *outputs, *kernel, c); a view where x has strides."""
+        """All windows over the middle axes of x, (n, *outputs, *kernel, c); a view if x has strides."""
         outputs, axes = output_lengths(x.shape[1:-1], kernel, stride), len(kernel)
         stacked = self.xp.stack([x[tap] for tap in taps(tuple(x.shape[1:-1]), kernel, stride)])
-        # The taps come first, and are moved: XLA then copies once for whichever order of axes is wanted.
+        # Stack the taps first and move their axes afterwards: XLA then copies once, into any order of axes.
         stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
     # Element by element.
 
     def positive_part(self, x: Array) -> Array:
-        """max(x, 0)"""
+        """max(x, 0)."""
         return self.xp.maximum(x, self.xp.zeros_like(x))
 
     def where_positive(self, x: Array, y: Array) -> Array:
@@ -94,11 +94,11 @@ class Ops:
         return self.xp.where(y > 0, x, self.xp.zeros_like(x))
 
     def exp_or_infinity(self, x: Array) -> Array:
-        """eˣ, without a warning where it is infinite."""
+        """eˣ, without a warning on overflow."""
         return self.xp.exp(x)
 
     def sign(self, x: Array) -> Array:
-        """-1, 0 or 1."""
+        """-1, 0 or 1: the sign of x."""
         return self.xp.sign(x)
 
     def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
@@ -131,7 +131,7 @@ class Ops:
         return self.sum_of_rows(x * y)
 
     def each_row(self, operation: Callable[[Array, Array], Array], rows: Array, row: Array) -> Array:
-        """operation(rows, row) for rows (..., d) and one row for all of them, (d,), element by element.
+        """operation(rows, row) for rows (..., d) and a single row (d,), element by element.
 
         May overwrite rows, if the operation does.
         """
@@ -151,11 +151,11 @@ class Ops:
         return total
 
     def rows_gradient(self, rows: Array, dy: Array) -> Array:
-        """rowsᵀ @ dy, for many rows of few numbers each."""
+        """rowsᵀ @ dy, for many short rows."""
         return self.transposed(rows) @ dy
 
     def transform(self, matrix: Array, planes: Array) -> Array:
-        """A X Aᵀ for each of n matrices X that stand in columns: A (m, s), planes (s², n), result (m², n)."""
+        """A X Aᵀ for n matrices X, the columns of planes (s², n). A is matrix (m, s); result (m², n)."""
         xp, (m, s), n = self.xp, matrix.shape, planes.shape[1]
         half = matrix @ xp.reshape(planes, (s, s, n))  # X Aᵀ; then the same along the first axis
         return xp.reshape(matrix @ xp.reshape(half, (s, m * n)), (m * m, n))
@@ -165,7 +165,7 @@ class Ops:
     def convolve(
         self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding
     ) -> Array:
-        """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c; x̄ is x with zeros."""
+        """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c; x̄ is x zero-padded."""
         *kernel, _, channels = weight.shape
         windows = self.window_view(self.pad(x, padding), tuple(kernel), stride)
         rows = self.xp.reshape(windows, (-1, math.prod(weight.shape[:-1])))
@@ -176,10 +176,10 @@ class Ops:
     def convolve_gradients(
         self, x: Array, weight: Array, dy: Array, stride: Lengths, padding: Padding, of_input: bool
     ) -> tuple[Any, Array, Array]:
-        """dx (None unless asked for), dW and db.
+        """(dx, dW, db); dx is None unless `of_input`.
 
         dW[a, c, o] = Σ x̄[n, s i + a, c] dy[n, i, o],  db[o] = Σ dy[n, i, o]
-        dx̄[n, s i + a, c] = Σ dy[n, i, o] W[a, c, o], summed over all (i, a) that meet there
+        dx̄[n, j, c] = Σ dy[n, i, o] W[a, c, o], summed over o and all (i, a) with s i + a = j
         """
         xp, (*kernel, c, channels) = self.xp, weight.shape
         padded, dy_rows = self.pad(x, padding), xp.reshape(dy, (-1, channels))
@@ -197,7 +197,7 @@ class Ops:
         return dx[(slice(None), *inner, slice(None))], dweight, dbias
 
     def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
-        """The largest of each window, and where it is, for `max_pool_gradient`: the first of equals."""
+        """The maximum of each window, and its position for `max_pool_gradient` (the first of equals)."""
         windows = self.window_view(x, kernel, stride)
         shape = (*windows.shape[: len(kernel) + 1], math.prod(kernel), x.shape[-1])
         windows = self.xp.reshape(windows, shape)
@@ -206,7 +206,7 @@ class Ops:
     def max_pool_gradient(
         self, dy: Array, x: Array, positions: Array, kernel: Lengths, stride: Lengths
     ) -> Array:
-        """dx: dy where the largest element of its window was, added up, else 0."""
+        """dx: each dy added at the position of its window's maximum, 0 elsewhere."""
         dx = self.xp.zeros_like(x)
         for i, tap in enumerate(taps(tuple(x.shape[1:-1]), kernel, stride)):
             dx = self.add_at(dx, tap, dy * self.xp.astype(positions == i, dy.dtype))
@@ -214,7 +214,7 @@ class Ops:
 
 
 class CapturedOps(Ops):
-    """Ops of a library whose steps are captured as CUDA graphs: they cannot fetch constants from the host."""
+    """Operations for CUDA graphs, with cached constants: a capture cannot copy them from the host."""
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
@@ -229,17 +229,17 @@ class CapturedOps(Ops):
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """left @ right for two matrices, not multiplied yet.
+    """left @ right for two matrices, not yet multiplied.
 
-    A gradient that is only added to something, say to the parameter itself, need not be an array in between:
-    without it the update costs next to nothing (of a step of 784-128-10, batch 64, it was a sixth).
+    A gradient that is only added to another array, such as the parameter itself, need not be computed as an
+    array. This saves almost the whole cost of the update: a sixth of a step of 784-128-10, batch 64.
     """
 
     left: Array
     right: Array
 
     def evaluate(self) -> Array:
-        """left @ right, a fresh array."""
+        """left @ right, as a fresh array."""
         return self.left @ self.right
 
     def add_to(self, total: Array, scale: Any, decay: Any) -> Array:
@@ -252,7 +252,7 @@ _tables: dict[type, Ops] = {}
 
 
 def ops(x: Array) -> Ops:
-    """The table of the library that an array is of, found by the array's type."""
+    """The `Ops` of an array's library, found by the type of the array."""
     try:
         return _tables[type(x)]
     except KeyError:
@@ -260,7 +260,7 @@ def ops(x: Array) -> Ops:
 
 
 def _find(x: Array) -> Ops:
-    """The table for arrays of a type that is new."""
+    """The `Ops` for a type of array that is seen for the first time."""
     xp = array_api_compat.array_namespace(x)
     library = getattr(xp, "__name__", "").removeprefix("array_api_compat.").partition(".")[0]
     made = _classes.get(library, Ops)(xp)
@@ -270,10 +270,10 @@ def _find(x: Array) -> Ops:
 
 
 def namespace(x: Array) -> Any:
-    """The array API namespace that an array belongs to."""
+    """The array API namespace of an array's library."""
     return ops(x).xp
 
 
 def device(x: Array) -> Any:
-    """The device that an array lives on; None where the array does not say, as under JAX's tracers."""
+    """The device of an array; None if it does not have the attribute, as JAX's tracers do not."""
     return ops(x).device(x)

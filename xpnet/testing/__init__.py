@@ -1,4 +1,6 @@
-"""The laws of layers, losses, optimizers and backends, for your own: checked in one call, on every library.
+"""Checks of your own layers, losses, optimizers and backends, in one call and on every library.
+
+Each check tests the laws: properties that every layer, loss, optimizer or backend must have.
 
     >>> import numpy as np
     >>> from dataclasses import dataclass
@@ -20,31 +22,31 @@
     <BLANKLINE>
                                         numpy
     is a frozen dataclass                 ok
-    repr tells every field                ok
+    repr shows every field                ok
     init gives float64 NumPy arrays       ok
     forward and backward fit together     ok
     output_shape is the shape of y        ok
     results keep library, device, dtype   ok
-    arguments are left alone             FAIL
+    arguments are not modified           FAIL
     the same call gives the same bits     ok
     nothing is kept on self               ok
-    parameter_gradients is backward's     ok
+    parameter_gradients match backward    ok
     gradient is right                    FAIL
-    numbers are NumPy's                   ok
+    numbers agree with NumPy              ok
     examples is as declared               ok
     <BLANKLINE>
     11 of 13 passed
     <BLANKLINE>
-    FAIL arguments are left alone (numpy)
+    FAIL arguments are not modified (numpy)
          backward writes into dy; make a fresh array, a = a * b, in place of a *= b, a += b or a[…] = b
     <BLANKLINE>
     FAIL gradient is right (numpy)
          Scale: the gradient at params.scale[0] is -2.85..., finite differences give -2.16...
          (relative error 2.4e-01 > 1e-07)
 
-Without `raise_on_failure=False` the same faults are raised as a `LawError`, a line for each, so that one call
-makes a test: `def test_scale(): check_layer(Scale(3), (4, 3))`. The report has the score of an autograder in
-`passed` and `total`.
+Without `raise_on_failure=False` a check raises a `LawError` with one line per fault, so that one call is a
+test: `def test_scale(): check_layer(Scale(3), (4, 3))`. `passed` and `total` of the report are a score for
+autograders.
 """
 
 from xpnet.testing.backends import check_backend

@@ -12,12 +12,12 @@ from xpnet.backend import DTYPES, Backend, Ops, device, namespace, ops
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
+from xpnet.testing.subject import BackendLike, draw
 from xpnet.tree import Tree
 
 
-def brings_values_there_and_back(_: Any, backend: Backend) -> None:
-    """`asarray` gives arrays of the library, device and dtype; `to_numpy` gives the same values back."""
+def values_survive_a_round_trip(_: Any, backend: Backend) -> None:
+    """`asarray` returns arrays of the library, device and dtype; `to_numpy` returns the same values."""
     for host, dtype in (
         (np.arange(6.0).reshape(2, 3), backend.dtype),
         (np.float32(3.5), backend.dtype),
@@ -28,26 +28,26 @@ def brings_values_there_and_back(_: Any, backend: Backend) -> None:
         array = backend.asarray(host)
         if namespace(array) is not backend.xp or not backend.owns(array):
             raise LawError(
-                f"asarray gives {type(array).__name__}, expected an array of {backend.xp.__name__}"
+                f"asarray returns {type(array).__name__}, expected an array of {backend.xp.__name__}"
             )
         if device(array) != backend.device:
             raise LawError(f"asarray puts arrays on {device(array)}, expected {backend.device}")
         if array.dtype != dtype:
-            raise LawError(f"asarray gives {array.dtype} for {np.asarray(host).dtype}, expected {dtype}")
+            raise LawError(f"asarray returns {array.dtype} for {np.asarray(host).dtype}, expected {dtype}")
         back = backend.to_numpy(array)
         if not isinstance(back, np.ndarray):
-            raise LawError(f"to_numpy gives {type(back).__name__}, expected a NumPy array")
+            raise LawError(f"to_numpy returns {type(back).__name__}, expected a NumPy array")
         fault = difference(back, host)
         if fault:
-            raise LawError(f"an array that went there and back{fault}")
+            raise LawError(f"to_numpy(asarray(x)){fault}")
         if backend.asarray(array) is not array:
-            raise LawError("asarray copies an array that is in its place already; give it back as it is")
+            raise LawError("asarray copies an array that is already in place; return it unchanged")
     if backend.asarray([1, 2], real=True).dtype != backend.dtype:
-        raise LawError(f"asarray(…, real=True) leaves integers as they are, expected {backend.dtype}")
+        raise LawError(f"asarray(…, real=True) keeps integers, expected {backend.dtype}")
 
 
-def copies_are_copies(_: Any, backend: Backend) -> None:
-    """`copy` gives fresh memory."""
+def copies_have_their_own_memory(_: Any, backend: Backend) -> None:
+    """`copy` returns fresh memory."""
     for shape in ((3,), (4, 3), (4, 20), (2, 4, 3)):
         host = np.arange(math.prod(shape), dtype=backend.dtype_name).reshape(shape)
         first = backend.copy(backend.asarray(host))
@@ -57,13 +57,11 @@ def copies_are_copies(_: Any, backend: Backend) -> None:
         for what, array, more in (("a copy", first, 1), ("the copy of a copy", second, 2)):
             fault = difference(backend.to_numpy(array), host + more)
             if fault:
-                raise LawError(
-                    f"{what} of shape {shape} shares memory with what it is copied from: it{fault}"
-                )
+                raise LawError(f"{what} of shape {shape} shares memory with its original: it{fault}")
 
 
-def compiled_steps_are_the_steps(_: Any, backend: Backend) -> None:
-    """`compile` gives a step that does the same; `compile_loop` gives what steps one by one give."""
+def compiled_steps_give_the_same(_: Any, backend: Backend) -> None:
+    """Steps from `compile` and loops from `compile_loop` return the same as the plain steps."""
 
     def step(state: Any, batch: Any) -> Any:
         factor, row = batch
@@ -90,12 +88,12 @@ def compiled_steps_are_the_steps(_: Any, backend: Backend) -> None:
         try:
             assert_same(backend, result, fetch(backend, wanted))
         except LawError as error:
-            raise LawError(f"{what}: {error}, as from the steps one by one") from None
+            raise LawError(f"{what}: {error}, as without compiling") from None
 
 
 _X, _Y, _Z = draw((4, 3), 1), draw((4, 3), 2), np.abs(draw((4, 3), 3))
 _ROW, _TOTAL = draw((3,), 4), draw((3, 3), 5)
-PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
+FORMULAS: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
     ("take", (_X, np.array([2, 0, 2])), _X[[2, 0, 2]]),
     ("positive_part", (_X,), np.maximum(_X, 0)),
     ("where_positive", (_X, _Y), np.where(_Y > 0, _X, 0)),
@@ -117,7 +115,7 @@ PRIMITIVES: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
 
 _IMAGES, _KERNELS, _D = draw((2, 5, 6, 3), 7), draw((3, 2, 3, 4), 8), draw((2, 3, 2, 4), 9)
 _CONVOLUTION = (2, 3), ((1, 2), (0, 1))  # stride and padding
-COMPOSED: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]] = [
+AGAINST_REFERENCE: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]] = [
     ("constant", lambda o, x: o.constant((0.5, 2.0), x), (_X,)),
     ("transposed", lambda o, x: o.transposed(x), (_X,)),
     ("sign", lambda o, x: o.sign(x), (_X,)),
@@ -143,16 +141,16 @@ COMPOSED: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]] = [
 ]
 
 
-def primitives_are_their_formulas(_: Any, backend: Backend) -> None:
-    """Each entry of the library's table of `Ops` gives what its formula, or the reference form, gives."""
+def operations_match_their_formulas(_: Any, backend: Backend) -> None:
+    """Each operation of the library's `Ops` returns what its formula or the reference form returns."""
     tolerance = 1e-5 if backend.dtype_name == "float32" else 1e-12
-    for name, arguments, expected in PRIMITIVES:
+    for name, arguments, expected in FORMULAS:
         here = [backend.copy(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
         found = {name: getattr(ops(next(a for a in here if backend.owns(a))), name)(*here)}
         assert_kept(backend, found)
         assert_close(backend, found, {name: expected}, tolerance)
     reference = Ops(subject.numpy("float64").xp)
-    for name, function, arrays in COMPOSED:
+    for name, function, arrays in AGAINST_REFERENCE:
         here = [backend.copy(array.copy()) for array in arrays]
         found = {name: function(ops(here[0]), *here)}
         assert_kept(backend, found)
@@ -178,8 +176,8 @@ NETWORKS = {
 }
 
 
-def trains_as_numpy_does(_: Any, backend: Backend) -> None:
-    """20 steps of small networks, in one compiled loop, give NumPy's parameters to 1e-10."""
+def training_agrees_with_numpy(_: Any, backend: Backend) -> None:
+    """20 steps of small networks in one compiled loop give the same parameters as NumPy, to 1e-10."""
     for name, (net, optimizer, shape) in NETWORKS.items():
         found = fetch(backend, _train(net, optimizer, shape, backend))
         wanted = _train(net, optimizer, shape, subject.numpy(backend.dtype_name))
@@ -190,7 +188,7 @@ def trains_as_numpy_does(_: Any, backend: Backend) -> None:
 
 
 def _train(net: nn.Layer, optimizer: optim.Optimizer, shape: tuple[int, ...], backend: Backend) -> Tree:
-    """The parameters after 20 steps, each on 4 of the examples."""
+    """The parameters after 20 steps on batches of 4 examples."""
     rng = np.random.default_rng(0)
     x, target = backend.asarray(draw(shape)), backend.asarray(np.arange(shape[0]) % 3)
     index = backend.asarray(np.stack([rng.permutation(shape[0])[:4] for _ in range(20)]))
@@ -215,23 +213,25 @@ def _read_only(x: np.ndarray) -> np.ndarray:
 
 
 LAWS = (
-    Law("values go there and back", brings_values_there_and_back, needed=True),
-    Law("copies have memory of their own", copies_are_copies),
-    Law("compiled steps are the steps", compiled_steps_are_the_steps),
-    Law("primitives are their formulas", primitives_are_their_formulas),
-    Law("training gives NumPy's numbers", trains_as_numpy_does, ("float64",)),
+    Law("values survive a round trip", values_survive_a_round_trip, needed=True),
+    Law("copies have their own memory", copies_have_their_own_memory),
+    Law("compiled steps give the same", compiled_steps_give_the_same),
+    Law("operations match their formulas", operations_match_their_formulas),
+    Law("training agrees with NumPy", training_agrees_with_numpy, ("float64",)),
 )
 
 
-def check_backend(backend: Where, *, dtypes: Sequence[str] = DTYPES, raise_on_failure: bool = True) -> Report:
-    """Check that a backend obeys the laws of backends: placing, copies, compiled steps, primitives, training.
+def check_backend(
+    backend: BackendLike, *, dtypes: Sequence[str] = DTYPES, raise_on_failure: bool = True
+) -> Report:
+    """Check that a backend obeys the laws of backends: placing, copies, compiled steps, operations, training.
 
     Arguments:
-        backend: the name of one of xpnet's, your own class derived from `xpnet.backend.Backend`, or an object
-            of one, whose device is used.
+        backend: the name of a backend of xpnet, your own class derived from `xpnet.backend.Backend`, or an
+            instance of it, whose device is used.
         dtypes, raise_on_failure: as for `check_layer`.
 
-    Returns the report.
+    Returns the report. Raises LawError if a law does not hold and `raise_on_failure` is true.
     """
     places = subject.places([backend])
     report = Report(f"check_backend: {places[0][0]}", tuple(try_laws(LAWS, None, places, dtypes)))

@@ -1,4 +1,4 @@
-"""Comparisons of trees of arrays that look at library, device, dtype and shape before values."""
+"""Comparisons of trees of arrays: library, device, dtype and shape first, then values."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def put(backend: Backend, host_tree: Tree) -> Tree:
 
 
 def fetch(backend: Backend, device_tree: Tree) -> Tree:
-    """A tree of a backend's arrays as fresh NumPy arrays; a leaf that is no array stays as it is."""
+    """A tree of a backend's arrays as fresh NumPy arrays. Leaves that are not arrays stay unchanged."""
 
     def to_host(x: Any) -> Any:
         if not hasattr(x, "dtype"):
@@ -27,7 +27,7 @@ def fetch(backend: Backend, device_tree: Tree) -> Tree:
 
 
 def assert_kept(backend: Backend, arrays: Tree) -> None:
-    """LawError unless all arrays are of the backend's library and device, and the real ones of its dtype."""
+    """LawError unless all arrays have the backend's library and device, and real ones its dtype."""
     for name, array in tree.items(arrays):
         if not hasattr(array, "dtype"):
             continue
@@ -50,9 +50,9 @@ def assert_kept(backend: Backend, arrays: Tree) -> None:
 
 
 def assert_close(backend: Backend, actual: Tree, expected: Tree, tolerance: float) -> None:
-    """LawError unless two trees, the second on the host, have the same names, shapes and, nearly, values.
+    """LawError unless two trees, the second on the host, have equal names and shapes, and close values.
 
-    |actual - expected| ≤ tolerance (1 + |expected|); a NaN is equal to a NaN.
+    |actual - expected| ≤ tolerance (1 + |expected|); NaN equals NaN.
     """
     found, wanted = dict(tree.items(fetch(backend, actual))), dict(tree.items(expected))
     if found.keys() != wanted.keys():
@@ -64,12 +64,12 @@ def assert_close(backend: Backend, actual: Tree, expected: Tree, tolerance: floa
 
 
 def assert_same(backend: Backend, actual: Tree, expected: Tree) -> None:
-    """LawError unless two trees, the second on the host, have the same names, shapes and values."""
+    """LawError unless two trees, the second on the host, have equal names, shapes and values."""
     assert_close(backend, actual, expected, 0.0)
 
 
 def difference(found: Any, wanted: Any, tolerance: float = 0.0) -> str:
-    """Where two host arrays differ most, "[3, 5] is 0.5, expected 1"; empty where they do not."""
+    """The largest difference of two host arrays, "[3, 5] is 0.5, expected 1"; empty if they agree."""
     found, wanted = np.asarray(found), np.asarray(wanted)
     if found.shape != wanted.shape:
         return f" has shape {found.shape}, expected {wanted.shape}"
@@ -87,18 +87,29 @@ def difference(found: Any, wanted: Any, tolerance: float = 0.0) -> str:
     return f"{where} is {found[index]:.{digits}g}, expected {wanted[index]:.{digits}g}"
 
 
+def assert_unchanged(method: str, backend: Backend, given: Tree, before: Tree) -> None:
+    """LawError if a method has modified its arguments; `before` is `fetch(given)` from before the call."""
+    after = dict(tree.items(fetch(backend, given)))
+    for name, array in tree.items(before):
+        if difference(after[name], array):
+            raise LawError(
+                f"{method} writes into {name}; "
+                "make a fresh array, a = a * b, in place of a *= b, a += b or a[…] = b"
+            )
+
+
 def shapes(arrays: Tree) -> dict[str, tuple[int, ...]]:
     """The shape of each array by its name."""
     return {name: tuple(np.shape(array)) for name, array in tree.items(arrays)}
 
 
 def structure(arrays: Tree) -> Tree:
-    """The tree with a None for each array: equal for trees of the same dicts and tuples."""
+    """The tree with None for each array: equal for trees of the same dicts and tuples."""
     return tree.map(lambda _: None, arrays)
 
 
 def assert_like(what: str, found: Tree, wanted: Tree, of: str) -> None:
-    """LawError unless a tree has the dicts, tuples, names and shapes of another one."""
+    """LawError unless a tree has the same dicts, tuples, names and shapes as `wanted`."""
     listed = [name for name, leaf in tree.items(found) if isinstance(leaf, list)]
     if listed:
         raise LawError(f"{_join(what, listed[0])} is a list; expected a dict of arrays by name")

@@ -1,4 +1,4 @@
-"""The laws of layers about batches: parts of one, and several networks at once."""
+"""The laws of layers for parts of a batch, and for stacks of networks."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from xpnet.testing.trial import LayerTrial
 
 
 def examples_are_as_declared(trial: LayerTrial, backend: Backend) -> None:
-    """A layer that says `examples = "independent"` or `"summed"` gives the whole batch's results in parts."""
+    """With `examples` "independent" or "summed", the parts of a batch give the same as the whole batch."""
     says = trial.on(backend).examples
     if says not in ("independent", "summed", "mixed"):
         raise LawError(f'examples is {says!r}, expected "independent", "summed" or "mixed"')
@@ -24,24 +24,25 @@ def examples_are_as_declared(trial: LayerTrial, backend: Backend) -> None:
             uses = (
                 "the other examples matter"
                 if says == "independent"
-                else "sum_over_parts is not all that joins them"
+                else "sum_over_parts is not all that they share"
             )
             raise LawError(
                 f'examples says "{says}", but {uses}: {fault}, as the whole batch gives; say {other}'
             )
 
 
-TWO_CORES = type("TwoCores", (BACKENDS["numpy"],), {"workers": 2})  # parts that wait for each other need them
+TWO_CORES = type("TwoCores", (BACKENDS["numpy"],), {"workers": 2})  # for two parts that wait for each other
 
 
 def difference_in_parts(trial: LayerTrial, together: bool) -> str:
-    """Where two parts of a batch do not give what the batch gives, in float64 on NumPy; empty if they do.
+    """How the results of two parts differ from the whole batch, in float64 on NumPy; empty if they agree.
 
     Arguments:
-        together: whether both are at work at once and may use `sum_over_parts`.
+        trial: the layer and its input.
+        together: whether both parts run at the same time and may call `sum_over_parts`.
     """
     backend = TWO_CORES(dtype="float64")
-    trial = _longer(trial)
+    trial = _two_examples(trial)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     n = x.shape[0]
     layer = trial.on(backend)
@@ -63,7 +64,7 @@ def difference_in_parts(trial: LayerTrial, together: bool) -> str:
         sums = {name: tree.map(lambda p, q: p + q, a[name], b[name]) for name in ("grads", "statistics")}
         return {"rows": a["rows"] + b["rows"], **sums}
 
-    cut = max(1, n // 2 - (n > 3))  # unequal parts, where there are examples for it
+    cut = max(1, n // 2 - (n > 3))  # unequal parts, if there are enough examples
     halves = [slice(0, cut), slice(cut, n)]
     try:
         parts = backend.map_reduce(run, add, halves, together=together)
@@ -78,7 +79,7 @@ def difference_in_parts(trial: LayerTrial, together: bool) -> str:
     return ""
 
 
-def _longer(trial: LayerTrial) -> LayerTrial:
+def _two_examples(trial: LayerTrial) -> LayerTrial:
     """The trial with at least two examples."""
     x = trial.x
     if x.shape[0] >= 2:
@@ -87,8 +88,8 @@ def _longer(trial: LayerTrial) -> LayerTrial:
     return LayerTrial(trial.layer, np.concatenate([x, more]), trial.training)
 
 
-def stacked_networks_are_the_single_ones(trial: LayerTrial, backend: Backend) -> None:
-    """A leading axis of K networks gives, in one pass, what the K networks give one by one."""
+def stacked_networks_match_single_ones(trial: LayerTrial, backend: Backend) -> None:
+    """One pass with a leading axis of K networks gives the same as K single passes."""
     layer = trial.on(backend)
     hosts = [trial.variables(seed=k) for k in range(3)]
     stacked = put(backend, tree.map(lambda *arrays: np.stack(arrays), *hosts))

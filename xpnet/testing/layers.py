@@ -14,29 +14,28 @@ from xpnet.testing.compare import (
     assert_kept,
     assert_like,
     assert_same,
-    difference,
+    assert_unchanged,
     fetch,
     put,
 )
 from xpnet.testing.examples import (
     difference_in_parts,
     examples_are_as_declared,
-    stacked_networks_are_the_single_ones,
+    stacked_networks_match_single_ones,
 )
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
+from xpnet.testing.subject import BackendLike, draw
 from xpnet.testing.trial import LayerTrial, copied, run_layer
-from xpnet.tree import Tree
 
 
 def is_a_frozen_dataclass(trial: LayerTrial, backend: Backend) -> None:
-    """Hyper-parameters are the fields of a frozen dataclass: nothing else is kept on self."""
+    """The hyper-parameters are the fields of a frozen dataclass; nothing else is kept on self."""
     subject.is_a_frozen_dataclass(trial.layer)
 
 
-def repr_tells_every_field(trial: LayerTrial, backend: Backend) -> None:
-    """repr gives the call that makes the layer: summaries, errors and run folders show it."""
-    subject.repr_tells_every_field(trial.layer)
+def repr_shows_every_field(trial: LayerTrial, backend: Backend) -> None:
+    """repr is the constructor call: summaries, errors and run folders show it."""
+    subject.repr_shows_every_field(trial.layer)
 
 
 def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
@@ -58,7 +57,7 @@ def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
                     continue
                 got = f"an array of {array.dtype}"
             raise LawError(
-                f"{method} gives {name} as {got}, expected a float64 NumPy array for any training; "
+                f"{method} gives {name} as {got}, expected a float64 NumPy array for every training dtype; "
                 "write rng.standard_normal(shape), np.zeros(shape) or an initialiser of xpnet.init"
             )
     first, second = init(np.random.default_rng(0)), init(np.random.default_rng(0))
@@ -66,13 +65,12 @@ def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
         assert_same(backend, first, second)
     except LawError as error:
         raise LawError(
-            f"init draws other parameters for the same seed: {error}; "
-            "draw them from the generator rng that init is given"
+            f"init draws other parameters for the same seed: {error}; draw them from init's argument rng"
         ) from None
 
 
 def fits_together(trial: LayerTrial, backend: Backend) -> None:
-    """`forward` gives (y, residuals), `backward` (dx, grads), dx like x and grads like the parameters."""
+    """`forward` returns (y, residuals), `backward` (dx, grads), dx shaped like x and grads like params."""
     layer = trial.on(backend)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = _pair("forward", "(y, residuals)", layer.forward(params, x))
@@ -87,8 +85,8 @@ def fits_together(trial: LayerTrial, backend: Backend) -> None:
     assert_like("backward's grads", grads, trial.layer.init(np.random.default_rng(0)), "params")
 
 
-def output_shape_is_that_of_forward(trial: LayerTrial, backend: Backend) -> None:
-    """`output_shape(x.shape)` is the shape of y, also where it is told of the batch as ("n", …)."""
+def output_shape_matches_forward(trial: LayerTrial, backend: Backend) -> None:
+    """`output_shape` of the shape of x is the shape of y, also for the symbolic batch size in ("n", …)."""
     said, real = trial.layer.output_shape(trial.x.shape), tuple(run_layer(trial, backend).y.shape)
     if tuple(said) != real:
         raise LawError(
@@ -101,33 +99,23 @@ def output_shape_is_that_of_forward(trial: LayerTrial, backend: Backend) -> None
 
 
 def keeps_library_dtype_and_device(trial: LayerTrial, backend: Backend) -> None:
-    """All results are arrays of the library, device and dtype of the input."""
+    """All results have the library, device and dtype of the input."""
     assert_kept(backend, run_layer(trial, backend)._asdict())
 
 
-def leaves_arguments_alone(trial: LayerTrial, backend: Backend) -> None:
-    """`forward` and `backward` write into nothing that they are given, nor into what the other one made."""
+def does_not_modify_arguments(trial: LayerTrial, backend: Backend) -> None:
+    """`forward` and `backward` modify neither their arguments nor each other's results."""
     layer = trial.on(backend)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     before = fetch(backend, {"params": params, "x": x})
     y, residuals = layer.forward(params, x)
-    _unchanged("forward", backend, {"params": params, "x": x}, before)
+    assert_unchanged("forward", backend, {"params": params, "x": x}, before)
     dy = backend.asarray(draw(y.shape, seed=1))
     given = {"params": params, "residuals": residuals, "dy": dy, "x": x, "y": y}
     before = fetch(backend, given)
     for method in ("backward", "parameter_gradients"):
         getattr(layer, method)(params, residuals, dy)
-        _unchanged(method, backend, given, before)
-
-
-def _unchanged(method: str, backend: Backend, given: Tree, before: Tree) -> None:
-    after = dict(tree.items(fetch(backend, given)))
-    for name, array in tree.items(before):
-        if difference(after[name], array):
-            raise LawError(
-                f"{method} writes into {name}; "
-                "make a fresh array, a = a * b, in place of a *= b, a += b or a[…] = b"
-            )
+        assert_unchanged(method, backend, given, before)
 
 
 def repeats_itself(trial: LayerTrial, backend: Backend) -> None:
@@ -138,7 +126,7 @@ def repeats_itself(trial: LayerTrial, backend: Backend) -> None:
     except LawError as error:
         raise LawError(
             f"the same call gives something else the second time: {error}; "
-            "draw random numbers in training_mode(key) alone, by xpnet.random, and keep nothing on self"
+            "draw random numbers only in training_mode(key), by xpnet.random, and keep nothing on self"
         ) from None
 
 
@@ -151,7 +139,7 @@ def keeps_nothing(trial: LayerTrial, backend: Backend) -> None:
     other_x = trial.x[::-1] if trial.x.dtype.kind != "f" else -0.5 * trial.x
     layer.forward(put(backend, trial.variables(seed=1)), backend.copy(np.ascontiguousarray(other_x)))
     dx, grads = layer.backward(first.params, residuals, backend.copy(first.dy))
-    way_out = "keep nothing on self; what backward needs of forward goes into the residuals"
+    way_out = "keep nothing on self; return what backward needs in the residuals"
     try:
         assert_same(
             backend, {"dx": dx, "grads": grads}, fetch(backend, {"dx": first.dx, "grads": first.grads})
@@ -159,13 +147,11 @@ def keeps_nothing(trial: LayerTrial, backend: Backend) -> None:
     except LawError as error:
         raise LawError(f"another forward pass in between changes backward: {error}; {way_out}") from None
     if repr(vars(layer)) != before:
-        raise LawError(f"forward or backward changes what the layer itself holds; {way_out}")
+        raise LawError(f"forward or backward changes an attribute of the layer; {way_out}")
 
 
-def parameter_gradients_are_those_of_backward(
-    trial: LayerTrial, backend: Backend, tolerance: float = 1e-11
-) -> None:
-    """`parameter_gradients` gives the second result of `backward`."""
+def parameter_gradients_match_backward(trial: LayerTrial, backend: Backend, tolerance: float = 1e-11) -> None:
+    """`parameter_gradients` returns the second result of `backward`."""
     run, layer = run_layer(trial, backend), trial.on(backend)
     _, residuals = layer.forward(copied(backend, run.params), backend.copy(run.x))
     alone = layer.parameter_gradients(run.params, residuals, backend.copy(run.dy))
@@ -180,14 +166,14 @@ def parameter_gradients_are_those_of_backward(
 
 
 def gradient_is_right(trial: LayerTrial, backend: Backend) -> None:
-    """`backward` gives the derivative of `forward`, by finite differences along random directions."""
+    """`backward` is the derivative of `forward`, by finite differences along random directions."""
     statistics = None if trial.training else put(backend, trial.statistics())
     params, x = put(backend, trial.params()), backend.copy(trial.x)
     gradcheck.check(trial.on(backend), x, params=params, statistics=statistics)
 
 
 def agrees_with_numpy(trial: LayerTrial, backend: Backend) -> None:
-    """All libraries give the same numbers."""
+    """Every library gives the same numbers as NumPy."""
     found, wanted = run_layer(trial, backend), run_layer(trial, subject.numpy(backend.dtype_name))
     tolerance = trial.tolerances[DTYPES.index(backend.dtype_name)]
     parts = ("y", "dx", "grads")
@@ -195,7 +181,7 @@ def agrees_with_numpy(trial: LayerTrial, backend: Backend) -> None:
     try:
         assert_close(backend, {part: getattr(found, part) for part in parts}, expected, tolerance)
     except LawError as error:
-        raise LawError(f"NumPy gives other numbers: {error}, as on NumPy") from None
+        raise LawError(f"differs from NumPy: {error}, as on NumPy") from None
 
 
 def _pair(method: str, expected: str, result: Any) -> tuple[Any, Any]:
@@ -207,43 +193,43 @@ def _pair(method: str, expected: str, result: Any) -> tuple[Any, Any]:
 
 LAWS = (
     Law("is a frozen dataclass", is_a_frozen_dataclass, on_host=True),
-    Law("repr tells every field", repr_tells_every_field, on_host=True),
+    Law("repr shows every field", repr_shows_every_field, on_host=True),
     Law("init gives float64 NumPy arrays", init_gives_float64, on_host=True, needed=True),
     Law("forward and backward fit together", fits_together, needed=True),
-    Law("output_shape is the shape of y", output_shape_is_that_of_forward, ("float64",), on_host=True),
+    Law("output_shape is the shape of y", output_shape_matches_forward, ("float64",), on_host=True),
     Law("results keep library, device, dtype", keeps_library_dtype_and_device),
-    Law("arguments are left alone", leaves_arguments_alone, ("float32",)),
+    Law("arguments are not modified", does_not_modify_arguments, ("float32",)),
     Law("the same call gives the same bits", repeats_itself, ("float32",)),
     Law("nothing is kept on self", keeps_nothing, ("float32",)),
-    Law("parameter_gradients is backward's", parameter_gradients_are_those_of_backward, ("float64",)),
+    Law("parameter_gradients match backward", parameter_gradients_match_backward, ("float64",)),
     Law("gradient is right", gradient_is_right, ("float64",)),
-    Law("numbers are NumPy's", agrees_with_numpy),
+    Law("numbers agree with NumPy", agrees_with_numpy),
     Law("examples is as declared", examples_are_as_declared, ("float64",), on_host=True),
 )
-STACKS = Law("K networks in one pass", stacked_networks_are_the_single_ones, ("float64",))
+STACKS = Law("K networks in one pass", stacked_networks_match_single_ones, ("float64",))
 
 
 def check_layer(
     layer: Layer,
     x: Any,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = False,
     raise_on_failure: bool = True,
 ) -> Report:
     """Check that a layer obeys the laws of layers: shapes, dtypes, gradients, no side effects.
 
-    A layer that does something else in training, as dropout does, is checked both ways.
+    A layer that behaves differently in training, such as dropout, is checked in both modes.
 
     Arguments:
         layer: a layer of `xpnet.nn` or your own.
-        x: an input, or the shape of one to draw, (4, 3): take at least 4 examples, and small axes. An array
-            where the layer takes integers, or positive numbers alone.
-        backends: names of array libraries; all that are installed if not given.
+        x: an input, or the shape of an input to draw, such as (4, 3). Use at least 4 examples and short axes.
+            Pass an array if the layer needs integers or positive numbers.
+        backends: names of backends; None: all that work on this machine.
         dtypes: "float32", "float64" or both.
-        stacks: whether the layer also takes parameters and inputs with a leading axis of K networks.
-        raise_on_failure: whether to raise LawError, with a line for each fault, or else give the report.
+        stacks: whether the layer also accepts params and inputs with a leading axis of K networks.
+        raise_on_failure: whether to raise LawError, with one line per fault, if a law does not hold.
 
     Returns the report: `print` it, or use its `passed`, `total`, `ok` and `faults`.
     """
@@ -258,16 +244,16 @@ def check_layer(
     if all(result.outcome == "ok" for result in results):
         in_training = LayerTrial(layer, host, training=True)
         if in_training.on(subject.numpy("float64")) is not layer:
-            laws = [law for law in laws if law.check not in _OF_THE_CLASS]
+            laws = [law for law in laws if law.check not in CLASS_LAWS]
             results += try_laws(laws, in_training, places, dtypes, " in training", subject.numpy)
         elif layer.examples == "mixed" and not difference_in_parts(trial, together=False):
             notes.append(
-                "each row of y depends on its row of x alone: say examples "
+                "each row of y depends on its row of x alone: write examples "
                 '= "independent" in the class body, '
-                "and training can run parts of a batch side by side"
+                "and training can run parts of a batch in parallel"
             )
     report = Report(f"check_layer: {shown}, x {host.shape}", tuple(results), tuple(notes))
     return report.require() if raise_on_failure else report
 
 
-_OF_THE_CLASS = (is_a_frozen_dataclass, repr_tells_every_field, init_gives_float64)
+CLASS_LAWS = (is_a_frozen_dataclass, repr_shows_every_field, init_gives_float64)

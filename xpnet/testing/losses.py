@@ -6,20 +6,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import gradcheck, tree
+from xpnet import gradcheck
 from xpnet.backend import DTYPES, Backend
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
 from xpnet.testing import subject
-from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
+from xpnet.testing.compare import assert_close, assert_kept, assert_same, assert_unchanged, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where, draw
-from xpnet.tree import Array, Tree
+from xpnet.testing.subject import BackendLike, draw
+from xpnet.tree import Array
 
 
 @dataclass(frozen=True)
 class LossTrial:
-    """A loss with a prediction and a target to try it at, float64 or int64 NumPy arrays."""
+    """A loss to check, with a prediction and a target as float64 or int64 NumPy arrays."""
 
     loss: Loss
     prediction: np.ndarray
@@ -28,7 +28,7 @@ class LossTrial:
 
 
 class LossRun(NamedTuple):
-    """What goes into one forward and one backward pass of a loss, and what comes out."""
+    """The arguments and results of one forward and one backward pass of a loss."""
 
     prediction: Array
     target: Array
@@ -45,17 +45,17 @@ def run_loss(trial: LossTrial, backend: Backend) -> LossRun:
 
 
 def is_a_frozen_dataclass(trial: LossTrial, backend: Backend) -> None:
-    """Hyper-parameters are the fields of a frozen dataclass: nothing else is kept on self."""
+    """The hyper-parameters are the fields of a frozen dataclass; nothing else is kept on self."""
     subject.is_a_frozen_dataclass(trial.loss)
 
 
-def repr_tells_every_field(trial: LossTrial, backend: Backend) -> None:
-    """repr gives the call that makes the loss: errors and run folders show it."""
-    subject.repr_tells_every_field(trial.loss)
+def repr_shows_every_field(trial: LossTrial, backend: Backend) -> None:
+    """repr is the constructor call: errors and run folders show it."""
+    subject.repr_shows_every_field(trial.loss)
 
 
 def fits_together(trial: LossTrial, backend: Backend) -> None:
-    """`forward` gives (value, residuals), a 0-d array first; `backward` a gradient like the prediction."""
+    """`forward` returns (0-d value, residuals), `backward` a gradient shaped like the prediction."""
     prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     result = trial.loss.forward(prediction, target)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -68,46 +68,38 @@ def fits_together(trial: LossTrial, backend: Backend) -> None:
         )
     gradient = trial.loss.backward(residuals)
     if not hasattr(gradient, "shape") or tuple(gradient.shape) != trial.prediction.shape:
-        got = f"of shape {tuple(gradient.shape)}" if hasattr(gradient, "shape") else type(gradient).__name__
+        shape = f"a gradient of shape {tuple(gradient.shape)}" if hasattr(gradient, "shape") else ""
+        got = shape or type(gradient).__name__
         raise LawError(
             f"backward gives {got}, expected the shape of the prediction, {trial.prediction.shape}"
         )
 
 
 def keeps_library_dtype_and_device(trial: LossTrial, backend: Backend) -> None:
-    """All results are arrays of the library, device and dtype of the prediction."""
+    """All results have the library, device and dtype of the prediction."""
     assert_kept(backend, run_loss(trial, backend)._asdict())
 
 
-def leaves_arguments_alone(trial: LossTrial, backend: Backend) -> None:
-    """No method writes into what it is given."""
+def does_not_modify_arguments(trial: LossTrial, backend: Backend) -> None:
+    """No method modifies its arguments."""
     loss = trial.loss
     prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     given: dict[str, Any] = {"prediction": prediction, "target": target}
     before = fetch(backend, given)
     _, residuals = loss.forward(prediction, target)
-    _unchanged("forward", backend, given, before)
+    assert_unchanged("forward", backend, given, before)
     given["residuals"] = residuals
     before = fetch(backend, given)
     loss.backward(residuals)
-    _unchanged("backward", backend, given, before)
+    assert_unchanged("backward", backend, given, before)
     loss.errors(prediction, target)
-    _unchanged("errors", backend, given, before)
+    assert_unchanged("errors", backend, given, before)
     loss.predict(prediction)
-    _unchanged("predict", backend, given, before)
-
-
-def _unchanged(method: str, backend: Backend, given: Tree, before: Tree) -> None:
-    after = dict(tree.items(fetch(backend, given)))
-    for name, array in tree.items(before):
-        if difference(after[name], array):
-            raise LawError(
-                f"{method} writes into {name}; make a fresh array, a = a - b, in place of a -= b or a[…] -= b"
-            )
+    assert_unchanged("predict", backend, given, before)
 
 
 def repeats_itself(trial: LossTrial, backend: Backend) -> None:
-    """The same call gives the same bits, also where another call comes between forward and backward."""
+    """The same call gives the same bits, also with another call between forward and backward."""
     first = run_loss(trial, backend)
     _, residuals = trial.loss.forward(first.prediction, first.target)
     trial.loss.forward(-1 * first.prediction, first.target)
@@ -116,18 +108,18 @@ def repeats_itself(trial: LossTrial, backend: Backend) -> None:
         assert_same(backend, again, fetch(backend, {"value": first.value, "gradient": first.dprediction}))
     except LawError as error:
         raise LawError(
-            f"the same call gives something else the second time: {error}; keep nothing on self: "
-            "what backward needs goes into the residuals"
+            f"the same call gives something else the second time: {error}; keep nothing on self; "
+            "return what backward needs in the residuals"
         ) from None
 
 
 def gradient_is_right(trial: LossTrial, backend: Backend) -> None:
-    """`backward` gives the derivative of `forward`, by finite differences along random directions."""
+    """`backward` is the derivative of `forward`, by finite differences along random directions."""
     gradcheck.check(trial.loss, backend.copy(trial.prediction), backend.copy(trial.target))
 
 
 def agrees_with_numpy(trial: LossTrial, backend: Backend) -> None:
-    """All libraries give the same numbers."""
+    """Every library gives the same numbers as NumPy."""
     found, wanted = run_loss(trial, backend), run_loss(trial, subject.numpy(backend.dtype_name))
     tolerance = trial.tolerances[DTYPES.index(backend.dtype_name)]
     expected = {"value": wanted.value, "dprediction": wanted.dprediction}
@@ -135,11 +127,11 @@ def agrees_with_numpy(trial: LossTrial, backend: Backend) -> None:
     try:
         assert_close(backend, actual, expected, tolerance)
     except LawError as error:
-        raise LawError(f"NumPy gives other numbers: {error}, as on NumPy") from None
+        raise LawError(f"differs from NumPy: {error}, as on NumPy") from None
 
 
 def is_the_mean_over_the_batch(trial: LossTrial, backend: Backend) -> None:
-    """The value of a batch is the mean of those of its examples, each by itself; and so is the gradient."""
+    """The value and the gradient of a batch are the means over its examples, each computed alone."""
     prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
     n = prediction.shape[0]
     whole, residuals = trial.loss.forward(prediction, target)
@@ -161,8 +153,8 @@ def is_the_mean_over_the_batch(trial: LossTrial, backend: Backend) -> None:
         raise LawError(f"the gradient{fault}, the example's own gradient divided by n = {n}")
 
 
-def stacked_losses_are_the_single_ones(trial: LossTrial, backend: Backend) -> None:
-    """Predictions (K, n, …) of K networks give K values, those that they give one by one."""
+def stacked_losses_match_single_ones(trial: LossTrial, backend: Backend) -> None:
+    """Predictions (K, n, …) of K networks give the same K values as K single calls."""
     predictions = draw((3, *trial.prediction.shape))
     targets = np.stack([trial.target] * 3)
     target = backend.copy(trial.target)
@@ -187,16 +179,16 @@ def stacked_losses_are_the_single_ones(trial: LossTrial, backend: Backend) -> No
 
 LAWS = (
     Law("is a frozen dataclass", is_a_frozen_dataclass, on_host=True),
-    Law("repr tells every field", repr_tells_every_field, on_host=True),
+    Law("repr shows every field", repr_shows_every_field, on_host=True),
     Law("forward and backward fit together", fits_together, needed=True),
     Law("results keep library, device, dtype", keeps_library_dtype_and_device),
-    Law("arguments are left alone", leaves_arguments_alone, ("float32",)),
+    Law("arguments are not modified", does_not_modify_arguments, ("float32",)),
     Law("the same call gives the same bits", repeats_itself, ("float32",)),
     Law("gradient is right", gradient_is_right, ("float64",)),
     Law("value is the mean over the batch", is_the_mean_over_the_batch, ("float64",), on_host=True),
-    Law("numbers are NumPy's", agrees_with_numpy),
+    Law("numbers agree with NumPy", agrees_with_numpy),
 )
-STACKS = Law("K networks in one pass", stacked_losses_are_the_single_ones, ("float64",))
+STACKS = Law("K networks in one pass", stacked_losses_match_single_ones, ("float64",))
 
 
 def check_loss(
@@ -204,7 +196,7 @@ def check_loss(
     prediction: Any,
     target: Any,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = False,
     raise_on_failure: bool = True,
@@ -213,12 +205,12 @@ def check_loss(
 
     Arguments:
         loss: a loss of `xpnet.losses` or your own.
-        prediction: an array, or the shape (n, d) of one to draw; n of at least 2.
-        target: integer labels (n,), or an array of the prediction's shape; or such a shape of real numbers.
+        prediction: an array, or the shape (n, d) of an array to draw, with n ≥ 2.
+        target: integer labels (n,), an array of real numbers, or the shape of an array to draw.
         backends, dtypes, raise_on_failure: as for `check_layer`.
-        stacks: whether predictions (K, n, d) of K networks give K values, as those of xpnet's losses do.
+        stacks: whether predictions (K, n, d) of K networks give K values, as for every loss of xpnet.
 
-    Returns the report.
+    Returns the report. Raises LawError if a law does not hold and `raise_on_failure` is true.
     """
     subject.require_instance("check_loss", loss, Loss)
     shown = subject.show(loss)

@@ -16,12 +16,13 @@ from xpnet.testing.compare import (
     assert_kept,
     assert_like,
     assert_same,
+    assert_unchanged,
     difference,
     fetch,
     put,
 )
 from xpnet.testing.report import Law, LawError, Report, try_laws
-from xpnet.testing.subject import Where
+from xpnet.testing.subject import BackendLike
 from xpnet.tree import Tree
 
 NO_PARAMETERS: Tree = ({}, {})
@@ -29,14 +30,14 @@ NO_PARAMETERS: Tree = ({}, {})
 
 @dataclass(frozen=True)
 class OptimizerTrial:
-    """An optimizer to try, and the tolerances of comparisons between libraries, in float32 and in float64."""
+    """An optimizer to check, and the tolerances (float32, float64) of comparisons between libraries."""
 
     optimizer: Optimizer
     tolerances: tuple[float, float] = (1e-5, 1e-11)
 
 
 def draw_params(seed: int, stack: int | None = None) -> Tree:
-    """Parameters, or gradients, of a network of three layers, on the host; of K networks with `stack`."""
+    """Parameters (or gradients) of a network of three layers, on the host; with `stack`, of K networks."""
     rng = np.random.default_rng(seed)
     lead = () if stack is None else (stack,)
     weight, bias = rng.standard_normal((*lead, 3, 2)), rng.standard_normal((*lead, 2))
@@ -46,7 +47,7 @@ def draw_params(seed: int, stack: int | None = None) -> Tree:
 def train(
     optimizer: Optimizer, backend: Backend, steps: int = 20, stack: int | None = None
 ) -> tuple[Tree, Tree]:
-    """Parameters and state after some steps along fixed gradients."""
+    """The parameters and the state after some steps with fixed gradients."""
     params = put(backend, draw_params(0, stack))
     state = optimizer.init(params)
     for step in range(1, steps + 1):
@@ -55,17 +56,17 @@ def train(
 
 
 def is_a_frozen_dataclass(trial: OptimizerTrial, backend: Backend) -> None:
-    """Hyper-parameters are the fields of a frozen dataclass: nothing else is kept on self."""
+    """The hyper-parameters are the fields of a frozen dataclass; nothing else is kept on self."""
     subject.is_a_frozen_dataclass(trial.optimizer)
 
 
-def repr_tells_every_field(trial: OptimizerTrial, backend: Backend) -> None:
-    """repr gives the call that makes the optimizer: run folders show it."""
-    subject.repr_tells_every_field(trial.optimizer)
+def repr_shows_every_field(trial: OptimizerTrial, backend: Backend) -> None:
+    """repr is the constructor call: run folders show it."""
+    subject.repr_shows_every_field(trial.optimizer)
 
 
 def keeps_structure(trial: OptimizerTrial, backend: Backend) -> None:
-    """`update` gives parameters and a state of the dicts, names, shapes and dtypes that it was given."""
+    """`update` keeps the dicts, names, shapes and dtypes of the parameters and the state."""
     optimizer = trial.optimizer
     params = put(backend, draw_params(0))
     state = optimizer.init(params)
@@ -75,7 +76,7 @@ def keeps_structure(trial: OptimizerTrial, backend: Backend) -> None:
         if not hasattr(leaf, "dtype"):
             raise LawError(
                 f"init gives state.{name} as {type(leaf).__name__}, expected an array; "
-                "a compiled step takes a Python number for a constant"
+                "a compiled step treats a Python number as a constant"
             )
     wanted_params, wanted_state = fetch(backend, params), fetch(backend, state)
     for step in (1, 2):
@@ -90,7 +91,7 @@ def keeps_structure(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def keeps_library_dtype_and_device(trial: OptimizerTrial, backend: Backend) -> None:
-    """Parameters and state stay arrays of the library, device and dtype that they are of."""
+    """The parameters and the state keep their library, device and dtype."""
     params = put(backend, draw_params(0))
     start = trial.optimizer.init(params)
     assert_kept(backend, {"init's state": start})
@@ -98,37 +99,30 @@ def keeps_library_dtype_and_device(trial: OptimizerTrial, backend: Backend) -> N
     assert_kept(backend, {"params": params, "state": state})
 
 
-def leaves_gradients_alone(trial: OptimizerTrial, backend: Backend) -> None:
-    """`update` may overwrite parameters and state, never gradients. `init` overwrites nothing."""
+def does_not_modify_gradients(trial: OptimizerTrial, backend: Backend) -> None:
+    """`update` may overwrite parameters and state, but not gradients. `init` overwrites nothing."""
     params, grads = put(backend, draw_params(0)), put(backend, draw_params(1))
     before = fetch(backend, {"params": params, "grads": grads})
     state = trial.optimizer.init(params)
-    _unchanged("init", backend, {"params": params}, {"params": before["params"]})
+    assert_unchanged("init", backend, {"params": params}, {"params": before["params"]})
     trial.optimizer.update(params, grads, state)
-    _unchanged("update", backend, {"grads": grads}, {"grads": before["grads"]})
-
-
-def _unchanged(method: str, backend: Backend, given: Tree, before: Tree) -> None:
-    after = dict(tree.items(fetch(backend, given)))
-    for name, array in tree.items(before):
-        if difference(after[name], array):
-            raise LawError(f"{method} writes into {name}; make a fresh array, g = g * c, in place of g *= c")
+    assert_unchanged("update", backend, {"grads": grads}, {"grads": before["grads"]})
 
 
 def repeats_itself(trial: OptimizerTrial, backend: Backend) -> None:
-    """The same steps give the same bits: all that an optimizer remembers is in its state."""
+    """The same steps give the same bits: an optimizer keeps everything it needs in its state."""
     first = fetch(backend, train(trial.optimizer, backend, 5))
     try:
         assert_same(backend, train(trial.optimizer, backend, 5), first)
     except LawError as error:
         raise LawError(
             f"the same steps give something else the second time: {error}; "
-            "keep what is remembered in the state"
+            "keep everything that changes in the state"
         ) from None
 
 
-def state_shares_no_memory(trial: OptimizerTrial, backend: Backend) -> None:
-    """State and parameters may both be overwritten, and JAX refuses to reuse the same memory twice."""
+def state_has_its_own_memory(trial: OptimizerTrial, backend: Backend) -> None:
+    """State and parameters share no memory: both may be overwritten, and JAX cannot donate memory twice."""
     params = draw_params(0)
     state = trial.optimizer.init(params)
     for method in ("init", "update"):
@@ -142,7 +136,7 @@ def state_shares_no_memory(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def takes_no_parameters(trial: OptimizerTrial, backend: Backend) -> None:
-    """A network without parameters trains too."""
+    """`init` and `update` accept a network without parameters."""
     optimizer = trial.optimizer
     params, state = optimizer.update(NO_PARAMETERS, NO_PARAMETERS, optimizer.init(NO_PARAMETERS))
     if (params, optimizer.evaluation_params(params, state)) != (NO_PARAMETERS, NO_PARAMETERS):
@@ -150,7 +144,7 @@ def takes_no_parameters(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def takes_zero_gradients(trial: OptimizerTrial, backend: Backend) -> None:
-    """Gradients that are all 0 leave biases and scales where they are, and give no NaN."""
+    """Zero gradients do not change biases and scales, and give no NaN."""
     before = draw_params(0)
     params = put(backend, before)
     zeros = put(backend, tree.map(np.zeros_like, before))
@@ -160,17 +154,17 @@ def takes_zero_gradients(trial: OptimizerTrial, backend: Backend) -> None:
     after = dict(tree.items(fetch(backend, params)))
     for name, array in tree.items(fetch(backend, put(backend, before))):
         if not np.isfinite(after[name]).all():
-            raise LawError(f"a gradient of 0 makes {name} NaN or infinite; add an ε to what is divided by")
+            raise LawError(f"a gradient of 0 makes {name} NaN or infinite; add an ε to the divisor")
         if not name.endswith("weight") and difference(after[name], array):
             raise LawError(
                 f"a gradient of 0 moves {name}{difference(after[name], array)}; "
-                "weight decay acts on arrays called weight only: use "
+                "weight decay applies only to arrays called weight: use "
                 "xpnet.tree.map_weights or optim.decay_weights"
             )
 
 
 def descends(trial: OptimizerTrial, backend: Backend) -> None:
-    """100 steps on ½ Σ a (w - c)², 0.5 ≤ a ≤ 2, lower it."""
+    """100 steps decrease ½ Σ a (w - c)² with 0.5 ≤ a ≤ 2."""
     rng = np.random.default_rng(0)
     minimum = rng.standard_normal(8)
     scale, start = rng.uniform(0.5, 2, 8), minimum + 3 * rng.choice([-1.0, 1.0], 8)
@@ -183,13 +177,13 @@ def descends(trial: OptimizerTrial, backend: Backend) -> None:
     first, last = (float(np.sum(scale * (w - minimum) ** 2)) / 2 for w in (start, params["weight"]))
     if not last < first:
         raise LawError(
-            f"100 steps down a bowl, ½Σa(w - c)², take it from {first:.4g} to {last:.4g}, expected less; "
+            f"100 steps on ½Σa(w - c)² take it from {first:.4g} to {last:.4g}, expected less; "
             "subtract the gradient, and try a smaller learning rate"
         )
 
 
 def learning_rate_is_replaced(trial: OptimizerTrial, backend: Backend) -> None:
-    """`with_learning_rate` gives the same optimizer with that rate, which may be a 0-d array."""
+    """`with_learning_rate` changes the learning rate alone; the rate may be a 0-d array."""
     optimizer = trial.optimizer
     before = optimizer.learning_rate
     changed = optimizer.with_learning_rate(0.03)
@@ -216,7 +210,7 @@ def learning_rate_is_replaced(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def compiles(trial: OptimizerTrial, backend: Backend) -> None:
-    """A compiled step with a learning rate that changes does what `update` does; JAX traces it once."""
+    """A compiled step with a varying learning rate gives the same as `update`; JAX traces it once."""
     traces = []
 
     def step(state: Any, batch: Any) -> Any:
@@ -248,7 +242,7 @@ def compiles(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def agrees_with_numpy(trial: OptimizerTrial, backend: Backend) -> None:
-    """All libraries give the same numbers after 20 steps."""
+    """Every library gives the same numbers as NumPy after 20 steps."""
     wanted = train(trial.optimizer, subject.numpy(backend.dtype_name))
     tolerance = trial.tolerances[DTYPES.index(backend.dtype_name)]
     found = train(trial.optimizer, backend)
@@ -261,14 +255,14 @@ def agrees_with_numpy(trial: OptimizerTrial, backend: Backend) -> None:
             tolerance,
         )
     except LawError as error:
-        raise LawError(f"NumPy gives other numbers: {error}, as on NumPy") from None
+        raise LawError(f"differs from NumPy: {error}, as on NumPy") from None
 
 
-FACTORS = (1.0, 0.5, 0.25)  # a hyper-parameter within its range stays in it
+FACTORS = (1.0, 0.5, 0.25)  # at most 1, so that hyper-parameters stay in range
 
 
 def networks_train_at_once(trial: OptimizerTrial, backend: Backend) -> None:
-    """K networks with hyper-parameters as arrays of length K train as they do one by one."""
+    """K networks with hyper-parameters as arrays of length K train as K single networks."""
     stacked = _scaled(trial.optimizer, FACTORS, backend)
     count = len(FACTORS)
     start = stacked.init(put(backend, draw_params(0, count)))
@@ -293,7 +287,7 @@ def networks_train_at_once(trial: OptimizerTrial, backend: Backend) -> None:
 
 
 def _scaled(optimizer: Optimizer, factors: float | tuple[float, ...], backend: Backend) -> Optimizer:
-    """The optimizer with each hyper-parameter times the factor, or as an array of its multiples."""
+    """The optimizer with each hyper-parameter multiplied by a factor, or by an array of factors."""
     changes: dict[str, Any] = {}
     for field in dataclasses.fields(optimizer):  # type: ignore[arg-type]  # every subclass is a dataclass
         value = getattr(optimizer, field.name)
@@ -307,18 +301,18 @@ def _scaled(optimizer: Optimizer, factors: float | tuple[float, ...], backend: B
 
 LAWS = (
     Law("is a frozen dataclass", is_a_frozen_dataclass, on_host=True),
-    Law("repr tells every field", repr_tells_every_field, on_host=True),
+    Law("repr shows every field", repr_shows_every_field, on_host=True),
     Law("update keeps names and shapes", keeps_structure, ("float32",), needed=True),
     Law("results keep library, device, dtype", keeps_library_dtype_and_device),
-    Law("gradients are left alone", leaves_gradients_alone, ("float32",)),
+    Law("gradients are not modified", does_not_modify_gradients, ("float32",)),
     Law("the same steps give the same bits", repeats_itself, ("float32",)),
-    Law("state has memory of its own", state_shares_no_memory, ("float64",), on_host=True),
-    Law("no parameters are no problem", takes_no_parameters, ("float64",), on_host=True),
+    Law("state has its own memory", state_has_its_own_memory, ("float64",), on_host=True),
+    Law("a network may have no parameters", takes_no_parameters, ("float64",), on_host=True),
     Law("zero gradients move no bias", takes_zero_gradients),
-    Law("a convex function becomes less", descends, ("float64",), on_host=True),
+    Law("a convex function decreases", descends, ("float64",), on_host=True),
     Law("learning rate can be replaced", learning_rate_is_replaced, ("float32",)),
     Law("a compiled step does the same", compiles, ("float32",)),
-    Law("numbers are NumPy's", agrees_with_numpy),
+    Law("numbers agree with NumPy", agrees_with_numpy),
 )
 STACKS = Law("K networks in one update", networks_train_at_once, ("float64",))
 
@@ -326,21 +320,21 @@ STACKS = Law("K networks in one update", networks_train_at_once, ("float64",))
 def check_optimizer(
     optimizer: Optimizer,
     *,
-    backends: Sequence[Where] | None = None,
+    backends: Sequence[BackendLike] | None = None,
     dtypes: Sequence[str] = DTYPES,
     stacks: bool = True,
     raise_on_failure: bool = True,
 ) -> Report:
     """Check that an optimizer obeys the laws of optimizers: structure, dtypes, no side effects, descent.
 
-    Whether its formula is that of a paper no law can know: compare some steps with numbers from elsewhere.
+    The laws cannot check the formula itself: compare a few steps with a paper or another implementation.
 
     Arguments:
-        optimizer: an optimizer of `xpnet.optim` or your own, with hyper-parameters that suit a training.
+        optimizer: an optimizer of `xpnet.optim` or your own, with hyper-parameters fit for training.
         backends, dtypes, raise_on_failure: as for `check_layer`.
         stacks: whether each hyper-parameter may be an array of length K, for K networks at once.
 
-    Returns the report.
+    Returns the report. Raises LawError if a law does not hold and `raise_on_failure` is true.
     """
     subject.require_instance("check_optimizer", optimizer, Optimizer)
     shown = subject.show(optimizer)

@@ -1,4 +1,4 @@
-"""Laws, and the report of which of them hold: a table that a person reads, and a score."""
+"""Laws, and the report of a check: a readable table and a score."""
 
 import textwrap
 import traceback
@@ -15,18 +15,18 @@ METHODS = ("init", "forward", "backward", "parameter_gradients", "update", "outp
 
 
 class LawError(AssertionError):
-    """A law does not hold. The message names the fault and the way out, in one line."""
+    """Raised if a law does not hold. The message names the fault and the way out, in one line."""
 
 
 class Law(NamedTuple):
-    """Something that is true of every layer, loss, optimizer or backend.
+    """A property that every layer, loss, optimizer or backend must have.
 
     Fields:
-        name: what holds, "backward leaves its arguments alone".
-        check: called with the subject, as the module of the law prepares it, and a backend. Raises LawError.
-        dtypes: those in which it is checked.
-        on_host: whether NumPy alone decides, since no array of another library takes part.
-        needed: whether the laws after it make no sense where it does not hold.
+        name: the property, "arguments are not modified".
+        check: the function (subject, backend) -> None. Raises LawError if the law does not hold.
+        dtypes: the dtypes to check it in.
+        on_host: whether to check it on NumPy alone, because other libraries cannot change the result.
+        needed: whether to skip the laws after it if it does not hold.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Law(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of one law on one library.
+    """The result of one law on one library.
 
     Fields:
-        law: its name.
-        library: the backend's name; empty for a law that concerns no library.
-        outcome: "ok", "FAIL" or, after a needed law that does not hold, "-".
+        law: the name of the law.
+        library: the name of the backend; empty for a law that is checked on NumPy alone.
+        outcome: "ok", "FAIL", or "-" if the law was skipped.
         fault: the reason of a FAIL, else empty.
     """
 
@@ -57,17 +57,17 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found. `str` of it is a table of laws × libraries with the reasons below.
+    """The report of a check. `str(report)` is a table of laws × libraries, with the reasons of faults below.
 
     Fields:
-        title: what was checked.
-        results: one for each law and library.
-        notes: what is no fault but worth knowing.
+        title: the check and its subject.
+        results: one result for each law and library.
+        notes: hints that are not faults.
 
     Attributes:
-        passed, total: the score: of how many results, how many are "ok".
-        ok: whether all are.
-        faults: a line for each law that does not hold, with the libraries on which it does not.
+        passed, total: the number of results that are "ok", and of all results.
+        ok: whether all results are "ok".
+        faults: one line for each law that does not hold, with the libraries on which it fails.
     """
 
     title: str
@@ -110,7 +110,7 @@ class Report:
         return "\n".join(line.rstrip() for line in lines)
 
     def _faults(self) -> dict[str, str]:
-        """The reason of each fault by the law's name with the libraries on which it does not hold."""
+        """The reason of each fault, by "law (libraries)"."""
         libraries: dict[tuple[str, str], list[str]] = {}
         for law, library, outcome, fault in self.results:
             if outcome == FAIL:
@@ -121,7 +121,7 @@ class Report:
         }
 
     def require(self) -> "Report":
-        """The report itself; LawError with a line for each fault unless all is ok."""
+        """The report itself. Raises LawError, with one line per fault, unless all results are "ok"."""
         if self.ok:
             return self
         faults = "".join(f"\n  {fault}" for fault in self.faults)
@@ -132,26 +132,26 @@ def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
-Make = Callable[[str], Backend]  # from a dtype
+MakeBackend = Callable[[str], Backend]  # from a dtype
 
 
 def try_laws(
     laws: Iterable[Law],
     subject: Any,
-    places: Sequence[tuple[str, Make]],
+    places: Sequence[tuple[str, MakeBackend]],
     dtypes: Sequence[str] = DTYPES,
     suffix: str = "",
-    host: Make | None = None,
+    host: MakeBackend | None = None,
 ) -> list[Result]:
-    """The results of the laws for a subject on some libraries.
+    """Check the laws for a subject on some libraries, and return the results.
 
     Arguments:
-        laws: in the order to try them.
-        subject: the first argument of each law.
-        places: for each library its name and what makes its backend in a dtype.
-        dtypes: those to try; a law that is for another one alone is tried in that.
-        suffix: added to the names of the laws.
-        host: makes the backend for laws that concern no library.
+        laws: the laws, in order.
+        subject: the first argument of each law's check.
+        places: pairs (name of the library, function from a dtype to its backend).
+        dtypes: the dtypes to use. A law that supports none of them uses its own first dtype.
+        suffix: a suffix for the names of the laws.
+        host: the function from a dtype to the backend for laws with `on_host`.
     """
     results: list[Result] = []
     stopped: set[str] = set()
@@ -169,8 +169,8 @@ def try_laws(
     return results
 
 
-def _try(law: Law, subject: Any, make: Make, dtypes: Sequence[str]) -> str:
-    """What is wrong, in one line; empty if the law holds."""
+def _try(law: Law, subject: Any, make: MakeBackend, dtypes: Sequence[str]) -> str:
+    """The fault in one line; empty if the law holds."""
     for dtype in [d for d in law.dtypes if d in dtypes] or law.dtypes[:1]:
         try:
             law.check(subject, make(dtype))
@@ -181,7 +181,7 @@ def _try(law: Law, subject: Any, make: Make, dtypes: Sequence[str]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """The message; of an error that xpnet did not raise on purpose, also its type, and where it arose."""
+    """The error's message. For errors that xpnet did not raise itself, also the type and the place."""
     text = " ".join(str(error).split())
     if isinstance(error, AssertionError | Error) and text:
         return text

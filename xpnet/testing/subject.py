@@ -1,4 +1,4 @@
-"""What all subjects of the laws have in common: they are frozen dataclasses; and where they are tried."""
+"""Shared by all checks: backends to check on, frozen dataclasses, and arrays to draw."""
 
 import copy
 import dataclasses
@@ -11,37 +11,37 @@ import numpy as np
 from xpnet import backend as backends
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError
-from xpnet.testing.report import LawError, Make
+from xpnet.testing.report import LawError, MakeBackend
 
-Where = str | Backend | type[Backend]
+BackendLike = str | Backend | type[Backend]
 
 
 def numpy(dtype: str) -> Backend:
-    """The backend on which laws that concern no library are tried."""
+    """The NumPy backend, for laws with `on_host`."""
     return backends.get("numpy", dtype=dtype)
 
 
-def places(chosen: Sequence[Where] | None) -> list[tuple[str, Make]]:
-    """For each chosen backend, or each that can be used here, its name and what makes it in a dtype.
+def places(chosen: Sequence[BackendLike] | None) -> list[tuple[str, MakeBackend]]:
+    """Pairs (name, function from a dtype to the backend) for the chosen backends; None: all that work here.
 
-    A backend is told by its name, its class, or by one of it, on whose device all are made.
+    Choose a backend by its name, its class or an instance, whose device is then used.
     """
     if chosen is None:
         chosen = [name for name, reason in backends.available().items() if reason is None]
     if isinstance(chosen, str | Backend | type):
         chosen = [chosen]
-    return [_place(where) for where in chosen]
+    return [_place(backend) for backend in chosen]
 
 
-def _place(where: Where) -> tuple[str, Make]:
-    if isinstance(where, str):
-        backends.get(where)  # BackendError now, in one line, where it is not there
-        return where, lambda dtype: backends.get(where, dtype=dtype)
-    if isinstance(where, Backend):
-        return where.name, lambda dtype: _in_dtype(where, dtype)
-    if isinstance(where, type) and issubclass(where, Backend):
-        return where.name, lambda dtype: where(None, dtype)
-    raise ConfigError(f"expected a backend, its class or its name, got {where!r}")
+def _place(backend: BackendLike) -> tuple[str, MakeBackend]:
+    if isinstance(backend, str):
+        backends.get(backend)  # raises BackendError now if it is missing
+        return backend, lambda dtype: backends.get(backend, dtype=dtype)
+    if isinstance(backend, Backend):
+        return backend.name, lambda dtype: _in_dtype(backend, dtype)
+    if isinstance(backend, type) and issubclass(backend, Backend):
+        return backend.name, lambda dtype: backend(None, dtype)
+    raise ConfigError(f"expected a backend, its class or its name, got {backend!r}")
 
 
 def _in_dtype(made: Backend, dtype: str) -> Backend:
@@ -52,16 +52,17 @@ def _in_dtype(made: Backend, dtype: str) -> Backend:
     other.dtype_name, other.itemsize = dtype, np.dtype(dtype).itemsize
     other.xp = other.find_namespace()
     other.dtype = getattr(other.xp, dtype)
+    other.index_dtype = other.xp.arange(1).dtype  # JAX has int64 only once a float64 backend exists
     return other
 
 
 def show(subject: Any) -> str:
-    """Its repr in one line; its class's name where that is no dataclass, whose repr may fail."""
+    """The repr in one line. For an object that is not a dataclass, the class name: its repr may fail."""
     return " ".join(repr(subject).split()) if dataclasses.is_dataclass(subject) else type(subject).__name__
 
 
 def require_instance(function: str, value: Any, cls: type) -> None:
-    """ConfigError unless the value is an object of that class."""
+    """ConfigError unless `value` is an instance of `cls`."""
     kind = cls.__name__.lower()
     if isinstance(value, type):
         raise ConfigError(
@@ -75,30 +76,30 @@ def require_instance(function: str, value: Any, cls: type) -> None:
 
 
 def is_a_frozen_dataclass(subject: Any) -> None:
-    """LawError unless all that a layer, loss or optimizer holds are the fields of a frozen dataclass."""
+    """LawError unless the subject is a frozen dataclass without attributes other than its fields."""
     cls = type(subject)
     name = cls.__name__
     way_out = f"write @dataclass(frozen=True, repr=False) above class {name}"
     if not dataclasses.is_dataclass(subject):
-        raise LawError(f"{name} is no dataclass; {way_out}")
+        raise LawError(f"{name} is not a dataclass; {way_out}")
     if not cls.__dataclass_params__.frozen:
-        raise LawError(f"{name} can be changed; {way_out}")
+        raise LawError(f"{name} is mutable; {way_out}")
     names = {field.name for field in dataclasses.fields(subject)}
     own = {key for key, hint in vars(cls).get("__annotations__", {}).items() if not _is_class_variable(hint)}
     if own - names:
-        raise LawError(f"{name}: {_first(own - names)} is no field; {way_out}")
+        raise LawError(f"{name}: {_first(own - names)} is not a field; {way_out}")
     hidden = vars(subject).keys() - names
     if hidden:
         raise LawError(
-            f"{name}: self.{_first(hidden)} is no field, so that repr and == do not know it; "
+            f"{name}: self.{_first(hidden)} is not a field, so repr and == ignore it; "
             f"write `{_first(hidden)}: …` in the class body, or a property"
         )
 
 
-def repr_tells_every_field(subject: Any) -> None:
-    """LawError unless repr has the value of each field that has not its default value, and == knows it.
+def repr_shows_every_field(subject: Any) -> None:
+    """LawError unless repr shows the value of each field that differs from its default.
 
-    (A field that says `repr=False`, as those for initialisers do, is left out on purpose.)
+    Fields with `repr=False`, such as initialisers, are exempt.
     """
     text = repr(subject)
     for field in dataclasses.fields(subject):
@@ -109,8 +110,8 @@ def repr_tells_every_field(subject: Any) -> None:
             parts = value if isinstance(value, tuple) else (value,)
             if not all(repr(part) in text for part in parts):
                 raise LawError(
-                    f"{text} does not tell {field.name}={value!r}; "
-                    "leave __repr__ out, or have it show all fields"
+                    f"{text} does not show {field.name}={value!r}; "
+                    "leave __repr__ out, or let it show all fields"
                 )
 
 
@@ -123,17 +124,17 @@ def _first(names: Any) -> str:
 
 
 def draw(shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    """Numbers of both signs, none of them near 0, where ReLU has its kink."""
+    """Random numbers of both signs, none near 0, the kink of ReLU."""
     rng = np.random.default_rng(seed)
     shape = tuple(shape)
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 1.5, shape)
 
 
 def as_host(function: str, name: str, x: Any) -> np.ndarray:
-    """A shape as random numbers of that shape; any library's array as a float64 or int64 NumPy array."""
+    """Random numbers for a shape; for an array of any library, a float64 or int64 NumPy array."""
     if isinstance(x, tuple) and all(isinstance(length, int) for length in x):
         return draw(x)
-    for place in backends.BACKENDS:  # the library of an array is imported already
+    for place in backends.BACKENDS:  # an array's library is already imported
         cls = backends.BACKENDS[place]
         if not isinstance(x, np.ndarray) and type(x).__module__.partition(".")[0] == cls.module:
             x = backends.get(place).to_numpy(x)

@@ -1,4 +1,4 @@
-"""A layer with an input to try it at, and one pass through it."""
+"""A layer to check with its input, and one forward and backward pass."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,15 +16,15 @@ from xpnet.tree import Array, Tree
 
 @dataclass(frozen=True)
 class LayerTrial:
-    """A layer with an input to try it at.
+    """A layer to check, with its input.
 
     Arguments:
-        layer: a layer.
+        layer: the layer.
         x: its input, a float64 or int64 NumPy array.
-        training: whether to try what the layer is in training.
-        tolerances: of comparisons between libraries, in float32 and in float64.
-        noise: the parameters are those of `init` with U(0, noise) added: one that is still 0 or 1 as `init`
-            made it hides a factor that is missing.
+        training: whether to check the layer in training mode.
+        tolerances: the tolerances (float32, float64) of comparisons between libraries.
+        noise: U(0, noise) is added to the initial parameters. Parameters that are exactly 0 or 1 would hide a
+            missing factor.
     """
 
     layer: Layer
@@ -34,30 +34,30 @@ class LayerTrial:
     noise: float = 0.5
 
     def on(self, backend: Backend, first: int = 0) -> Layer:
-        """The layer as it is tried, for a part of the batch that starts with that example."""
+        """The layer in the mode to check, for a part of the batch that starts at example `first`."""
         if not self.training:
             return self.layer
         step = backend.xp.asarray([3], dtype=backend.xp.int32, device=backend.device)
         return self.layer.training_mode(Key(step, 7, first))
 
     def params(self, seed: int = 0) -> Tree:
-        """Parameters on the host, other than at the start of training."""
+        """The initial parameters plus noise, on the host."""
         rng = np.random.default_rng(seed)
         return tree.map(lambda p: p + rng.uniform(0, self.noise, p.shape), self.layer.init(rng))
 
     def statistics(self, seed: int = 0) -> Tree:
-        """Statistics on the host, other than at the start of training."""
+        """The initial statistics plus noise, on the host."""
         rng = np.random.default_rng([seed, 1])
         return tree.map(lambda p: p + rng.uniform(0, 1, p.shape), self.layer.init_statistics())
 
     def variables(self, seed: int = 0) -> Tree:
-        """What `forward` is given: parameters and, outside training, statistics."""
+        """The tree to pass to `forward`: parameters and, in evaluation mode, statistics."""
         params = self.params(seed)
         return params if self.training else tree.merge(params, self.statistics(seed))
 
 
 class LayerRun(NamedTuple):
-    """What goes into one forward and one backward pass of a layer, and what comes out."""
+    """The arguments and results of one forward and one backward pass of a layer."""
 
     params: Tree
     x: Array
@@ -69,7 +69,7 @@ class LayerRun(NamedTuple):
 
 
 def run_layer(trial: LayerTrial, backend: Backend) -> LayerRun:
-    """One forward and one backward pass, each on copies: writing into arguments shall break one law alone."""
+    """One forward and one backward pass on copies, so that in-place writes break only the law about them."""
     layer = trial.on(backend)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = layer.forward(copied(backend, params), backend.copy(x))

@@ -256,3 +256,25 @@ def test_a_validation_that_fails_can_be_done_again(tmp_path: Path, monkeypatch: 
     for model in (failed, resumed):
         (metrics,) = model.fit(X, Y, epochs=1, batch_size=1, validation=(X, Y))
         assert metrics[:6] == expected[0][:6]
+
+
+class StopAtOnce(Callback):
+    def on_start(self, model: xpnet.Model) -> None:
+        model.stop()
+
+
+def test_a_stop_before_the_first_step_saves_the_start(place: Place, tmp_path: Path) -> None:
+    """No step has made arrays of the totals yet: all the same, `fit` ends and can be resumed."""
+
+    def make_model() -> xpnet.Model:
+        return xpnet.Model(nn.Linear(4, 3), losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
+
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    model, checkpoints = make_model(), xpnet.Checkpoints(tmp_path)
+    assert not model.has_diverged()
+    assert model.fit(x, y, epochs=2, callbacks=[StopAtOnce(), checkpoints]) == []
+    other = make_model()
+    assert xpnet.Checkpoints(tmp_path).resume(other) == []
+    for each in (model, other):
+        each.fit(x, y, epochs=1)
+    assert_same(model.backend, other.params, fetch(model.backend, model.params))

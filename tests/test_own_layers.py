@@ -150,6 +150,12 @@ class Hungry(nn.Layer):
         return x[:, self.columns], ()
 
 
+@pytest.mark.parametrize("layer", [EverySecond(), nn.LayerNorm(3), nn.Embedding(2, 3)], ids=str)
+def test_a_shape_without_axes_is_refused(layer: nn.Layer) -> None:
+    with pytest.raises(ShapeError, match=r"expected x of shape \(n, \.\.\.[^)]*\), got \(\)"):
+        layer.output_shape(())
+
+
 def test_a_dry_run_that_fails_names_the_layer_and_keeps_its_error() -> None:
     net = nn.Sequential(nn.Tanh(), Hungry([0, 7]))
     assert net.output_shape((3, 8)) == (3, 2)

@@ -123,6 +123,8 @@ class Layer:
 
         Raises ShapeError if the layer cannot take this shape.
         """
+        if not input_shape:
+            self.refuse("(n, ...)", input_shape)
         try:
             return (input_shape[0], *_dry_run(self, tuple(input_shape[1:])))
         except TypeError:  # a hyper-parameter is not hashable
@@ -172,6 +174,13 @@ class Layer:
     def __repr__(self) -> str:
         """The constructor call, without arguments that have their default value."""
         return constructor_call(self)
+
+
+class SameShape(Layer):
+    """Base class of layers whose output has the shape of their input, whatever that is."""
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
 
 
 @functools.lru_cache(maxsize=256)

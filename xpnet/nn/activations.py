@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from xpnet import special
 from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Layer, NoResiduals
+from xpnet.nn._layer import NoResiduals, SameShape
 from xpnet.tree import Array, Tree
 
 
@@ -28,7 +28,7 @@ class GateResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Identity(Layer):
+class Identity(SameShape):
     """y = x.
 
     dx = dy
@@ -46,7 +46,7 @@ class Identity(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class ReLU(Layer):
+class ReLU(SameShape):
     """y = max(x, 0).
 
     dx = dy where y > 0, else 0: the derivative at x = 0 is set to 0.
@@ -67,7 +67,7 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class LeakyReLU(Layer):
+class LeakyReLU(SameShape):
     """y = max(x, s x).
 
     dx = dy where y > 0, else s dy: the derivative at x = 0 is set to s.
@@ -103,7 +103,7 @@ class LeakyReLU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class ELU(Layer):
+class ELU(SameShape):
     """y = max(x, 0) + α (e^min(x, 0) - 1).
 
     dx = dy where y > 0, else dy · (y + α): the derivative at x = 0 is set to α.
@@ -146,7 +146,7 @@ class ELU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class GELU(Layer):
+class GELU(SameShape):
     """y = x g, where the gate g is the probability that a standard normal variable is below x.
 
     form="exact":    g = Φ(x) = (1 + erf(x/√2)) / 2,           g' = φ(x) = e^(-x²/2) / √(2π)
@@ -224,7 +224,7 @@ class GELU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class SiLU(Layer):
+class SiLU(SameShape):
     """y = x g with the gate g = σ(x); also called swish.
 
     dx = dy · g (1 + x (1 - g))
@@ -252,7 +252,7 @@ class SiLU(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Softplus(Layer):
+class Softplus(SameShape):
     """y = log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|).
 
     dx = dy · σ(x) = dy · (1 - e⁻ʸ)
@@ -277,7 +277,7 @@ class Softplus(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Sigmoid(Layer):
+class Sigmoid(SameShape):
     """y = σ(x) = 1 / (1 + e⁻ˣ).
 
     dx = dy · y (1 - y)
@@ -299,7 +299,7 @@ class Sigmoid(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Tanh(Layer):
+class Tanh(SameShape):
     """y = tanh(x).
 
     dx = dy · (1 - y²)
@@ -320,7 +320,7 @@ class Tanh(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class Softmax(Layer):
+class Softmax(SameShape):
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ, over the last axis.
 
     dxᵢ = yᵢ (dyᵢ - Σⱼ dyⱼ yⱼ)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from xpnet import random
 from xpnet.backend import namespace
-from xpnet.nn._layer import Layer, NoResiduals, Shape, require_number
+from xpnet.nn._layer import Layer, NoResiduals, SameShape, require_number
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
 
 @dataclass(frozen=True, repr=False)
-class Dropout(Layer):
+class Dropout(SameShape):
     """Dropout: in training, set each element to 0 with probability p.
 
     In training: y = x m, dx = dy m, where m is 0 with probability p and otherwise 1/(1 - p).
@@ -51,7 +51,7 @@ class DropoutResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class DropoutInTraining(Layer):
+class DropoutInTraining(SameShape):
     """`Dropout` in a training step: y = x m, where m is 0 with probability p and otherwise 1/(1 - p).
 
     dx = dy m
@@ -73,12 +73,9 @@ class DropoutInTraining(Layer):
     def backward(self, params: Tree, residuals: DropoutResiduals, dy: Array) -> tuple[Array, Tree]:
         return dy * residuals.mask, {}
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 @dataclass(frozen=True, repr=False)
-class GaussianNoise(Layer):
+class GaussianNoise(SameShape):
     """Gaussian noise: in training, add noise of standard deviation σ to each element.
 
     y = x + σ z in training, with z ~ N(0, 1) for each element, and y = x outside training.
@@ -113,7 +110,7 @@ class GaussianNoise(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class GaussianNoiseInTraining(Layer):
+class GaussianNoiseInTraining(SameShape):
     """`GaussianNoise` in a training step: y = x + σ z,  z ~ N(0, 1) for each element.
 
     dx = dy
@@ -132,6 +129,3 @@ class GaussianNoiseInTraining(Layer):
 
     def backward(self, params: Tree, residuals: NoResiduals, dy: Array) -> tuple[Array, Tree]:
         return dy, {}
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape

@@ -306,7 +306,9 @@ def yaml_file(folder: Path, content: bytes) -> None:
 # Layers, losses, optimizers and the rest
 
 ARGUMENTS = st.tuples(st.lists(ODD, max_size=5), st.integers(0, 1 << 30))
-LAYERS = [getattr(nn, name) for name in nn.__all__ if name not in ("Layer", "Container", "ContainerResiduals")]
+LAYERS = [
+    getattr(nn, name) for name in nn.__all__ if name not in ("Layer", "Container", "ContainerResiduals")
+]
 SHAPE = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 

@@ -111,7 +111,7 @@ def test_reduce_on_plateau_is_that_of_pytorch() -> None:
 
 
 def test_reduce_on_plateau_needs_validation() -> None:
-    with pytest.raises(ConfigError, match="ReduceOnPlateau: expected fit to have validation, got none"):
+    with pytest.raises(ConfigError, match="ReduceOnPlateau: expected validation data, got none"):
         ReduceOnPlateau().on_epoch(None)
 
 

@@ -185,7 +185,9 @@ class ReduceOnPlateau(Schedule):
 
     def on_epoch(self, validation_loss: float | None) -> None:
         if validation_loss is None:
-            raise ConfigError("ReduceOnPlateau: expected fit to have validation, got none")
+            raise ConfigError(
+                "ReduceOnPlateau: expected validation data, got none; pass fit(…, validation=(x, y))"
+            )
         if validation_loss < self.best:
             self.best, self.bad_epochs = validation_loss, 0
             return

@@ -87,6 +87,11 @@ def leaves(tree: Tree) -> list[Any]:
     return [leaf for _, leaf in items(tree)]
 
 
+def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    """The shape of each array, by its name."""
+    return {name: tuple(array.shape) for name, array in items(tree)}
+
+
 def replace(tree: Tree, arrays: dict[str, Array], prefix: str = "") -> Tree:
     """The tree with each leaf replaced by the array under its name in `arrays`."""
     if isinstance(tree, dict):

@@ -78,7 +78,7 @@ class Learner:
         fresh = optimizer.init(self.params)
         self._optimizer = optimizer
         self._program = self._compile()
-        if trees.shapes(fresh) != trees.shapes(self.state.optimizer):
+        if tree.shapes(fresh) != tree.shapes(self.state.optimizer):
             self._update(optimizer=fresh)
 
     # The state of training.

@@ -37,11 +37,6 @@ def _leaves(layer: Layer, branch: Tree, name: str = "") -> Iterator[tuple[Layer,
         yield layer, name, branch
 
 
-def shapes(arrays: Tree) -> dict[str, tuple[int, ...]]:
-    """The shape of each array, by its name."""
-    return {name: tuple(array.shape) for name, array in tree.items(arrays)}
-
-
 def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
     """Copies of the given arrays on the device, in the structure of the expected tree.
 

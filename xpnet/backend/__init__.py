@@ -9,6 +9,7 @@ from typing import Any
 
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._dask import Dask
+from xpnet.backend._facts import Facts
 from xpnet.backend._jax import JAX
 from xpnet.backend._lazy import LazyArray
 from xpnet.backend._numpy import NumPy
@@ -23,6 +24,7 @@ __all__ = [
     "BACKENDS",
     "DTYPES",
     "Backend",
+    "Facts",
     "LazyArray",
     "Ops",
     "Product",

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import CuBLAS
+from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CapturedLoop
 from xpnet.backend.backends import Backend, one_line
 from xpnet.backend.ops import CapturedOps
@@ -60,6 +61,28 @@ class CuPy(Backend):
     def free_bytes(self) -> int | None:
         in_pool = self.library.get_default_memory_pool().free_bytes()
         return self.library.cuda.runtime.memGetInfo()[0] + in_pool
+
+    def facts(self) -> Facts:
+        runtime = self.library.cuda.runtime
+        driver, own = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        try:
+            importlib.import_module("nvmath.bindings.cublas")
+            steps, advice = "CUDA graph", ""
+        except ImportError as error:
+            steps = "kernel by kernel"
+            extra = f"nvmath-python[cu{own // 1000}]"
+            advice = f"pip install '{extra}' makes steps faster, as CUDA graphs ({one_line(error)})"
+        return (
+            super()
+            .facts()
+            ._replace(
+                device=runtime.getDeviceProperties(self.device.id)["name"].decode(),
+                memory=runtime.memGetInfo()[1],
+                driver=f"driver for CUDA {cuda_version(driver)}, runtime {cuda_version(own)}",
+                steps=steps,
+                advice=advice,
+            )
+        )
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         try:

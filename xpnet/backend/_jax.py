@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend.backends import Backend, row
+from xpnet.backend._facts import Facts
+from xpnet.backend.backends import Backend, one_line, row
 from xpnet.backend.ops import Ops
 
 Array = Any  # a JAX array with all of its methods
@@ -38,6 +39,17 @@ class JAX(Backend):
     def free_bytes(self) -> int | None:
         statistics = self.device.memory_stats()  # None on a CPU
         return statistics and statistics["bytes_limit"] - statistics["bytes_in_use"]
+
+    def facts(self) -> Facts:
+        facts = super().facts()._replace(steps="XLA")
+        if self.device.platform == "cpu":
+            return facts._replace(gpu_advice="this JAX has no GPU: pip install 'jax[cuda13]'")
+        statistics = self.device.memory_stats()
+        return facts._replace(
+            device=self.device.device_kind,
+            memory=statistics and statistics["bytes_limit"],
+            driver=one_line(self.device.client.platform_version),
+        )
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return "RESOURCE_EXHAUSTED" in str(error) or super().is_out_of_memory(error)

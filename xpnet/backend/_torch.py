@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
+from xpnet.backend._facts import Facts
 from xpnet.backend._graph import CapturedLoop
 from xpnet.backend._lazy import LazyArray
 from xpnet.backend.backends import Backend, unreadable
@@ -74,6 +75,23 @@ class Torch(Backend):
     def is_out_of_memory(self, error: BaseException) -> bool:
         on_gpu = isinstance(error, self.library.OutOfMemoryError)
         return on_gpu or "can't allocate memory" in str(error) or super().is_out_of_memory(error)
+
+    def facts(self) -> Facts:
+        facts, cuda = super().facts(), self.library.version.cuda
+        if self.device.type != "cuda":
+            index = "https://download.pytorch.org/whl/cu130"
+            advice = "" if cuda else f"this PyTorch has no CUDA: pip install torch --index-url {index}"
+            return facts._replace(gpu_advice=advice)
+        properties = self.library.cuda.get_device_properties(self.device)
+        return facts._replace(
+            device=properties.name,
+            memory=properties.total_memory,
+            driver=f"CUDA {cuda}, cuDNN {self.library.backends.cudnn.version()}",
+            steps="CUDA graph",
+        )
+
+    def other_devices(self) -> tuple[str, ...]:
+        return ("cuda",) if self.library.cuda.is_available() else ()
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self.library.no_grad()(step)

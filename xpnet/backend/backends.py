@@ -1,6 +1,7 @@
 """The base class of backends."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
+from xpnet.backend._facts import Facts
 from xpnet.backend._lazy import LazyArray, is_lazy
 from xpnet.backend._parts import PairwiseSum
 from xpnet.backend.ops import device, namespace, ops
@@ -163,6 +165,14 @@ class Backend:
     def free_bytes(self) -> int | None:
         """The free bytes of the device's memory; None if the device uses the host's memory."""
         return None
+
+    def facts(self) -> Facts:
+        """What the library reports of itself and of the device."""
+        return Facts(version=sys.modules[self.module.partition(".")[0]].__version__)
+
+    def other_devices(self) -> tuple[str, ...]:
+        """The kinds of devices on this machine that the library can use besides its default."""
+        return ()
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether this is one of the library's out-of-memory errors."""

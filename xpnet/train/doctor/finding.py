@@ -16,6 +16,7 @@ from xpnet.train.doctor import checks
 from xpnet.train.doctor.checks import Check
 
 MISSING, RIGHT, WRONG = "missing", "right", "wrong"
+NOT_CAPTURED = "expected to capture training steps as a CUDA graph"  # xpnet's warning begins so
 TIME_LIMIT = 600  # seconds for all devices of a backend
 
 
@@ -73,6 +74,8 @@ def examine(name: str) -> list[Finding]:
         others = backends.get(name).other_devices()
     except BackendError as error:
         return [Finding(name, status=MISSING, reason=str(error).partition(": ")[2])]
+    except Exception as error:  # of the library itself, while it is imported
+        return [Finding(name, status=WRONG, reason=one_line(f"{type(error).__name__}: {error}"))]
     return [examine_device(name, device) for device in (None, *others)]
 
 
@@ -90,6 +93,8 @@ def examine_device(name: str, device: str | None) -> Finding:
         except Exception as error:
             finding.reason = one_line(f"{type(error).__name__}: {error}")
     finding.seconds = time.perf_counter() - began
+    if any(str(warning.message).startswith(NOT_CAPTURED) for warning in caught):
+        finding.facts["steps"] = "kernel by kernel"
     finding.warnings = list(dict.fromkeys(one_line(warning.message) for warning in caught))
     if finding.reason or not all(check.ok for check in finding.checks):
         finding.status = WRONG

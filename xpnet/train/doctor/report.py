@@ -37,7 +37,7 @@ def text(machine: Machine, findings: Sequence[Finding], seconds: float) -> str:
     wrong = [(finding.name, fault) for finding in here for fault in finding.faults]
     warned = [(finding.name, warning) for finding in here for warning in finding.warnings]
     for title, rows in (
-        ("GPUs", devices),
+        ("Devices", devices),
         ("Not here", missing),
         ("Advice", advice(machine, findings)),
         ("Warnings", warned),
@@ -111,7 +111,7 @@ def device(finding: Finding) -> str:
     facts = finding.facts
     memory = [f"{gibibytes(facts['memory'])} of memory"] if facts["memory"] else []
     reduced = " and ".join(finding.reduced_precision)
-    precision = f"TF32 or less for {reduced}" if reduced else "TF32 off: float32 is float32"
+    precision = f"TF32 or less for {reduced}" if reduced else "no TF32: float32 has its full precision"
     return ", ".join(filter(None, [facts["device"], *memory, facts["driver"], precision]))
 
 
@@ -128,7 +128,7 @@ def advice(machine: Machine, findings: Sequence[Finding]) -> list[tuple[str, str
     if machine.load is not None and machine.load > 0.75 * machine.cores:
         rows.append(
             ("speed", f"the machine is busy (load {machine.load:.1f}, {count(machine.cores, 'core')}): "
-             "the speeds are lower than those of an idle machine")
+             "speeds are too low; where it is always so, OPENBLAS_NUM_THREADS=1 makes NumPy faster")
         )  # fmt: skip
     if machine.gpus and not any(map(has_gpu, findings)):
         rows.append(("GPU", "no backend uses it; see xpnet/docs/gpu.md"))

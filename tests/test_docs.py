@@ -22,6 +22,7 @@ from xpnet.studies import options as study_options
 from xpnet.studies import search
 from xpnet.train import Config, folder
 from xpnet.train.config import option_name
+from xpnet.train.doctor import command as doctor
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
@@ -95,6 +96,8 @@ def check_script(script: str, *arguments: str) -> None:
             assert name in (*studies.NAMES, "list", "all")
         case "scripts/search.py":
             search.parse(arguments, prog=script, description="")
+        case "scripts/doctor.py":
+            doctor.parse(arguments, prog=script, description="")
         case _:
             assert (ROOT / script).exists()
             assert not arguments
@@ -154,6 +157,7 @@ def test_options_that_are_named_exist(page: Path) -> None:
         "--config",
         "--resume",
         "--help",
+        "--json",
     }
     known |= {
         option_name(field.name)

@@ -137,6 +137,7 @@ class Pair(NamedTuple):
 
 
 def per_epoch(steps: np.ndarray) -> np.ndarray:
+    """The mean loss of each epoch."""
     return np.mean(np.reshape(steps, (EPOCHS, -1)), axis=1)
 
 

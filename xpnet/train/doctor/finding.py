@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import xpnet
 from xpnet import backend as backends
 from xpnet.errors import BackendError
 from xpnet.train.doctor import checks
 from xpnet.train.doctor.checks import Check
 
 MISSING, RIGHT, WRONG = "missing", "right", "wrong"
+PACKAGE = Path(__file__).parents[2]  # the folder of xpnet
 NOT_CAPTURED = "expected to capture training steps as a CUDA graph"  # xpnet's warning begins so
 TIME_LIMIT = 600  # seconds for all devices of a backend
 
@@ -108,7 +108,7 @@ def examine_apart(name: str) -> list[Finding]:
     and BLAS threads compete for cores, and a faulty driver may end the process.
     """
     code = "from xpnet.train.doctor import finding; finding.main()"
-    folder = str(Path(xpnet.__file__).parents[1])
+    folder = str(PACKAGE.parent)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {folder!r}); {code}", name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT)

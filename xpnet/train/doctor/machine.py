@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 
-import xpnet
 from xpnet._util.version import NOT_INSTALLED, __version__
 
 # Variables that change numbers or speed.
@@ -61,7 +60,7 @@ def describe() -> Machine:
     """This machine."""
     return Machine(
         xpnet="not installed" if __version__ == NOT_INSTALLED else __version__,
-        location=str(Path(xpnet.__file__).parent),
+        location=str(Path(__file__).parents[2]),
         python=platform.python_version(),
         executable=sys.executable,
         platform=platform.platform(),

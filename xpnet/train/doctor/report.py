@@ -13,14 +13,11 @@ LEGEND = (
     ("steps", "how `fit` runs training steps"),
     (
         "float64",
-        "largest relative difference of losses and parameters of a small MLP and a small CNN from "
-        f"those on NumPy (and on NumPy, of the last loss from the known one); up to {TOLERANCE:.0e} is right",
+        "largest relative difference from NumPy, of losses and parameters of a small MLP and a small CNN; "
+        f"right up to {TOLERANCE:.0e}. NumPy's own: from known losses",
     ),
-    (
-        "float32",
-        f"of the losses in float32 from those on NumPy in float64; up to {TOLERANCE_FLOAT32:.0e} is right",
-    ),
-    ("compiled", "the same for `fit`, which compiles or captures steps, from steps by hand, uncompiled"),
+    ("float32", f"of losses in float32, from NumPy in float64; right up to {TOLERANCE_FLOAT32:.0e}"),
+    ("compiled", f"of `fit` from steps by hand, which are never compiled; right up to {TOLERANCE:.0e}"),
     ("repeatable", "two trainings from one seed give the same bits"),
     ("images/s", "speed of 784-512-512-10, batch 100, float32, on random images"),
 )
@@ -38,7 +35,7 @@ def text(machine: Machine, findings: Sequence[Finding], seconds: float) -> str:
     warned = [(finding.name, warning) for finding in here for warning in finding.warnings]
     for title, rows in (
         ("Devices", devices),
-        ("Not here", missing),
+        ("Missing", missing),
         ("Advice", advice(machine, findings)),
         ("Warnings", warned),
         ("WRONG", wrong),
@@ -126,12 +123,12 @@ def advice(machine: Machine, findings: Sequence[Finding]) -> list[tuple[str, str
             texts.append(f"less than float32 for {' and '.join(finding.reduced_precision)}")
         rows += [(finding.name, each) for each in texts if each]
     if machine.load is not None and machine.load > 0.75 * machine.cores:
-        rows.append(
-            ("speed", f"the machine is busy (load {machine.load:.1f}, {count(machine.cores, 'core')}): "
-             "speeds are too low; where it is always so, OPENBLAS_NUM_THREADS=1 makes NumPy faster")
-        )  # fmt: skip
+        load = f"load {machine.load:.1f}, {count(machine.cores, 'core')}"
+        threads = "; where it is always so, OPENBLAS_NUM_THREADS=1 makes NumPy faster"
+        way_out = "" if "OPENBLAS_NUM_THREADS" in machine.environment else threads
+        rows.append(("speed", f"the machine is busy ({load}): speeds are too low{way_out}"))
     if machine.gpus and not any(map(has_gpu, findings)):
-        rows.append(("GPU", "no backend uses it; see xpnet/docs/gpu.md"))
+        rows.append(("GPU", "none of these backends uses it; see xpnet/docs/gpu.md"))
     return rows
 
 

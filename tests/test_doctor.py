@@ -389,7 +389,7 @@ def test_a_gpu_that_nothing_uses_and_a_busy_machine() -> None:
     here = machine.Machine(
         **{**HERE.to_dict(), "gpus": ("NVIDIA H100",), "load": 7.5, "environment": {"CUPY_TF32": "1"}}
     )
-    out = report.text(here, [Finding("numpy", facts=Facts("2.4.6")._asdict())], 1.0)
+    out = report.text(here, [Finding("numpy", facts=Facts("2.4.6")._asdict(), images_per_second=1.0)], 1.0)
     told = section(out, "Advice")
     assert "GPU none of these backends uses it; see xpnet/docs/gpu.md" in told
     assert (
@@ -397,6 +397,7 @@ def test_a_gpu_that_nothing_uses_and_a_busy_machine() -> None:
         in told
     )
     assert "set     CUPY_TF32=1" in out
+    assert "busy" not in report.text(here, [Finding("cupy", status=finding.MISSING, reason="no GPU")], 1.0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for nvidia-smi")

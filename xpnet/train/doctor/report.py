@@ -122,7 +122,8 @@ def advice(machine: Machine, findings: Sequence[Finding]) -> list[tuple[str, str
         if finding.reduced_precision and not has_gpu(finding):
             texts.append(f"less than float32 for {' and '.join(finding.reduced_precision)}")
         rows += [(finding.name, each) for each in texts if each]
-    if machine.load is not None and machine.load > 0.75 * machine.cores:
+    measured = any(finding.images_per_second for finding in findings)
+    if measured and machine.load is not None and machine.load > 0.75 * machine.cores:
         load = f"load {machine.load:.1f}, {count(machine.cores, 'core')}"
         threads = "; where it is always so, OPENBLAS_NUM_THREADS=1 makes NumPy faster"
         way_out = "" if "OPENBLAS_NUM_THREADS" in machine.environment else threads

@@ -158,7 +158,7 @@ def read(path: str | Path) -> Tree:
         safetensors.SafetensorError,
     ) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path}: expected an {FORMAT} that is whole: {reason}") from error
+        raise CheckpointError(f"{path}: expected a whole {FORMAT}: {reason}") from error
 
 
 def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:

@@ -467,6 +467,25 @@ def test_refuses_bad_input_in_one_line(use, message: str) -> None:
         np.testing.assert_array_equal(before[name], array)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("net", [nn.Linear(2, 2)], "Model: expected net to be an xpnet Layer, got [Linear(2, 2)]"),
+        ("loss", losses.CrossEntropy, "Model: expected loss to be an xpnet Loss, got <class 'xpnet.losses."),
+        (
+            "optimizer",
+            optim.SGD,
+            "Model: expected optimizer to be an xpnet Optimizer, got <class 'xpnet.optim.",
+        ),
+    ],
+)
+def test_refuses_a_class_or_a_list_for_an_object(argument: str, value: object, message: str) -> None:
+    arguments = {"net": nn.Linear(2, 2), "loss": losses.CrossEntropy(), "optimizer": optim.SGD(0.1)}
+    with pytest.raises(ConfigError) as error:
+        xpnet.Model(**(arguments | {argument: value}))
+    assert str(error.value).startswith(message)
+
+
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="Model: expected l2 to be a finite number and at least 0, got -1"):
         make_model(l2=-1)

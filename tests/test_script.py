@@ -160,7 +160,7 @@ def write_damaged(folder: Path) -> None:
         (["--no-nesterof"], ["--no-nesterof", "did you mean --nesterov?"]),
         (["--epochs", "many"], ["--epochs: expected int, got many"]),
         (["--config", "word.yaml"], ["word.yaml: --epochs: expected int, got many"]),
-        (["--config", "broken.yaml"], ["config"]),
+        (["--config", "broken.yaml"], ["broken.yaml: ", "at line 2, column 1"]),
         (["--backend", "abacus"], ["backend", "abacus", "numpy"]),
         (["--device", "cuda"], ["backend 'numpy': expected device 'cpu', got 'cuda'"]),
         (["--dataset", "imagenet"], ["imagenet", "mnist-sample"]),

@@ -171,7 +171,7 @@ def _file_at_fault(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]
 
 def _reason(error: Exception) -> str:
     """The parser's message on one line, in the words of the other errors, with a similar option's name."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
     text = re.sub(r'^Parser key "(\w+)"', lambda match: option_name(match[1]), text)
     text = re.sub(r"Expected an? <class '(\w+)'>\. Got value: ", r"expected \1, got ", text)
     if text.startswith("Unexpected config:"):

@@ -486,6 +486,24 @@ def test_refuses_a_class_or_a_list_for_an_object(argument: str, value: object, m
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"schedule": 0.1}, "fit: expected schedule to be an xpnet Schedule or None, got 0.1"),
+        (
+            {"callbacks": [print]},
+            "fit: expected callbacks to be xpnet Callbacks, got <built-in function print>",
+        ),
+        ({"validation": np.eye(3)}, "fit: expected validation to be a pair (x, y), got 3 items"),
+    ],
+)
+def test_fit_refuses_objects_of_another_kind(arguments: dict[str, Any], message: str) -> None:
+    model = xpnet.Model(nn.Linear(3, 3), losses.CrossEntropy(), optim.SGD(0.1))
+    with pytest.raises(ConfigError) as error:
+        model.fit(np.eye(3), [0, 1, 2], **arguments)
+    assert str(error.value) == message
+
+
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="Model: expected l2 to be a finite number and at least 0, got -1"):
         make_model(l2=-1)

@@ -43,6 +43,14 @@ def test_a_row_names_options_of_a_config_and_arguments_of_what_it_makes(option: 
     assert set(choice.options) <= set(inspect.signature(choice.make).parameters)
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [row for row in ROWS if row.values[0] not in ("dataset", "weight_init")]
+)
+def test_a_row_takes_all_that_has_no_default(option: str, name: str) -> None:
+    """An argument that a row forgets to take would be a TypeError on the command line."""
+    REGISTRIES[option][name].build(train.Config())
+
+
 @pytest.mark.parametrize(("option", "name"), ROWS)
 def test_help_prints_each_choice(option: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f" {name} {REGISTRIES[option][name].help} " in printed_help(monkeypatch)

@@ -1,5 +1,6 @@
 """The places where tests run: every installed array library, on every kind of device available."""
 
+import os
 import runpy
 import sys
 from collections.abc import Callable, Iterator
@@ -7,6 +8,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+
+if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
+    import cuda_on_cpu
+
+    cuda_on_cpu.install()
 
 from xpnet import backend
 from xpnet.backend import Backend

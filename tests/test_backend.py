@@ -5,6 +5,7 @@ import operator
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -258,3 +259,51 @@ def test_terms_are_added_in_pairs_whenever_they_come(count: int) -> None:
             assert total.result is None
             total.put(int(i), "abcdefghijklm"[i])
         assert total.result == paired(list("abcdefghijklm"[:count]))
+
+
+def fake_switches(new: bool) -> types.SimpleNamespace:
+    """`torch.backends` with the switches of PyTorch 2.9, or of those before it."""
+    if new:
+        conv = types.SimpleNamespace(fp32_precision="tf32")
+        matmul, cudnn = types.SimpleNamespace(fp32_precision="none"), types.SimpleNamespace(conv=conv)
+    else:
+        matmul, cudnn = types.SimpleNamespace(allow_tf32=False), types.SimpleNamespace(allow_tf32=True)
+    return types.SimpleNamespace(cuda=types.SimpleNamespace(matmul=matmul), cudnn=cudnn)
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("tf32", [True, False])
+def test_steps_of_pytorch_on_a_gpu_run_in_the_precision_that_was_asked_for(new: bool, tf32: bool) -> None:
+    """Products and convolutions in float32, or both in TF32; afterwards the switches are as before."""
+    switches = fake_switches(new)
+
+    def found() -> tuple:
+        matmul, cudnn = switches.cuda.matmul, switches.cudnn
+        if new:
+            return matmul.fp32_precision, cudnn.conv.fp32_precision
+        return matmul.allow_tf32, cudnn.allow_tf32
+
+    before = found()
+    torch = object.__new__(backend.Torch)
+    torch.library = types.SimpleNamespace(backends=switches, no_grad=nullcontext)
+    torch.device, torch.tf32 = types.SimpleNamespace(type="cuda"), tf32
+    expected = ("tf32" if tf32 else "ieee") if new else tf32
+    assert torch.compile(lambda: found())() == (expected, expected)
+    with pytest.raises(ZeroDivisionError):
+        torch.compile(lambda: 1 / 0)()
+    assert found() == before
+
+
+@pytest.mark.parametrize(("tf32", "name"), [(True, "HIGH"), (False, "HIGHEST")])
+def test_steps_of_jax_on_a_gpu_are_traced_in_the_precision_that_was_asked_for(tf32: bool, name: str) -> None:
+    """JAX's name for TF32 is HIGH. On a CPU products have one precision, and none is asked for."""
+    jax = pytest.importorskip("jax", reason="JAX is not installed")
+    found = backend.get("jax", tf32=tf32)
+
+    def traced() -> str:
+        step = found.compile(lambda state, batch: (state @ state, batch))
+        return str(jax.make_jaxpr(step)(np.ones((2, 2), np.float32), 0))
+
+    assert "Precision" not in traced()
+    found.device = types.SimpleNamespace(platform="gpu")
+    assert f"(Precision.{name}, Precision.{name})" in traced()

@@ -15,9 +15,9 @@ from conftest import MISSING, ON_GPU, PLACES
 from laws import assert_close, assert_same, fetch
 from xpnet import backend, losses, nn, optim, schedules, tree
 from xpnet.backend._cublas import CuBLAS
-from xpnet.backend._cupy import CuPyGraph, replaced_matmul
+from xpnet.backend._cupy import CuPyGraph, CuPyRecorder, replaced_matmul
 from xpnet.backend._graph import CapturedLoop
-from xpnet.backend._torch import TorchGraph
+from xpnet.backend._torch import TorchRecorder
 
 
 class FakeGraph:
@@ -271,10 +271,15 @@ def train(optimizer: optim.Optimizer) -> xpnet.Model:
 # CuPy's and PyTorch's graphs, on fake modules that record calls.
 
 
-def fake_cupy(log: list[str]) -> types.SimpleNamespace:
+def fake_cupy(log: list[str]) -> Any:
     current = [types.SimpleNamespace(synchronize=lambda: log.append("wait for the current stream"))]
 
     class Stream:
+        ptr = 17
+
+        def __init__(self, non_blocking: bool) -> None:
+            assert non_blocking
+
         def __enter__(self) -> None:
             current.append(self)
 
@@ -296,19 +301,48 @@ def fake_cupy(log: list[str]) -> types.SimpleNamespace:
         def malloc(self, size: int) -> None:
             raise NotImplementedError
 
+        def free_all_blocks(self) -> None:
+            log.append("free its memory")
+
     @contextmanager
     def using_allocator(malloc: Callable) -> Iterator[None]:
         log.append("its memory")
-        yield
-        log.append("all memory")
+        try:
+            yield
+        finally:
+            log.append("all memory")
 
     cuda = types.SimpleNamespace(
-        Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator, get_current_stream=lambda: current[-1]
+        Device=FakeDevice, Stream=Stream, MemoryPool=MemoryPool, using_allocator=using_allocator, get_current_stream=lambda: current[-1]
     )  # fmt: skip
-    return types.SimpleNamespace(cuda=cuda, ndarray=type("ndarray", (np.ndarray,), {}))
+    # Hashable, as modules are.
+    cupy = types.ModuleType("cupy")
+    vars(cupy).update(cuda=cuda, ndarray=type("ndarray", (np.ndarray,), {}), empty=fake_empty)
+    return cupy
 
 
-def test_cupy_s_calls() -> None:
+class FakeDevice:
+    id = 0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+def fake_empty(shape: Any, dtype: Any) -> types.SimpleNamespace:
+    """An array of CuPy's on the host."""
+    x = np.empty(shape, dtype)
+    return types.SimpleNamespace(data=types.SimpleNamespace(ptr=x.ctypes.data), nbytes=x.nbytes)
+
+
+def cupy_graph(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> CuPyGraph:
+    monkeypatch.setattr(CuBLAS, "__call__", lambda self, left, right: "of cuBLAS")
+    return CuPyRecorder(cupy, FakeCuBLAS()).new_graph()
+
+
+def test_cupy_s_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     cupy = fake_cupy(log)
     x = np.eye(2).view(cupy.ndarray)
@@ -317,10 +351,10 @@ def test_cupy_s_calls() -> None:
         log.append(f"kernel, product {(x @ x)!s}")
         return "result"
 
-    graph = CuPyGraph(cupy, cupy.cuda.Stream(), lambda left, right: "of cuBLAS")
+    graph = cupy_graph(cupy, monkeypatch)
     assert graph.warm_up(kernel) == "result"
     start, kernel_line = ["wait for the current stream", "its memory"], "kernel, product of cuBLAS"
-    assert log == [*start, kernel_line, "all memory", "wait for the graph's stream"]
+    assert log == [*start, kernel_line, "wait for the graph's stream", "all memory"]
     log.clear()
     graph.capture(kernel)
     assert log == [*start, "begin capture", kernel_line, "end capture", "all memory"]
@@ -328,9 +362,13 @@ def test_cupy_s_calls() -> None:
     graph.launch()
     assert log == ["launch"]
     np.testing.assert_array_equal(x @ x, np.eye(2))
+    log.clear()
+    del graph
+    gc.collect()
+    assert log == ["free its memory"]
 
 
-def test_cupy_s_capture_ends_where_the_step_fails() -> None:
+def test_cupy_s_capture_ends_where_the_step_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     cupy = fake_cupy(log)
 
@@ -338,8 +376,8 @@ def test_cupy_s_capture_ends_where_the_step_fails() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        CuPyGraph(cupy, cupy.cuda.Stream(), np.add).capture(fail)
-    assert log[-2:] == ["begin capture", "end capture"]
+        cupy_graph(cupy, monkeypatch).capture(fail)
+    assert log[2:4] == ["begin capture", "end capture"]
     assert cupy.cuda.get_current_stream().__class__ is types.SimpleNamespace
     assert "__matmul__" not in vars(cupy.ndarray)
 
@@ -355,44 +393,94 @@ def test_only_products_on_the_graph_s_stream_are_replaced() -> None:
     np.testing.assert_array_equal(x @ x, np.eye(2))
 
 
-def test_pytorch_s_calls() -> None:
-    log: list[str] = []
+def fake_torch(log: list[str]) -> Any:
+    """The parts of PyTorch that captures use. As in PyTorch, a capture that fails leaves its stream current."""
 
     class Graph:
         def replay(self) -> None:
             log.append("launch")
 
     class Stream:
-        def __init__(self, name: str = "side") -> None:
-            self.name = name
+        def __init__(self, device: str, name: str = "side") -> None:
+            self.device, self.name = device, name
 
         def wait_stream(self, other: "Stream") -> None:
             log.append(f"{self.name} waits for {other.name}")
 
+    streams = {device: Stream(device, f"main of {device}") for device in ("cuda:0", "cuda:1")}
+    devices = ["cuda:0"]
+
+    def set_stream(stream: Stream) -> None:
+        streams[stream.device] = stream
+
     @contextmanager
-    def noted(what: Any) -> Iterator[None]:
-        log.append(f"on {what.name}" if isinstance(what, Stream) else "begin capture")
+    def device(device: str) -> Iterator[None]:
+        devices.append(device)
         try:
             yield
         finally:
-            log.append("end")
+            devices.pop()
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        before = streams[stream.device]
+        set_stream(stream)
+        yield
+        set_stream(before)
+
+    @contextmanager
+    def capture(graph: Graph, pool: str, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        log.append(f"begin capture on {stream.device}, {pool}, {capture_error_mode}")
+        before = streams[stream.device]
+        set_stream(stream)
+        yield
+        set_stream(before)
+        log.append("end")
 
     cuda = types.SimpleNamespace(
-        CUDAGraph=Graph, Stream=Stream, current_stream=lambda: Stream("main"), stream=noted, graph=noted
-    )
-    graph = TorchGraph(types.SimpleNamespace(cuda=cuda))
-    graph.warm_up(lambda: log.append("kernel"))
-    assert log == ["side waits for main", "on side", "kernel", "end", "main waits for side"]
-    log.clear()
-    graph.capture(lambda: log.append("kernel"))
-    graph.launch()
-    assert log == ["begin capture", "kernel", "end", "launch"]
+        CUDAGraph=Graph, Stream=Stream, current_stream=lambda: streams[devices[-1]], stream=on, graph=capture,
+        device=device, set_stream=set_stream, graph_pool_handle=lambda: "its memory",
+    )  # fmt: skip
+    return types.SimpleNamespace(cuda=cuda)
+
+
+def test_pytorch_s_calls() -> None:
+    """On the device of the arrays, though another one is current."""
+    log: list[str] = []
+    torch = fake_torch(log)
+
+    def kernel() -> str:
+        log.append(
+            f"kernel on the {torch.cuda.current_stream().name} of {torch.cuda.current_stream().device}"
+        )
+        return "result"
+
+    recorder = TorchRecorder(torch, "cuda:1")
+    graph = recorder.new_graph()
+    assert graph.warm_up(kernel) == "result"
+    line = "kernel on the side of cuda:1"
+    assert log == ["side waits for main of cuda:1", line, "main of cuda:1 waits for side"]
+    for each in (graph, recorder.new_graph()):
+        log.clear()
+        each.capture(kernel)
+        each.launch()
+        assert log == ["begin capture on cuda:1, its memory, thread_local", line, "end", "launch"]
+
+
+def test_pytorch_s_stream_is_current_again_after_a_capture_that_fails() -> None:
+    torch = fake_torch([])
+    with torch.cuda.device("cuda:1"):
+        with pytest.raises(ZeroDivisionError):
+            TorchRecorder(torch, "cuda:1").new_graph().capture(lambda: 1 / 0)
+        assert torch.cuda.current_stream().name == "main of cuda:1"
 
 
 class FakeCuBLAS:
     """cublasGemmStridedBatchedEx as documented, on the memory at the given addresses."""
 
-    ComputeType = types.SimpleNamespace(COMPUTE_32F="float32", COMPUTE_64F="float64")
+    ComputeType = types.SimpleNamespace(
+        COMPUTE_32F="float32", COMPUTE_32F_FAST_TF32="tf32", COMPUTE_64F="float64"
+    )
     Operation = types.SimpleNamespace(N="N", T="T")
     GemmAlgo = types.SimpleNamespace(DEFAULT=-1)
 
@@ -403,7 +491,7 @@ class FakeCuBLAS:
         self.stream = stream
 
     def set_workspace(self, handle: str, address: int, size: int) -> None:
-        self.workspace = size
+        self.workspace = address, size
 
     def gemm_strided_batched_ex(
         self, handle, order_a, order_b, m, n, k, alpha, a, type_a, lda, next_a, b, type_b, ldb, next_b,
@@ -411,7 +499,7 @@ class FakeCuBLAS:
     ) -> None:  # fmt: skip
         dtype = {0: np.float32, 1: np.float64}[type_a]
         assert type_a == type_b == type_c
-        assert compute == np.dtype(dtype).name
+        self.compute = compute
         assert lda >= (m if order_a == "N" else k)
         assert ldb >= (k if order_b == "N" else n)
         assert ldc >= m
@@ -456,11 +544,12 @@ def test_products_by_cublas(left: tuple, right: tuple, dtype: str) -> None:
     cublas = FakeCuBLAS()
     product = CuBLAS(cublas, np, 17, lambda x: x.ctypes.data)
     assert cublas.stream == 17
-    assert cublas.workspace == product.workspace.nbytes
     a, b = (rng.normal(size=shape).astype(dtype) for shape in (left, right))
     for x in layouts(a):
         for y in layouts(b):
             found = product(x, y)
+            if found.size and a.size:
+                assert cublas.compute == dtype
             assert found.dtype == dtype
             assert found.flags.c_contiguous
             np.testing.assert_allclose(found, a @ b, rtol=1e-5 if dtype == "float32" else 1e-12)

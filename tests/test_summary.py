@@ -155,6 +155,23 @@ def test_micro_batches_save_less_and_convolutions_need_room() -> None:
     assert whole.optimizer_state == 0
 
 
+def test_the_windows_of_dy_count() -> None:
+    """They are larger than those of x where a convolution has more output channels. The first makes none."""
+    first, second = nn.Conv2d(16, 4, 3, padding="same"), nn.Conv2d(4, 8, 3, padding="same")
+
+    def workspace(*layers: nn.Layer) -> int:
+        net = nn.Sequential(*layers, nn.GlobalAvgPool())
+        model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1), "array-api-strict")
+        return model.step_memory((5, 6, 16), 10).workspace
+
+    positions, taps = 10 * 5 * 6, 9
+    assert workspace(first) == positions * taps * 16 * 4
+    assert workspace(nn.Conv2d(16, 4, 1), second) == positions * taps * 8 * 4
+    branch = nn.Residual(nn.Sequential(second, nn.Conv2d(8, 4, 1)))
+    assert workspace(nn.Conv2d(16, 4, 1), branch) == positions * taps * 8 * 4
+    assert workspace(nn.Conv2d(16, 4, 1), nn.Conv2d(4, 8, 3)) == positions * 16 * 4  # dx without windows
+
+
 def test_the_table() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
     model = xpnet.Model(net, losses.CrossEntropy(), optim.Adam(0.1))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from xpnet.nn import Conv1d, Conv2d, Embedding, Layer, Linear, Residual, Sequential, conv
 from xpnet.nn._layer import Shape
+from xpnet.nn._library import _LibraryConv
 from xpnet.nn._windows import per_axis
 from xpnet.nn._winograd import WinogradConv2d
 from xpnet.nn.containers import ContainerResiduals
@@ -68,6 +69,45 @@ def windows(layer: Conv2d | Conv1d, input_shape: Shape) -> int:
 @workspace.register
 def _(layer: WinogradConv2d, input_shape: Shape) -> int:
     return layer.plane_elements(input_shape)
+
+
+@singledispatch
+def backward_workspace(layer: Layer, params: Tree, input_shape: Shape, of_input: bool = False) -> int:
+    """The number of elements of the largest temporary array in the backward pass, apart from `workspace`.
+
+    With `of_input` the pass computes dx too, and not the gradients of the parameters alone.
+    """
+    children, shapes = layer.children(), input_shapes(layer, input_shape)
+    each = (backward_workspace(children[key], params[key], shape, of_input) for key, shape in shapes.items())
+    return max(each, default=0)
+
+
+@backward_workspace.register
+def _(layer: Sequential, params: Tree, input_shape: Shape, of_input: bool = False) -> int:
+    shapes = input_shapes(layer, input_shape)
+    first = -1 if of_input else layer.first_to_learn(params)
+    each = (
+        backward_workspace(child, params[i], shapes[i], i > first)
+        for i, child in layer.children().items()
+        if i >= first
+    )
+    return max(each, default=0)
+
+
+@backward_workspace.register(Conv2d)
+@backward_workspace.register(Conv1d)
+def _(layer: Conv2d | Conv1d, params: Tree, input_shape: Shape, of_input: bool = False) -> int:
+    """The number of elements in the matrix of all windows of dy."""
+    if not (of_input and layer.convolves_dy(input_shape)):
+        return 0
+    taps = math.prod(per_axis(layer.kernel_size, layer.axes))
+    return math.prod(input_shape[:-1]) * taps * layer.out_channels
+
+
+@backward_workspace.register(WinogradConv2d)
+@backward_workspace.register(_LibraryConv)
+def _(layer: Layer, params: Tree, input_shape: Shape, of_input: bool = False) -> int:
+    return 0  # Winograd's planes are as large in both passes; libraries make no windows
 
 
 @singledispatch

@@ -42,6 +42,7 @@ class Learner:
         l2: float = 0.0,
         augment: Augment | None = None,
         micro_batch: int | None = None,
+        tf32: bool = False,
     ) -> None:
         for name, value, kind in (
             ("net", net, Layer),
@@ -56,9 +57,9 @@ class Learner:
         self.micro_batch = micro_batch
         self.seed = seed
         self.objective = Objective(net, loss, l2)
-        self.backend = backends.get(backend, device, dtype)
+        self.backend = backends.get(backend, device, dtype, tf32)
         self.training = True
-        self._options = {"dtype": dtype, "device": device, "l2": l2, "augment": augment}
+        self._options = {"dtype": dtype, "device": device, "l2": l2, "augment": augment, "tf32": tf32}
         self._inputs = Inputs(net, loss, self.backend)
         self._program = self._compile()
         with memory.explain_out_of_memory(self.backend, "the parameters of the network"):
@@ -195,7 +196,8 @@ class Learner:
             net, params = self.net.training_mode(key), self.params
         else:
             net, params = self.net, self._variables()
-        prediction, residuals = net.forward(params, x)
+        with self.backend.precision():
+            prediction, residuals = net.forward(params, x)
         if self.training:
             self._update(statistics=net.new_statistics(self.statistics, residuals))
         self._last_forward = _Forward(net, params, prediction, residuals)
@@ -221,7 +223,8 @@ class Learner:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), target = self._last(target)
         _, loss_residuals = self.loss_function.forward(prediction, target)
-        grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
+        with self.backend.precision():
+            grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
         grads = self.objective.penalized_gradients(params, grads)
         total = optim.zeros_like(self.params) if self._grads is None else self._grads
         self._grads = tree.map(lambda total, g: total + g, total, grads)

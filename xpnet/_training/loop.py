@@ -53,11 +53,12 @@ def run(
     progress.batches, progress.stopping = batches, False
     _restore_states(progress, schedule, hooks.callbacks)
     history: list[EpochMetrics] = []
+    buffers = _Buffers(program.backend)
     with hooks.from_start_to_end():
         for _ in range(epochs):
             if training.progress.stopping:
                 break
-            seconds = _train_epoch(program, training, data, batches, schedule, hooks)
+            seconds = _train_epoch(program, training, data, batches, schedule, hooks, buffers)
             if seconds is None:
                 break
             metrics = _epoch_metrics(program, training, batches.examples, seconds, validation)
@@ -86,6 +87,24 @@ def _restore_states(progress: Progress, schedule: Schedule | None, callbacks: Se
     progress.participants, progress.loaded = named, {}
 
 
+class _Buffers:
+    """The device's arrays for chunks of data from the host. Each chunk overwrites the one before it.
+
+    Arguments:
+        backend: the backend.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.arrays: tuple[Array | None, Array | None] = (None, None)
+
+    def load(self, x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+        """Arrays with x and y in their first rows."""
+        of_x, of_y = self.arrays
+        self.arrays = loaded = self.backend.refilled(of_x, x), self.backend.refilled(of_y, y)
+        return loaded
+
+
 class _Start(NamedTuple):
     """Where the steps of an epoch start: at its beginning, or where it was interrupted. On the host."""
 
@@ -101,6 +120,7 @@ def _train_epoch(
     batches: Batches,
     schedule: Schedule | None,
     hooks: Hooks,
+    buffers: _Buffers,
 ) -> float | None:
     """Run one epoch of steps. Returns its duration in seconds, or None if it was interrupted."""
     backend, progress = program.backend, training.progress
@@ -119,8 +139,8 @@ def _train_epoch(
     start = _Start(before, progress.epoch_step, progress.epoch_seconds)
 
     def ranges() -> Generator[StepRange, None, None]:
-        make = _ranges if data.on_device else _streamed_ranges
-        return make(backend, (data.x, data.y), stacks, None if schedule is None else rates, start.step)
+        given = (data.x, data.y), stacks, None if schedule is None else rates, start.step
+        return _ranges(backend, *given) if data.on_device else _streamed_ranges(buffers, *given)
 
     backend.synchronize()
     began = time.perf_counter() - start.seconds
@@ -148,14 +168,14 @@ def _ranges(
 
 
 def _streamed_ranges(
-    backend: Backend,
+    buffers: _Buffers,
     data: tuple[Any, Any],
     stacks: list[Array],
     rates: list[float] | None,
     skipped: int,
 ) -> Generator[StepRange, None, None]:
     """`_ranges` for data on the host, which comes to the device in chunks."""
-    first = 0
+    backend, first = buffers.backend, 0
     for indices in stacks:
         n_before = max(skipped - first, 0)
         first += min(n_before, indices.shape[0])
@@ -163,8 +183,7 @@ def _streamed_ranges(
             for x, y, positions in stack_chunks:
                 n = positions.shape[0]
                 their_rates = None if rates is None else backend.asarray(rates[first : first + n])
-                on_device = backend.from_host(x), backend.from_host(y)
-                yield StepRange(first, on_device, (backend.asarray(positions), their_rates))
+                yield StepRange(first, buffers.load(x, y), (backend.asarray(positions), their_rates))
                 first += n
 
 

@@ -211,13 +211,17 @@ def needs(
     at_once = min(n, size * backend.workers)
     rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
     parameters = summary.count(state.params) * backend.itemsize
+    shape = at_once, *example
+    workspace = max(
+        cost.workspace(in_training, shape), cost.backward_workspace(in_training, state.params, shape)
+    )
     return rows, summary.StepMemory(
         parameters=parameters,
         # One tree for each running part, and one partial sum for each power of 2 (see `PairwiseSum`).
         gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
         optimizer_state=summary.count(state.optimizer) * backend.itemsize,
         saved_activations=sum(row.saved for row in rows),
-        workspace=cost.workspace(in_training, (at_once, *example)) * backend.itemsize,
+        workspace=workspace * backend.itemsize,
     )
 
 

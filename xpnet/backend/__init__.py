@@ -39,15 +39,15 @@ __all__ = [
 BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Dask, Strict)}
 
 
-def get(name: str, device: Any = None, dtype: str = "float32") -> Backend:
+def get(name: str, device: Any = None, dtype: str = "float32", tf32: bool = False) -> Backend:
     """The backend called `name`: numpy, cupy, torch, jax, dask or array-api-strict.
 
-    Raises BackendError if the name is unknown, or the library or the device is missing; the error says what
-    to install.
+    `Backend` describes the other arguments. Raises BackendError if the name is unknown, or the library or the
+    device is missing; the error says what to install.
     """
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
-    return BACKENDS[name](device, dtype)
+    return BACKENDS[name](device, dtype, tf32)
 
 
 def available() -> dict[str, str | None]:

@@ -31,13 +31,21 @@ class CuBLAS:
         self.pointer = pointer
         self.handle = cublas.create()
         cublas.set_stream(self.handle, stream)
-        # Without a workspace of its own, cuBLAS would allocate memory while the stream is capturing.
-        self.workspace = xp.empty(WORKSPACE, dtype=np.uint8)
-        cublas.set_workspace(self.handle, pointer(self.workspace), WORKSPACE)
         compute = cublas.ComputeType
         cuda_r_32f, cuda_r_64f = 0, 1
         self.types = {"f": (cuda_r_32f, compute.COMPUTE_32F), "d": (cuda_r_64f, compute.COMPUTE_64F)}
         self.scalars = {char: (np.ones((), char), np.zeros((), char)) for char in "fd"}
+
+    def use(self, workspace: Array, tf32: bool) -> None:
+        """Set the memory and the precision of the products that follow.
+
+        Arguments:
+            workspace: without any, cuBLAS allocates some, also while the stream is capturing.
+            tf32: whether products of float32 round their factors to TF32.
+        """
+        self.cublas.set_workspace(self.handle, self.pointer(workspace), workspace.nbytes)
+        compute = self.cublas.ComputeType
+        self.types["f"] = 0, compute.COMPUTE_32F_FAST_TF32 if tf32 else compute.COMPUTE_32F
 
     def __call__(self, left: Array, right: Array) -> Array:
         *left_batch, rows, inner = left.shape

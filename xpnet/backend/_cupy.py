@@ -2,21 +2,27 @@
 
 import functools
 import importlib
+import math
+import os
+import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
-from xpnet.backend._cublas import CuBLAS
+from xpnet.backend._cublas import WORKSPACE, CuBLAS
 from xpnet.backend._facts import Facts, cuda_version
-from xpnet.backend._graph import CapturedLoop
+from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend.backends import Backend, one_line
 from xpnet.backend.ops import CapturedOps
 from xpnet.errors import BackendError
 
 Array = Any  # a CuPy array with all of its methods
+
+TALL = 4096  # rows; CuPy sums fewer as fast in one stage
 
 
 class CuPy(Backend):
@@ -29,6 +35,10 @@ class CuPy(Backend):
     steps_at_once = 16
 
     def find_namespace(self) -> Any:
+        # CuPy imports it at the first division. It imports Optuna, which keeps an ImportError and so all
+        # frames of the importing thread, with the model in them.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(importlib.import_module, "cupyx").result()
         return importlib.import_module("array_api_compat.cupy")
 
     def find_device(self, device: Any) -> Any:
@@ -48,17 +58,36 @@ class CuPy(Backend):
             return self.library.cuda.Device()
         if not 0 <= number < count:
             self.refuse(device, f"there are {count}")
-        # CuPy computes on the thread's current device, and cannot mix in arrays of another device.
         self.library.cuda.Device(number).use()
         return self.library.cuda.Device(number)
+
+    # CuPy computes on the thread's current device, and cannot mix in arrays of another device. Each thread
+    # that trains calls one of the following methods first.
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        self.device.use()
+        return super().asarray(x, real)
+
+    def from_host(self, x: np.ndarray) -> Array:
+        self.device.use()
+        return super().from_host(x)
+
+    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
+        if buffer is None or len(buffer) < len(x):
+            return self.from_host(x)
+        self.device.use()
+        buffer[: len(x)].set(x)
+        return buffer
+
+    def synchronize(self) -> None:
+        self.device.use()
+        self.library.cuda.get_current_stream().synchronize()
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return self.library.asnumpy(x)
 
-    def synchronize(self) -> None:
-        self.library.cuda.get_current_stream().synchronize()
-
     def free_bytes(self) -> int | None:
+        self.device.use()
         in_pool = self.library.get_default_memory_pool().free_bytes()
         return self.library.cuda.runtime.memGetInfo()[0] + in_pool
 
@@ -89,7 +118,7 @@ class CuPy(Backend):
             cublas = importlib.import_module("nvmath.bindings.cublas")
         except ImportError:
             return super().compile_loop(step)
-        return CapturedLoop(step, CuPyRecorder(self.library, cublas))
+        return CapturedLoop(step, CuPyRecorder(self.library, cublas, self.tf32))
 
 
 class CuPyOps(CapturedOps, library="cupy"):
@@ -110,6 +139,19 @@ class CuPyOps(CapturedOps, library="cupy"):
         """CuPy's own: array-api-compat's `sign` fetches a value to the host."""
         return self.cupy.sign(x)
 
+    def new_constant(self, values: tuple[float, ...], like: Array) -> Array:
+        """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""
+        with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
+            return super().new_constant(values, like)
+
+    def sum_of_rows(self, rows: Array) -> Array:
+        """In two stages for many rows: CuPy gives each column one block, which leaves most of a GPU idle."""
+        *batch, n, columns = rows.shape
+        parts = _divisor(n) if n >= TALL else 1
+        if parts > 1:
+            rows = rows.reshape(*batch, parts, n // parts, columns).sum(axis=-2)
+        return rows.sum(axis=-2)
+
     def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
         x -= factor * y
         return x
@@ -118,29 +160,34 @@ class CuPyOps(CapturedOps, library="cupy"):
         return self.subtract_scaled(x, factor, y / z)
 
 
+def _divisor(n: int) -> int:
+    """The largest divisor of n up to its square root, for stages of a sum that are about equally long."""
+    return next(divisor for divisor in range(math.isqrt(n), 0, -1) if n % divisor == 0)
+
+
 class CuPyRecorder:
     """Capture of CuPy's kernels, with matrix products by cuBLAS through nvmath-python.
+
+    All graphs of a recorder share its memory: they run one after the other. Nothing else may use that memory
+    while a graph exists.
 
     Arguments:
         cupy: the module `cupy`.
         cublas: the module `nvmath.bindings.cublas`: CuPy refuses its own cuBLAS while a stream is capturing.
+        tf32: whether products of float32 use TF32. CuPy's own variable, CUPY_TF32=1, turns it on too.
     """
 
-    def __init__(self, cupy: Any, cublas: Any) -> None:
+    def __init__(self, cupy: Any, cublas: Any, tf32: bool = False) -> None:
+        self.tf32 = tf32 or os.environ.get("CUPY_TF32") == "1"
         self.cupy = cupy
         self.cublas = cublas
-
-    @functools.cached_property
-    def stream(self) -> Any:
-        # Neither the default stream nor a stream that waits for it can be captured.
-        return self.cupy.cuda.Stream(non_blocking=True)
-
-    @functools.cached_property
-    def product(self) -> CuBLAS:
-        return CuBLAS(self.cublas, self.cupy, self.stream.ptr, lambda x: x.data.ptr)
+        self.pool = cupy.cuda.MemoryPool()
+        # CuPy does not free the memory of a pool that is dropped.
+        finalizer = weakref.finalize(self, _free, self.pool, cupy.cuda.Device())
+        finalizer.atexit = False
 
     def new_graph(self) -> "CuPyGraph":
-        return CuPyGraph(self.cupy, self.stream, self.product)
+        return CuPyGraph(self)
 
     def copy(self, x: Array) -> Array:
         return x.copy()
@@ -148,47 +195,69 @@ class CuPyRecorder:
     def write(self, buffer: Array, x: Array) -> None:
         self.cupy.copyto(buffer, x)
 
+    @functools.cached_property
+    def workspace(self) -> Array:
+        """cuBLAS's memory, for this recorder alone: graphs of others may run at the same time."""
+        return self.cupy.empty(WORKSPACE, dtype=np.uint8)
+
+    @contextmanager
+    def section(self) -> Iterator[Any]:
+        """Run a block on a stream that can capture, in the recorder's memory, with cuBLAS's products.
+
+        Yields the stream. Blocks of several threads run one after the other.
+        """
+        with CAPTURING:
+            stream, product = _tools(self.cupy, self.cublas, self.cupy.cuda.Device().id)
+            product.use(self.workspace, self.tf32)
+            self.cupy.cuda.get_current_stream().synchronize()
+
+            def is_current() -> bool:
+                return bool(self.cupy.cuda.get_current_stream() == stream)
+
+            allocator = self.cupy.cuda.using_allocator(self.pool.malloc)
+            with allocator, stream, replaced_matmul(self.cupy.ndarray, product, is_current):
+                yield stream
+
+
+@functools.cache
+def _tools(cupy: Any, cublas: Any, device: int) -> tuple[Any, CuBLAS]:
+    """The stream for captures on the current device and products on it: one of each for the process."""
+    # Neither the default stream nor a stream that waits for it can be captured.
+    stream = cupy.cuda.Stream(non_blocking=True)
+    return stream, CuBLAS(cublas, cupy, stream.ptr, lambda x: x.data.ptr)
+
+
+def _free(pool: Any, device: Any) -> None:
+    with device:
+        pool.free_all_blocks()
+
 
 class CuPyGraph:
-    """A graph with its own memory pool: nothing else may use the memory that its kernels write to."""
+    """A graph in its recorder's memory."""
 
-    def __init__(self, cupy: Any, stream: Any, product: Callable[[Array, Array], Array]) -> None:
-        self.cupy = cupy
-        self.stream = stream
-        self.product = product
-        self.pool = cupy.cuda.MemoryPool()
-        self.graph: Any = None
+    def __init__(self, recorder: CuPyRecorder) -> None:
+        self.graph: Any = None  # before the recorder, so that it goes before the memory
+        self.recorder = recorder
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        with self._active():
+        with self.recorder.section() as stream:
             result = function()
-        self.stream.synchronize()
+            stream.synchronize()
         return result
 
     def capture(self, function: Callable[[], None]) -> None:
-        with self._active():
-            self.stream.begin_capture()
+        with self.recorder.section() as stream:
+            stream.begin_capture()
             try:
                 function()
             except BaseException:
                 with suppress(Exception):  # the capture has already failed
-                    self.stream.end_capture()
+                    stream.end_capture()
                 raise
-            self.graph = self.stream.end_capture()
+            self.graph = stream.end_capture()
 
     def launch(self) -> None:
         self.graph.launch()
-
-    @contextmanager
-    def _active(self) -> Iterator[None]:
-        """Run a block on the graph's stream and in its memory, with matrix products that can be captured."""
-        self.cupy.cuda.get_current_stream().synchronize()
-        allocator = self.cupy.cuda.using_allocator(self.pool.malloc)
-        with allocator, self.stream, replaced_matmul(self.cupy.ndarray, self.product, self._is_current):
-            yield
-
-    def _is_current(self) -> bool:
-        return bool(self.cupy.cuda.get_current_stream() == self.stream)
 
 
 @contextmanager

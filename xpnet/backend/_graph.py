@@ -5,6 +5,7 @@ each replay updates in place. The index and the learning rate of a batch are cop
 replay. The graph reads the data set where it is. `Recorder` is a library's way to capture and launch graphs.
 """
 
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from xpnet import tree
 from xpnet.backend.backends import one_line, row
 from xpnet.tree import Array, Tree
+
+CAPTURING = threading.RLock()  # held by the one thread of the process that warms up or captures
 
 
 class Graph(Protocol):

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from xpnet.backend._facts import Facts
@@ -54,8 +55,23 @@ class JAX(Backend):
     def is_out_of_memory(self, error: BaseException) -> bool:
         return "RESOURCE_EXHAUSTED" in str(error) or super().is_out_of_memory(error)
 
+    def precision(self) -> AbstractContextManager[Any]:
+        """On a GPU or TPU, XLA rounds float32 in products unless told not to."""
+        if self.device.platform == "cpu":
+            return super().precision()
+        return self.library.default_matmul_precision("tensorfloat32" if self.tf32 else "highest")
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return self.library.jit(step, donate_argnums=0)
+        return self.library.jit(self._precise(step), donate_argnums=0)
+
+    def _precise(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, traced with the products' precision."""
+
+        def traced(*arguments: Any) -> Any:
+            with self.precision():
+                return function(*arguments)
+
+        return traced
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         jax = self.library
@@ -66,7 +82,7 @@ class JAX(Backend):
 
             return jax.lax.fori_loop(start, stop, body, state)
 
-        return jax.jit(loop, donate_argnums=0)
+        return jax.jit(self._precise(loop), donate_argnums=0)
 
 
 class JAXOps(Ops, library="jax"):

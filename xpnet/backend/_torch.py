@@ -1,14 +1,17 @@
 """PyTorch: tensors on a CPU or a GPU, without autograd."""
 
+import functools
 import importlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._facts import Facts
-from xpnet.backend._graph import CapturedLoop
+from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._lazy import LazyArray
 from xpnet.backend.backends import Backend, unreadable
 from xpnet.backend.ops import CapturedOps, Padding
@@ -93,13 +96,50 @@ class Torch(Backend):
     def other_devices(self) -> tuple[str, ...]:
         return ("cuda",) if self.library.cuda.is_available() else ()
 
+    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
+        if self.device.type != "cuda" or buffer is None or len(buffer) < len(x):
+            return self.from_host(x)
+        buffer[: len(x)].copy_(self.library.from_numpy(np.require(x, requirements="W")))
+        return buffer
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """PyTorch's switches belong to the process, and convolutions use TF32 unless told not to."""
+        if self.device.type != "cuda":
+            yield
+            return
+        value: Any
+        products, cudnn = self.library.backends.cuda.matmul, self.library.backends.cudnn
+        name, value, convolutions = "allow_tf32", self.tf32, cudnn  # before PyTorch 2.9
+        if hasattr(products, "fp32_precision"):
+            name, value, convolutions = "fp32_precision", "tf32" if self.tf32 else "ieee", cudnn.conv
+        with PRECISION, _switched(products, name, value), _switched(convolutions, name, value):
+            yield
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return self.library.no_grad()(step)
+        def compiled(*arguments: Any) -> Any:
+            with self.library.no_grad(), self.precision():
+                return step(*arguments)
+
+        return compiled if self.device.type == "cuda" else self.library.no_grad()(step)
 
     def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
         if self.device.type != "cuda":
             return super().compile_loop(step)
-        return CapturedLoop(self.compile(step), TorchRecorder(self.library))
+        return CapturedLoop(self.compile(step), TorchRecorder(self.library, self.device))
+
+
+PRECISION = threading.RLock()  # held while PyTorch's switches are set for one thread
+
+
+@contextmanager
+def _switched(of: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(of, name)
+    setattr(of, name, value)
+    try:
+        yield
+    finally:
+        setattr(of, name, before)
 
 
 class TorchOps(CapturedOps, library="torch"):
@@ -231,13 +271,14 @@ def _plain(stride: Lengths) -> tuple[list[int], bool, list[int], int]:
 
 
 class TorchRecorder:
-    """Capture of PyTorch's kernels."""
+    """Capture of PyTorch's kernels on a device."""
 
-    def __init__(self, torch: Any) -> None:
+    def __init__(self, torch: Any, device: Any) -> None:
         self.torch = torch
+        self.device = device
 
     def new_graph(self) -> "TorchGraph":
-        return TorchGraph(self.torch)
+        return TorchGraph(self)
 
     def copy(self, x: Array) -> Array:
         return x.clone()
@@ -245,26 +286,44 @@ class TorchRecorder:
     def write(self, buffer: Array, x: Array) -> None:
         buffer.copy_(x)
 
+    @functools.cached_property
+    def stream(self) -> Any:
+        return self.torch.cuda.Stream(self.device)
+
+    @functools.cached_property
+    def pool(self) -> Any:
+        """The memory of all graphs of this recorder: they run one after the other."""
+        return self.torch.cuda.graph_pool_handle()
+
 
 class TorchGraph:
-    """A graph, with its own memory from `torch.cuda.graph`."""
+    """A graph in its recorder's memory."""
 
-    def __init__(self, torch: Any) -> None:
-        self.torch = torch
-        self.graph = torch.cuda.CUDAGraph()
+    def __init__(self, recorder: TorchRecorder) -> None:
+        self.recorder = recorder
+        self.graph = recorder.torch.cuda.CUDAGraph()
 
     def warm_up(self, function: Callable[[], Any]) -> Any:
-        cuda = self.torch.cuda
-        stream, current = cuda.Stream(), cuda.current_stream()
-        stream.wait_stream(current)
-        with cuda.stream(stream):
-            result = function()
-        current.wait_stream(stream)
-        return result
+        cuda, stream = self.recorder.torch.cuda, self.recorder.stream
+        with CAPTURING, cuda.device(self.recorder.device):
+            current = cuda.current_stream()
+            stream.wait_stream(current)
+            with cuda.stream(stream):
+                result = function()
+            current.wait_stream(stream)
+            return result
 
     def capture(self, function: Callable[[], None]) -> None:
-        with self.torch.cuda.graph(self.graph):
-            function()
+        cuda, recorder = self.recorder.torch.cuda, self.recorder
+        with CAPTURING, cuda.device(recorder.device):
+            current = cuda.current_stream()
+            # By default what another thread allocates would break the capture.
+            options = {"pool": recorder.pool, "stream": recorder.stream, "capture_error_mode": "thread_local"}
+            try:
+                with cuda.graph(self.graph, **options):
+                    function()
+            finally:
+                cuda.set_stream(current)  # PyTorch leaves its side stream current after a failed capture
 
     def launch(self) -> None:
         self.graph.replay()

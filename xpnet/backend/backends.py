@@ -3,7 +3,7 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -27,6 +27,7 @@ class Backend:
     Arguments:
         device: the device of the arrays; None: the library's default.
         dtype: "float32" or "float64".
+        tf32: whether products of float32 matrices may use TF32 on a device that has it.
 
     Attributes:
         xp: the array API namespace.
@@ -56,11 +57,12 @@ class Backend:
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1
 
-    def __init__(self, device: Any = None, dtype: str = "float32") -> None:
+    def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:
         if dtype not in DTYPES:
             raise BackendError(f"backend {self.name!r}: expected dtype float32 or float64, got {dtype!r}")
         self.library = self.import_library()
         self.dtype_name = dtype
+        self.tf32 = tf32
         self.xp = self.find_namespace()
         self.device = self.find_device(device)
         self.dtype = getattr(self.xp, dtype)
@@ -146,6 +148,14 @@ class Backend:
         """A NumPy array on this backend's device, in its own dtype."""
         return self.xp.asarray(x, device=self.device)
 
+    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
+        """An array on this backend's device with x in its first rows, in x's own dtype.
+
+        May be `buffer`, overwritten: an earlier result for rows of the same shape and dtype. Backends that
+        capture steps need this, since a captured step reads its data at a fixed address.
+        """
+        return self.from_host(x)
+
     def owns(self, x: Any) -> bool:
         """Whether `x` is an array of this library."""
         is_array = array_api_compat.is_array_api_obj(x) and not isinstance(x, LazyArray)
@@ -178,6 +188,10 @@ class Backend:
         """Whether this is one of the library's out-of-memory errors."""
         too_large = ("array is too big", "Maximum allowed dimension")  # NumPy, for sizes beyond any machine
         return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Within the block, products of float32 matrices are in float32, or in TF32 if `tf32`."""
+        return nullcontext()
 
     def map_reduce(
         self,

@@ -76,9 +76,9 @@ class _Conv(Layer):
         xp = namespace(dy)
         shape = residuals.x.shape
         kernel, stride, padding = self._geometry(shape)
-        dy_padding = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
-        if dy.shape[1:-1] == shape[1:-1] and max(stride) == 1 and min(map(min, dy_padding)) >= 0:
+        if self.convolves_dy(shape):
             # With one output for each input, dx is a convolution of dy with the flipped kernel.
+            dy_padding = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
             flipped = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
             rows = windows(pad(dy, dy_padding), kernel, stride)
             return xp.reshape(rows @ xp.reshape(flipped, (-1, self.in_channels)), shape)
@@ -112,6 +112,16 @@ class _Conv(Layer):
         if min(lengths) < 1:
             self.refuse(f"{self._expected} with room for a window", input_shape)
         return (input_shape[0], *lengths, self.out_channels)
+
+    def convolves_dy(self, input_shape: Shape) -> bool:
+        """Whether the backward pass computes dx from the windows of dy."""
+        kernel, stride, padding = self._geometry(input_shape)
+        as_many = self.output_shape(input_shape)[1:-1] == tuple(input_shape[1:-1])
+        return (
+            as_many
+            and max(stride) == 1
+            and all(max(sides) < k for k, sides in zip(kernel, padding, strict=True))
+        )
 
     @property
     def _expected(self) -> str:

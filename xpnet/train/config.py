@@ -77,6 +77,7 @@ class Config:
         backend: array library
         device: device of the array library, for example cuda:1
         dtype: floating-point type of all arrays
+        tf32: let a GPU round the factors of float32 products to TF32, which is faster
         output_dir: folder of the run; it must be new; default runs/DATE-TIME-NAME
         checkpoint_every: minutes between checkpoints within an epoch; each epoch ends with one in any case
         quiet: print the last line only
@@ -134,6 +135,7 @@ class Config:
     backend: str = one_of(BACKENDS, "numpy")
     device: str | None = None
     dtype: str = one_of(DTYPES, "float32")
+    tf32: bool = False
     # output
     output_dir: str | None = None
     checkpoint_every: float = 10.0

@@ -154,6 +154,7 @@ def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Mo
         l2=config.l2,
         augment=config.make_augmentation(),
         micro_batch=config.micro_batch or None,
+        tf32=config.tf32,
     )
 
 

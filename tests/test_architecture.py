@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import xpnet
-from xpnet import data, losses, nn, optim, schedules, train
+from xpnet import backend, data, losses, nn, optim, schedules, train
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "xpnet").rglob("*.py"))
@@ -99,6 +99,12 @@ def test_a_library_has_one_file() -> None:
             name for name in ARRAY_LIBRARIES - {"numpy"} if f"import {name}" in source or f'"{name}' in source
         }
         assert named <= {"array_api_compat"} | {name for name in ARRAY_LIBRARIES if own and own in name}, path
+
+
+def test_array_libraries_are_those_of_the_backends() -> None:
+    """A library that is not in the list above could be named anywhere."""
+    missing = {cls.module.partition(".")[0] for cls in backend.BACKENDS.values()} - ARRAY_LIBRARIES
+    assert not missing, f"{missing}: add it to ARRAY_LIBRARIES"
 
 
 def test_importing_xpnet_imports_nothing_heavy() -> None:

@@ -1,6 +1,8 @@
 """Every public class has a row in the tables of `cases.py`, and so is tested by all laws."""
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -44,6 +46,29 @@ def test_every_public_class_has_a_row(table: str) -> None:
     module, rows = TABLES[table]
     names = missing(module, rows)
     assert not names, f"{', '.join(names)} of {module.__name__}: no row in {table} of tests/cases.py"
+
+
+@pytest.mark.parametrize("module", [nn, losses, optim], ids=lambda module: module.__name__)
+def test_every_class_of_a_family_is_exported(module: ModuleType) -> None:
+    """A class without an export has no row to miss: no other test would see it."""
+    bases = (nn.Layer, losses.Loss, optim.Optimizer)
+    inner = [  # fast forms of layers are nobody's to make
+        importlib.import_module(each.name)
+        for each in pkgutil.iter_modules(module.__path__, f"{module.__name__}.")
+        if "._" not in each.name and each.name != "xpnet.nn.fast"
+    ]
+    defined = {
+        name
+        for each in inner
+        for name, value in vars(each).items()
+        if inspect.isclass(value) and value.__module__ == each.__name__ and issubclass(value, bases)
+    }
+    forgotten = sorted(
+        name
+        for name in defined - set(module.__all__)
+        if not name.startswith("_") and not name.endswith("InTraining")
+    )
+    assert not forgotten, f"{', '.join(forgotten)}: not in {module.__name__}.__all__"
 
 
 def test_every_initializer_has_a_row() -> None:
@@ -93,4 +118,10 @@ def test_no_layer_says_mixed_that_is_independent() -> None:
         if case.trial.on(NUMPY).examples == "mixed"
         and not examples.difference_in_parts(case.trial, together=False)
     ]
+    assert not silent, f"{silent}: say examples = 'independent'"
+
+
+def test_no_loss_says_mixed() -> None:
+    """A law makes every loss a mean over its examples: to say so lets training split the batch."""
+    silent = [str(case) for case in cases.LOSSES if case.loss.examples == "mixed"]
     assert not silent, f"{silent}: say examples = 'independent'"

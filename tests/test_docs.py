@@ -17,7 +17,7 @@ import yaml
 import xpnet
 from conftest import run_script
 from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, prose
-from xpnet import backend, data, init, losses, nn, optim, schedules, studies
+from xpnet import Model, backend, data, init, losses, nn, optim, schedules, studies
 from xpnet.studies import options as study_options
 from xpnet.studies import search
 from xpnet.train import Config, folder
@@ -176,7 +176,27 @@ def test_readme_names_all_that_there_is() -> None:
     public += [name for name, each in vars(init).items() if getattr(each, "__module__", "") == init.__name__]
     public += [*data.datasets.DATASETS, *backend.BACKENDS]
     named = set(re.findall(r"`([^`]*)`", (ROOT / "README.md").read_text()))
-    assert [name for name in public if name not in named and name[0] != "_"] == []
+    missing = [name for name in public if name not in named and name[0] != "_"]
+    assert not missing, f'{", ".join(missing)}: not in the table "What there is" of README.md'
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "names"),
+    [
+        (
+            "xpnet/docs/data.md",
+            (ROOT / "xpnet/docs/data.md").read_text().partition("Inputs are")[0],
+            data.datasets.DATASETS,
+        ),
+        ("data.load", data.load.__doc__, data.datasets.DATASETS),
+        ("backend.get", backend.get.__doc__, backend.BACKENDS),
+        ("Model", Model.__doc__, backend.BACKENDS),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
+)
+def test_lists_in_prose_name_all(where: str, text: str, names: dict[str, object]) -> None:
+    missing = [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", text)]
+    assert not missing, f"{where} does not name {', '.join(missing)}"
 
 
 @pytest.mark.parametrize(

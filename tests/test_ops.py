@@ -147,6 +147,11 @@ ENTRIES = {
     ),
     "decay_and_add": Entry(lambda x, factor, y: factor * x + y, SCALED),
     "add_square": Entry(lambda x, y: x + y**2, [(normal(2, 3), normal(2, 3))]),
+    "row_maxima": Entry(lambda x: x.max(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
+    "row_sums": Entry(lambda x: x.sum(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
+    "inner_product": Entry(
+        lambda x, y: (x * y).sum(axis=(-2, -1)), [(normal(*shape), normal(*shape)) for shape in SHAPES]
+    ),
     "sum_of_rows": Entry(lambda rows: rows.sum(axis=-2), [(normal(*shape),) for shape in SHAPES]),
     "sum_of_products": Entry(
         lambda x, y: (x * y).sum(axis=-2),
@@ -170,6 +175,10 @@ ENTRIES = {
             for shape in ((4, 5), (120, 100))
             for scale, decay in TIMES
         ],
+    ),
+    "rows_product": Entry(
+        lambda rows, matrix: rows @ matrix,
+        [(normal(n, columns), normal(columns, 16)) for n in (5, 600, 1024, 1500) for columns in (27, 400)],
     ),
     "rows_gradient": Entry(
         lambda rows, dy: rows.T @ dy,

@@ -356,7 +356,7 @@ def test_two_runs_of_the_same_second_have_folders_of_their_own(
         (["--no-shuffle"], "--shuffle: expected the run's own True with --resume, got False"),
         (["--config", "other.yaml"], "--seed: expected the run's own 0 with --resume, got 5"),
         (["--output-dir", "other"], "--output-dir: expected the run's own None with --resume, got other"),
-        (["--epochs", "2"], "--epochs: expected at least 3, begun by run, got 2"),
+        (["--epochs", "2"], "--epochs: expected at least 3, which run has begun, got 2"),
         (["--epochs", "0"], "--epochs: expected at least 1, got 0"),
         (["--checkpoint-every", "0"], "--checkpoint-every: expected above 0, got 0"),
         (

@@ -40,7 +40,7 @@ def test_a_right_layer_obeys_all_laws() -> None:
     for stacks in (False, True):
         report = check_layer(Scale(3), (4, 3)) if not stacks else check_layer(Stacked(3), (4, 3), stacks=True)
         assert report.ok
-        assert report.passed == report.total > 30
+        assert report.passed == report.total > 20  # with two libraries, more with others
         assert report.notes == ()
 
 
@@ -647,7 +647,7 @@ LOSSES_AND_FAULTS = [
 
 def test_a_right_loss_obeys_all_laws() -> None:
     report = check_loss(Squares(), (4, 3), (4, 3), stacks=True)
-    assert report.passed == report.total > 20
+    assert report.passed == report.total > 15  # with two libraries, more with others
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,13 @@ class Model(Learner):
         """
         require_integer("fit", "epochs", epochs, least=0)
         require_integer("fit", "batch_size", batch_size)
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise ConfigError(f"fit: expected schedule to be an xpnet Schedule or None, got {schedule!r}")
+        for each in callbacks:
+            if not isinstance(each, Callback):
+                raise ConfigError(f"fit: expected callbacks to be xpnet Callbacks, got {each!r}")
+        if validation is not None and len(validation) != 2:
+            raise ConfigError(f"fit: expected validation to be a pair (x, y), got {len(validation)} items")
         need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else data_on_device

@@ -83,6 +83,6 @@ def sigmoid(x: Array) -> Array:
 def softmax(x: Array) -> Array:
     """eˣ / Σ eˣ along the last axis. The largest x is subtracted first, so that nothing overflows."""
     xp = namespace(x)
-    y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
-    y /= xp.sum(y, axis=-1, keepdims=True)
+    y = xp.exp(x - ops(x).row_maxima(x))
+    y /= ops(y).row_sums(y)
     return y

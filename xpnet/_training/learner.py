@@ -9,7 +9,7 @@ from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import Augment, Objective, noise_stream
-from xpnet.errors import Error, ShapeError
+from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
@@ -44,6 +44,13 @@ class Learner:
         micro_batch: int | None = None,
         tf32: bool = False,
     ) -> None:
+        for name, value, kind in (
+            ("net", net, Layer),
+            ("loss", loss, Loss),
+            ("optimizer", optimizer, Optimizer),
+        ):
+            if not isinstance(value, kind):
+                raise ConfigError(f"Model: expected {name} to be an xpnet {kind.__name__}, got {value!r}")
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer

@@ -153,6 +153,17 @@ class NumPyOps(Ops, library="numpy"):
         ratio += x
         return ratio
 
+    # Without the next three, a step of 784-10 with batch 64 takes 3% more time.
+
+    def row_maxima(self, x: Array) -> Array:
+        return _numpy_rows.row_maxima(x)
+
+    def row_sums(self, x: Array) -> Array:
+        return _numpy_rows.row_sums(x)
+
+    def inner_product(self, x: Array, y: Array) -> Array:
+        return np.vdot(x, y) if x.ndim == 2 else super().inner_product(x, y)
+
     def sum_of_rows(self, rows: Array) -> Array:
         return _numpy_rows.sum_of_rows(rows)
 
@@ -167,6 +178,9 @@ class NumPyOps(Ops, library="numpy"):
 
     def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
         return _numpy_blas.add_product(total, left, right, scale, decay)
+
+    def rows_product(self, rows: Array, matrix: Array) -> Array:
+        return _numpy_blas.rows_product(rows, matrix)
 
     def rows_gradient(self, rows: Array, dy: Array) -> Array:
         return _numpy_blas.rows_gradient(rows, dy)

@@ -52,6 +52,17 @@ def _by_blocks(matrix: Matrix, x: Matrix, out: Matrix) -> None:
         np.matmul(matrix, x[..., in_blocks:], out=out[..., in_blocks:])
 
 
+def rows_product(rows: Matrix, matrix: Matrix) -> Matrix:
+    """rows @ matrix in blocks of rows: OpenBLAS is 1.25 to 1.5 times as fast with blocks."""
+    size = _block_of_rows(rows, matrix)
+    if size == 0:
+        return rows @ matrix
+    product: Matrix = np.empty((len(rows), matrix.shape[1]), rows.dtype)
+    for part, result in zip(_in_blocks(rows, size), _in_blocks(product, size), strict=True):
+        np.matmul(part, matrix, out=result)
+    return product
+
+
 def rows_gradient(rows: Matrix, dy: Matrix) -> Matrix:
     """rowsᵀ @ dy as a sum over blocks of rows: OpenBLAS is 1.5 times as fast with blocks."""
     size = _block_of_rows(rows, dy)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+SHORT = 64  # numbers in a row; NumPy's own maximum is as fast for 100
 FEW = 32_768  # numbers; below this, joining rows takes as long as it saves
 
 Matrix = np.ndarray[Any, Any]
@@ -16,6 +17,20 @@ Matrix = np.ndarray[Any, Any]
 def ones(n: int, dtype: np.dtype[Any]) -> Matrix:
     """n ones, cached and read-only by convention: making them takes as long as a small product."""
     return np.ones(n, dtype)
+
+
+def row_maxima(x: Matrix) -> Matrix:
+    """The maxima of short rows, twice as fast with the columns laid out as rows first."""
+    if x.ndim == 2 and x.shape[1] < SHORT:
+        maxima: Matrix = x.T.copy().max(axis=0)[:, None]
+        return maxima
+    return np.maximum.reduce(x, axis=-1, keepdims=True)
+
+
+def row_sums(x: Matrix) -> Matrix:
+    """Σᵢ xₙᵢ as a product with ones: 2 to 3 times as fast as `sum` for rows of 10."""
+    n = x.shape[-1]
+    return (x.reshape(-1, n) @ ones(n, x.dtype)).reshape(*x.shape[:-1], 1)
 
 
 def sum_of_rows(rows: Matrix) -> Matrix:

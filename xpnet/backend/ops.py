@@ -122,6 +122,18 @@ class Ops:
 
     # Rows.
 
+    def row_maxima(self, x: Array) -> Array:
+        """maxᵢ xₙᵢ, (..., n, 1)."""
+        return self.xp.max(x, axis=-1, keepdims=True)
+
+    def row_sums(self, x: Array) -> Array:
+        """Σᵢ xₙᵢ, (..., n, 1)."""
+        return self.xp.sum(x, axis=-1, keepdims=True)
+
+    def inner_product(self, x: Array, y: Array) -> Array:
+        """Σₙ Σᵢ xₙᵢ yₙᵢ, (...)."""
+        return self.xp.sum(x * y, axis=(-2, -1))
+
     def sum_of_rows(self, rows: Array) -> Array:
         """Σₙ rowsₙ, (..., columns)."""
         return self.xp.sum(rows, axis=-2)
@@ -149,6 +161,10 @@ class Ops:
         total *= decay
         total += scale * (left @ right)
         return total
+
+    def rows_product(self, rows: Array, matrix: Array) -> Array:
+        """rows @ matrix, for many short rows."""
+        return rows @ matrix
 
     def rows_gradient(self, rows: Array, dy: Array) -> Array:
         """rowsᵀ @ dy, for many short rows."""

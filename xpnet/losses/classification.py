@@ -62,9 +62,9 @@ class CrossEntropy(Loss):
 
     def forward(self, logits: Array, target: Array) -> tuple[Array, CrossEntropyResiduals]:
         xp = namespace(logits)
-        log_p = logits - xp.max(logits, axis=-1, keepdims=True)
+        log_p = logits - ops(logits).row_maxima(logits)
         p = xp.exp(log_p)
-        total = xp.sum(p, axis=-1, keepdims=True)
+        total = ops(p).row_sums(p)
         p /= total
         log_p -= xp.log(total)
         t = one_hot(target, like=p) if has_labels(logits, target) else target
@@ -73,7 +73,7 @@ class CrossEntropy(Loss):
             t += self.label_smoothing / t.shape[-1]
         if self.class_weights is not None:
             t = t * ops(t).constant(self.class_weights, like=t)
-        return xp.sum(t * log_p, axis=(-2, -1)) / -logits.shape[-2], CrossEntropyResiduals(p, t)
+        return ops(t).inner_product(t, log_p) / -logits.shape[-2], CrossEntropyResiduals(p, t)
 
     def backward(self, residuals: CrossEntropyResiduals) -> Array:
         p, t = residuals

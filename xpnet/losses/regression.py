@@ -39,7 +39,8 @@ class MeanSquaredError(Loss):
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, DifferenceResiduals]:
         difference = difference_of(prediction, target)
-        value = namespace(prediction).mean(difference * difference, axis=(-2, -1))
+        n, d = difference.shape[-2:]
+        value = ops(difference).inner_product(difference, difference) / (n * d)
         return value, DifferenceResiduals(difference)
 
     def backward(self, residuals: DifferenceResiduals) -> Array:

@@ -63,7 +63,7 @@ class _Conv(Layer):
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:
         rows = self._windows(x)
-        y = rows @ self._matrix(params)
+        y = ops(rows).rows_product(rows, self._matrix(params))
         if self.bias:
             y = ops(y).add_to_rows(y, params["bias"])
         kept = rows if math.prod(rows.shape) <= KEPT else None

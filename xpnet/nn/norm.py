@@ -196,20 +196,20 @@ class LayerNorm(_Norm):
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
         xp = namespace(x)
-        normalized = x - xp.mean(x, axis=-1, keepdims=True)
-        variance = xp.mean(normalized * normalized, axis=-1, keepdims=True)
+        normalized = x - ops(x).row_sums(x) / self.features
+        variance = ops(x).row_sums(normalized * normalized) / self.features
         inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
         y = _scale_and_shift(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        xp, scale = namespace(dy), params["scale"]
+        scale = params["scale"]
         normalized, inverse_std = residuals
         dnormalized = ops(dy).each_row(mul, dy, _along(scale, dy))
-        dx = dnormalized - xp.mean(dnormalized, axis=-1, keepdims=True)
+        dx = dnormalized - ops(dy).row_sums(dnormalized) / self.features
         dnormalized *= normalized
-        dx -= normalized * xp.mean(dnormalized, axis=-1, keepdims=True)
+        dx -= normalized * (ops(dy).row_sums(dnormalized) / self.features)
         dx *= inverse_std
         rows = _rows(scale, dy)
         dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))

@@ -1,5 +1,8 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
+import difflib
+import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -149,6 +152,37 @@ def _values(
     try:
         found = parser.parse_args(list(arguments), defaults=defaults).as_dict()
     except (jsonargparse.ArgumentError, UnicodeError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(f"{_file_at_fault(parser, arguments)}{_reason(error)}") from error
     found.pop("config", None)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _file_at_fault(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
+    """The first YAML file of the arguments that cannot be read, and a colon; empty where all can."""
+    named = [after for argument, after in itertools.pairwise(arguments) if argument == "--config"]
+    named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
+    for path in filter(lambda path: Path(path).is_file(), named):
+        try:
+            parser.parse_args(["--config", path])
+        except (jsonargparse.ArgumentError, UnicodeError):
+            return f"{path}: "
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    """The parser's message on one line, in the words of the other errors, with a similar option's name."""
+    text = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+    text = re.sub(r'^Parser key "(\w+)"', lambda match: option_name(match[1]), text)
+    text = re.sub(r"Expected an? <class '(\w+)'>\. Got value: ", r"expected \1, got ", text)
+    if text.startswith("Unexpected config:"):
+        return f"expected lines of the form `option: value`{text.removeprefix('Unexpected config:')}"
+    unknown = re.match(r"Option '(\w+)' is not accepted|unrecognized arguments: --(?:no-)?([\w-]+)", text)
+    if unknown:
+        name = (unknown[1] or unknown[2]).replace("-", "_")
+        close = difflib.get_close_matches(name, [option.name for option in fields(Config)], 1)
+        text += (
+            f"; did you mean {close[0] if unknown[1] else option_name(close[0])}?"
+            if close
+            else "; see --help"
+        )
+    return text

@@ -81,7 +81,7 @@ def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path
         print(f"{error}; using the checkpoint before it", file=sys.stderr)
     if config.epochs < model.epoch + (model.epoch_step > 0):
         raise ConfigError(
-            f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, begun by {folder}, "
+            f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "
             f"got {config.epochs}"
         )
     folders.write_config(folder, config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import backend, gradcheck, losses, nn, optim, tree
+from xpnet import backend, data, gradcheck, losses, nn, optim, tree
 from xpnet.backend import Product, _numpy_blas
 from xpnet.nn import _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
@@ -261,7 +261,7 @@ def test_a_convolutional_network_learns_the_same() -> None:
         nn.Linear(9, 3),
     )
     trained = []
-    for winograd in (False, True):
+    for winograd in ((), ("float64",)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(backend.NumPy, "winograd", winograd)
             model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9), dtype="float64")
@@ -269,3 +269,28 @@ def test_a_convolutional_network_learns_the_same() -> None:
         trained.append(dict(tree.items(model.params)))
     for name, array in trained[0].items():
         np.testing.assert_allclose(trained[1][name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_ties_of_max_pooling_are_broken_alike_in_float64() -> None:
+    """Images with a constant border have windows of equal values: the first one gets the gradient everywhere."""
+    pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    digits = data.load("mnist-sample").train
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 5, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 5, padding="same"),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.GlobalAvgPool(),
+        nn.Linear(8, 10),
+    )
+    numpy, strict = (
+        xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1, 0.9), name, dtype="float64")
+        for name in ("numpy", "array-api-strict")
+    )
+    for model in (numpy, strict):
+        model.fit(digits.x[:100], digits.y[:100], epochs=2, batch_size=25)
+    found = dict(tree.items(numpy.params))
+    for name, array in tree.items(tree.map(strict.backend.to_numpy, strict.params)):
+        np.testing.assert_allclose(found[name], array, rtol=1e-11, atol=1e-13, err_msg=name)

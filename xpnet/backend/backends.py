@@ -36,7 +36,7 @@ class Backend:
         index_dtype: the dtype of integers: int64, or int32 on JAX.
         itemsize: the bytes of one number in the training dtype.
         adds_products: whether adding a `Product` to an array is faster than computing it first.
-        winograd: whether Winograd convolutions (`nn._winograd`) are faster.
+        winograd: the dtypes in which convolutions are computed by `nn._winograd`.
         has_convolution: whether the library's `Ops` use its own convolution and pooling.
         part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
             halved if cores would be idle, a part above the second always. None: never split a batch.
@@ -51,7 +51,7 @@ class Backend:
     install: ClassVar[str]
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
-    winograd: ClassVar[bool] = False
+    winograd: ClassVar[tuple[str, ...]] = ()
     has_convolution: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1

@@ -39,7 +39,7 @@ def faster(net: Layer, backend: Backend) -> Layer:
     def form(layer: Layer) -> Layer:
         if type(layer) is Sequential:
             layer = pool_first(layer)
-        return winograd(layer) if backend.winograd else layer
+        return winograd(layer) if backend.dtype_name in backend.winograd else layer
 
     net = _map(form, net)
     return _map(library_form, net) if backend.has_convolution else net

@@ -139,10 +139,10 @@ class CuPyOps(CapturedOps, library="cupy"):
         """CuPy's own: array-api-compat's `sign` fetches a value to the host."""
         return self.cupy.sign(x)
 
-    def new_constant(self, values: tuple[float, ...], like: Array) -> Array:
+    def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""
         with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
-            return super().new_constant(values, like)
+            return super()._new_constant(values, like)
 
     def sum_of_rows(self, rows: Array) -> Array:
         """In two stages for many rows: CuPy gives each column one block, which leaves most of a GPU idle."""

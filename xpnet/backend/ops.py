@@ -239,10 +239,10 @@ class CapturedOps(Ops):
     def constant(self, values: tuple[float, ...], like: Array) -> Array:
         key = values, str(like.dtype), str(self.device(like))
         if key not in self._constants:
-            self._constants[key] = self.new_constant(values, like)
+            self._constants[key] = self._new_constant(values, like)
         return self._constants[key]
 
-    def new_constant(self, values: tuple[float, ...], like: Array) -> Array:
+    def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """A constant that is not in the cache yet."""
         return super().constant(values, like)
 

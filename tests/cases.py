@@ -247,6 +247,21 @@ LAYERS += [
         entries=7,
     ),
     LayerCase(nn.Embedding(7, 3), (4, 2), stacks=False, entries=7),
+    LayerCase(
+        nn.Tied(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 5)), {"2.weight": "0.weight.T"}),
+        (4, 5),
+        (4, 6),
+        "layer 0, Linear(5, 3): expected x of shape (n, 5), got (4, 6)",
+    ),
+]
+LAYERS += [
+    LayerCase(
+        nn.Tied(nn.Residual(_BLOCK, nn.Linear(5, 5)), {"shortcut.bias": "branch.3.bias"}),
+        (6, 5),
+        stacks=not training,
+        training=training,
+    )
+    for training in (False, True)
 ]
 
 

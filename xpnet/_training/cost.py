@@ -8,7 +8,7 @@ import math
 from functools import singledispatch
 from typing import Any, NamedTuple
 
-from xpnet.nn import Conv1d, Conv2d, Embedding, Layer, Linear, Residual, Sequential, conv
+from xpnet.nn import Conv1d, Conv2d, Embedding, Layer, Linear, Residual, Sequential, Tied, conv
 from xpnet.nn._layer import Shape
 from xpnet.nn._library import _LibraryConv
 from xpnet.nn._windows import per_axis
@@ -48,6 +48,11 @@ def _(layer: Residual, input_shape: Shape) -> dict[Any, Shape]:
     return dict.fromkeys(layer.children(), input_shape)
 
 
+@input_shapes.register
+def _(layer: Tied, input_shape: Shape) -> dict[Any, Shape]:
+    return input_shapes(layer.net, input_shape)
+
+
 @singledispatch
 def workspace(layer: Layer, input_shape: Shape) -> int:
     """The number of elements of the largest temporary array that a layer makes.
@@ -64,6 +69,11 @@ def windows(layer: Conv2d | Conv1d, input_shape: Shape) -> int:
     """The number of elements in the matrix of all windows."""
     outputs = math.prod(layer.output_shape(input_shape)[:-1])
     return outputs * math.prod(per_axis(layer.kernel_size, layer.axes)) * layer.in_channels
+
+
+@workspace.register
+def _(layer: Tied, input_shape: Shape) -> int:
+    return workspace(layer.net, input_shape)
 
 
 @workspace.register
@@ -92,6 +102,11 @@ def _(layer: Sequential, params: Tree, input_shape: Shape, of_input: bool = Fals
         if i >= first
     )
     return max(each, default=0)
+
+
+@backward_workspace.register
+def _(layer: Tied, params: Tree, input_shape: Shape, of_input: bool = False) -> int:
+    return backward_workspace(layer.net, layer.of_net(params), input_shape, of_input)
 
 
 @backward_workspace.register(Conv2d)
@@ -135,6 +150,11 @@ def _(layer: Sequential, params: Tree, input_shape: Shape) -> Flops:
 
 
 @flops.register
+def _(layer: Tied, params: Tree, input_shape: Shape) -> Flops:
+    return flops(layer.net, layer.of_net(params), input_shape)
+
+
+@flops.register
 def _(layer: Linear, params: Tree, input_shape: Shape) -> Flops:
     product = 2 * math.prod(input_shape) * layer.n_out
     return Flops(product, 2 * product, product)
@@ -163,6 +183,11 @@ def kept(layer: Layer, residuals: Any, input_shape: Shape) -> Any:
         key: kept(layer.children()[key], residuals.children[key], shape) for key, shape in shapes.items()
     }
     return ContainerResiduals(tuple(children.values()) if isinstance(residuals.children, tuple) else children)
+
+
+@kept.register
+def _(layer: Tied, residuals: Any, input_shape: Shape) -> Any:
+    return kept(layer.net, residuals, input_shape)
 
 
 @kept.register(Conv2d)

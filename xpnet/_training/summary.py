@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet import tree
 from xpnet._training import cost
-from xpnet.nn import Layer, Sequential
+from xpnet.nn import Layer, Sequential, Tied
 from xpnet.nn._layer import Shape, show_shape
 from xpnet.random import Key
 from xpnet.tree import Tree
@@ -54,7 +54,7 @@ def count(params: Tree) -> int:
 
 
 def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int) -> list[Row]:
-    """A row for the network, or one for each layer of a `Sequential`.
+    """A row for the network, or one for each layer of a `Sequential`, also of one with tied parameters.
 
     Arguments:
         net: the network.
@@ -69,14 +69,17 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
     shape_at_once = (at_once, *input_shape[1:])
     few, more = (_saved_bytes(net, params, input_shape[1:], dtype, n, shape_at_once) for n in (2, 3))
     saved = [a + (at_once - 2) * (b - a) for a, b in zip(few, more, strict=True)]
+    filled = params
+    while isinstance(net, Tied):
+        filled, net = net.of_net(filled), net.net
     if not isinstance(net, Sequential):
-        flops = cost.flops(net, params, input_shape)
+        flops = cost.flops(net, filled, input_shape)
         output = ("n", *net.output_shape(input_shape)[1:])
         return [Row(net, output, count(params), flops.forward, flops.parameter_gradients, *saved)]
-    table, first = [], net.first_to_learn(params)
+    table, first = [], net.first_to_learn(filled)
     shapes = cost.input_shapes(net, input_shape)
     for i, layer in enumerate(net.layers):
-        flops, shape = cost.flops(layer, params[i], shapes[i]), shapes[i]
+        flops, shape = cost.flops(layer, filled[i], shapes[i]), shapes[i]
         output = ("n", *layer.output_shape(shape)[1:])
         table.append(
             Row(layer, output, count(params[i]), flops.forward, _backward_flops(flops, i - first), saved[i])
@@ -107,7 +110,7 @@ def _saved_bytes(
         _, residuals = in_training.forward(zeros, np.zeros((n, *example), dtype))
     residuals = cost.kept(in_training, residuals, shape_at_once)
     seen: set[int] = set()
-    by_layer = residuals.children if isinstance(in_training, Sequential) else (residuals,)
+    by_layer = residuals.children if isinstance(_untied(in_training), Sequential) else (residuals,)
     return [_new_bytes(layer_residuals, seen) for layer_residuals in by_layer]
 
 
@@ -134,6 +137,7 @@ def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = 
     """
     total = f"{count(params):,}"
     if layers is None:
+        net = _untied(net)
         parts, branches = (net.layers, params) if isinstance(net, Sequential) else ((net,), (params,))
         each = [(_name(part), f"{count(branch):,}") for part, branch in zip(parts, branches, strict=True)]
         return _align([("layer", "parameters"), *each, ("total", total)], left=1)
@@ -145,6 +149,13 @@ def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = 
     forward, backward, saved = (short(sum(column)) for column in list(zip(*layers, strict=True))[3:])
     table = _align([*cells, ("total", "", total, forward, backward, f"{saved}B")], left=2)
     return f"{table}\n\n{step}"
+
+
+def _untied(net: Layer) -> Layer:
+    """The network inside `Tied`."""
+    while isinstance(net, Tied):
+        net = net.net
+    return net
 
 
 def _name(layer: Layer) -> str:

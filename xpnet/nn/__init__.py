@@ -21,6 +21,7 @@ from xpnet.nn.noise import Dropout, GaussianNoise
 from xpnet.nn.norm import BatchNorm, GroupNorm, LayerNorm
 from xpnet.nn.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from xpnet.nn.reshape import Flatten
+from xpnet.nn.tying import Tied
 
 __all__ = [
     "ELU",
@@ -53,4 +54,5 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Tied",
 ]

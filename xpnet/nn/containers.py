@@ -73,7 +73,8 @@ class Sequential(Container):
 
     dx = f₁'(f₂'(… fₖ'(dy))): the chain rule, from the last layer to the first; f' is the backward pass of f.
 
-    Parameters, residuals and gradients are tuples with an entry for each layer.
+    Parameters, residuals and gradients are tuples with an entry for each layer. A layer object that stands
+    twice has parameters of its own in each place: `Tied` shares them.
 
     Shapes: x as the first layer takes it, y as the last layer returns it.
 

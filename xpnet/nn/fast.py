@@ -17,6 +17,7 @@ from xpnet.nn.activations import ReLU
 from xpnet.nn.containers import Container, Residual, Sequential
 from xpnet.nn.linear import Linear, LinearResiduals
 from xpnet.nn.pool import MaxPool1d, MaxPool2d
+from xpnet.nn.tying import Tied
 from xpnet.tree import Array, Tree
 
 
@@ -71,6 +72,8 @@ def prepared(net: Layer, params: Tree) -> Tree:
     """The parameters, plus arrays derived from them: computed once, used in several passes."""
     if isinstance(net, WinogradConv2d):
         return net.prepare(params)
+    if type(net) is Tied:
+        return prepared(net.net, net.of_net(params))
     if type(net) not in (Sequential, Residual):
         return params
     branches = {key: prepared(child, params[key]) for key, child in net.children().items()}
@@ -82,6 +85,8 @@ def _map(form: Callable[[Layer], Layer], net: Layer) -> Layer:
 
     Containers of your own keep their children: their passes may depend on the residuals of a child.
     """
-    if type(net) in (Sequential, Residual) and isinstance(net, Container):
+    if type(net) is Tied:
+        net = net.with_net(_map(form, net.net))
+    elif type(net) in (Sequential, Residual) and isinstance(net, Container):
         net = net.with_children({key: _map(form, child) for key, child in net.children().items()})
     return form(net)

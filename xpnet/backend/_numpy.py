@@ -5,22 +5,21 @@ import ctypes
 import functools
 import itertools
 import operator
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 
 from xpnet._util.windows import Lengths, strided_windows
-from xpnet.backend import _numpy_bare, _numpy_blas, _numpy_rows
+from xpnet.backend import _numpy_bare, _numpy_blas, _numpy_rows, _numpy_threads
 from xpnet.backend._parts import PairwiseSum, PartsBarrier
 from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
 
 Array = Any  # a NumPy array with all of its methods
+_threads = _numpy_threads.pool
 
 
 class NumPy(Backend):
@@ -28,7 +27,8 @@ class NumPy(Backend):
 
     The bits of a sum may depend on the number of cores: more cores mean smaller parts, and a BLAS with
     several threads adds up a product in another order. `Model(micro_batch=…)` fixes the size of the parts,
-    $OPENBLAS_NUM_THREADS the number of OpenBLAS threads.
+    $OPENBLAS_NUM_THREADS the number of OpenBLAS threads. That number also limits how many parts run at a
+    time, but not their size.
     """
 
     name = "numpy"
@@ -37,7 +37,7 @@ class NumPy(Backend):
     adds_products = True
     winograd = ("float32",)  # in float64 its rounding would break ties of max-pooling unlike other libraries
     part_bytes = 4 << 20, 16 << 20  # measured with both CNNs of the speed suite on 2 cores
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = _numpy_threads.cores()
 
     def find_namespace(self) -> Any:
         return _numpy_bare
@@ -53,32 +53,35 @@ class NumPy(Backend):
     ) -> Any:
         if len(parts) == 1:
             return super().map_reduce(function, add, parts, common)
-        total, barrier = PairwiseSum(add, len(parts)), PartsBarrier(len(parts))
-        numbers = itertools.count()
-        errors: list[BaseException] = []
+        with _numpy_threads.one_at_a_time:
+            at_once = min(self.workers, len(parts))
+            allowed = min(at_once, _numpy_threads.allowed())
+            threads = at_once if together else allowed  # parts that wait for each other need a thread each
+            total, barrier = PairwiseSum(add, len(parts)), PartsBarrier(len(parts), allowed)
+            numbers = itertools.count()
+            errors: list[BaseException] = []
 
-        def work(prepared: Any) -> None:
-            try:
-                while not errors and (i := next(numbers)) < len(parts):
-                    run = functools.partial(barrier.run, i, function) if together else function
-                    total.put(i, run(parts[i], prepared))
-            except BaseException as error:
-                errors.append(error)  # stops the other threads before their next part
+            def work(prepared: Any) -> None:
+                try:
+                    while not errors and (i := next(numbers)) < len(parts):
+                        run = functools.partial(barrier.run, i, function) if together else function
+                        total.put(i, run(parts[i], prepared))
+                except BaseException as error:
+                    errors.append(error)  # stops the other threads before their next part
 
-        with _one_at_a_time, _blas().limit(limits=1, user_api="blas"):
-            prepared = prepare(
-                common
-            )  # under the limit: an idle BLAS thread spins and blocks a core for long
-            try:
-                # Copy the context, so that np.errstate and the like apply in the other threads too.
-                others = [
-                    _threads(self.workers).submit(contextvars.copy_context().run, work, prepared)
-                    for _ in range(min(self.workers, len(parts)) - 1)
-                ]
-                work(prepared)
-                wait(others)
-            finally:
-                barrier.abort()  # after an exception here, no other thread may wait for this one
+            with _numpy_threads.single_threaded_blas():
+                # Under the limit: an idle BLAS thread spins and blocks a core for long.
+                prepared = prepare(common)
+                try:
+                    # Copy the context, so that np.errstate and the like apply in the other threads too.
+                    others = [
+                        _threads(self.workers).submit(contextvars.copy_context().run, work, prepared)
+                        for _ in range(threads - 1)
+                    ]
+                    work(prepared)
+                    wait(others)
+                finally:
+                    barrier.abort()  # after an exception here, no other thread may wait for this one
         if errors:
             # Raise the cause, not the BrokenBarrierError of parts that waited for the failed one.
             raise min(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError))
@@ -88,15 +91,10 @@ class NumPy(Backend):
         _keep_freed_memory()
 
         def alone(state: Any, batch: Any) -> Any:
-            with _one_at_a_time:
+            with _numpy_threads.one_at_a_time:
                 return step(state, batch)
 
         return alone
-
-
-# The number of BLAS threads belongs to the whole process, and may change the order in which a product is
-# added up. One lock keeps `map_reduce` in one thread from changing the results of a model in another thread.
-_one_at_a_time = threading.RLock()
 
 
 @functools.cache
@@ -113,17 +111,6 @@ def _keep_freed_memory() -> None:
         return
     mallopt(mmap_threshold, 1 << 30)
     mallopt(trim_threshold, (1 << 31) - 1)
-
-
-@functools.cache
-def _blas() -> threadpoolctl.ThreadpoolController:
-    return threadpoolctl.ThreadpoolController()
-
-
-@functools.cache
-def _threads(workers: int) -> ThreadPoolExecutor:
-    """A thread for each worker except the first, which is the calling thread."""
-    return ThreadPoolExecutor(workers - 1)
 
 
 class NumPyOps(Ops, library="numpy"):

@@ -5,6 +5,7 @@ import functools
 import operator
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from xpnet import tree
@@ -46,17 +47,20 @@ class PartsBarrier:
 
     Arguments:
         parts: the number of parts; each runs in its own thread.
+        at_once: the number of parts that compute at the same time; the others wait.
     """
 
-    def __init__(self, parts: int) -> None:
+    def __init__(self, parts: int, at_once: int) -> None:
         self._terms: list[Tree] = [None] * parts
         self._barrier = threading.Barrier(parts)
+        self._turns = threading.Semaphore(at_once) if at_once < parts else None
 
     def run(self, i: int, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the function as part i, so that it may call `sum_over_parts`. If it raises, abort."""
         part = _current_part.set((self, i))
         try:
-            return function(*arguments)
+            with self._turns or nullcontext():
+                return function(*arguments)
         except BaseException:
             self.abort()
             raise
@@ -70,10 +74,21 @@ class PartsBarrier:
     def sum(self, i: int, term: Tree) -> Tree:
         """The sum of the terms of all parts, in the order of the parts. Waits for all of them."""
         self._terms[i] = term
-        self._barrier.wait()
+        self._wait()
         total = functools.reduce(functools.partial(tree.map, operator.add), self._terms)
-        self._barrier.wait()  # until all parts have read these terms
+        self._wait()  # until all parts have read these terms
         return total
+
+    def _wait(self) -> None:
+        """Wait for all parts, and let another part compute meanwhile."""
+        if self._turns is None:
+            self._barrier.wait()
+            return
+        self._turns.release()
+        try:
+            self._barrier.wait()
+        finally:
+            self._turns.acquire()
 
 
 _current_part: contextvars.ContextVar[tuple[PartsBarrier, int] | None] = contextvars.ContextVar(

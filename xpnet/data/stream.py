@@ -1,9 +1,10 @@
 """Examples on the host, in memory, a file or a store, that go to the device in chunks."""
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -66,13 +67,21 @@ def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple
 
 
 def prefetched(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:
-    """make(item) for each item. A thread makes the next one while the caller uses this one."""
+    """make(item) for each item. A thread makes the next one while the caller uses this one.
+
+    A process that was forked meanwhile has no such thread, and makes the rest itself.
+    """
+    process = os.getpid()
+
+    def made(item: Item, future: Future[Made]) -> Made:
+        return future.result() if os.getpid() == process else make(item)
+
     with ThreadPoolExecutor(1, thread_name_prefix="xpnet-data") as thread:
-        waiting: Future[Any] | None = None
+        waiting: tuple[Item, Future[Made]] | None = None
         for item in items:
-            coming = thread.submit(make, item)
+            coming = item, thread.submit(make, item)
             if waiting is not None:
-                yield waiting.result()
+                yield made(*waiting)
             waiting = coming
         if waiting is not None:
-            yield waiting.result()
+            yield made(*waiting)

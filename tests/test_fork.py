@@ -38,6 +38,7 @@ NETS = {
 
 
 def train(_=None, epochs=2, **options):
+    signal.alarm(50)  # ends a child that hangs, after its parent gave up
     NumPy.workers, NumPy.part_bytes = 2, (1, 16 << 20)
     rng, found = np.random.default_rng(0), b""
     for shape, net in NETS.items():

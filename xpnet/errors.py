@@ -32,5 +32,9 @@ class CheckpointError(Error, ValueError):
     """A checkpoint or parameter file cannot be read or written, is damaged, or is of another network."""
 
 
+class TrainingWarning(Error, UserWarning):
+    """Training goes on, but not as one may expect. As an exception, `python -W error`, it is an `Error`."""
+
+
 class DivergedError(Error, ArithmeticError):
     """The loss or a parameter became infinite or NaN."""

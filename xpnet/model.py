@@ -200,8 +200,7 @@ class Model(Learner):
         Raises ShapeError for arrays of another network; the model is then unchanged.
         """
         arrays = dict(tree.items(trees.like(self._variables(), snapshot, self.backend, "")))
-        self._start_from(tree.replace(self.params, arrays))
-        self._update(statistics=tree.replace(self.statistics, arrays))
+        self._start_from(tree.replace(self.params, arrays), tree.replace(self.statistics, arrays))
 
     def save(self, path: str | Path) -> None:
         """Save the parameters and statistics to a `.npz` file, as arrays with names like `0.weight`."""

@@ -66,6 +66,9 @@ def restore(
     template = {name: value for name, value in like._asdict().items() if name != "totals"}
     expected = {name: backend.to_numpy(array) for name, array in _items(template)}
     try:
+        if "averaged_statistics" not in saved:  # a file of an earlier version
+            averaged = saved["statistics"] if template["averaged_statistics"] else {}
+            saved = saved | {"averaged_statistics": averaged}
         found = dict(_items({name: saved[name] for name in template}))
         totals = Totals(**{name: _total(backend, value) for name, value in saved["totals"].items()})
         saved_seed, epoch, epoch_step = (int(saved[name]) for name in ("seed", "epoch", "epoch_step"))

@@ -8,7 +8,8 @@ from xpnet._training import memory, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
-from xpnet._training.step import Augment, Objective, noise_stream
+from xpnet._training.step import Augment, Objective, averaged_statistics, noise_stream, warn_of_one_value
+from xpnet._util.warning import Once
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
@@ -67,6 +68,7 @@ class Learner:
         self._grads: Tree | None = None
         self._fitting = False
         self._last_forward: _Forward | None = None
+        self._once = Once()
 
     def _compile(self) -> Program:
         options = {"seed": self.seed, "augment": self._options["augment"], "micro_batch": self.micro_batch}
@@ -83,11 +85,13 @@ class Learner:
 
     @optimizer.setter
     def optimizer(self, optimizer: Optimizer) -> None:
-        fresh = optimizer.init(self.params)
+        fresh = self.state.starting(optimizer)
         self._optimizer = optimizer
         self._program = self._compile()
-        if tree.shapes(fresh) != tree.shapes(self.state.optimizer):
-            self._update(optimizer=fresh)
+        for part in ("optimizer", "averaged_statistics"):
+            new = getattr(fresh, part)
+            if tree.shapes(new) != tree.shapes(getattr(self.state, part)):
+                self._update(**{part: new})
 
     # The state of training.
 
@@ -108,8 +112,9 @@ class Learner:
     def params(self, params: Tree) -> None:
         self._start_from(trees.like(self.params, params, self.backend, "params"))
 
-    def _start_from(self, params: Tree) -> None:
-        self._update(params=params, optimizer=self.optimizer.init(params))
+    def _start_from(self, params: Tree, statistics: Tree | None = None) -> None:
+        self._update(params=params, statistics=self.statistics if statistics is None else statistics)
+        self._training.state = self.state.starting(self.optimizer)
         self.epoch_step = 0
         self.zero_grads()
 
@@ -125,7 +130,8 @@ class Learner:
     @statistics.setter
     def statistics(self, statistics: Tree) -> None:
         statistics = trees.like(self.statistics, statistics, self.backend, "statistics")
-        self._update(statistics=statistics)
+        averaged = self.state._replace(statistics=statistics).starting(self.optimizer).averaged_statistics
+        self._update(statistics=statistics, averaged_statistics=averaged)
 
     @property
     def grads(self) -> Tree:
@@ -191,15 +197,24 @@ class Learner:
     def forward(self, x: ArrayLike) -> Array:
         """The network's output for x, an array on the device. `loss`, `errors` and `backward` refer to it."""
         x = self._inputs.place_x(x)
+        alone = x.shape[0] == 1
         if self.training:
             key = random.Key(self.state.step, noise_stream(self.seed)).child(0)
             net, params = self.net.training_mode(key), self.params
+            if alone:
+                params = tree.merge(params, self.statistics)
         else:
             net, params = self.net, self._variables()
         with self.backend.precision():
             prediction, residuals = net.forward(params, x)
+            if self.training:
+                evaluated = self.optimizer.evaluation_params(self.params, self.state.optimizer)
+                averaged = averaged_statistics(net, self.state, evaluated, x, alone)
         if self.training:
-            self._update(statistics=net.new_statistics(self.statistics, residuals))
+            if alone:
+                warn_of_one_value(net, residuals, self._once)
+            statistics = net.new_statistics(self.statistics, residuals)
+            self._update(statistics=statistics, averaged_statistics=averaged)
         self._last_forward = _Forward(net, params, prediction, residuals)
         return prediction
 

@@ -13,6 +13,7 @@ from xpnet.callbacks import Stateful
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
+from xpnet.optim.steps import copy
 from xpnet.tree import Array, Tree
 
 
@@ -33,6 +34,8 @@ class State(NamedTuple):
         totals: the totals of the epoch so far.
         step: int32 (1,), the number of steps taken so far.
         finite_steps: int32, 0-d: the number of steps of the epoch after which the sum of losses was finite.
+        averaged_statistics: the statistics of the network with the optimizer's `evaluation_params`, collected
+            in the same steps; empty if these are the parameters themselves.
     """
 
     params: Tree
@@ -41,10 +44,19 @@ class State(NamedTuple):
     totals: Totals
     step: Array
     finite_steps: Array
+    averaged_statistics: Tree = {}  # noqa: RUF012  # a tree is never changed
 
     def variables(self, optimizer: Optimizer) -> Tree:
         """The parameters and statistics that the network uses outside training."""
-        return tree.merge(optimizer.evaluation_params(self.params, self.optimizer), self.statistics)
+        params = optimizer.evaluation_params(self.params, self.optimizer)
+        return tree.merge(params, self.averaged_statistics or self.statistics)
+
+    def starting(self, optimizer: Optimizer) -> "State":
+        """The state in which the optimizer starts from the parameters and statistics."""
+        state = optimizer.init(self.params)
+        averages = optimizer.evaluation_params(self.params, state) is not self.params
+        statistics = copy(self.statistics) if averages and tree.leaves(self.statistics) else {}
+        return self._replace(optimizer=state, averaged_statistics=statistics)
 
 
 def initial_state(net: Layer, optimizer: Optimizer, backend: Backend, seed: int) -> State:
@@ -55,7 +67,8 @@ def initial_state(net: Layer, optimizer: Optimizer, backend: Backend, seed: int)
     params = tree.map(backend.copy, params)
     statistics = tree.map(backend.copy, statistics)
     zero = backend.from_host(np.zeros(1, np.int32))
-    return State(params, statistics, optimizer.init(params), Totals(0.0, 0), zero, zero[0, ...])
+    state = State(params, statistics, {}, Totals(0.0, 0), zero, zero[0, ...])
+    return state.starting(optimizer)
 
 
 class Batches(NamedTuple):

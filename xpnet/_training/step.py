@@ -13,6 +13,7 @@ from xpnet._training import cost, summary
 from xpnet._training.state import State, Totals
 from xpnet._util.checks import is_number, require_integer
 from xpnet._util.examples import Examples, combined
+from xpnet._util.warning import Once
 from xpnet.backend import Backend, namespace, ops
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
@@ -20,6 +21,7 @@ from xpnet.losses import Loss
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
 from xpnet.nn.fast import deferred, faster, prepared
+from xpnet.nn.norm import of_one_value
 from xpnet.optim import Optimizer
 from xpnet.optim.steps import is_zero
 from xpnet.random import Key
@@ -99,11 +101,13 @@ def training_step(
     net = faster(objective.net, backend)
     in_training = net.training_mode(Key(None))  # its class and options are those of the nets with real keys
     is_plain = in_training is net
+    measures = bool(tree.leaves(net.init_statistics()))
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
     together = examples == "summed" and micro_batch is None
+    once = Once()
 
     @functools.cache
     def part_size(input_shape: Shape, n: int) -> int:
@@ -117,18 +121,26 @@ def training_step(
         size = part_size(x.shape[1:], n)
         whole = deferring if size >= n else net
 
-        def learn(part: slice, params: Tree) -> tuple[Tree, Tree, Totals]:
+        def learn(part: slice, given: tuple[Tree, Tree]) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
+            params, evaluated = given
             key = Key(state.step, stream).part(part.start)
             inputs = ops(x).take(x, index[part])
             targets = ops(target).take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
+            alone = measures and inputs.shape[0] == 1 and (n == 1 or not together)
+            averaged = averaged_statistics(here, state, evaluated, inputs, alone)
+            if alone:
+                params = tree.merge(params, state.statistics)
             prediction, residuals = here.forward(params, inputs)
+            if alone:
+                warn_of_one_value(here, residuals, once)
             value, loss_residuals = objective.loss.forward(prediction, targets)
             dprediction = objective.loss.backward(loss_residuals)
-            statistics = state.statistics if is_plain else here.new_statistics(state.statistics, residuals)
+            collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics
+            statistics = collected, averaged
             share = inputs.shape[0] / n
             if share < 1:
                 dprediction = dprediction * share
@@ -137,8 +149,14 @@ def training_step(
             errors = objective.loss.errors(prediction, targets)
             return grads, statistics, Totals(value * inputs.shape[0], errors)
 
-        grads, statistics, totals = backend.map_reduce(
-            learn, _add_parts, slices(n, size), params, functools.partial(prepared, net), together
+        averages = bool(state.averaged_statistics)
+        evaluated = optimizer.evaluation_params(params, state.optimizer) if averages else {}
+
+        def prepare(given: tuple[Tree, Tree]) -> tuple[Tree, Tree]:
+            return prepared(net, given[0]), prepared(net, given[1]) if averages else {}
+
+        grads, (statistics, averaged), totals = backend.map_reduce(
+            learn, _add_parts, slices(n, size), (params, evaluated), prepare, together
         )
         if objective.l2 != 0:
             totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
@@ -148,9 +166,43 @@ def training_step(
         totals_so_far = _add_totals(state.totals, totals)
         xp = namespace(totals_so_far.loss)
         finite_steps = state.finite_steps + xp.astype(xp.isfinite(totals_so_far.loss), xp.int32)
-        return State(params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps), totals
+        new = State(
+            params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps, averaged
+        )
+        return new, totals
 
     return step
+
+
+def averaged_statistics(net: Layer, state: State, params: Tree, x: Array, alone: bool) -> Tree:
+    """The `averaged_statistics` of the state after a step: those of a forward pass with other parameters.
+
+    An average of the statistics themselves would not do: averaged weights have another variance than the
+    average of variances, and in deeper layers also another mean.
+
+    Arguments:
+        net: the network in training mode.
+        state: the state before the step.
+        params: the optimizer's `evaluation_params` before the step.
+        x: the inputs of the step.
+        alone: whether x is one example, and all that the network normalises by.
+    """
+    before = state.averaged_statistics
+    if not before:
+        return before
+    if alone:
+        params = tree.merge(params, before)
+    _, residuals = net.forward(params, x)
+    return net.new_statistics(before, residuals)
+
+
+def warn_of_one_value(net: Layer, residuals: Any, once: Once) -> None:
+    """Warn if a batch normalisation in the network had one value of each feature to normalise."""
+    for layer in of_one_value(net, residuals):
+        once.warn(
+            f"{layer}: expected 2 or more values of each feature in a batch, got 1, without a variance; the "
+            "running statistics normalise it and stay as they are; another batch_size or micro_batch helps"
+        )
 
 
 def only_adds_gradients(optimizer: Optimizer) -> bool:

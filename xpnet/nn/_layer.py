@@ -140,7 +140,8 @@ class Layer:
     def init_statistics(self) -> Tree:
         """The initial statistics, such as a running mean: a dict of NumPy arrays.
 
-        Outside training, `params` holds the statistics as well as the parameters.
+        Outside training, `params` holds the statistics as well as the parameters. So it does in a training
+        step on a single example.
         """
         return {}
 

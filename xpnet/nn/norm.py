@@ -1,13 +1,16 @@
 """Normalisation: mean 0 and variance 1, followed by a learned scale and shift."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import imul, mul, sub
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpnet import init, tree
 from xpnet.backend import namespace, ops, sum_over_parts
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
+from xpnet.nn.containers import ContainerResiduals
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
@@ -76,6 +79,10 @@ class BatchNorm(_Norm):
     N/(N-1) follow PyTorch; the momentum of Keras is 1 - μ, and Keras has no N/(N-1). Weight decay does not
     act on γ.
 
+    A batch with N = 1, such as the last one of 65 examples in batches of 64, has no variance, and x - mean
+    is 0 whatever x is. The running statistics normalise it in training too, and stay as they are; `Model`
+    warns once.
+
     Shapes: x and y (n, ..., features), each parameter and statistic (features,). A leading axis of length K
     on all of them runs K networks on x (K, n, ..., features).
 
@@ -84,7 +91,8 @@ class BatchNorm(_Norm):
         momentum: μ, 0 ≤ μ < 1.
         epsilon: ε ≥ 0.
 
-    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
+    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length, or
+    if a batch in training is empty.
 
     (Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", 2015, algorithms 1 and 2.)
@@ -126,6 +134,8 @@ class BatchNormInTraining(_Norm):
     x̂ = (x - mean) / √(var + ε),  y = γ x̂ + β
 
     dx = γ / √(var + ε) · (dy - 1/N Σ dy - x̂ · 1/N Σ dy x̂),  dγ = Σ dy x̂,  dβ = Σ dy
+
+    If N = 1 and `params` holds the running statistics, these take the place of mean and var.
     """
 
     examples = "summed"
@@ -137,6 +147,10 @@ class BatchNormInTraining(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         rows = _rows(params["scale"], x)
         n = sum_over_parts(rows.shape[-2])
+        if n == 0:
+            self.refuse(f"(n, ..., {self.features}) with at least one example", x.shape)
+        if n == 1 and "running_mean" in params:
+            return self._outside().forward(params, x)
         mean = sum_over_parts(ops(x).sum_of_rows(rows)) / n
         centered = ops(x).each_row(sub, rows, _along(mean, rows))
         variance = sum_over_parts(ops(x).sum_of_products(centered, centered)) / n
@@ -146,8 +160,11 @@ class BatchNormInTraining(_Norm):
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
         rows, inverse_std = _rows(params["scale"], dy), residuals.inverse_std
+        n = sum_over_parts(rows.shape[-2])
+        if n == 1 and "running_mean" in params:
+            return self._outside().backward(params, residuals, dy)
         grads = _gradients(params, residuals, rows)
-        n, sums = sum_over_parts(rows.shape[-2]), sum_over_parts(grads)
+        sums = sum_over_parts(grads)
         # dx = -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): in this order, every step after the first
         # overwrites its result.
         dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
@@ -158,13 +175,26 @@ class BatchNormInTraining(_Norm):
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
         n = sum_over_parts(residuals.centered.shape[-2])
-        unbiased = n / max(n - 1, 1)
-        batch = {"running_mean": residuals.mean, "running_variance": residuals.variance * unbiased}
+        if n == 1:
+            return statistics
+        batch = {"running_mean": residuals.mean, "running_variance": residuals.variance * (n / (n - 1))}
 
         def average(running: Array, value: Array) -> Array:
             return (1 - self.momentum) * running + self.momentum * value
 
         return tree.map(average, statistics, batch)
+
+    def _outside(self) -> BatchNorm:
+        return BatchNorm(self.features, self.momentum, self.epsilon)
+
+
+def of_one_value(layer: Layer, residuals: Any) -> Iterator[Layer]:
+    """The batch normalisations in a network in training that had one value of each feature to normalise."""
+    if isinstance(layer, BatchNormInTraining) and residuals.centered.shape[-2] == 1:
+        yield layer._outside()
+    if isinstance(residuals, ContainerResiduals):
+        for key, child in layer.children().items():
+            yield from of_one_value(child, residuals.children[key])
 
 
 @dataclass(frozen=True, repr=False)
@@ -181,7 +211,7 @@ class LayerNorm(_Norm):
     Shapes: x and y (..., n, features), each parameter (..., features).
 
     Arguments:
-        features: d, the length of the last axis.
+        features: d, the length of the last axis, at least 2: x̂ of a single value is 0.
         epsilon: ε ≥ 0.
 
     Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
@@ -193,6 +223,11 @@ class LayerNorm(_Norm):
 
     features: int
     epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features == 1:
+            raise ConfigError(f"{self}: expected features of at least 2, got 1: a value minus its mean is 0")
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LayerNormResiduals]:
         xp = namespace(x)
@@ -237,7 +272,8 @@ class GroupNorm(_Norm):
         features: the length of the last axis.
         epsilon: ε ≥ 0.
 
-    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length.
+    Raises ConfigError for a value out of its range, ShapeError if the last axis of x has another length, or
+    if m = 1: x̂ of a single value is 0.
 
     (Wu and He, "Group normalization", 2018.)
     """
@@ -276,6 +312,12 @@ class GroupNorm(_Norm):
         rows = _rows(scale, dy)
         dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
         return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        shape = super().output_shape(input_shape)
+        if self.features == self.groups and math.prod(shape[1:-1]) == 1:
+            self.refuse(f"(n, ..., {self.features}) with more than one value in each group", input_shape)
+        return shape
 
     def _groups(self, params: Tree, x: Array) -> Array:
         """x as (n, positions, groups, features/groups), or (K, n, ...) with the parameters of K networks."""

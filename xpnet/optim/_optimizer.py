@@ -51,7 +51,9 @@ class Optimizer:
     def evaluation_params(self, params: Tree, state: Tree) -> Tree:
         """The parameters for evaluation, from the parameters and the state after an update.
 
-        The next update may overwrite them. By default the parameters themselves.
+        The next update may overwrite them. By default the parameters themselves. Otherwise the training steps
+        of a network with statistics, such as those of batch normalisation, collect statistics for these
+        parameters too.
         """
         return params
 

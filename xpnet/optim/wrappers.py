@@ -83,7 +83,8 @@ class AverageWeights(_Wrapper):
 
     a ← δ a + (1 - δ) w  after each step, from a = w at the start
 
-    `Model.evaluate`, `predict` and `save` use a.
+    `Model.evaluate`, `predict` and `save` use a. If the network has batch normalisation, each training step
+    makes one more forward pass, with a, to collect the statistics that belong to a.
 
     Arguments:
         optimizer: updates w.

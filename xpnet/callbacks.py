@@ -3,8 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -58,55 +57,6 @@ class Callback:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned, with NumPy arrays for arrays and tuples for lists."""
-
-
-class Hooks:
-    """The callbacks of one `fit`, each called with its model.
-
-    Attributes:
-        every_step: whether any of them must be called after every step.
-    """
-
-    def __init__(self, model: "Model", callbacks: Sequence[Callback]) -> None:
-        self.model = model
-        self.callbacks = tuple(callbacks)
-        self.every_step = any(
-            type(each).on_step is not Callback.on_step and each.every_step for each in callbacks
-        )
-
-    def on_step(self, step: int, n_steps: int) -> None:
-        for callback in self.callbacks:
-            callback.on_step(self.model, step, n_steps)
-
-    def on_epoch(self, metrics: EpochMetrics) -> None:
-        for callback in self.callbacks:
-            callback.on_epoch(self.model, metrics)
-
-    @contextmanager
-    def from_start_to_end(self) -> Iterator[None]:
-        """Call each `on_start` before the block, and `on_end` of those that started after it, also on errors.
-
-        Raises the first exception; later ones become notes to it.
-        """
-        started: list[Callback] = []
-        first: BaseException | None = None
-        try:
-            for callback in self.callbacks:
-                callback.on_start(self.model)
-                started.append(callback)
-            yield
-        except BaseException as error:
-            first = error
-        for callback in reversed(started):
-            try:
-                callback.on_end(self.model)
-            except BaseException as error:
-                if first is None:
-                    first = error
-                else:
-                    first.add_note(f"{type(callback).__name__}.on_end: {error!r}")
-        if first is not None:
-            raise first
 
 
 class EarlyStopping(Callback):

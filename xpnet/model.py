@@ -9,12 +9,13 @@ import numpy as np
 
 from xpnet import tree
 from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary, trees
+from xpnet._training.hooks import Hooks
 from xpnet._training.learner import Learner
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
 from xpnet._util import files
 from xpnet._util.checks import require_integer
-from xpnet.callbacks import Callback, Hooks
+from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn._layer import Shape
@@ -134,15 +135,14 @@ class Model(Learner):
                     batch_size=batch_size,
                     shuffle=shuffle,
                     validation=held_out,
-                    schedule=schedule,
-                    hooks=Hooks(self, callbacks),
+                    hooks=Hooks(self, self._training, schedule, callbacks),
                 )
             finally:
                 self._fitting = False
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that is cut short does not enter the history."""
-        self._training.progress.stopping = True
+        self._training.stopping = True
 
     def has_diverged(self) -> bool:
         """Whether a loss of this epoch or a parameter is infinite or NaN. Waits for the device."""
@@ -244,8 +244,9 @@ class Model(Learner):
         return checkpoint.capture(self._training, self.backend, self.seed)
 
     def _resume(self, saved: Tree, path: str | Path, own_layout: bool = True) -> None:
-        found = checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
-        self._training.state, self._training.progress = found.state, found.progress
+        self._training.take_over(
+            checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
+        )
         self.zero_grads()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
     The arrays are on the host. The next training step may overwrite them.
     """
     state, progress = training.state, training.progress
-    participants = {name: participant.state() for name, participant in progress.participants.items()}
+    participants = {name: participant.state() for name, participant in training.participants.items()}
     everything = {
         **state._asdict(),
         "totals": state.totals._asdict(),
@@ -43,7 +43,7 @@ def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
         "epoch_seconds": progress.epoch_seconds,
         "batches": progress.batches,
         "history": tuple(progress.history),
-        "companions": participants | progress.loaded,  # the format's name for these states
+        "companions": participants | training.rewound | training.loaded,  # the format's name for these states
     }
     return tree.map(lambda leaf: backend.to_numpy(leaf) if backend.owns(leaf) else leaf, everything)
 
@@ -77,8 +77,8 @@ def restore(
             float(saved["epoch_seconds"]),
             None if saved["batches"] is None else Batches(*saved["batches"]),
             [EpochMetrics(*row) for row in saved["history"]],
-            loaded=dict(saved["companions"]),
         )
+        loaded = dict(saved["companions"])
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
     if saved_seed != seed:
@@ -93,7 +93,7 @@ def restore(
         host[...] = found[name]
         arrays[name] = backend.from_host(host)
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
-    return Training(State(**state, totals=totals), progress)
+    return Training(State(**state, totals=totals), progress, loaded)
 
 
 def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:

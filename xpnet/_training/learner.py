@@ -109,8 +109,8 @@ class Learner:
         self._start_from(trees.like(self.params, params, self.backend, "params"))
 
     def _start_from(self, params: Tree) -> None:
-        self._update(params=params, optimizer=self.optimizer.init(params))
-        self.epoch_step = 0
+        state = self.state._replace(params=params, optimizer=self.optimizer.init(params))
+        self._training.start_anew(state)
         self.zero_grads()
 
     @property
@@ -152,7 +152,7 @@ class Learner:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._training.progress.epoch = epoch
+        self._training.progress = self._training.progress._replace(epoch=epoch)
 
     @property
     def epoch_step(self) -> int:
@@ -160,7 +160,7 @@ class Learner:
 
     @epoch_step.setter
     def epoch_step(self, step: int) -> None:
-        self._training.progress.epoch_step = step
+        self._training.progress = self._training.progress._replace(epoch_step=step)
 
     @property
     def history(self) -> list[EpochMetrics]:

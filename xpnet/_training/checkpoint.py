@@ -27,13 +27,15 @@ from xpnet.tree import Tree
 FORMAT = "xpnet checkpoint 1"
 
 
-def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
+def capture(training: Training, backend: Backend, seed: int, of_copy: bool = False) -> dict[str, Any]:
     """Everything that training changes, as a tree of arrays and of values that JSON can hold.
 
-    The arrays are on the host. The next training step may overwrite them.
+    The arrays are on the host. The next training step may overwrite them. A copy of the model, as the model
+    itself, does not need the states of the schedule and the callbacks if their `fit` has come to its end.
     """
     state, progress = training.state, training.progress
-    participants = {name: participant.state() for name, participant in training.participants.items()}
+    last = training.participants if training.unfinished or not of_copy else {}
+    participants = {name: participant.state() for name, participant in last.items()}
     everything = {
         **state._asdict(),
         "totals": state.totals._asdict(),

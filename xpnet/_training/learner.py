@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 from xpnet import backend as backends
 from xpnet import optim, random, tree
-from xpnet._training import memory, trees
+from xpnet._training import arguments, memory, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import Augment, Objective, noise_stream
-from xpnet.errors import ConfigError, Error, ShapeError
+from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
@@ -44,13 +44,16 @@ class Learner:
         micro_batch: int | None = None,
         tf32: bool = False,
     ) -> None:
-        for name, value, kind in (
-            ("net", net, Layer),
-            ("loss", loss, Loss),
-            ("optimizer", optimizer, Optimizer),
-        ):
-            if not isinstance(value, kind):
-                raise ConfigError(f"Model: expected {name} to be an xpnet {kind.__name__}, got {value!r}")
+        arguments.check_model(
+            net=net,
+            loss=loss,
+            optimizer=optimizer,
+            backend=backend,
+            seed=seed,
+            dtype=dtype,
+            augment=augment,
+            tf32=tf32,
+        )
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer
@@ -83,6 +86,7 @@ class Learner:
 
     @optimizer.setter
     def optimizer(self, optimizer: Optimizer) -> None:
+        arguments.require("Model", "optimizer", optimizer)
         fresh = optimizer.init(self.params)
         self._optimizer = optimizer
         self._program = self._compile()

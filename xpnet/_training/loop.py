@@ -1,6 +1,7 @@
 """The training loop: epochs of steps, each followed by validation."""
 
 import time
+import warnings
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from xpnet._training.hooks import Hooks
 from xpnet._training.program import Program
 from xpnet._training.state import Batches, Start, Training
 from xpnet._training.step import zero_totals
+from xpnet._util.text import constructor_call
 from xpnet.backend import Backend
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
@@ -57,6 +59,7 @@ def run(
     training.progress = training.progress._replace(batches=batches)
     history: list[EpochMetrics] = []
     buffers = _Buffers(program.backend)
+    _warn_if_over(hooks.schedule, training.progress.epoch, epochs)
     with hooks.from_start_to_end():
         training.unfinished = True
         hooks.tell()
@@ -73,6 +76,20 @@ def run(
             hooks.tell()
     training.unfinished = training.unfinished and training.progress.epoch_step > 0
     return history
+
+
+def _warn_if_over(schedule: Schedule | None, epoch: int, epochs: int) -> None:
+    """Warn if the schedule does nothing in these epochs: it is over, or all its factors are 0."""
+    if schedule is None or epochs == 0:
+        return
+    if schedule.is_over(epoch):
+        problem = f"is over at epoch {epoch}, where the model is: its factor stays {schedule(epoch):g}"
+    elif not any(schedule(epoch + half / 2) for half in range(2 * epochs)):
+        problem = f"is 0 from epoch {epoch}, where the model is, to epoch {epoch + epochs}"
+    else:
+        return
+    way_out = f"pass a schedule that ends at epoch {epoch + epochs}, or set model.epoch = 0"
+    warnings.warn(f"fit: the schedule {constructor_call(schedule)} {problem}; {way_out}", stacklevel=4)
 
 
 class _Buffers:
@@ -229,7 +246,7 @@ def _learning_rates(program: Program, epoch: int, schedule: Schedule | None, n_s
     rate = float(program.optimizer.learning_rate)
     if schedule is None:
         return [rate] * n_steps
-    return [rate * schedule(epoch + step / n_steps) for step in range(n_steps)]
+    return [rate * factor for factor in schedule.factors_of_steps(epoch, n_steps)]
 
 
 def _epoch_metrics(

@@ -65,6 +65,7 @@ class Halving(schedules.Schedule):
         ({"net": Wrong()}, "; write nn.Sequential("),
         ({"net": X}, "got an array of shape (20, 4); write nn.Sequential("),
         ({"backend": np}, "got the module numpy; write backend=\"numpy\""),
+        ({"backend": xpnet.backend.get("numpy")}, "got an object of class NumPy; write backend=\"numpy\""),
         ({"backend": None}, 'backend to be "numpy" or "cupy" or "torch"'),
         ({"dtype": np.float32}, 'dtype to be "float32" or "float64", got the class numpy.float32; write dtype="float32"'),
         ({"dtype": np.dtype("float64")}, 'write dtype="float64"'),

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from xpnet import losses, nn, optim, schedules
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
+from xpnet.train.reporting import Best, Timer
 from xpnet.tree import Tree
 
 
@@ -498,3 +500,60 @@ def test_patience_counts_from_the_start_of_this_fit() -> None:
     data = np.zeros((4, 4)), np.array([0, 1, 2, 0])
     assert len(model.fit(*data, epochs=5, validation=data, callbacks=early)) == 5
     assert (early.best, early.best_epoch) == (-4, 6)
+
+
+@dataclass
+class Counter(Callback):
+    """Not hashable, as data classes are that can be compared."""
+
+    epochs: int = 0
+
+    def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
+        self.epochs += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.epochs = state["epochs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory(schedules.Schedule):
+    """Keeps its state in a list, which is all that a frozen class can change."""
+
+    losses: list[float] = field(default_factory=list)
+
+    def __call__(self, epoch: float) -> float:
+        return 0.5 ** len(self.losses)
+
+    def on_epoch(self, validation_loss: float | None) -> None:
+        self.losses.append(1.0)
+
+    def state(self) -> dict[str, Any]:
+        return {"losses": self.losses}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.losses[:] = state["losses"]
+
+
+def test_data_classes_start_afresh_too() -> None:
+    counter, memory = Counter(), Memory()
+    for _ in range(2):
+        model = small()
+        model.fit(X, Y, epochs=3, schedule=memory, callbacks=counter)
+        assert counter.epochs == 3
+        assert [metrics.learning_rate for metrics in model.history] == [0.1, 0.05, 0.025]
+    assert counter == Counter(3)
+
+
+def test_recorders_of_a_run_start_afresh(tmp_path: Path) -> None:
+    best, timer = Best(tmp_path / "best.npz"), Timer()
+    data = np.eye(3), np.array([0, 1, 1])
+    for epochs in (2, 1):
+        model = small()
+        model.fit(*data, epochs=epochs, validation=data, callbacks=[best, timer])
+        assert best.metrics in model.history
+        assert timer.seconds > sum(metrics.seconds for metrics in model.history)
+        assert timer.seconds < 1000
+        timer.before += 1000

@@ -13,6 +13,7 @@ from xpnet import data, losses, nn, optim
 from xpnet._training import held_out
 from xpnet._util.numbers import whole
 from xpnet.callbacks import Callback
+from xpnet.errors import ShapeError
 from xpnet.metrics import EpochMetrics
 
 RNG = np.random.default_rng(0)
@@ -130,3 +131,13 @@ def test_shares_are_rounded_as_written() -> None:
     assert whole(1e300) == int(1e300)
     assert whole(2.0**51 + 1) == 2**51 + 1
     assert whole(-0.5) == -1
+
+
+@pytest.mark.parametrize("x", [{"x": X}, iter(X), 3.0, np.array(3.0)], ids=lambda x: type(x).__name__)
+def test_what_has_no_slices_is_refused_in_one_line(x: Any) -> None:
+    with pytest.raises(
+        ShapeError, match="fit: expected an array or a list of examples for validation_split, got a"
+    ):
+        make_model().fit(x, Y, validation_split=0.2)
+    with pytest.raises(ShapeError, match="uneven rows"):
+        make_model().fit([[1.0, 2.0], [1.0]] * 5, Y[:10], validation_split=0.2)

@@ -1,6 +1,7 @@
 """Ctrl-C at any line of `fit`, and a second one while the first is handled: the next `fit` goes on exactly."""
 
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -11,9 +12,12 @@ import xpnet
 from laws import assert_same, fetch
 from xpnet import losses, nn, optim, schedules
 from xpnet._training import hooks, loop, state
+from xpnet._training.state import State
 from xpnet.backend import NumPy
 from xpnet.callbacks import Callback, EarlyStopping
+from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics
+from xpnet.tree import Tree
 
 ENGINE = {module.__file__ for module in (hooks, loop, state)}
 RNG = np.random.default_rng(0)
@@ -63,6 +67,7 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
         self.epochs: list[int] = []
+        self.sums = np.zeros(2)
         self.second: CtrlC | None = None
 
     def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
@@ -70,6 +75,7 @@ class Recorder(Callback):
 
     def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
         self.epochs.append(metrics.epoch)
+        self.sums += metrics.epoch
 
     def on_end(self, model: xpnet.Model) -> None:
         if self.second is not None:
@@ -77,10 +83,10 @@ class Recorder(Callback):
             assert np.isfinite(model.evaluate(X, Y).loss)
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "epochs": self.epochs}
+        return {"steps": self.steps, "epochs": self.epochs, "sums": self.sums}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.steps, self.epochs = list(state["steps"]), list(state["epochs"])
+        self.steps, self.epochs, self.sums = list(state["steps"]), list(state["epochs"]), state["sums"]
 
 
 class Training:
@@ -127,6 +133,7 @@ class Training:
         assert_same(self.model.backend, self.model.state, fetch(self.model.backend, unbroken.model.state))
         assert [row[:6] for row in self.model.history] == [row[:6] for row in unbroken.model.history], where
         assert self.recorder.epochs == unbroken.recorder.epochs, where
+        assert self.recorder.sums.tolist() == unbroken.recorder.sums.tolist(), where
         if "tell" not in where:  # who is interrupted in `on_step` itself is not called again
             assert self.recorder.steps == unbroken.recorder.steps, where
         assert self.schedule.state() == unbroken.schedule.state(), where
@@ -199,3 +206,69 @@ def test_a_second_interrupt_changes_nothing(unbroken: Training) -> None:
         if not again.where:
             break
     assert 8 < second < 99
+
+
+def test_a_step_that_fails_in_another_thread_is_undone_for_all() -> None:
+    """The thread goes back to the start of the epoch; the others only look."""
+
+    class Fails(optim.SGD):
+        def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+            if params[0]["bias"].any():  # the second step
+                params[0]["bias"][...] = 99.0
+                raise ZeroDivisionError
+            return super().update(params, grads, state)
+
+    model = xpnet.Model(nn.Sequential(nn.Linear(3, 2)), losses.CrossEntropy(), Fails(0.1))
+    before = fetch(model.backend, model.params)
+    failed: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            model.fit(X, Y, epochs=1, batch_size=4)
+        except ZeroDivisionError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=fit)
+    thread.start()
+    thread.join()
+    assert len(failed) == 1
+    assert model.epoch_step == 0
+    assert_same(model.backend, model.params, before)
+
+
+def test_another_thread_sees_the_step_before_the_one_that_runs() -> None:
+    """A display that looks in from its own thread does not disturb the training."""
+    seen: list[int] = []
+
+    class Looks(optim.SGD):
+        def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+            thread = threading.Thread(target=lambda: seen.append(model.epoch_step))
+            thread.start()
+            thread.join()
+            return super().update(params, grads, state)
+
+    model = xpnet.Model(nn.Sequential(nn.Linear(3, 2)), losses.CrossEntropy(), Looks(0.1))
+    alone = xpnet.Model(nn.Sequential(nn.Linear(3, 2)), losses.CrossEntropy(), optim.SGD(0.1))
+    model.fit(X, Y, epochs=1, batch_size=3)
+    alone.fit(X, Y, epochs=1, batch_size=3)
+    assert seen == [0, 1, 2]
+    assert_same(model.backend, model.params, fetch(alone.backend, alone.params))
+
+
+def test_a_diverged_epoch_that_was_interrupted_at_its_end_is_told_of_by_the_next_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = xpnet.Model(nn.Linear(3, 2), losses.CrossEntropy(), optim.SGD(1e39))
+
+    def interrupted(state: State) -> bool:
+        raise KeyboardInterrupt
+
+    with np.errstate(all="ignore"):
+        with monkeypatch.context() as patch:
+            patch.setattr("xpnet._training.divergence.has_diverged", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                model.fit(X, Y, epochs=1, batch_size=4)
+        with pytest.raises(
+            DivergedError, match="it was so when the interrupted epoch was resumed; restore a"
+        ):
+            model.fit(X, Y, epochs=1, batch_size=4)

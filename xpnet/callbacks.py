@@ -66,7 +66,7 @@ class Callback:
     def state(self) -> dict[str, Any]:
         """The state to save in checkpoints: a tree of arrays of any library and of JSON values.
 
-        Do not overwrite these arrays later: make new ones.
+        Do not overwrite arrays on a device that it holds: make new ones.
         """
         return {}
 

@@ -155,8 +155,9 @@ def check_model(**arguments: Any) -> None:
     for name, options in WRITTEN.items():
         value = arguments[name]
         if not isinstance(value, str):
-            plain = getattr(value, "__name__", str(value).rpartition(".")[2]).partition(".")[0]
-            plain = plain.replace("_", "-")
+            names = (getattr(value, each, None) for each in ("__name__", "name"))
+            found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
+            plain = found.partition(".")[0].replace("_", "-")
             way_out = f'; write {name}="{plain}"' if plain in options else ""
             expected = " or ".join(f'"{each}"' for each in options)
             raise ConfigError(f"Model: expected {name} to be {expected}, got {_show(value)}{way_out}")
@@ -187,7 +188,8 @@ def check_fit(**arguments: Any) -> None:
 
 def check_data(x: Any, y: Any) -> None:
     """ConfigError for inputs without targets, and for pairs of both."""
-    pair = isinstance(x, tuple) and len(x) == 2 and np.shape(x[0]) != np.shape(x[1])
+    shapes = [getattr(each, "shape", None) for each in x] if isinstance(x, tuple) and len(x) == 2 else [None]
+    pair = None not in shapes and shapes[0] != shapes[1]
     if pair and (y is None or isinstance(y, tuple)):
         more = ", validation=examples" if y is not None else ""
         raise ConfigError(f"fit: expected x to be an array, got a pair; write fit(*examples{more})")

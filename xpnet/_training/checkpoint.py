@@ -44,7 +44,7 @@ def capture(training: Training, backend: Backend, seed: int, of_copy: bool = Fal
         "epoch_step": progress.epoch_step,
         "epoch_seconds": progress.epoch_seconds,
         "batches": progress.batches,
-        "history": tuple(progress.history),
+        "history": progress.history,
         "companions": participants | training.rewound | training.loaded,  # the format's name for these states
     }
     return tree.map(lambda leaf: backend.to_numpy(leaf) if backend.owns(leaf) else leaf, everything)
@@ -78,7 +78,7 @@ def restore(
             epoch_step,
             float(saved["epoch_seconds"]),
             None if saved["batches"] is None else Batches(*saved["batches"]),
-            [EpochMetrics(*row) for row in saved["history"]],
+            tuple([EpochMetrics(*row) for row in saved["history"]]),
         )
         loaded = dict(saved["companions"])
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -8,16 +8,17 @@ import numpy as np
 from xpnet._util.numbers import whole
 from xpnet.backend import LazyArray
 from xpnet.backend._lazy import is_lazy
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, ShapeError
 from xpnet.tree import ArrayLike
 
 
 def split(fraction: float, *arrays: ArrayLike) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """The first examples of these arrays, for training, and the last ⌊fraction · n⌋, at least one, as slices.
 
-    An array in a store stays there. Raises ConfigError if no example would be left on one side.
+    An array in a store stays there. Raises ConfigError if no example would be left to train on, and
+    ShapeError for what has no slices.
     """
-    n = np.shape(arrays[0])[0] if np.shape(arrays[0]) else 0
+    n = _length(arrays[0])
     first = n - max(whole(fraction * n), 1)
     if first < 1:
         raise ConfigError(
@@ -32,10 +33,10 @@ def warn_of_sorted(y: Any, y_held_out: Any) -> None:
     Arguments:
         y, y_held_out: checked targets on the host: integer labels, or rows.
     """
-    if y.dtype.kind in "iu" and y.ndim == 1:
-        missing = np.setdiff1d(y_held_out, y).tolist()
-    elif y.ndim == 2 and y.shape[1] > 1:
+    if y.ndim == 2 and y.shape[1] > 1:
         missing = np.flatnonzero((y_held_out != 0).any(axis=0) & (y == 0).all(axis=0)).tolist()
+    elif y.dtype.kind in "iu" or all(np.isin(each, (-1, 0, 1)).all() for each in (y, y_held_out)):
+        missing = np.setdiff1d(y_held_out, y).tolist()
     else:
         missing = []
     if missing:
@@ -47,12 +48,29 @@ def warn_of_sorted(y: Any, y_held_out: Any) -> None:
         )
 
 
+def _length(array: Any) -> int:
+    if isinstance(array, dict):
+        raise _no_slices(array)
+    try:
+        return int(array.shape[0]) if hasattr(array, "shape") else len(array)
+    except (TypeError, IndexError) as error:
+        raise _no_slices(array) from error
+
+
 def _rows(array: Any, start: int, stop: int) -> Any:
     if is_lazy(array):
         return LazyArray(_Rows(array, start, stop), array.dtype)
     if hasattr(array, "iloc"):  # a table of pandas, whose own indexing goes by its labels
         return array.iloc[start:stop]
-    return array[start:stop, ...] if hasattr(array, "shape") else array[start:stop]
+    try:
+        return array[start:stop, ...] if hasattr(array, "shape") else array[start:stop]
+    except (TypeError, IndexError, KeyError) as error:
+        raise _no_slices(array) from error
+
+
+def _no_slices(array: Any) -> ShapeError:
+    kind = type(array).__name__
+    return ShapeError(f"fit: expected an array or a list of examples for validation_split, got a {kind}")
 
 
 class _Rows:

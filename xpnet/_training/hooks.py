@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xpnet._training.state import News, Start, Training
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Stateful
@@ -164,7 +166,7 @@ def _has_own(companion: Stateful, hook: str) -> bool:
 
 
 def _state(companion: Stateful) -> dict[str, Any] | None:
-    """Its state, of which only the arrays are shared; None if it cannot tell its state yet."""
+    """A copy of its state, which its hooks may change later; None if it cannot tell its state."""
     try:
         state: dict[str, Any] = _copied(companion.state())
     except Exception:
@@ -173,10 +175,12 @@ def _state(companion: Stateful) -> dict[str, Any] | None:
 
 
 def _copied(state: Any) -> Any:
-    """A copy of the dicts and lists of a state, which a later call of a hook may change."""
+    """A copy of a state. Arrays on a device are shared: hooks make new ones."""
     if isinstance(state, dict):
         return {key: _copied(value) for key, value in state.items()}
-    return [_copied(value) for value in state] if isinstance(state, list) else state
+    if type(state) in (list, tuple):
+        return type(state)(map(_copied, state))
+    return state.copy() if isinstance(state, np.ndarray) else state
 
 
 def _keep_first_state(companion: Stateful) -> bool:

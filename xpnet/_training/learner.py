@@ -168,7 +168,7 @@ class Learner:
 
     @property
     def history(self) -> list[EpochMetrics]:
-        return self._training.progress.history
+        return list(self._training.progress.history)
 
     @property
     def learning_rate(self) -> float:

@@ -201,7 +201,14 @@ def _take_steps(
                 continue
             step, progress = first + part.stop, training.progress
             state = training.begin_step(start)
-            state = program.run_steps(state, data, rows, max(part.start, begin), part.stop)
+            try:
+                state = program.run_steps(state, data, rows, max(part.start, begin), part.stop)
+            except BaseException as error:
+                try:
+                    training.settle()
+                except Exception as another:
+                    error.add_note(f"the model could not be restored to the start of the epoch: {another!r}")
+                raise
             seconds, news = time.perf_counter() - began, hooks.news_of_step(step, len(rates))
             training.end_step(state, progress.after_step(step, seconds, rates[step - 1], news))
             if news is not None:
@@ -233,7 +240,9 @@ def _diverged(
         steps, rate = f"steps {skipped + 1} to {done} of {len(rates)}", rates[done - 1]
         problem = "expected finite parameters, got infinite or NaN"
     again = f"run again from step {skipped + 1}"
-    if found is None:
+    if done == skipped:
+        again = "it was so when the interrupted epoch was resumed; restore a snapshot or load a checkpoint"
+    elif found is None:
         again += ", all values were finite: this device is not deterministic"
     else:
         again += f", the first value that is not finite is {found.where}, in step {found.step}"

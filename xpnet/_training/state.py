@@ -99,7 +99,7 @@ class Progress(NamedTuple):
     epoch_step: int = 0
     epoch_seconds: float = 0.0
     batches: Batches | None = None
-    history: list[EpochMetrics] = []  # noqa: RUF012  # never changed: each epoch makes a new list
+    history: tuple[EpochMetrics, ...] = ()
     learning_rate: float = math.nan
     news: News | None = None
 
@@ -109,7 +109,7 @@ class Progress(NamedTuple):
 
     def after_epoch(self, metrics: EpochMetrics, news: News) -> "Progress":
         """The progress after an epoch."""
-        history = [*self.history, metrics]
+        history = (*self.history, metrics)
         return self._replace(epoch=metrics.epoch, epoch_step=0, history=history, news=news)
 
 
@@ -159,7 +159,7 @@ class Training:
 
     State and progress change together, in one assignment: an exception at any moment, such as Ctrl-C, leaves
     a state with its own progress. A step may overwrite the arrays of the state that it starts from. If it is
-    broken off, the training is where the epoch's steps started, as the next access finds: nothing needs to
+    broken off, the training is where the epoch's steps started, as the next access finds. So nothing needs to
     run after the exception, which a second one could prevent.
 
     Attributes:
@@ -217,6 +217,10 @@ class Training:
     def end_step(self, state: State, progress: Progress) -> None:
         """Record the state and the progress after a step."""
         self._now = _Moment(state, progress)
+
+    def settle(self) -> None:
+        """Go back now if a step was broken off: other threads do not ask whether one was."""
+        self.state  # noqa: B018
 
     def go_back(self, start: Start) -> None:
         """Restore the training to where the steps of the epoch started."""

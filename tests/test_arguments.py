@@ -172,9 +172,9 @@ def test_of_the_data() -> None:
         (lambda: xpnet.EarlyStopping(3, min_delta=np.nan), "expected min_delta to be a finite number and at least 0, got nan"),
         (lambda: xpnet.EarlyStopping(3, restore="yes"), "EarlyStopping: expected restore to be True or False, got 'yes'"),
         (lambda: xpnet.Checkpoints(3), "Checkpoints: expected folder to be a path, got 3"),
-        (lambda: xpnet.Checkpoints("a", minutes="3"), "Checkpoints: expected minutes to be a number above 0, got '3'"),
-        (lambda: xpnet.Checkpoints("a", minutes=np.nan), "expected minutes to be a number above 0, got nan"),
-        (lambda: xpnet.Checkpoints("a", minutes=True), "expected minutes to be a number above 0, got True"),
+        (lambda: xpnet.Checkpoints("a", minutes="3"), "Checkpoints: expected minutes to be above 0, got '3'"),
+        (lambda: xpnet.Checkpoints("a", minutes=np.nan), "expected minutes to be above 0, got nan"),
+        (lambda: xpnet.Checkpoints("a", minutes=True), "expected minutes to be above 0, got True"),
         (lambda: xpnet.Checkpoints("a", monitor="accuracy"), "; write monitor='validation_accuracy'"),
     ],
 )  # fmt: skip

@@ -171,7 +171,7 @@ class Checkpoints(Callback):
         if not isinstance(folder, str | os.PathLike):
             raise ConfigError(f"Checkpoints: expected folder to be a path, got {folder!r}")
         if not (minutes == math.inf or is_number(minutes)) or not minutes > 0:
-            raise ConfigError(f"Checkpoints: expected minutes to be a number above 0, got {minutes!r}")
+            raise ConfigError(f"Checkpoints: expected minutes to be above 0, got {minutes!r}")
         _check_monitor(self, monitor)
         self.folder = Path(folder)
         self.minutes = minutes

@@ -199,8 +199,8 @@ def _take_steps(
         for part in slices(rows[0].shape[0], at_once):
             if part.stop <= begin:
                 continue
-            step, progress = first + part.stop, training.progress
-            state = training.begin_step(start)
+            step = first + part.stop
+            state, progress = training.begin_step(start)
             try:
                 state = program.run_steps(state, data, rows, max(part.start, begin), part.stop)
             except BaseException as error:

@@ -149,9 +149,10 @@ class OneCycle(Schedule):
     s + (1 - s) (1 - cos(π t / (r T))) / 2  for t < r T,
     then  f + (1 - f) (1 + cos(π (t - r T) / (T - r T))) / 2,  and f after T
 
-    The optimizer's own learning rate is the highest. In PyTorch's OneCycleLR, s is 1/div_factor and f is
-    1/(div_factor · final_div_factor). PyTorch reaches the top and the end one step earlier, so that its last
-    step has the factor f; it also cycles the momentum, which stays constant here.
+    The optimizer's own learning rate is the highest. With s = 0, the first step changes nothing. In PyTorch's
+    OneCycleLR, s is 1/div_factor and f is 1/(div_factor · final_div_factor). PyTorch reaches the top and the
+    end one step earlier, so that its last step has the factor f; it also cycles the momentum, which stays
+    constant here.
 
     Arguments:
         epochs: T > 0.

@@ -75,7 +75,7 @@ def memory_of_step(workload: Workload) -> tuple[dict[str, int], Callable[[], Any
     model = xpnet.Model(net, loss, workload.optimizer, seed=SEED)
 
     def step() -> None:
-        model.fit(x, y, epochs=1, batch_size=workload.batch_size)
+        model.fit(x, y, epochs=1, batch_size=workload.batch_size, progress=False)
 
     step()  # the first step makes arrays that later steps reuse
     tracemalloc.reset_peak()

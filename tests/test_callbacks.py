@@ -1,6 +1,12 @@
 """Early stopping, and the calls of callbacks at the end of `fit`."""
 
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +18,7 @@ from xpnet import losses, nn, optim, schedules
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
+from xpnet.train.reporting import Best, Timer
 from xpnet.tree import Tree
 
 
@@ -76,7 +83,9 @@ def test_of_accuracy_more_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refuses_what_makes_no_sense() -> None:
-    with pytest.raises(ConfigError, match="EarlyStopping: expected patience to be at least 1, got 0"):
+    with pytest.raises(
+        ConfigError, match="EarlyStopping: expected patience to be an integer of at least 1, got 0"
+    ):
         EarlyStopping(0)
     with pytest.raises(
         ConfigError, match=r"EarlyStopping: expected monitor validation_loss or .*, got 'loss'"
@@ -278,3 +287,273 @@ def test_a_stop_before_the_first_step_saves_the_start(place: Place, tmp_path: Pa
     for each in (model, other):
         each.fit(x, y, epochs=1)
     assert_same(model.backend, other.params, fetch(model.backend, model.params))
+
+
+# Each fit starts its schedule and callbacks afresh.
+
+
+class Losses(Callback):
+    """Records the losses; as an author writes it who only knows `state` and `load_state`."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.sums = np.zeros(2)
+
+    def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
+        self.seen.append(metrics.train_loss)
+        self.sums += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"seen": self.seen, "sums": self.sums}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.seen, self.sums = list(state["seen"]), state["sums"]
+
+
+NOISE = np.random.default_rng(1)
+NOISY = [
+    (NOISE.normal(size=(60, 4)), NOISE.integers(0, 2, 60)) for _ in range(2)
+]  # nothing to learn: training overfits at once
+
+
+def overfitting(seed: int = 0) -> xpnet.Model:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    return xpnet.Model(net, losses.CrossEntropy(), optim.Adam(0.1), seed=seed)
+
+
+def companions() -> dict[str, Any]:
+    return {
+        "validation": NOISY[1],
+        "schedule": schedules.ReduceOnPlateau(0.5, 0),
+        "callbacks": [EarlyStopping(3), Losses()],
+    }
+
+
+def result(model: xpnet.Model, options: dict[str, Any]) -> tuple:
+    early, seen = options["callbacks"]
+    metrics = [row[:6] for row in model.history]
+    return metrics, options["schedule"].state(), (early.best, early.best_epoch), seen.seen, seen.sums.tolist()
+
+
+def test_models_of_a_cross_validation_do_not_know_of_each_other() -> None:
+    """The same schedule and callbacks for model after model are as new ones for each."""
+    shared = companions()
+    for seed in range(3):
+        model, alone, own = overfitting(seed), overfitting(seed), companions()
+        model.fit(*NOISY[0], epochs=30, **shared)
+        alone.fit(*NOISY[0], epochs=30, **own)
+        assert 3 < len(model.history) < 30
+        assert model.history[0].learning_rate == 0.1
+        assert result(model, shared) == result(alone, own)
+        assert_same(model.backend, model.params, fetch(alone.backend, alone.params))
+
+
+def test_another_fit_of_the_same_model_starts_afresh() -> None:
+    model, options = overfitting(), companions()
+    first = model.fit(*NOISY[0], epochs=30, **options)
+    second = model.fit(*NOISY[0], epochs=30, **options)
+    assert 0 < len(first) < 30
+    assert 0 < len(second) < 30
+    early, seen = options["callbacks"]
+    assert seen.seen == [metrics.train_loss for metrics in second]
+    assert early.best_epoch > len(first)
+    assert second[0].learning_rate == 0.1
+
+
+def test_a_state_that_is_not_there_before_on_start_is_made_there() -> None:
+    class Late(Callback):
+        def on_start(self, model: xpnet.Model) -> None:
+            self.epochs = 0
+
+        def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
+            self.epochs += 1
+
+        def state(self) -> dict[str, Any]:
+            return {"epochs": self.epochs}
+
+        def load_state(self, state: dict[str, Any]) -> None:
+            raise AssertionError
+
+    late = Late()
+    for _ in range(2):
+        small().fit(X, Y, epochs=2, callbacks=[late])
+        assert late.epochs == 2
+
+
+def test_a_load_state_that_fails_says_why_it_was_called() -> None:
+    class Fails(Losses):
+        def load_state(self, state: dict[str, Any]) -> None:
+            raise ZeroDivisionError
+
+    fails = Fails()
+    small().fit(X, Y, epochs=1, callbacks=[fails])
+    with pytest.raises(ZeroDivisionError) as error:
+        small().fit(X, Y, epochs=1, callbacks=[fails])
+    assert error.value.__notes__ == ["fit starts Fails afresh, with the state before its first fit"]
+
+
+class StopAt(Callback):
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = epoch, step
+
+    def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+        if (model.epoch, step) == self.at:
+            model.stop()
+
+
+every_copy = pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+
+
+@every_copy
+def test_a_copy_of_a_model_starts_afresh_as_the_model_does(copied: Callable) -> None:
+    model, options = overfitting(), companions()
+    model.fit(*NOISY[0], epochs=30, **options)
+    for each in (copied(model), model):
+        assert len(each.fit(*NOISY[0], epochs=3, **options)) == 3
+        assert len(options["callbacks"][1].seen) == 3
+
+
+@every_copy
+def test_a_copy_of_an_interrupted_training_goes_on_as_the_model_does(copied: Callable) -> None:
+    def training() -> tuple[xpnet.Model, dict[str, Any]]:
+        options = companions()
+        options["callbacks"][0].restore = False
+        return overfitting(), {"batch_size": 20, **options}
+
+    whole, wanted = training()
+    whole.fit(*NOISY[0], epochs=5, **wanted)
+    model, options = training()
+    stop = StopAt(2, 2)
+    model.fit(*NOISY[0], epochs=5, **{**options, "callbacks": [*options["callbacks"], stop]})
+    assert (model.epoch, model.epoch_step) == (2, 2)
+    for each, given in ((copied(model), training()[1]), (model, options)):
+        each.fit(*NOISY[0], epochs=5 - each.epoch, **given)
+        assert result(each, given) == result(whole, wanted)
+        assert_same(each.backend, each.params, fetch(whole.backend, whole.params))
+
+
+def test_new_companions_of_an_interrupted_training_are_new() -> None:
+    model, options = overfitting(), companions()
+    model.fit(*NOISY[0], batch_size=20, callbacks=[StopAt(2, 2), options["callbacks"][1]])
+    assert len(options["callbacks"][1].seen) == 2
+    other = Losses()
+    model.fit(*NOISY[0], epochs=1, batch_size=20, callbacks=[other])
+    assert len(other.seen) == 1
+
+
+def test_other_parameters_are_another_training() -> None:
+    """After an interrupted epoch, parameters are assigned: the epoch restarts, and the callbacks do."""
+    model, seen = overfitting(), Losses()
+    model.fit(*NOISY[0], batch_size=20, callbacks=[StopAt(2, 2), seen])
+    model.params = overfitting(3).params
+    model.fit(*NOISY[0], epochs=1, batch_size=20, callbacks=[seen])
+    assert (model.epoch, len(seen.seen)) == (3, 1)
+
+
+def test_a_checkpoint_that_has_been_loaded_goes_on_once(tmp_path: Path) -> None:
+    model, options = overfitting(), companions()
+    model.fit(*NOISY[0], epochs=2, **options)
+    model.save_checkpoint(tmp_path / "checkpoint")
+    model.load_checkpoint(tmp_path / "checkpoint")
+    for epochs, seen in ((3, 5), (3, 3)):
+        model.fit(*NOISY[0], epochs=epochs, **options)
+        assert len(options["callbacks"][1].seen) == seen
+
+
+def test_checkpoints_of_another_training_are_saved_too(tmp_path: Path) -> None:
+    """The position is that of the checkpoint which the same object saved for another model."""
+    checkpoints = xpnet.Checkpoints(tmp_path)
+    for _ in range(2):
+        overfitting().fit(*NOISY[0], batch_size=20, callbacks=[StopAt(0, 2), checkpoints])
+        (path,) = tmp_path.iterdir()
+        path.unlink()
+
+
+def test_a_callback_may_train_another_model_but_not_its_own() -> None:
+    class Nested(Callback):
+        def __init__(self, other: xpnet.Model | None = None) -> None:
+            self.other = other
+
+        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+            (self.other or model).fit(X, Y, epochs=1)
+
+    other, alone = small(), small()
+    model = small()
+    model.fit(X, Y, epochs=2, batch_size=1, callbacks=[Nested(other)])
+    alone.fit(X, Y, epochs=2, batch_size=1)
+    assert (model.epoch, other.epoch) == (2, 6)
+    assert_same(model.backend, model.params, fetch(alone.backend, alone.params))
+    model = small()
+    with pytest.raises(xpnet.Error, match="fit: expected no other fit of this model to run, got one"):
+        model.fit(X, Y, epochs=2, batch_size=1, callbacks=[Nested()])
+    model.fit(X, Y, epochs=1, batch_size=1)
+    assert model.epoch == 1
+
+
+def test_patience_counts_from_the_start_of_this_fit() -> None:
+    """A loss that is NaN in the first epochs is no improvement, and no reason to stop before patience is over."""
+    early = Watched([1, 1, 1, math.nan, 5, 4, 4, 4], patience=2)
+    model = fit(EarlyStopping(9))[0]
+    model.epoch = 3
+    data = np.zeros((4, 4)), np.array([0, 1, 2, 0])
+    assert len(model.fit(*data, epochs=5, validation=data, callbacks=early)) == 5
+    assert (early.best, early.best_epoch) == (-4, 6)
+
+
+@dataclass
+class Counter(Callback):
+    """Not hashable, as data classes are that can be compared."""
+
+    epochs: int = 0
+
+    def on_epoch(self, model: xpnet.Model, metrics: EpochMetrics) -> None:
+        self.epochs += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.epochs = state["epochs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory(schedules.Schedule):
+    """Keeps its state in a list, which is all that a frozen class can change."""
+
+    losses: list[float] = field(default_factory=list)
+
+    def __call__(self, epoch: float) -> float:
+        return 0.5 ** len(self.losses)
+
+    def on_epoch(self, validation_loss: float | None) -> None:
+        self.losses.append(1.0)
+
+    def state(self) -> dict[str, Any]:
+        return {"losses": self.losses}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.losses[:] = state["losses"]
+
+
+def test_data_classes_start_afresh_too() -> None:
+    counter, memory = Counter(), Memory()
+    for _ in range(2):
+        model = small()
+        model.fit(X, Y, epochs=3, schedule=memory, callbacks=counter)
+        assert counter.epochs == 3
+        assert [metrics.learning_rate for metrics in model.history] == [0.1, 0.05, 0.025]
+    assert counter == Counter(3)
+
+
+def test_recorders_of_a_run_start_afresh(tmp_path: Path) -> None:
+    best, timer = Best(tmp_path / "best.npz"), Timer()
+    data = np.eye(3), np.array([0, 1, 1])
+    for epochs in (2, 1):
+        model = small()
+        model.fit(*data, epochs=epochs, validation=data, callbacks=[best, timer])
+        assert best.metrics in model.history
+        assert timer.seconds > sum(metrics.seconds for metrics in model.history)
+        assert timer.seconds < 1000
+        timer.before += 1000

@@ -467,43 +467,6 @@ def test_refuses_bad_input_in_one_line(use, message: str) -> None:
         np.testing.assert_array_equal(before[name], array)
 
 
-@pytest.mark.parametrize(
-    ("argument", "value", "message"),
-    [
-        ("net", [nn.Linear(2, 2)], "Model: expected net to be an xpnet Layer, got [Linear(2, 2)]"),
-        ("loss", losses.CrossEntropy, "Model: expected loss to be an xpnet Loss, got <class 'xpnet.losses."),
-        (
-            "optimizer",
-            optim.SGD,
-            "Model: expected optimizer to be an xpnet Optimizer, got <class 'xpnet.optim.",
-        ),
-    ],
-)
-def test_refuses_a_class_or_a_list_for_an_object(argument: str, value: object, message: str) -> None:
-    arguments = {"net": nn.Linear(2, 2), "loss": losses.CrossEntropy(), "optimizer": optim.SGD(0.1)}
-    with pytest.raises(ConfigError) as error:
-        xpnet.Model(**(arguments | {argument: value}))
-    assert str(error.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"schedule": 0.1}, "fit: expected schedule to be an xpnet Schedule or None, got 0.1"),
-        (
-            {"callbacks": [print]},
-            "fit: expected callbacks to be xpnet Callbacks, got <built-in function print>",
-        ),
-        ({"validation": np.eye(3)}, "fit: expected validation to be a pair (x, y), got 3 items"),
-    ],
-)
-def test_fit_refuses_objects_of_another_kind(arguments: dict[str, Any], message: str) -> None:
-    model = xpnet.Model(nn.Linear(3, 3), losses.CrossEntropy(), optim.SGD(0.1))
-    with pytest.raises(ConfigError) as error:
-        model.fit(np.eye(3), [0, 1, 2], **arguments)
-    assert str(error.value) == message
-
-
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="Model: expected l2 to be a finite number and at least 0, got -1"):
         make_model(l2=-1)

@@ -6,8 +6,10 @@ import math
 import numpy as np
 import pytest
 
+import xpnet
 from cases import SCHEDULES, ScheduleCase
-from xpnet import schedules
+from xpnet import losses, nn, optim, schedules
+from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError
 from xpnet.schedules import Cosine, Exponential, OneCycle, ReduceOnPlateau, Schedule, Step
 
@@ -110,6 +112,38 @@ def test_reduce_on_plateau_is_that_of_pytorch() -> None:
     assert set(seen) == {1, 0.5, 0.25, 0.125, 0.0625}
 
 
+@pytest.mark.parametrize("mode", ["rel", "abs"])
+@pytest.mark.parametrize(
+    ("patience", "cooldown", "threshold"), [(0, 0, 0.1), (1, 2, 0.0), (2, 3, 0.3), (0, 1, 1e-4)]
+)
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_every_option_of_reduce_on_plateau_is_that_of_pytorch(
+    mode: str, patience: int, cooldown: int, threshold: float
+) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    options = {"patience": patience, "cooldown": cooldown, "threshold": threshold, "threshold_mode": mode}
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, min_lr=0.1, **options)
+    ours = ReduceOnPlateau(0.5, min_factor=0.05, **options)
+    seen = set()
+    falling = 3 * 0.9 ** np.arange(60)
+    course = falling * np.random.default_rng(0).choice([1, 1.2], 60)
+    course[40:] = course[40]
+    for epoch, loss in enumerate(course):
+        assert 2 * ours(epoch) == optimizer.param_groups[0]["lr"], epoch
+        ours.on_epoch(float(loss))
+        theirs.step(float(loss))
+        seen.add(ours(epoch))
+    assert len(seen) > 2
+    assert min(seen) == 0.05
+
+
+def test_reduce_on_plateau_takes_the_state_of_an_old_checkpoint() -> None:
+    schedule = ReduceOnPlateau()
+    schedule.load_state({"reduction": 0.1, "best": 2.0, "bad_epochs": 1})
+    assert schedule.state() == {"reduction": 0.1, "best": 2.0, "bad_epochs": 1, "resting": 0}
+
+
 def test_reduce_on_plateau_needs_validation() -> None:
     with pytest.raises(ConfigError, match="ReduceOnPlateau: expected validation data, got none"):
         ReduceOnPlateau().on_epoch(None)
@@ -127,9 +161,89 @@ def test_reduce_on_plateau_needs_validation() -> None:
         (lambda: OneCycle(5, rise=1), "OneCycle: expected rise to be a number below 1 and above 0, got 1"),
         (lambda: ReduceOnPlateau(1.0), "ReduceOnPlateau: expected factor to be a number below 1 and above 0, got 1.0"),
         (lambda: ReduceOnPlateau(0.1, -1), "ReduceOnPlateau: expected patience to be a finite number and at least 0"),
+        (lambda: ReduceOnPlateau(cooldown=-1), "ReduceOnPlateau: expected cooldown to be a finite number and at least 0"),
+        (lambda: ReduceOnPlateau(min_factor=1), "ReduceOnPlateau: expected min_factor to be a number below 1 and at least 0"),
+        (lambda: ReduceOnPlateau(threshold=1), "ReduceOnPlateau: expected threshold to be a number below 1 and at least 0"),
+        (lambda: ReduceOnPlateau(threshold_mode="relative"), "ReduceOnPlateau: expected threshold_mode 'rel' or 'abs', got 'relative'"),
+        (lambda: Step(True), "Step: expected every to be a finite number and above 0, got True"),
     ],
 )  # fmt: skip
 def test_refuses_arguments_out_of_range(make, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         make()
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("every", [0.1, 0.2, 0.3, 0.7, 1 / 3, 1.1])
+def test_steps_come_in_time(every: float) -> None:
+    """However time and period are rounded, a whole number of periods is that number."""
+    schedule = Step(every, 0.5)
+    for periods in range(1000):
+        for time in (periods * every, sum([every] * periods) if periods < 3 else periods * every):
+            assert schedule(time) == 0.5**periods
+    assert [round(-math.log2(Step(0.1, 0.5)(step / 10))) for step in range(100)] == list(range(100))
+    assert Step(2, 0.5)(2 - 1e-9) == 1
+
+
+X, Y = np.eye(3), np.array([0, 1, 0])
+
+
+def make_model() -> xpnet.Model:
+    return xpnet.Model(nn.Linear(3, 2), losses.CrossEntropy(), optim.SGD(0.5))
+
+
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+        self.seen.append(model.learning_rate / 0.5)
+
+
+@pytest.mark.parametrize(("batch_size", "warmup"), [(3, 1), (3, 2), (1, 1), (2, 1.5)])
+def test_the_first_step_of_a_warm_up_is_not_wasted(batch_size: int, warmup: float) -> None:
+    model, rates = make_model(), Rates()
+    n_steps = -(-3 // batch_size)
+    before = np.array(model.params["weight"])
+    schedule = Cosine(4, warmup=warmup)
+    model.fit(X, Y, epochs=1, batch_size=batch_size, schedule=schedule, callbacks=[rates])
+    assert not np.array_equal(model.params["weight"], before)
+    model.fit(X, Y, epochs=3, batch_size=batch_size, schedule=schedule, callbacks=[rates])
+    times = np.arange(4 * n_steps) / n_steps
+    ends = times + 1 / n_steps
+    wanted = [min(end / warmup, 1) if t < warmup else schedule(t) for t, end in zip(times, ends, strict=True)]
+    assert rates.seen == pytest.approx(wanted, rel=1e-12)
+    assert min(rates.seen) > 0
+    assert max(rates.seen) == 1
+
+
+class Zero(Schedule):
+    def __call__(self, epoch: float) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (Cosine(2), r"schedule Cosine\(2\) is over at epoch 2, where the model is: its factor stays 0; "),
+        (
+            Cosine(1, final=0.1),
+            "its factor stays 0.1; pass a schedule that ends at epoch 5, or set model.epoch = 0",
+        ),
+        (OneCycle(2), "is over at epoch 2"),
+        (Zero(), r"Zero\(\) is 0 from epoch 2, where the model is, to epoch 5; pass"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_schedule_that_is_over_is_told_of(schedule: Schedule, message: str) -> None:
+    model = make_model()
+    model.fit(X, Y, epochs=2, schedule=Cosine(2))
+    with pytest.warns(UserWarning, match=message) as told:
+        model.fit(X, Y, epochs=3, schedule=schedule)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    model.fit(X, Y, epochs=0, schedule=schedule)
+    model.fit(X, Y, epochs=1, schedule=Cosine(6))
+    model.epoch = 0
+    if not isinstance(schedule, Zero):
+        model.fit(X, Y, epochs=2, schedule=schedule)

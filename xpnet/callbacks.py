@@ -1,19 +1,23 @@
 """Callbacks: hooks that `Model.fit` calls between its steps."""
 
 import math
+import os
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xpnet._util import files
+from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
 
 if TYPE_CHECKING:
     from xpnet.model import Model
+
+
+MONITORS = ["validation_loss", "validation_accuracy"]
 
 
 class Stateful(Protocol):
@@ -28,6 +32,13 @@ class Stateful(Protocol):
 
 class Callback:
     """Base class of hooks that `Model.fit` calls; a hook may call `model.stop()`.
+
+    A callback that remembers something defines `state` and `load_state`. Each `fit`, of the same model or of
+    another one, then starts it afresh: `load_state` gets what `state` returned before the first `fit`. After
+    `load_checkpoint` it gets the state in the checkpoint instead. After a `fit` of the same model that was
+    interrupted (by `stop` within an epoch, or an exception, such as Ctrl-C), it goes on from where it was.
+    What `state` does not return is the callback's own: set it in `on_start`. A callback serves one `fit` at a
+    time; a hook may call `fit` of another model, with other callbacks.
 
     Attributes:
         every_step: whether to call `on_step` after every step. False: the backend may run up to
@@ -53,64 +64,20 @@ class Callback:
         """
 
     def state(self) -> dict[str, Any]:
-        """The state to save in checkpoints: a tree of arrays of any library and of JSON values."""
+        """The state to save in checkpoints: a tree of arrays of any library and of JSON values.
+
+        Do not overwrite arrays on a device that it holds: make new ones.
+        """
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned, with NumPy arrays for arrays and tuples for lists."""
-
-
-class Hooks:
-    """The callbacks of one `fit`, each called with its model.
-
-    Attributes:
-        every_step: whether any of them must be called after every step.
-    """
-
-    def __init__(self, model: "Model", callbacks: Sequence[Callback]) -> None:
-        self.model = model
-        self.callbacks = tuple(callbacks)
-        self.every_step = any(
-            type(each).on_step is not Callback.on_step and each.every_step for each in callbacks
-        )
-
-    def on_step(self, step: int, n_steps: int) -> None:
-        for callback in self.callbacks:
-            callback.on_step(self.model, step, n_steps)
-
-    def on_epoch(self, metrics: EpochMetrics) -> None:
-        for callback in self.callbacks:
-            callback.on_epoch(self.model, metrics)
-
-    @contextmanager
-    def from_start_to_end(self) -> Iterator[None]:
-        """Call each `on_start` before the block, and `on_end` of those that started after it, also on errors.
-
-        Raises the first exception; later ones become notes to it.
-        """
-        started: list[Callback] = []
-        first: BaseException | None = None
-        try:
-            for callback in self.callbacks:
-                callback.on_start(self.model)
-                started.append(callback)
-            yield
-        except BaseException as error:
-            first = error
-        for callback in reversed(started):
-            try:
-                callback.on_end(self.model)
-            except BaseException as error:
-                if first is None:
-                    first = error
-                else:
-                    first.add_note(f"{type(callback).__name__}.on_end: {error!r}")
-        if first is not None:
-            raise first
+        """Restore what `state` returned; a checkpoint gives NumPy arrays for arrays and tuples for lists."""
 
 
 class EarlyStopping(Callback):
     """Stop `fit` after `patience` epochs without improvement, and restore the best epoch's parameters.
+
+    Each `fit` starts afresh, as `Callback` says: one object can serve all models of a cross-validation.
 
     Arguments:
         patience: the number of epochs in a row without improvement after which `fit` stops.
@@ -131,9 +98,13 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         restore: bool = True,
     ) -> None:
-        if patience < 1:
-            raise ConfigError(f"EarlyStopping: expected patience to be at least 1, got {patience!r}")
+        require_integer("EarlyStopping", "patience", patience)
         _check_monitor(self, monitor)
+        if not is_number(min_delta) or min_delta < 0:
+            raise ConfigError(
+                f"EarlyStopping: expected min_delta to be a finite number and at least 0, got {min_delta!r}"
+            )
+        require_flag("EarlyStopping", "restore", restore)
         self.patience = patience
         self.monitor = monitor
         self.min_delta = min_delta
@@ -143,7 +114,9 @@ class EarlyStopping(Callback):
         self.snapshot: Any = None
 
     def on_start(self, model: "Model") -> None:
-        if self.best_epoch and model.epoch - self.best_epoch >= self.patience:
+        if self.best == -math.inf:
+            self.best_epoch = model.epoch
+        elif model.epoch - self.best_epoch >= self.patience:
             model.stop()  # the training had already stopped when the checkpoint was saved
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
@@ -195,7 +168,9 @@ class Checkpoints(Callback):
     def __init__(
         self, folder: str | Path, minutes: float = 10.0, monitor: str = "validation_accuracy"
     ) -> None:
-        if not minutes > 0:
+        if not isinstance(folder, str | os.PathLike):
+            raise ConfigError(f"Checkpoints: expected folder to be a path, got {folder!r}")
+        if not (minutes == math.inf or is_number(minutes)) or not minutes > 0:
             raise ConfigError(f"Checkpoints: expected minutes to be above 0, got {minutes!r}")
         _check_monitor(self, monitor)
         self.folder = Path(folder)
@@ -238,7 +213,7 @@ class Checkpoints(Callback):
                 f"Checkpoints: expected a folder without later checkpoints, got {self.folder} with step "
                 f"{newest[1]} after epoch {newest[0]}; call resume(model) first, or choose another folder"
             )
-        self.saved_at, self.seen = time.monotonic(), _position(model)
+        self.saved_at, self.seen, self.saved = time.monotonic(), _position(model), None
 
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
         self.seen = _position(model)
@@ -294,11 +269,12 @@ def _position(model: "Model") -> tuple[int, int]:
     return model.epoch, model.epoch_step
 
 
-def _check_monitor(callback: Callback, monitor: str) -> None:
-    if monitor not in ("validation_loss", "validation_accuracy"):
+def _check_monitor(callback: Callback, monitor: Any) -> None:
+    if monitor not in MONITORS:
+        meant = [each for each in MONITORS if each.partition("_")[2][:3] in str(monitor)]  # val_acc, loss
+        way_out = f"; write monitor={meant[0]!r}" if meant else ""
         raise ConfigError(
-            f"{type(callback).__name__}: expected monitor validation_loss or validation_accuracy, "
-            f"got {monitor!r}"
+            f"{type(callback).__name__}: expected monitor {' or '.join(MONITORS)}, got {monitor!r}{way_out}"
         )
 
 

@@ -8,14 +8,26 @@ from typing import Any
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary, trees
+from xpnet._training import (
+    arguments,
+    checkpoint,
+    divergence,
+    evaluation,
+    held_out,
+    loop,
+    memory,
+    progress_bar,
+    summary,
+    trees,
+)
+from xpnet._training.hooks import Hooks
 from xpnet._training.learner import Learner
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
-from xpnet._util import files
+from xpnet._util import files, text
 from xpnet._util.checks import require_integer
-from xpnet.callbacks import Callback, Hooks
-from xpnet.errors import ConfigError
+from xpnet.callbacks import Callback
+from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.nn._layer import Shape
 from xpnet.schedules import Schedule
@@ -80,15 +92,20 @@ class Model(Learner):
         epochs: int = 10,
         batch_size: int = 64,
         validation: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float | None = None,
         shuffle: bool = True,
         schedule: Schedule | None = None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | Callback | None = (),
         data_on_device: bool | None = None,
+        progress: bool | str = "auto",
     ) -> list[EpochMetrics]:
         """Train for a number of epochs.
 
-        Another call continues where this one ended. A call after `load_checkpoint` resumes where the
-        checkpoint was saved, also in the middle of an epoch: the rest of it counts as the first of `epochs`.
+        Another call continues where this one ended, with the schedule and the callbacks in the state before
+        their first `fit`. A call after `load_checkpoint`, or after one that was interrupted by an exception
+        such as Ctrl-C, resumes there, also in the middle of an epoch: the rest of it counts as the first of
+        `epochs`, and the same schedule and callbacks go on. Nothing is lost or done twice: if a step was
+        interrupted, the epoch starts again.
         The data set is copied to the device once, unless it is too large. Within an epoch only callbacks
         wait for the device.
 
@@ -97,12 +114,17 @@ class Model(Learner):
             epochs: the number of passes over all examples.
             batch_size: examples per step; the last batch of an epoch may be smaller.
             validation: `(x, y)` to evaluate after each epoch.
+            validation_split: instead, the share of the examples to hold out for it: the last ones, before
+                any shuffling, as in Keras and `data.split`. Warns if they are all examples of a class.
             shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number.
-            schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step.
+            schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step. Its time
+                is `epoch`, which goes on from one call to the next. Warns if it is over.
             callbacks: hooks to call after each step and each epoch.
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
+            progress: whether to show the progress on standard error. "auto": on a terminal and in a notebook,
+                if it takes longer than a second.
 
         Returns the metrics of these epochs; `history` holds the metrics of all epochs.
 
@@ -110,39 +132,56 @@ class Model(Learner):
         DivergedError if the loss or a parameter is infinite or NaN; the error names the step and the layer
         where it began. After a DivergedError, or an exception in a step, the model is as before the epoch.
         """
-        require_integer("fit", "epochs", epochs, least=0)
-        require_integer("fit", "batch_size", batch_size)
-        if schedule is not None and not isinstance(schedule, Schedule):
-            raise ConfigError(f"fit: expected schedule to be an xpnet Schedule or None, got {schedule!r}")
-        for each in callbacks:
-            if not isinstance(each, Callback):
-                raise ConfigError(f"fit: expected callbacks to be xpnet Callbacks, got {each!r}")
-        if validation is not None and len(validation) != 2:
-            raise ConfigError(f"fit: expected validation to be a pair (x, y), got {len(validation)} items")
+        arguments.check_fit(
+            x=x,
+            y=y,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation=validation,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            schedule=schedule,
+            data_on_device=data_on_device,
+            progress=progress,
+        )
+        if self._fitting:
+            raise Error(
+                "fit: expected no other fit of this model to run, got one that has not ended; "
+                "a callback may train another model, such as copy.deepcopy(model)"
+            )
+        called = arguments.callbacks_of(callbacks)
+        if validation_split is not None:
+            (x, y), validation = held_out.split(validation_split, x, y)
         need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
         with memory.explain_out_of_memory(self.backend, need):
-            on_device = need.fits() if data_on_device is None else data_on_device
-            data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
-            held_out = None if validation is None else self._inputs.place(*validation, on_device)
-            self._grads, self._fitting = None, True
+            on_device = need.fits() if data_on_device is None else bool(data_on_device)
             try:
+                data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
+            except ShapeError as error:
+                raise arguments.with_advice(error, self.net, x, y) from error
+            evaluated = None if validation is None else self._inputs.place(*validation, on_device)
+            if validation_split is not None and evaluated is not None:
+                held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in (data.y, evaluated[1])))
+            if progress_bar.wanted(progress):
+                called = (progress_bar.ProgressBar(epochs, data.x.shape[0], batch_size), *called)
+            try:
+                self._grads, self._fitting = None, True
                 return loop.run(
                     self._program,
                     self._training,
                     data,
                     epochs=epochs,
-                    batch_size=batch_size,
-                    shuffle=shuffle,
-                    validation=held_out,
-                    schedule=schedule,
-                    hooks=Hooks(self, callbacks),
+                    batch_size=int(batch_size),
+                    shuffle=bool(shuffle),
+                    validation=evaluated,
+                    hooks=Hooks(self, self._training, schedule, called),
                 )
             finally:
                 self._fitting = False
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that is cut short does not enter the history."""
-        self._training.progress.stopping = True
+        self._training.stopping = True
 
     def has_diverged(self) -> bool:
         """Whether a loss of this epoch or a parameter is infinite or NaN. Waits for the device."""
@@ -226,7 +265,7 @@ class Model(Learner):
 
         Raises CheckpointError if the file cannot be written.
         """
-        checkpoint.write(path, self._capture())
+        checkpoint.write(path, checkpoint.capture(self._training, self.backend, self.seed))
 
     def load_checkpoint(self, path: str | Path) -> None:
         """Load a file that `save_checkpoint` wrote; `fit` then resumes as if it had never been interrupted.
@@ -239,16 +278,14 @@ class Model(Learner):
         """
         self._resume(checkpoint.read(path), path)
 
-    def _capture(self) -> dict[str, Any]:
-        return checkpoint.capture(self._training, self.backend, self.seed)
-
     def _resume(self, saved: Tree, path: str | Path, own_layout: bool = True) -> None:
-        found = checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
-        self._training.state, self._training.progress = found.state, found.progress
+        self._training.take_over(
+            checkpoint.restore(self.state, self.backend, self.seed, saved, path, own_layout)
+        )
         self.zero_grads()
 
     def __getstate__(self) -> dict[str, Any]:
-        arguments = {
+        given = {
             "net": self.net,
             "loss": self.loss_function,
             "optimizer": self.optimizer,
@@ -257,12 +294,21 @@ class Model(Learner):
             "micro_batch": self.micro_batch,
             **self._options,
         }
-        return {"arguments": arguments, "training": self.training, "saved": self._capture()}
+        saved = checkpoint.capture(self._training, self.backend, self.seed, of_copy=True)
+        return {"arguments": given, "training": self.training, "saved": saved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         Model.__init__(self, **state["arguments"])
         self.training = state["training"]
         self._resume(state["saved"], "pickle", own_layout=False)
+
+    def __repr__(self) -> str:
+        calls = repr(self.net), repr(self.loss_function), text.constructor_call(self.optimizer)
+        made_of = ", ".join(text.short(call) for call in calls)
+        return (
+            f"<Model of {made_of}: {self.parameter_count():,} parameters in {self.backend.dtype_name} "
+            f"on {self.backend.name}, epoch {self.epoch}>"
+        )
 
     def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
         """A table of the layers: output shapes, parameters, operations, and the memory of a training step.

@@ -13,18 +13,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet._util.checks import is_number
+from xpnet._util.numbers import whole
 from xpnet.errors import ConfigError
 
 
 class Schedule:
     """Base class of schedules. To write one, define `__call__`.
 
-    A schedule that remembers something between epochs also defines `on_epoch`, `state` and `load_state`.
+    A schedule that remembers something between epochs also defines `on_epoch`, `state` and `load_state`. Each
+    `fit` then starts it afresh: `load_state` gets what `state` returned before the first `fit`. After
+    `load_checkpoint` it gets the state in the checkpoint instead; after a `fit` of the same model that was
+    interrupted (by `stop` or an exception, such as Ctrl-C), the schedule goes on from where it was.
     """
 
     def __call__(self, epoch: float) -> float:
         """The factor on the learning rate at this time, at least 0."""
         raise NotImplementedError
+
+    def factors_of_steps(self, epoch: int, n_steps: int) -> list[float]:
+        """The factors for the steps of an epoch: by default, those at the start of each step."""
+        return [self(epoch + step / n_steps) for step in range(n_steps)]
+
+    def is_over(self, epoch: float) -> bool:
+        """Whether the factor stays as it is from this time on. `fit` warns if it starts at such a time."""
+        return False
 
     def on_epoch(self, validation_loss: float | None) -> None:
         """Called by `Model.fit` at the end of each epoch; validation_loss is None without validation."""
@@ -64,7 +76,7 @@ class Step(Schedule):
         _require(self, "factor", above=0)
 
     def __call__(self, epoch: float) -> float:
-        return _power(self.factor, math.floor(min(epoch / self.every, 1e300)))
+        return _power(self.factor, whole(min(epoch / self.every, 1e300)))
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,8 @@ class Cosine(Schedule):
 
     t / W  for t < W,  then  f + (1 - f) (1 + cos(π (t - W) / (T - W))) / 2,  and f after T
 
-    After the warm-up this is PyTorch's CosineAnnealingLR. With a warm-up, the learning rate of the first step
-    is 0.
+    After the warm-up this is PyTorch's CosineAnnealingLR. In the warm-up, `fit` takes the factor at the end
+    of each step, since that at the start of the first step is 0: of k steps, step i has i / k.
 
     Arguments:
         epochs: T > W.
@@ -118,6 +130,17 @@ class Cosine(Schedule):
             return epoch / self.warmup
         return _half_cosine(1.0, self.final, (epoch - self.warmup) / (self.epochs - self.warmup))
 
+    def factors_of_steps(self, epoch: int, n_steps: int) -> list[float]:
+        starts = [epoch + step / n_steps for step in range(n_steps)]
+        ends = [*starts[1:], float(epoch + 1)]
+        return [
+            min(end / self.warmup, 1.0) if start < self.warmup else self(start)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def is_over(self, epoch: float) -> bool:
+        return epoch >= self.epochs
+
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
@@ -126,9 +149,10 @@ class OneCycle(Schedule):
     s + (1 - s) (1 - cos(π t / (r T))) / 2  for t < r T,
     then  f + (1 - f) (1 + cos(π (t - r T) / (T - r T))) / 2,  and f after T
 
-    The optimizer's own learning rate is the highest. In PyTorch's OneCycleLR, s is 1/div_factor and f is
-    1/(div_factor · final_div_factor). PyTorch reaches the top and the end one step earlier, so that its last
-    step has the factor f; it also cycles the momentum, which stays constant here.
+    The optimizer's own learning rate is the highest. With s = 0, the first step changes nothing. In PyTorch's
+    OneCycleLR, s is 1/div_factor and f is 1/(div_factor · final_div_factor). PyTorch reaches the top and the
+    end one step earlier, so that its last step has the factor f; it also cycles the momentum, which stays
+    constant here.
 
     Arguments:
         epochs: T > 0.
@@ -157,28 +181,61 @@ class OneCycle(Schedule):
             return _half_cosine(self.start, 1.0, epoch / top)
         return _half_cosine(1.0, self.final, (epoch - top) / (self.epochs - top))
 
+    def is_over(self, epoch: float) -> bool:
+        return epoch >= self.epochs
+
 
 class ReduceOnPlateau(Schedule):
     """Multiply the learning rate by γ after more than P epochs without a lower validation loss.
 
-    This is PyTorch's ReduceLROnPlateau with threshold 0. It remembers the losses: use a new one for each
-    training.
+    The factor starts at 1; it becomes max(γ · factor, m), and then stays for at least C epochs. A loss is
+    lower if it is below (1 - ε) · best with the threshold mode "rel", below best - ε with "abs".
+
+    This is PyTorch's ReduceLROnPlateau, which has the threshold 0.0001, and instead of m the lowest learning
+    rate: `min_factor` = min_lr / learning rate. Each `fit` starts at the full rate; see `Schedule`.
 
     Arguments:
         factor: γ, above 0 and below 1.
         patience: P ≥ 0.
+        cooldown: C ≥ 0, the epochs after a reduction that do not count as epochs without a lower loss.
+        min_factor: m, at least 0 and below 1.
+        threshold: ε ≥ 0; below 1 with "rel".
+        threshold_mode: "rel" or "abs".
 
     `Model.fit` raises ConfigError at the end of the first epoch if it has no validation data.
     """
 
-    def __init__(self, factor: float = 0.1, patience: int = 10) -> None:
+    def __init__(
+        self,
+        factor: float = 0.1,
+        patience: int = 10,
+        cooldown: int = 0,
+        min_factor: float = 0.0,
+        threshold: float = 0.0,
+        threshold_mode: str = "rel",
+    ) -> None:
         self.factor = factor
         self.patience = patience
+        self.cooldown = cooldown
+        self.min_factor = min_factor
+        self.threshold = threshold
+        self.threshold_mode = threshold_mode
+        if threshold_mode not in ("rel", "abs"):
+            raise ConfigError(
+                f"ReduceOnPlateau: expected threshold_mode 'rel' or 'abs', got {threshold_mode!r}"
+            )
         _require(self, "factor", above=0, below=1)
         _require(self, "patience")
+        _require(self, "cooldown")
+        _require(self, "min_factor", below=1)
+        _require(self, "threshold", below=1 if threshold_mode == "rel" else math.inf)
         self.reduction = 1.0
         self.best = math.inf
         self.bad_epochs = 0
+        self.resting = 0
+
+    def __repr__(self) -> str:
+        return f"ReduceOnPlateau(factor={self.factor}, patience={self.patience})"
 
     def __call__(self, epoch: float) -> float:
         return self.reduction
@@ -188,19 +245,25 @@ class ReduceOnPlateau(Schedule):
             raise ConfigError(
                 "ReduceOnPlateau: expected validation data, got none; pass fit(…, validation=(x, y))"
             )
-        if validation_loss < self.best:
+        relative = self.threshold_mode == "rel"
+        goal = self.best * (1 - self.threshold) if relative else self.best - self.threshold
+        if validation_loss < goal:
             self.best, self.bad_epochs = validation_loss, 0
-            return
-        self.bad_epochs += 1
+        else:
+            self.bad_epochs += 1
+        if self.resting > 0:
+            self.resting, self.bad_epochs = self.resting - 1, 0
         if self.bad_epochs > self.patience:
-            self.reduction *= self.factor
-            self.bad_epochs = 0
+            self.reduction = max(self.reduction * self.factor, self.min_factor)
+            self.resting, self.bad_epochs = self.cooldown, 0
 
     def state(self) -> dict[str, Any]:
-        return {"reduction": self.reduction, "best": self.best, "bad_epochs": self.bad_epochs}
+        names = ("reduction", "best", "bad_epochs", "resting")
+        return {name: getattr(self, name) for name in names}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.reduction, self.best, self.bad_epochs = state["reduction"], state["best"], state["bad_epochs"]
+        self.resting = state.get("resting", 0)  # a checkpoint from before there was a cooldown
 
 
 def _power(base: float, exponent: float) -> float:

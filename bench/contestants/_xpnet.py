@@ -44,6 +44,6 @@ class XPNet(Contestant):
 
     def epoch(self, number: int) -> float:
         x, y = self.parts[number % len(self.parts)]
-        history = self.model.fit(x, y, epochs=1, batch_size=self.batch_size)
+        history = self.model.fit(x, y, epochs=1, batch_size=self.batch_size, progress=False)
         self.model.backend.synchronize()
         return history[0].train_loss

@@ -27,13 +27,15 @@ from xpnet.tree import Tree
 FORMAT = "xpnet checkpoint 1"
 
 
-def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
+def capture(training: Training, backend: Backend, seed: int, of_copy: bool = False) -> dict[str, Any]:
     """Everything that training changes, as a tree of arrays and of values that JSON can hold.
 
-    The arrays are on the host. The next training step may overwrite them.
+    The arrays are on the host. The next training step may overwrite them. A copy of the model, as the model
+    itself, does not need the states of the schedule and the callbacks if their `fit` has come to its end.
     """
     state, progress = training.state, training.progress
-    participants = {name: participant.state() for name, participant in progress.participants.items()}
+    last = training.participants if training.unfinished or not of_copy else {}
+    participants = {name: participant.state() for name, participant in last.items()}
     everything = {
         **state._asdict(),
         "totals": state.totals._asdict(),
@@ -42,8 +44,8 @@ def capture(training: Training, backend: Backend, seed: int) -> dict[str, Any]:
         "epoch_step": progress.epoch_step,
         "epoch_seconds": progress.epoch_seconds,
         "batches": progress.batches,
-        "history": tuple(progress.history),
-        "companions": participants | progress.loaded,  # the format's name for these states
+        "history": progress.history,
+        "companions": participants | training.rewound | training.loaded,  # the format's name for these states
     }
     return tree.map(lambda leaf: backend.to_numpy(leaf) if backend.owns(leaf) else leaf, everything)
 
@@ -79,9 +81,9 @@ def restore(
             epoch_step,
             float(saved["epoch_seconds"]),
             None if saved["batches"] is None else Batches(*saved["batches"]),
-            [EpochMetrics(*row) for row in saved["history"]],
-            loaded=dict(saved["companions"]),
+            tuple([EpochMetrics(*row) for row in saved["history"]]),
         )
+        loaded = dict(saved["companions"])
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
     if saved_seed != seed:
@@ -96,7 +98,7 @@ def restore(
         host[...] = found[name]
         arrays[name] = backend.from_host(host)
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
-    return Training(State(**state, totals=totals), progress)
+    return Training(State(**state, totals=totals), progress, loaded)
 
 
 def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:

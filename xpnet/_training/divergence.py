@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from xpnet import tree
 from xpnet._training import cost
 from xpnet._training.state import State
@@ -67,16 +65,6 @@ def has_diverged(state: State) -> bool:
     Checking once an epoch is enough: a sum of losses that is not finite stays so, and so does a parameter.
     """
     return not is_finite((state.totals.loss, state.params, state.statistics))
-
-
-def to_host(backend: Backend, state: Tree) -> Tree:
-    """A copy of a tree of arrays on the host; None stays None."""
-    return tree.map(lambda array: None if array is None else np.array(backend.to_numpy(array)), state)
-
-
-def from_host(backend: Backend, state: Tree) -> Tree:
-    """A copy on the device of the result of `to_host`."""
-    return tree.map(lambda array: None if array is None else backend.from_host(array.copy(order="K")), state)
 
 
 def _copy(backend: Backend, state: Tree) -> Tree:

@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 from xpnet import backend as backends
 from xpnet import optim, random, tree
-from xpnet._training import memory, trees
+from xpnet._training import arguments, memory, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import Augment, Objective, averaged_statistics, noise_stream, warn_of_one_value
 from xpnet._util.warning import Once
-from xpnet.errors import ConfigError, Error, ShapeError
+from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
@@ -45,13 +45,16 @@ class Learner:
         micro_batch: int | None = None,
         tf32: bool = False,
     ) -> None:
-        for name, value, kind in (
-            ("net", net, Layer),
-            ("loss", loss, Loss),
-            ("optimizer", optimizer, Optimizer),
-        ):
-            if not isinstance(value, kind):
-                raise ConfigError(f"Model: expected {name} to be an xpnet {kind.__name__}, got {value!r}")
+        arguments.check_model(
+            net=net,
+            loss=loss,
+            optimizer=optimizer,
+            backend=backend,
+            seed=seed,
+            dtype=dtype,
+            augment=augment,
+            tf32=tf32,
+        )
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer
@@ -85,6 +88,7 @@ class Learner:
 
     @optimizer.setter
     def optimizer(self, optimizer: Optimizer) -> None:
+        arguments.require("Model", "optimizer", optimizer)
         fresh = self.state.starting(optimizer)
         self._optimizer = optimizer
         self._program = self._compile()
@@ -113,9 +117,9 @@ class Learner:
         self._start_from(trees.like(self.params, params, self.backend, "params"))
 
     def _start_from(self, params: Tree, statistics: Tree | None = None) -> None:
-        self._update(params=params, statistics=self.statistics if statistics is None else statistics)
-        self._training.state = self.state.starting(self.optimizer)
-        self.epoch_step = 0
+        state = self.state._replace(params=params)
+        state = state if statistics is None else state._replace(statistics=statistics)
+        self._training.start_anew(state.starting(self.optimizer))
         self.zero_grads()
 
     @property
@@ -158,7 +162,7 @@ class Learner:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._training.progress.epoch = epoch
+        self._training.progress = self._training.progress._replace(epoch=epoch)
 
     @property
     def epoch_step(self) -> int:
@@ -166,11 +170,11 @@ class Learner:
 
     @epoch_step.setter
     def epoch_step(self, step: int) -> None:
-        self._training.progress.epoch_step = step
+        self._training.progress = self._training.progress._replace(epoch_step=step)
 
     @property
     def history(self) -> list[EpochMetrics]:
-        return self._training.progress.history
+        return list(self._training.progress.history)
 
     @property
     def learning_rate(self) -> float:

@@ -1,7 +1,8 @@
 """The training loop: epochs of steps, each followed by validation."""
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+import warnings
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -9,17 +10,18 @@ import numpy as np
 
 from xpnet._training import divergence, evaluation
 from xpnet._training.divergence import StepRange
+from xpnet._training.hooks import Hooks
 from xpnet._training.program import Program
-from xpnet._training.state import Batches, Progress, Training
+from xpnet._training.state import Batches, Start, Training
 from xpnet._training.step import zero_totals
+from xpnet._util.text import constructor_call
 from xpnet.backend import Backend
-from xpnet.callbacks import Callback, Hooks, Stateful
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
-from xpnet.errors import CheckpointError, ConfigError, DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
-from xpnet.tree import Array, Tree
+from xpnet.tree import Array
 
 
 class Data(NamedTuple):
@@ -39,10 +41,12 @@ def run(
     batch_size: int,
     shuffle: bool,
     validation: tuple[Array, Array] | None,
-    schedule: Schedule | None,
     hooks: Hooks,
 ) -> list[EpochMetrics]:
-    """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs."""
+    """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs.
+
+    An exception at any line, such as Ctrl-C, leaves a training that the next call continues.
+    """
     progress = training.progress
     batches = Batches(data.x.shape[0], batch_size, shuffle)
     if progress.epoch_step and progress.batches != batches:
@@ -50,41 +54,42 @@ def run(
             f"fit: expected {progress.batches}, as in the interrupted epoch {progress.epoch + 1}, "
             f"got {batches}; set model.epoch_step = 0 to restart the epoch"
         )
-    progress.batches, progress.stopping = batches, False
-    _restore_states(progress, schedule, hooks.callbacks)
+    training.stopping = False
+    hooks.restore_states()
+    training.progress = training.progress._replace(batches=batches)
     history: list[EpochMetrics] = []
     buffers = _Buffers(program.backend)
+    _warn_if_over(hooks.schedule, training.progress.epoch, epochs)
     with hooks.from_start_to_end():
+        training.unfinished = True
+        hooks.tell()
         for _ in range(epochs):
-            if training.progress.stopping:
+            if training.stopping:
                 break
-            seconds = _train_epoch(program, training, data, batches, schedule, hooks, buffers)
+            training.unfinished = True  # also after a callback has assigned other parameters
+            seconds = _train_epoch(program, training, data, batches, hooks, buffers)
             if seconds is None:
                 break
             metrics = _epoch_metrics(program, training, batches.examples, seconds, validation)
-            training.progress.end_epoch(metrics)
+            training.progress = training.progress.after_epoch(metrics, hooks.news_of_epoch(metrics))
             history.append(metrics)
-            if schedule is not None:
-                schedule.on_epoch(metrics.validation_loss)
-            hooks.on_epoch(metrics)
+            hooks.tell()
+    training.unfinished = training.unfinished and training.progress.epoch_step > 0
     return history
 
 
-def _restore_states(progress: Progress, schedule: Schedule | None, callbacks: Sequence[Callback]) -> None:
-    """Name the schedule and the callbacks, and restore their states from a loaded checkpoint."""
-    named: dict[str, Stateful] = {} if schedule is None else {"schedule": schedule}
-    for callback in callbacks:
-        kind = type(callback).__name__
-        number = sum(type(other) is type(callback) for other in named.values())
-        named[f"{kind}-{number + 1}" if number else kind] = callback
-    for name, participant in named.items():
-        if name in progress.loaded:
-            try:
-                participant.load_state(progress.loaded[name])
-            except (LookupError, TypeError, AttributeError) as error:
-                message = f"fit: expected a checkpoint with the state of {name}, got another ({error!r})"
-                raise CheckpointError(message) from error
-    progress.participants, progress.loaded = named, {}
+def _warn_if_over(schedule: Schedule | None, epoch: int, epochs: int) -> None:
+    """Warn if the schedule does nothing in these epochs: it is over, or all its factors are 0."""
+    if schedule is None or epochs == 0:
+        return
+    if schedule.is_over(epoch):
+        problem = f"is over at epoch {epoch}, where the model is: its factor stays {schedule(epoch):g}"
+    elif not any(schedule(epoch + half / 2) for half in range(2 * epochs)):
+        problem = f"is 0 from epoch {epoch}, where the model is, to epoch {epoch + epochs}"
+    else:
+        return
+    way_out = f"pass a schedule that ends at epoch {epoch + epochs}, or set model.epoch = 0"
+    warnings.warn(f"fit: the schedule {constructor_call(schedule)} {problem}; {way_out}", stacklevel=4)
 
 
 class _Buffers:
@@ -105,20 +110,11 @@ class _Buffers:
         return loaded
 
 
-class _Start(NamedTuple):
-    """Where the steps of an epoch start: at its beginning, or where it was interrupted. On the host."""
-
-    state: Tree
-    step: int
-    seconds: float
-
-
 def _train_epoch(
     program: Program,
     training: Training,
     data: Data,
     batches: Batches,
-    schedule: Schedule | None,
     hooks: Hooks,
     buffers: _Buffers,
 ) -> float | None:
@@ -128,22 +124,23 @@ def _train_epoch(
         data.x, batches.batch_size, seed=program.seed, epoch=progress.epoch, shuffle=batches.shuffle
     )
     n_steps = sum(indices.shape[0] for indices in stacks)
-    rates = _learning_rates(program, progress.epoch, schedule, n_steps)
-    progress.learning_rate = rates[max(progress.epoch_step - 1, 0)]
+    rates = _learning_rates(program, progress.epoch, hooks.schedule, n_steps)
+    state = training.state
+    progress = progress._replace(learning_rate=rates[max(progress.epoch_step - 1, 0)], news=None)
     if not progress.epoch_step:
         totals = zero_totals(program.objective, backend, data.x, data.y)
         zero = backend.from_host(np.array(0, np.int32))
-        training.state = training.state._replace(totals=totals, finite_steps=zero)
-        progress.epoch_seconds = 0.0
-    before = divergence.to_host(backend, training.state)
-    start = _Start(before, progress.epoch_step, progress.epoch_seconds)
+        state = state._replace(totals=totals, finite_steps=zero)
+        progress = progress._replace(epoch_seconds=0.0)
+    training.change(state, progress)
+    start = hooks.start(backend)
 
     def ranges() -> Generator[StepRange, None, None]:
-        given = (data.x, data.y), stacks, None if schedule is None else rates, start.step
+        given = (data.x, data.y), stacks, None if hooks.schedule is None else rates, progress.epoch_step
         return _ranges(backend, *given) if data.on_device else _streamed_ranges(buffers, *given)
 
     backend.synchronize()
-    began = time.perf_counter() - start.seconds
+    began = time.perf_counter() - progress.epoch_seconds
     with closing(ranges()) as steps:
         _take_steps(program, training, steps, rates, hooks, start, began)
     backend.synchronize()
@@ -193,7 +190,7 @@ def _take_steps(
     ranges: Iterable[StepRange],
     rates: list[float],
     hooks: Hooks,
-    start: _Start,
+    start: Start,
     began: float,
 ) -> None:
     """Run these steps, until the last one or until `stop`."""
@@ -202,38 +199,34 @@ def _take_steps(
         for part in slices(rows[0].shape[0], at_once):
             if part.stop <= begin:
                 continue
+            step = first + part.stop
+            state, progress = training.begin_step(start)
             try:
-                training.state = program.run_steps(
-                    training.state, data, rows, max(part.start, begin), part.stop
-                )
-                step = first + part.stop
-                training.progress.end_step(step, rates[step - 1], time.perf_counter() - began)
-            except BaseException as error:  # a step may have overwritten part of the state
+                state = program.run_steps(state, data, rows, max(part.start, begin), part.stop)
+            except BaseException as error:
                 try:
-                    _go_back(program.backend, training, start)
+                    training.settle()
                 except Exception as another:
                     error.add_note(f"the model could not be restored to the start of the epoch: {another!r}")
                 raise
-            hooks.on_step(step, len(rates))
-            if training.progress.stopping:
+            seconds, news = time.perf_counter() - began, hooks.news_of_step(step, len(rates))
+            training.end_step(state, progress.after_step(step, seconds, rates[step - 1], news))
+            if news is not None:
+                hooks.tell()
+            if training.stopping:
                 return
 
 
-def _go_back(backend: Backend, training: Training, start: _Start) -> None:
-    training.state = divergence.from_host(backend, start.state)
-    training.progress.epoch_step, training.progress.epoch_seconds = start.step, start.seconds
-
-
 def _diverged(
-    program: Program, training: Training, start: _Start, ranges: Iterable[StepRange], rates: list[float]
+    program: Program, training: Training, start: Start, ranges: Iterable[StepRange], rates: list[float]
 ) -> DivergedError:
     """The error that names where the epoch diverged. Restores the training to the start of the epoch."""
-    progress, skipped = training.progress, start.step
+    progress, skipped = training.progress, start.progress.epoch_step
     done, finite = progress.epoch_step, int(training.state.finite_steps)
     loss = float(training.state.totals.loss)
-    _go_back(program.backend, training, start)
+    training.go_back(start)
     found = divergence.trace(
-        divergence.from_host(program.backend, start.state),
+        start.restored(),
         ranges,
         program.objective,
         program.run_steps,
@@ -247,7 +240,9 @@ def _diverged(
         steps, rate = f"steps {skipped + 1} to {done} of {len(rates)}", rates[done - 1]
         problem = "expected finite parameters, got infinite or NaN"
     again = f"run again from step {skipped + 1}"
-    if found is None:
+    if done == skipped:
+        again = "it was so when the interrupted epoch was resumed; restore a snapshot or load a checkpoint"
+    elif found is None:
         again += ", all values were finite: this device is not deterministic"
     else:
         again += f", the first value that is not finite is {found.where}, in step {found.step}"
@@ -260,7 +255,7 @@ def _learning_rates(program: Program, epoch: int, schedule: Schedule | None, n_s
     rate = float(program.optimizer.learning_rate)
     if schedule is None:
         return [rate] * n_steps
-    return [rate * schedule(epoch + step / n_steps) for step in range(n_steps)]
+    return [rate * factor for factor in schedule.factors_of_steps(epoch, n_steps)]
 
 
 def _epoch_metrics(

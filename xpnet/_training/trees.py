@@ -1,4 +1,4 @@
-"""Checks of trees of arrays: the result of a layer's `init`, and trees that a user assigns."""
+"""Trees of arrays: checks of the result of a layer's `init` and of what a user assigns, and copies."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +69,16 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         if name not in wanted:
             raise ShapeError(f"Model: expected no array {name} in this network, got {_describe(extra)}")
     return tree.replace(expected, copies, what)
+
+
+def to_host(backend: Backend, state: Tree) -> Tree:
+    """A copy of a tree of arrays on the host; None stays None."""
+    return tree.map(lambda array: None if array is None else np.array(backend.to_numpy(array)), state)
+
+
+def from_host(backend: Backend, state: Tree) -> Tree:
+    """A copy on the device of the result of `to_host`."""
+    return tree.map(lambda array: None if array is None else backend.from_host(array.copy(order="K")), state)
 
 
 def _in_place_of(name: str, found: dict[str, Any]) -> str:

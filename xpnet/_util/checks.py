@@ -5,6 +5,8 @@ from numbers import Integral
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
+
 from xpnet.errors import ConfigError
 
 
@@ -12,6 +14,12 @@ def require_integer(thing: Any, name: str, value: Any, least: int = 1) -> None:
     """ConfigError unless the value is an integer of at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{thing}: expected {name} to be an integer of at least {least}, got {value!r}")
+
+
+def require_flag(thing: Any, name: str, value: Any) -> None:
+    """ConfigError unless the value is True or False, of Python or NumPy."""
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{thing}: expected {name} to be True or False, got {value!r}")
 
 
 def is_number(value: Any) -> bool:

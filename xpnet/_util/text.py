@@ -18,3 +18,9 @@ def constructor_call(thing: Any) -> str:
         elif value != field.default and field.repr:
             arguments.append(f"{field.name}={value!r}")
     return f"{type(thing).__name__}({', '.join(arguments)})"
+
+
+def short(text: str, length: int = 80) -> str:
+    """The text in one line, cut off with … if it is longer than this length."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"

@@ -1,7 +1,6 @@
 """The data sets: bundled, drawn, downloaded, or read from CSV files."""
 
 import importlib.resources
-import math
 import os
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpnet._util.checks import is_number
 from xpnet._util.choices import Choice
+from xpnet._util.numbers import whole
 from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
 from xpnet.errors import ConfigError, DataError
@@ -91,7 +91,7 @@ def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     Raises ConfigError where one of the two would be empty.
     """
     n = len(examples.y)
-    first = math.floor(fraction * n) if is_number(fraction) and 0 < fraction < 1 else 0
+    first = whole(fraction * n) if is_number(fraction) and 0 < fraction < 1 else 0
     if not 0 < first < n:
         raise ConfigError(
             f"split: expected a fraction that leaves one of {n} examples or more on each side, got {fraction}"

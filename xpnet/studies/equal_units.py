@@ -74,7 +74,7 @@ def train_and_compare(options: Options, report: Report, examples: sweep.Data) ->
             backend=options.backend, device=options.device, seed=options.seed, dtype="float64",
         )  # fmt: skip
         watch = WatchUnits()
-        model.fit(*examples.train, epochs=epochs, callbacks=[watch])
+        model.fit(*examples.train, epochs=epochs, callbacks=[watch], progress=False)
         seen[start], accuracy[start] = watch.seen, model.evaluate(*examples.test).accuracy or 0.0
         rows += [[start, i, *watch.seen[i], None] for i in (0, 1, epochs)]
         rows[-1][-1] = accuracy[start]

@@ -65,7 +65,7 @@ def run(options: Options, report: Report) -> None:
     report.config(settings | {"learning rate": 0.5, "momentum": 0.9, "activation": "sigmoid"})
     shape = dataset.train.x.shape[1:]
     model = make_model(options, shape, dataset.classes, "float64")
-    model.fit(*dataset.train, epochs=int(settings["epochs"]), batch_size=50)
+    model.fit(*dataset.train, epochs=int(settings["epochs"]), batch_size=50, progress=False)
     sample = data.Examples(dataset.train.x[:1], dataset.train.y[:1])
     models = {"float64": model, "float32": make_model(options, shape, dataset.classes, "float32")}
     models["float32"].params = model.params

@@ -77,7 +77,7 @@ def hand_set(options: Options, gate: str) -> Model:
 def train(options: Options, gate: str, seed: int) -> Trained:
     """Train the network by gradient descent with momentum, from random weights."""
     model = network(options, gate, seed)
-    model.fit(inputs(gate), GATES[gate], epochs=EPOCHS, batch_size=len(GATES[gate]))
+    model.fit(inputs(gate), GATES[gate], epochs=EPOCHS, batch_size=len(GATES[gate]), progress=False)
     result = model.evaluate(inputs(gate), GATES[gate])
     return Trained(seed, model, int(result.errors or 0), result.loss)
 

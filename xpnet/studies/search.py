@@ -124,6 +124,7 @@ def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
                 batch_size=config.batch_size,
                 validation=examples.validation,
                 callbacks=[watch],
+                progress=False,
             )
     except DivergedError as error:
         trial.set_user_attr("diverged", str(error))

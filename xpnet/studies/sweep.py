@@ -147,7 +147,8 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
                 validation=examples.validation,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
-                callbacks=[stopping] if stopping else [],
+                callbacks=stopping,
+                progress=False,
             )
     except DivergedError as error:
         diverged = str(error)

@@ -183,6 +183,7 @@ def train_model(
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
                 callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints],
+                progress=False,  # it has its own
             )
     except DivergedError as error:
         last = checkpoints.newest()

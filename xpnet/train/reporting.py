@@ -109,8 +109,9 @@ class Best(Callback):
         return {"metrics": self.metrics, "arrays": self.arrays}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        if state["metrics"] is not None:
-            self.metrics, self.arrays = EpochMetrics(*state["metrics"]), state["arrays"]
+        self.metrics, self.arrays = state["metrics"], state["arrays"]
+        if self.metrics is not None:
+            self.metrics = EpochMetrics(*self.metrics)
             files.save_arrays(
                 self.path, self.arrays
             )  # the file may hold a later epoch, which will be trained again
@@ -121,17 +122,23 @@ class Timer(Callback):
 
     def __init__(self) -> None:
         self.before = 0.0
-        self.start = time.perf_counter()
+        self.start: float | None = None  # None unless `fit` runs
 
     @property
     def seconds(self) -> float:
-        return self.before + time.perf_counter() - self.start
+        return self.before + (0.0 if self.start is None else time.perf_counter() - self.start)
+
+    def on_start(self, model: Model) -> None:
+        self.start = time.perf_counter()
+
+    def on_end(self, model: Model) -> None:
+        self.before, self.start = self.seconds, None
 
     def state(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.before = state["seconds"]
+        self.before, self.start = state["seconds"], None
 
 
 class Interrupts(Callback):

@@ -84,7 +84,7 @@ def by_hand(name: str, place: Place, dtype: str = "float64") -> Curve:
 def by_fit(name: str, place: Place, dtype: str) -> Curve:
     """Train by `fit`, in compiled or captured steps where the backend has them. The losses are per epoch."""
     model = make_model(name, place, dtype)
-    history = model.fit(*examples(), epochs=EPOCHS, batch_size=BATCH_SIZE)
+    history = model.fit(*examples(), epochs=EPOCHS, batch_size=BATCH_SIZE, progress=False)
     return Curve(np.array([epoch.train_loss for epoch in history]), parameters(model))
 
 
@@ -191,7 +191,7 @@ def reduced_precision(place: Place) -> list[str]:
         model = Model(net, losses.MeanSquaredError(), optim.SGD(1e-30), place[0], **options)
         model.params = ({"weight": weight}, {})
         x = 1 + rng.integers(1, 4, shape) * 2.0**-13
-        [epoch] = model.fit(x, x.reshape(len(x), -1), epochs=1, batch_size=shape[0] // 2)
+        [epoch] = model.fit(x, x.reshape(len(x), -1), epochs=1, batch_size=shape[0] // 2, progress=False)
         if epoch.train_loss > 1e-10:  # TF32: 1e-8; float32: 0, or 1e-13 in Winograd's form
             reduced.append(what)
     return reduced
@@ -215,5 +215,5 @@ def speed(place: Place, batches: int, seconds: float) -> float:
     net = networks.build(config, x.shape[1:], 10)
     model = Model(net, config.make_loss(), config.make_optimizer(), place[0], device=place[1])
     while len(model.history) < 2 or sum(epoch.seconds for epoch in model.history[1:]) < seconds:
-        model.fit(x, y, epochs=1, batch_size=BATCH)
+        model.fit(x, y, epochs=1, batch_size=BATCH, progress=False)
     return float(np.median([epoch.images_per_second for epoch in model.history[1:]]))

@@ -1,0 +1,146 @@
+"""What `fit` shows of its progress."""
+
+import contextlib
+import io
+import threading
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import losses, nn, optim
+from xpnet._training import progress_bar
+from xpnet.callbacks import Callback
+
+X, Y = np.random.default_rng(0).normal(size=(40, 4)), np.arange(40) % 3
+
+
+class Terminal(io.StringIO):
+    """A terminal; standard error within a `with` block."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def __enter__(self) -> "Terminal":
+        self.redirection = contextlib.redirect_stderr(self)
+        self.redirection.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.redirection.__exit__(None, None, None)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal whose line is drawn as often as it can be."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(progress_bar, "REDRAW_SECONDS", 0.0)
+    return Terminal()
+
+
+def make_model(loss: losses.Loss | None = None) -> xpnet.Model:
+    return xpnet.Model(nn.Linear(4, 3), loss or losses.CrossEntropy(), optim.SGD(0.1))
+
+
+def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture) -> None:
+    make_model().fit(X, Y, epochs=2)
+    make_model().fit(X, Y, epochs=2, progress=False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_line_for_each_epoch_where_it_is_asked_for(capfd: pytest.CaptureFixture) -> None:
+    model = make_model()
+    history = model.fit(X, Y, epochs=2, progress=True)
+    history += model.fit(X, Y, epochs=1, validation=(X, Y), progress=True)
+    history += make_model(losses.MeanSquaredError()).fit(
+        X, X[:, :3], epochs=1, validation_split=0.2, progress=True
+    )
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"epoch 1/2  loss {history[0].train_loss:.4f} accuracy {history[0].train_accuracy:.4f}",
+        f"epoch 2/2  loss {history[1].train_loss:.4f} accuracy {history[1].train_accuracy:.4f}",
+        f"epoch 3/3  loss {history[2].train_loss:.4f} accuracy {history[2].train_accuracy:.4f}"
+        f"  validation loss {history[2].validation_loss:.4f} accuracy {history[2].validation_accuracy:.4f}",
+        f"epoch 1/1  loss {history[3].train_loss:.4f}  validation loss {history[3].validation_loss:.4f}",
+    ]  # fmt: skip
+
+
+def test_a_terminal_shows_one_line_that_is_drawn_again(terminal: Terminal) -> None:
+    losses_seen: list[float] = []
+
+    class Seen(Callback):
+        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+            losses_seen.append(model.running_loss(min(16 * step, 40)))
+
+    with terminal:
+        (_, metrics) = make_model().fit(X, Y, epochs=2, batch_size=16, callbacks=Seen())
+    *lines, end = terminal.getvalue().split("\r")[1:][-3:]
+    assert end.endswith("\n")
+    assert end.strip() == f"epoch 2/2  loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
+    assert lines[1].startswith(
+        f"epoch 2/2  step 3/3  loss {losses_seen[-1]:.4f}  0:00 left  after epoch 1: loss "
+    )
+    assert terminal.getvalue().count("\n") == 1
+    assert len(terminal.getvalue().split("\r")) == 1 + 2 * (3 + 1)
+
+
+def test_a_short_training_shows_nothing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_bar, "REDRAW_SECONDS", 60.0)
+    with terminal:
+        make_model().fit(X, Y, epochs=2)
+    assert terminal.getvalue() == ""
+
+
+def test_the_line_is_not_longer_than_the_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    with terminal:
+        make_model().fit(X, Y, epochs=1, validation=(X, Y))
+    assert {len(line.rstrip("\n")) for line in terminal.getvalue().split("\r")[1:]} == {19}
+
+
+def test_the_device_is_not_waited_for_between_two_drawings(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_bar, "REDRAW_SECONDS", 60.0)
+    monkeypatch.setattr(xpnet.Model, "running_loss", lambda *arguments: 1 / 0)
+    with terminal:
+        make_model().fit(X, Y, epochs=2, batch_size=1)
+
+
+def test_only_the_main_thread_shows_it_by_itself(terminal: Terminal) -> None:
+    thread = threading.Thread(target=make_model().fit, args=(X, Y))
+    with terminal:
+        thread.start()
+        thread.join()
+    assert terminal.getvalue() == ""
+
+
+def test_a_notebook_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ZMQInteractiveShell:
+        pass
+
+    class IPython:
+        get_ipython = ZMQInteractiveShell
+
+    assert not progress_bar.wanted("auto")
+    monkeypatch.setitem(__import__("sys").modules, "IPython", IPython)
+    assert progress_bar.wanted("auto")
+
+
+def test_the_numbers_do_not_depend_on_it(terminal: Terminal) -> None:
+    shown, quiet = make_model(), make_model()
+    with terminal:
+        shown.fit(X, Y, epochs=2, progress=True)
+    quiet.fit(X, Y, epochs=2, progress=False)
+    assert [row[:6] for row in shown.history] == [row[:6] for row in quiet.history]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (61, "1:01"), (3600, "1:00:00"), (36061, "10:01:01")]
+)
+def test_the_time_that_is_left(seconds: float, text: str) -> None:
+    assert progress_bar._clock(seconds) == text

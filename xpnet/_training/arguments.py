@@ -1,0 +1,239 @@
+"""The arguments of `Model` and of `fit`: the mistakes that people make, each answered in one line."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet import backend as backends
+from xpnet import losses, nn, optim, schedules
+from xpnet._util.checks import is_number, require_flag, require_integer
+from xpnet._util.text import short
+from xpnet.backend.backends import DTYPES
+from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.losses import Loss
+from xpnet.nn import Layer
+from xpnet.optim import Optimizer
+from xpnet.schedules import Schedule
+
+
+class _Kind(NamedTuple):
+    """A kind of objects that an argument may be, and how to write one."""
+
+    base: type
+    prefix: str
+    classes: dict[str, type]
+    example: str
+
+
+def _kind(base: type, module: ModuleType, example: str) -> _Kind:
+    found = {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, base) and value is not base and name[0] != "_"
+    }
+    return _Kind(base, module.__name__.removeprefix("xpnet.") + ".", found, example)
+
+
+LAYER = _kind(Layer, nn, "nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))")
+LOSS = _kind(Loss, losses, "losses.CrossEntropy() or losses.MeanSquaredError()")
+OPTIMIZER = _kind(Optimizer, optim, "optim.SGD(0.1) or optim.Adam()")
+SCHEDULE = _kind(Schedule, schedules, "schedules.Cosine(epochs=10)")
+CALLBACK = _Kind(
+    Callback,
+    "xpnet.",
+    {"EarlyStopping": EarlyStopping, "Checkpoints": Checkpoints},
+    "xpnet.EarlyStopping(3) or xpnet.Checkpoints(folder)",
+)
+KINDS = {"net": LAYER, "loss": LOSS, "optimizer": OPTIMIZER, "schedule": SCHEDULE, "callbacks": CALLBACK}
+OWN = ("builtins", "xpnet", "__main__")  # their objects are shown without a module
+WRITTEN = {"backend": tuple(backends.BACKENDS), "dtype": DTYPES}
+OTHER_NAMES = {  # of other libraries
+    "mse": "MeanSquaredError",
+    "mae": "MeanAbsoluteError",
+    "l1": "MeanAbsoluteError",
+    "bce": "BinaryCrossEntropy",
+    "bcewithlogits": "BinaryCrossEntropy",
+    "nll": "CrossEntropy",
+    "logloss": "CrossEntropy",
+    "categoricalcrossentropy": "CrossEntropy",
+    "sparsecategoricalcrossentropy": "CrossEntropy",
+    "dense": "Linear",
+    "earlystop": "EarlyStopping",
+    "modelcheckpoint": "Checkpoints",
+    "reducelronplateau": "ReduceOnPlateau",
+    "steplr": "Step",
+    "exponentiallr": "Exponential",
+    "cosineannealinglr": "Cosine",
+    "cosinedecay": "Cosine",
+    "onecyclelr": "OneCycle",
+}
+
+
+def require(where: str, name: str, value: Any) -> None:
+    """ConfigError, which says what to write, unless the value is what the argument `name` takes."""
+    base = KINDS[name].base
+    if not isinstance(value, base):
+        expected = f"{where}: expected {name} to be an xpnet {base.__name__}"
+        raise ConfigError(f"{expected}, got {_show(value)}; {_way_out(name, value)}")
+
+
+def _way_out(name: str, value: Any) -> str:
+    """What to write in place of the value."""
+    kind = KINDS[name]
+    given = value if inspect.isclass(value) else type(value)
+    for other, (base, *_) in KINDS.items():
+        if issubclass(given, base) and other != name:
+            call = "Model(net, loss, optimizer)" if other in ("net", "loss", "optimizer") else "fit"
+            return f"pass it as the argument {other} of {call}"
+    if issubclass(given, kind.base):
+        return f"write {kind.prefix if kind.classes.get(given.__name__) is given else ''}{_call(given)}"
+    if name == "net" and isinstance(value, list | tuple):
+        layers = ", ".join(_show(each) for each in value[:3]) + ", …" * (len(value) > 3)
+        return f"write nn.Sequential({layers})"
+    if name == "schedule" and is_number(value):
+        return f"a constant rate is the optimizer's own; write a schedule such as {kind.example}"
+    if name == "optimizer" and is_number(value):
+        return f"write optim.SGD({value!r})"
+    if name == "schedule" and inspect.isroutine(value):
+        return "derive a class from schedules.Schedule, whose __call__(self, epoch) returns the factor"
+    called = value if isinstance(value, str) else getattr(value, "__name__", given.__name__)
+    found = _closest(called, kind)
+    return f"write {kind.example if found is None else kind.prefix + _call(kind.classes[found])}"
+
+
+def _closest(name: str, kind: _Kind) -> str | None:
+    """The class of this kind whose name is most like a given one, in any spelling; None if none is."""
+    plain = re.sub("[^a-z0-9]", "", name.lower())
+    plain = re.sub("loss$", "", plain) if kind is LOSS else plain
+    if OTHER_NAMES.get(plain) in kind.classes:
+        return OTHER_NAMES[plain]
+    spelt = {each.lower(): each for each in kind.classes}
+    found = difflib.get_close_matches(plain, spelt, n=1, cutoff=0.75)
+    return spelt[found[0]] if found else None
+
+
+def _call(cls: type) -> str:
+    """How to make an object of the class; with … for arguments that it needs."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(…)"
+    needs = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+    return f"{cls.__name__}({'…' if needs else ''})"
+
+
+def _show(value: Any) -> str:
+    """A short description in one line."""
+    if inspect.isclass(value):
+        return f"the class {_full_name(value)}"
+    if inspect.ismodule(value) or inspect.isroutine(value):
+        return f"the {'module' if inspect.ismodule(value) else 'function'} {value.__name__}"
+    if isinstance(getattr(value, "shape", None), tuple):
+        return f"an array of shape {tuple(value.shape)}"
+    text = repr(value)
+    if type(value).__module__.partition(".")[0] not in OWN or text.startswith("<"):
+        return f"an object of class {_full_name(type(value))}"
+    return short(text)
+
+
+def _full_name(cls: type) -> str:
+    library = cls.__module__.partition(".")[0]
+    return f"{'' if library in OWN else f'{library}.'}{cls.__qualname__}"
+
+
+def check_model(**arguments: Any) -> None:
+    """ConfigError for an argument of `Model` that cannot be used."""
+    for name in ("net", "loss", "optimizer"):
+        require("Model", name, arguments[name])
+    require_integer("Model", "seed", arguments["seed"], least=0)
+    for name, options in WRITTEN.items():
+        value = arguments[name]
+        if not isinstance(value, str):
+            names = (getattr(value, each, None) for each in ("__name__", "name"))
+            found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
+            plain = found.partition(".")[0].replace("_", "-")
+            way_out = f'; write {name}="{plain}"' if plain in options else ""
+            expected = " or ".join(f'"{each}"' for each in options)
+            raise ConfigError(f"Model: expected {name} to be {expected}, got {_show(value)}{way_out}")
+    augment = arguments["augment"]
+    if augment is not None and (inspect.isclass(augment) or not callable(augment)):
+        raise ConfigError(
+            f"Model: expected augment to be a function of images and a key, got {_show(augment)}; "
+            "write data.augment.HorizontalFlip() or data.augment.Compose(…)"
+        )
+    require_flag("Model", "tf32", arguments["tf32"])
+
+
+def check_fit(**arguments: Any) -> None:
+    """ConfigError for an argument of `fit` that cannot be used."""
+    require_integer("fit", "epochs", arguments["epochs"], least=0)
+    require_integer("fit", "batch_size", arguments["batch_size"])
+    require_flag("fit", "shuffle", arguments["shuffle"])
+    if arguments["data_on_device"] is not None:
+        require_flag("fit", "data_on_device", arguments["data_on_device"])
+    progress = arguments["progress"]
+    if not (isinstance(progress, str) and progress == "auto"):
+        require_flag("fit", "progress", progress)
+    if arguments["schedule"] is not None:
+        require("fit", "schedule", arguments["schedule"])
+    check_data(arguments["x"], arguments["y"])
+    check_validation(arguments["validation"], arguments["validation_split"])
+
+
+def check_data(x: Any, y: Any) -> None:
+    """ConfigError for inputs without targets, and for pairs of both."""
+    shapes = [getattr(each, "shape", None) for each in x] if isinstance(x, tuple) and len(x) == 2 else [None]
+    pair = None not in shapes and shapes[0] != shapes[1]
+    if pair and (y is None or isinstance(y, tuple)):
+        more = ", validation=examples" if y is not None else ""
+        raise ConfigError(f"fit: expected x to be an array, got a pair; write fit(*examples{more})")
+    if y is None:
+        raise ConfigError("fit: expected y to be the targets of x, got None; write fit(x, y)")
+
+
+def check_validation(validation: Any, fraction: Any) -> None:
+    """ConfigError unless at most one is given: a pair (x, y), or a number between 0 and 1."""
+    if validation is not None:
+        expected = "fit: expected validation to be a pair (x, y)"
+        if is_number(validation) and 0 < validation < 1:
+            raise ConfigError(f"{expected}, got {validation!r}; write validation_split={validation!r}")
+        if not isinstance(validation, tuple | list):
+            raise ConfigError(f"{expected}, got {_show(validation)}; write validation=(x, y)")
+        if len(validation) != 2:
+            raise ConfigError(f"{expected}, got {len(validation)} items; write validation=(x, y)")
+        if any(each is None for each in validation):
+            raise ConfigError(f"{expected}, got None for one of them; write validation=(x, y)")
+        if fraction is not None:
+            raise ConfigError("fit: expected validation or validation_split, got both")
+    if fraction is not None and not (is_number(fraction) and 0 < fraction < 1):
+        way_out = "; write validation=(x, y)" if isinstance(fraction, tuple | list) else ""
+        raise ConfigError(
+            f"fit: expected validation_split to be a number between 0 and 1, got {_show(fraction)}{way_out}"
+        )
+
+
+def callbacks_of(callbacks: Any) -> tuple[Callback, ...]:
+    """The callbacks, of which a single one need not be in a list. ConfigError for anything else."""
+    if callbacks is None:
+        return ()
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str | dict | Callback)
+    found = tuple(callbacks) if several and not inspect.isclass(callbacks) else (callbacks,)
+    for each in found:
+        require("fit", "callbacks", each)
+    return found
+
+
+def with_advice(error: ShapeError, net: Layer, x: Any, y: Any) -> ShapeError:
+    """The error, with a note if the arguments x and y of `fit` fit the network the other way round."""
+    try:
+        net.output_shape(np.shape(y))
+        swapped = np.ndim(x) < np.ndim(y)
+    except Exception:
+        return error
+    return ShapeError(f"{error}; x and y may be swapped: write fit(x, y)") if swapped else error

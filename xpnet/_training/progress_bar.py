@@ -1,0 +1,108 @@
+"""The progress that `fit` shows on standard error."""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from xpnet.callbacks import Callback
+from xpnet.metrics import EpochMetrics
+
+if TYPE_CHECKING:
+    from xpnet.model import Model
+
+REDRAW_SECONDS = 1.0  # drawing waits for the device
+
+
+def wanted(progress: bool | str) -> bool:
+    """Whether to show it: True, False, or "auto" for a terminal or a notebook, in the main thread."""
+    if progress != "auto":
+        return bool(progress)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
+
+
+class ProgressBar(Callback):
+    """One line that is drawn again each second; not on a terminal or in a notebook, a line for each epoch.
+
+    Arguments:
+        epochs: the number of epochs of this `fit`.
+        n_examples, batch_size: of the training.
+    """
+
+    every_step = False
+
+    def __init__(self, epochs: int, n_examples: int, batch_size: int) -> None:
+        self.epochs = epochs
+        self.n_examples = n_examples
+        self.batch_size = batch_size
+        self.stream: TextIO | None = sys.stderr
+        self.redraws = _is_terminal(self.stream) or _in_notebook()
+        self.first = 0  # the epochs before this `fit`
+        self.began = self.drawn_at = time.monotonic()
+        self.text = ""  # of the last epoch
+        self.drawn = 0  # characters in the line
+
+    def on_start(self, model: "Model") -> None:
+        self.first = model.epoch
+        self.began = self.drawn_at = time.monotonic()
+
+    def on_step(self, model: "Model", step: int, n_steps: int) -> None:
+        if not self.redraws or time.monotonic() - self.drawn_at < REDRAW_SECONDS:
+            return
+        loss = model.running_loss(min(step * self.batch_size, self.n_examples))
+        done = model.epoch - self.first + step / n_steps
+        left = (time.monotonic() - self.began) * (self.epochs - done) / done
+        where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}/{n_steps}"
+        after = f"  after epoch {self.text}" if self.text else ""
+        self._draw(f"{where}  loss {loss:.4f}  {_clock(left)} left{after}")
+
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
+        found = f"loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)}"
+        if metrics.validation_loss is not None:
+            found += f"  validation loss {metrics.validation_loss:.4f}"
+            found += _accuracy(metrics.validation_accuracy)
+        self.text = f"{metrics.epoch}: {found}"
+        line = f"epoch {metrics.epoch}/{self.first + self.epochs}  {found}"
+        if not self.redraws:
+            self._write(line + "\n")
+        elif self.drawn or time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
+            self._draw(line)
+
+    def on_end(self, model: "Model") -> None:
+        if self.drawn:
+            self._write("\n")
+
+    def _draw(self, line: str) -> None:
+        """Draw the line in place of the one before it."""
+        line = line[: shutil.get_terminal_size().columns - 1]
+        self._write("\r" + line.ljust(self.drawn))
+        self.drawn, self.drawn_at = len(line), time.monotonic()
+
+    def _write(self, text: str) -> None:
+        if self.stream is not None:
+            self.stream.write(text)
+            self.stream.flush()
+
+
+def _accuracy(accuracy: float | None) -> str:
+    return "" if accuracy is None else f" accuracy {accuracy:.4f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _is_terminal(stream: Any) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return type(shell).__name__ == "ZMQInteractiveShell"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary, trees
+from xpnet._training import checkpoint, divergence, evaluation, loop, memory, outcome, summary, trees
+from xpnet._training.inputs import naming
 from xpnet._training.learner import Learner
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
@@ -119,11 +120,16 @@ class Model(Learner):
                 raise ConfigError(f"fit: expected callbacks to be xpnet Callbacks, got {each!r}")
         if validation is not None and len(validation) != 2:
             raise ConfigError(f"fit: expected validation to be a pair (x, y), got {len(validation)} items")
+        x, y = self._inputs.read(x), self._inputs.read(y, "y")
+        if validation is not None:
+            with naming("validation"):
+                validation = self._inputs.read(validation[0]), self._inputs.read(validation[1], "y")
         need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else data_on_device
             data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
-            held_out = None if validation is None else self._inputs.place(*validation, on_device)
+            with naming("validation"):
+                held_out = None if validation is None else self._inputs.place(*validation, on_device)
             self._grads, self._fitting = None, True
             try:
                 return loop.run(
@@ -161,19 +167,34 @@ class Model(Learner):
     def evaluate(
         self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
     ) -> Evaluation:
-        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory."""
+        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
+
+        Raises ShapeError if the loss is not finite because a value in x or y is not; the error names the first.
+        Raises DivergedError if the loss is NaN and x and y are finite.
+        """
         require_integer("evaluate", "batch_size", batch_size)
+        x, y = self._inputs.read(x), self._inputs.read(y, "y")
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
         examples = self._inputs.place(x, y, on_device)
-        return evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        found = evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        if math.isnan(found.loss):
+            outcome.diverged(self.backend, "evaluate", "loss", self._variables())
+        return found
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host."""
+        """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host.
+
+        Raises ShapeError if an output is not finite because a value in x is not; the error names the first.
+        Raises DivergedError if an output is NaN and x is finite.
+        """
         return self._predict(x, batch_size, self.loss_function.predict)
 
     def predict_proba(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """The probability of each class (n, d), on the host. ConfigError if the loss defines none."""
+        """The probability of each class (n, d), on the host. Errors as for `predict`.
+
+        Raises ConfigError if the loss defines no probabilities.
+        """
         probabilities = getattr(self.loss_function, "probabilities", None)
         if probabilities is None:
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")

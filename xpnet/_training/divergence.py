@@ -189,6 +189,10 @@ class Watched(Layer):
     def examples(self) -> Examples:
         return self.layer.examples
 
+    @property
+    def integers(self) -> range | None:
+        return self.layer.integers
+
     def training_mode(self, key: Key) -> Layer:
         layer = self.layer.training_mode(key)
         return self if layer is self.layer else Watched(layer, self.name, self.place, self.found)

@@ -198,16 +198,17 @@ class Learner:
             net, params = self.net, self._variables()
         with self.backend.precision():
             prediction, residuals = net.forward(params, x)
-        if self.training:
-            self._update(statistics=net.new_statistics(self.statistics, residuals))
+            if self.training:
+                self._update(statistics=net.new_statistics(self.statistics, residuals))
         self._last_forward = _Forward(net, params, prediction, residuals)
         return prediction
 
     def loss(self, target: ArrayLike) -> float:
         """The loss of the last `forward`, with the L2 penalty. Waits for the device."""
         last, target = self._last(target)
-        value, _ = self.loss_function.forward(last.prediction, target)
-        return float(self.objective.penalized(last.params, value))
+        with self.backend.precision():
+            value, _ = self.loss_function.forward(last.prediction, target)
+            return float(self.objective.penalized(last.params, value))
 
     def errors(self, target: ArrayLike) -> int:
         """The number of wrong predictions in the last `forward`. Waits for the device."""
@@ -222,12 +223,12 @@ class Learner:
     def backward(self, target: ArrayLike) -> None:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), target = self._last(target)
-        _, loss_residuals = self.loss_function.forward(prediction, target)
         with self.backend.precision():
+            _, loss_residuals = self.loss_function.forward(prediction, target)
             grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
-        grads = self.objective.penalized_gradients(params, grads)
-        total = optim.zeros_like(self.params) if self._grads is None else self._grads
-        self._grads = tree.map(lambda total, g: total + g, total, grads)
+            grads = self.objective.penalized_gradients(params, grads)
+            total = optim.zeros_like(self.params) if self._grads is None else self._grads
+            self._grads = tree.map(lambda total, g: total + g, total, grads)
 
     def _last(self, target: ArrayLike) -> tuple[_Forward, Array]:
         """The last `forward`, and its target on the device."""
@@ -243,5 +244,6 @@ class Learner:
     def step(self) -> None:
         """Update the parameters by the optimizer, with `grads`."""
         params = tree.map(self.backend.copy, self.params)  # the last `forward` still needs the old ones
-        params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
+        with self.backend.precision():
+            params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
         self._update(params=params, optimizer=optimizer, step=self.state.step + 1)

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ class NumPy(Backend):
 
     def find_namespace(self) -> Any:
         return _numpy_bare
+
+    def owns(self, x: Any) -> bool:
+        """Subclasses of `ndarray` are foreign: in a `matrix` `*` means something else, a `MaskedArray` hides."""
+        own = type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
+        return own and x.dtype.kind in "biuf"
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """In the library's computations, a number too small for the dtype is 0, whatever the user's errstate."""
+        return np.errstate(under="ignore")
 
     def map_reduce(
         self,
@@ -88,7 +98,7 @@ class NumPy(Backend):
         _keep_freed_memory()
 
         def alone(state: Any, batch: Any) -> Any:
-            with _one_at_a_time:
+            with _one_at_a_time, np.errstate(all="ignore"):  # xpnet tells of infinite and NaN results itself
                 return step(state, batch)
 
         return alone

@@ -17,9 +17,10 @@ from typing import Any
 from xpnet._util.checks import require_integer
 from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace
+from xpnet.backend._reading import as_array
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
-from xpnet.tree import Array
+from xpnet.tree import Array, ArrayLike
 
 LARGEST = 1 << 20  # number of pixels: sums of such numbers stay below 2³¹
 
@@ -45,8 +46,8 @@ class RandomCrop:
     def __post_init__(self) -> None:
         _require_positive_integer(self, padding=self.padding)
 
-    def __call__(self, x: Array, key: Key) -> Array:
-        n, height, width, channels = _shape(self, x)
+    def __call__(self, x: ArrayLike, key: Key) -> Array:
+        x, (n, height, width, channels) = _images(self, x)
         xp = namespace(x)
         shift = _draw(key, (n, 2)) % (2 * self.padding + 1) - self.padding
         row = _range(height, x) + shift[:, :1]
@@ -76,9 +77,9 @@ class HorizontalFlip:
         if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p <= 1:
             raise ConfigError(f"{self}: expected probability to be a number from 0 to 1, got {p!r}")
 
-    def __call__(self, x: Array, key: Key) -> Array:
+    def __call__(self, x: ArrayLike, key: Key) -> Array:
+        x, (n, _, _, _) = _images(self, x)
         xp = namespace(x)
-        n, _, _, _ = _shape(self, x)
         # Compare integers: libraries may round a probability differently.
         flipped = _draw(key, (n, 1, 1, 1)) % (1 << 24) < round(self.probability * (1 << 24))
         return xp.where(flipped, xp.flip(x, axis=2), x)
@@ -103,8 +104,8 @@ class Cutout:
     def __post_init__(self) -> None:
         _require_positive_integer(self, size=self.size)
 
-    def __call__(self, x: Array, key: Key) -> Array:
-        n, height, width, _ = _shape(self, x)
+    def __call__(self, x: ArrayLike, key: Key) -> Array:
+        x, (n, height, width, _) = _images(self, x)
         middle = _draw(key, (n, 2))
         top = middle[:, :1] % height - self.size // 2
         left = middle[:, 1:] % width - self.size // 2
@@ -145,13 +146,15 @@ class Compose:
         return x
 
 
-def _shape(augmentation: Augmentation, x: Array) -> tuple[int, int, int, int]:
+def _images(augmentation: Augmentation, x: ArrayLike) -> tuple[Any, tuple[int, int, int, int]]:
+    """x as an array, and its shape."""
+    x = as_array(x)
     if x.ndim != 4:
         raise ShapeError(
             f"{augmentation}: expected x of shape (n, height, width, channels), got {tuple(x.shape)}"
         )
     n, height, width, channels = x.shape
-    return n, height, width, channels
+    return x, (n, height, width, channels)
 
 
 def _draw(key: Key, shape: tuple[int, ...]) -> Array:

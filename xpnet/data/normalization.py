@@ -4,11 +4,11 @@ import math
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xpnet.backend import device, namespace
+from xpnet.backend._reading import as_array, numbers
 from xpnet.errors import ShapeError
-from xpnet.tree import Array
+from xpnet.tree import Array, ArrayLike
 
 AnyArray = TypeVar("AnyArray", bound=Array)
 
@@ -24,17 +24,18 @@ class Normalization(NamedTuple):
     std: tuple[float, ...]
 
 
-def channel_statistics(x: NDArray[np.floating]) -> Normalization:
+def channel_statistics(x: ArrayLike) -> Normalization:
     """The mean and the standard deviation of each channel, over all images and pixels, in float64.
 
     A constant channel gets the standard deviation 1, so `normalize` makes it 0.
 
     Arguments:
-        x: training images on the host, (n, height, width, channels).
+        x: training images on the host, (n, height, width, channels): an array or nested lists.
 
     Raises ShapeError where x does not have four axes, is empty, or does not hold real numbers.
     """
-    if x.ndim != 4 or not x.size or x.dtype.kind not in "biuf":
+    x = numbers(x)[...]
+    if x.ndim != 4 or not x.size:
         expected = "channel_statistics: expected images (n, height, width, channels)"
         raise ShapeError(f"{expected}, got {x.dtype} of shape {x.shape}")
     mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
@@ -53,6 +54,7 @@ def normalize(x: AnyArray, normalization: Normalization) -> AnyArray:
 
     Raises ShapeError where x has another number of channels or does not have a floating dtype.
     """
+    x = as_array(x)
     xp = namespace(x)
     channels = len(normalization.mean)
     if x.ndim < 1 or x.shape[-1] != channels:

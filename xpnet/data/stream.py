@@ -27,7 +27,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    x: HostArray, y: HostArray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
+    x: HostArray, y: HostArray, indices: np.ndarray, dtype: Any, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
     """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 

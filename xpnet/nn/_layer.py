@@ -65,6 +65,7 @@ class Layer:
     - `examples`, to let xpnet split a batch over the cores. The default, "mixed", is always right.
     - `parameter_gradients`, to save the computation of dx in the first layer of a network.
     - `output_shape`, to refuse an input of the wrong shape by a clear message.
+    - `integers`, if x holds integers, as for `Embedding`.
     - `training_mode`, if the layer computes another function in training, as dropout does.
     - `init_statistics` and `new_statistics`, if the layer measures its inputs in training, as batch
       normalisation does.
@@ -91,6 +92,15 @@ class Layer:
         split a batch into parts that run in parallel.
         """
         return "mixed"
+
+    @property
+    def integers(self) -> range | None:
+        """The integers that x may hold, for a layer that takes integers; None, the default, for real numbers.
+
+        Set it in the class body, `integers = range(256)`, or as a property. If the layer is the first of a
+        network, x reaches it as integers, and `Model` refuses other values in one line.
+        """
+        return None
 
     def init(self, rng: Generator) -> Tree:
         """The initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
@@ -119,7 +129,7 @@ class Layer:
         """The shape of the output for an input of this shape.
 
         The first axis, the number of examples, may be a letter: `("n", 784)`. The default runs `forward` on
-        one example of zeros, a NumPy array.
+        one example of zeros, a NumPy array; on the first of `integers` if the layer takes integers.
 
         Raises ShapeError if the layer cannot take this shape.
         """
@@ -188,13 +198,19 @@ def _dry_run(layer: Layer, example: Shape) -> Shape:
     """The shape of the output for one example, from a forward pass of zeros."""
     variables = tree.merge(layer.init(generator(0, "dry run")), layer.init_statistics())
     try:
-        y, _ = layer.forward(variables, init.zeros(None, (1, *example)))
+        y, _ = layer.forward(variables, blank(layer, (1, *example)))
     except Exception as error:
         raise ShapeError(
             f"{layer}: forward fails on zeros of shape {show_shape((1, *example))} "
             f"({type(error).__name__}: {error}); define output_shape if other values fit"
         ) from error
     return tuple(y.shape[1:])
+
+
+def blank(layer: Layer, shape: Shape, dtype: str = "float64") -> Any:
+    """An input on the host that says nothing: zeros, or the first of the layer's integers."""
+    zeros = init.zeros(None, shape)
+    return zeros.astype(dtype) if layer.integers is None else (zeros + layer.integers.start).astype("int64")
 
 
 def show_shape(shape: Shape) -> str:

@@ -25,14 +25,16 @@ class Embedding(Layer):
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 
+    As the first layer of a network it receives x as integers, and `Model` refuses any other number than 0 to
+    entries - 1, with its place. Behind another layer it receives whole numbers of a floating dtype, unchecked:
+    then the array library decides what a number out of range means.
+
     Arguments:
-        entries: the number of rows. x holds 0 to entries - 1, as integers or as whole numbers of a floating
-            dtype.
+        entries: the number of rows. x holds 0 to entries - 1.
         features: the length of a row.
         weight_init: initialiser from `xpnet.init`.
 
-    Raises ConfigError for a size below 1, ShapeError if x has no axis. For x out of range, the array library
-    decides: NumPy and PyTorch raise IndexError, JAX and CuPy take another row.
+    Raises ConfigError for a size below 1, ShapeError if x has no axis.
 
     (Bengio, Ducharme, Vincent and Jauvin, "A neural probabilistic language model", 2003.)
     """
@@ -47,13 +49,17 @@ class Embedding(Layer):
         require_positive_integers(self, entries=self.entries, features=self.features)
         require_initializers(self)
 
+    @property
+    def integers(self) -> range:
+        return range(self.entries)
+
     def init(self, rng: Generator) -> Tree:
         return {"weight": self.weight_init(rng, (self.entries, self.features))}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, EmbeddingResiduals]:
         xp = namespace(x)
         index = x if xp.isdtype(x.dtype, "integral") else xp.astype(x, xp.int32)
-        y = xp.take(params["weight"], xp.reshape(index, (-1,)), axis=0)
+        y = ops(params["weight"]).take(params["weight"], xp.reshape(index, (-1,)))
         return xp.reshape(y, (*x.shape, self.features)), EmbeddingResiduals(index)
 
     def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:

@@ -134,7 +134,8 @@ def _find_origin(
     net = watched(objective.net, found)
     net.output_shape(x.shape)  # may be a dry run, which must not count as part of the step
     found.clear()
-    _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
+    with np.errstate(all="ignore"):  # this step is not compiled
+        _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
     if not is_finite(totals.loss):
         found.append((_LOSS, f"in the loss, {objective.loss}"))
     # Parts of the batch run in parallel: order by the place in the step, not by the time of discovery.

@@ -13,6 +13,7 @@ from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
+from xpnet.nn.containers import require_shallow
 from xpnet.optim import Optimizer
 from xpnet.tree import Array, ArrayLike, Tree
 
@@ -51,6 +52,7 @@ class Learner:
         ):
             if not isinstance(value, kind):
                 raise ConfigError(f"Model: expected {name} to be an xpnet {kind.__name__}, got {value!r}")
+        require_shallow(net)
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer

@@ -42,7 +42,19 @@ def numbers(x: Any, name: str = "x") -> np.ndarray | LazyArray:
         return x if isinstance(x, LazyArray) else LazyArray(x, x.dtype)
     require_no_mask(x, name)
     _require_array(x, name)
-    return _real(np.asarray(x), x, name)
+    try:
+        array = np.asarray(x)
+    except Exception as error:
+        if is_too_large(error):
+            raise
+        raise ShapeError(unreadable(x, error, name)) from error
+    return _real(array, x, name)
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an error says that an array does not fit into memory, on this or on any machine."""
+    of_numpy = ("array is too big", "Maximum allowed dimension")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in of_numpy)
 
 
 def require_no_mask(x: Any, name: str = "x") -> None:

@@ -187,8 +187,7 @@ class Backend:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether this is one of the library's out-of-memory errors."""
-        too_large = ("array is too big", "Maximum allowed dimension")  # NumPy, for sizes beyond any machine
-        return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
+        return _reading.is_too_large(error)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Within the block, products of float32 matrices are in float32, or in TF32 if `tf32`."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 from xpnet import init, tree
 from xpnet._util.examples import Examples
 from xpnet._util.text import constructor_call
+from xpnet.backend._reading import numbers
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Generator, Key, generator
 from xpnet.tree import Array, Tree
@@ -233,6 +234,21 @@ def require_initializers(layer: Layer) -> None:
         if field.name.endswith("_init") and not callable(value):
             expected = "an initialiser of xpnet.init"
             raise ConfigError(f"{layer}: expected {field.name} to be {expected}, got {value!r}")
+
+
+def drawn(layer: Layer, name: str, rng: Generator, shape: tuple[int, ...]) -> Any:
+    """The array of the initialiser under this name, float64 on the host, from numbers of any kind.
+
+    Raises ConfigError unless the initialiser returns numbers in this shape.
+    """
+    try:
+        array = numbers(getattr(layer, name)(rng, shape))
+    except ShapeError as error:
+        raise ConfigError(f"{layer}: {name}: {error}") from error
+    if tuple(array.shape) != tuple(shape):
+        expected, got = show_shape(shape), show_shape(tuple(array.shape))
+        raise ConfigError(f"{layer}: expected {name} to return an array of shape {expected}, got {got}")
+    return array.astype("float64", copy=False)
 
 
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:

@@ -15,6 +15,9 @@ from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
 
+DEEPEST = 100  # containers inside each other; Python's own limit is 1000 calls, and a copy takes 6 a level
+
+
 class ContainerResiduals(NamedTuple):
     """The residuals of a container's children, under the same keys as the parameters."""
 
@@ -103,6 +106,7 @@ class Sequential(Container):
             if not isinstance(layer, Layer):
                 raise ConfigError(f"Sequential: expected layer {i} to be an xpnet.nn layer, got {layer!r}")
         object.__setattr__(self, "layers", layers)
+        require_shallow(self)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -193,6 +197,7 @@ class Residual(Container):
         for name, layer in self.children().items():
             if not isinstance(layer, Layer):
                 raise ConfigError(f"Residual: expected {name} to be an xpnet.nn layer, got {layer!r}")
+        require_shallow(self)
 
     @property
     def integers(self) -> range | None:
@@ -240,6 +245,18 @@ class Residual(Container):
 
     def with_children(self, children: dict[Any, Layer]) -> Self:
         return _with(self, **children)
+
+
+def require_shallow(net: Layer) -> None:
+    """ConfigError if more than `DEEPEST` containers stand inside each other: functions call themselves there."""
+    level, depth = [net], 0
+    while level := [child for layer in level for child in layer.children().values()]:
+        level, depth = list({id(child): child for child in level}.values()), depth + 1
+        if depth > DEEPEST:
+            raise ConfigError(
+                f"{type(net).__name__}: expected layers at most {DEEPEST} deep inside each other, got more; "
+                "put blocks side by side: Sequential(Residual(…), Residual(…))"
+            )
 
 
 def _passes_on(layer: Layer) -> bool:

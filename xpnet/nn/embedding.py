@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import device, namespace, ops
-from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._layer import Layer, Shape, drawn, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -54,7 +54,7 @@ class Embedding(Layer):
         return range(self.entries)
 
     def init(self, rng: Generator) -> Tree:
-        return {"weight": self.weight_init(rng, (self.entries, self.features))}
+        return {"weight": drawn(self, "weight_init", rng, (self.entries, self.features))}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, EmbeddingResiduals]:
         xp = namespace(x)

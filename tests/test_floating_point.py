@@ -78,6 +78,8 @@ def test_numbers_beyond_the_dtype_of_training() -> None:
 
 
 def test_a_rate_too_high_is_a_diverged_error() -> None:
-    model = xpnet.Model(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), losses.CrossEntropy(), optim.SGD(1e30))
+    model = xpnet.Model(
+        nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), losses.CrossEntropy(), optim.SGD(1e30)
+    )
     with pytest.raises(DivergedError, match="a lower learning rate may help"):
         model.fit(cases.draw((8, 2)), np.arange(8) % 2, epochs=3)

@@ -102,6 +102,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "PyTorch": lambda: pytest.importorskip("torch").tensor(X),
 }
 
+
 @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
 @pytest.mark.parametrize("kind", WORKS)
 def test_works(kind: str, backend: str) -> None:
@@ -283,7 +284,8 @@ def test_batches_refuse_what_does_not_fit(x: Any, y: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [augment.RandomCrop(1), augment.HorizontalFlip(), augment.Cutout(2), augment.Compose(augment.Cutout(2))]
+    "change",
+    [augment.RandomCrop(1), augment.HorizontalFlip(), augment.Cutout(2), augment.Compose(augment.Cutout(2))],
 )
 def test_augmentations_take_lists(change: Any) -> None:
     images, key = np.arange(32.0).reshape(2, 4, 4, 1), Key(np.zeros(1, np.int32))

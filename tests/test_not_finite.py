@@ -16,7 +16,9 @@ X, Y = RNG.normal(size=(40, 4)), RNG.integers(0, 3, 40)
 BAD = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
 
 
-def make_model(place: Place = ("numpy", None), loss: losses.Loss | None = None, n_out: int = 3) -> xpnet.Model:
+def make_model(
+    place: Place = ("numpy", None), loss: losses.Loss | None = None, n_out: int = 3
+) -> xpnet.Model:
     net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, n_out))
     return xpnet.Model(net, loss or losses.CrossEntropy(), optim.SGD(0.1), place[0], device=place[1])
 
@@ -56,7 +58,9 @@ def test_in_targets(place: Place) -> None:
 
 def test_a_network_that_has_diverged_says_so(place: Place) -> None:
     model = make_model(place)
-    params = [{name: np.array(model.backend.to_numpy(a)) for name, a in layer.items()} for layer in model.params]
+    params = [
+        {name: np.array(model.backend.to_numpy(a)) for name, a in layer.items()} for layer in model.params
+    ]
     params[2]["weight"][1, 2] = np.nan
     model.params = tuple(params)
     found = r"for finite x; the network has diverged: nan at params\.2\.weight\[1, 2\]$"
@@ -70,7 +74,9 @@ def test_a_network_that_has_diverged_says_so(place: Place) -> None:
 def test_an_overflow_of_finite_parameters_says_so() -> None:
     model = xpnet.Model(nn.Linear(2, 2), losses.CrossEntropy(), optim.SGD(0.1))
     model.params = {"weight": np.array([[1e38, 1e38], [-1e38, 1e38]]), "bias": np.zeros(2)}
-    with pytest.raises(DivergedError, match="its parameters are finite, so a layer divides by zero or overflows float32"):
+    with pytest.raises(
+        DivergedError, match="its parameters are finite, so a layer divides by zero or overflows float32"
+    ):
         model.predict([[1e30, 1e30]])
 
 

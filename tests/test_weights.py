@@ -29,7 +29,9 @@ def ones(arrays: Any, dtype: str) -> Any:
 
 def assert_trains(model: xpnet.Model) -> None:
     for _ in range(2):
-        assert {array.dtype for array in tree.leaves((model.params, model.statistics))} == {model.backend.dtype}
+        assert all(
+            array.dtype == model.backend.dtype for array in tree.leaves((model.params, model.statistics))
+        )
         model.fit(X, Y, epochs=1, batch_size=10)
 
 

@@ -169,7 +169,7 @@ class Model(Learner):
     ) -> Evaluation:
         """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
 
-        Raises ShapeError if the loss is not finite because a value in x or y is not; the error names the first.
+        Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
         Raises DivergedError if the loss is NaN and x and y are finite.
         """
         require_integer("evaluate", "batch_size", batch_size)
@@ -185,7 +185,7 @@ class Model(Learner):
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host.
 
-        Raises ShapeError if an output is not finite because a value in x is not; the error names the first.
+        Raises ShapeError if an output is not finite because a value in x is not; the error says which.
         Raises DivergedError if an output is NaN and x is finite.
         """
         return self._predict(x, batch_size, self.loss_function.predict)

@@ -18,7 +18,12 @@ BATCH_SIZE = 250
 
 
 def evaluate(
-    program: Program, variables: Tree, x: Array, y: Array, batch_size: int = BATCH_SIZE, what: str = "evaluate"
+    program: Program,
+    variables: Tree,
+    x: Array,
+    y: Array,
+    batch_size: int = BATCH_SIZE,
+    what: str = "evaluate",
 ) -> Evaluation:
     """Loss with the L2 penalty, and errors. The data may be on the host.
 

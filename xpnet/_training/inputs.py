@@ -42,12 +42,12 @@ class Inputs:
 
     def place_x(self, x: ArrayLike) -> Array:
         """x on the device: in the training dtype, or as integers if the network takes integers."""
-        x = self.read(x)
+        read = self.read(x)
         if self.net.integers is None:
-            placed = self.backend.asarray(x, real=True)
+            placed = self.backend.asarray(read, real=True)
             self._check_shape(placed.shape)
             return placed
-        whole: Any = x[:] if isinstance(x, LazyArray) else x
+        whole: Any = read[...] if isinstance(read, LazyArray) else read
         self._check_shape(whole.shape)
         self._require_integers(whole)
         dtype = self.backend.index_dtype if self.backend.owns(whole) else np.int64
@@ -87,10 +87,10 @@ class Inputs:
 
     def place_target(self, prediction_shape: Shape, target: ArrayLike, on_device: bool = True) -> Any:
         """The target for predictions of shape `prediction_shape`, on the device or on the host."""
-        target = self.read(target, "y")
-        real = len(target.shape) == len(prediction_shape)
+        read = self.read(target, "y")
+        real = len(read.shape) == len(prediction_shape)
         place = self.backend.asarray if on_device else self.backend.on_host
-        placed: Any = place(target, real)
+        placed: Any = place(read, real)
         for piece, shape in pieces(placed, tuple(prediction_shape)):
             self.loss.check(shape, piece)
         return placed

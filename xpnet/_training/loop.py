@@ -260,7 +260,9 @@ def _diverged(
         again += ", all values were finite: this device is not deterministic"
     else:
         again += f", the first value that is not finite is {found.where}, in step {found.step}"
-        again += _entry(program.backend, data, found) if found.is_input else "; a lower learning rate may help"
+        again += (
+            _entry(program.backend, data, found) if found.is_input else "; a lower learning rate may help"
+        )
     return DivergedError(f"epoch {progress.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
 
 

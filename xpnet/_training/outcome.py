@@ -18,7 +18,7 @@ AT_ONCE = 1 << 14  # examples
 
 
 def first_not_finite(backend: Backend, array: Any, name: str) -> str | None:
-    """The first infinite or NaN value of an array on the device or the host: "nan at x[77, 3]"; None if none."""
+    """The first infinite or NaN value of an array, on the device or the host: "nan at x[77, 3]"; or None."""
     for rows in slices(array.shape[0], AT_ONCE):
         part: Any = array[rows, ...]
         xp = namespace(part)

@@ -44,12 +44,12 @@ class NumPy(Backend):
         return _numpy_bare
 
     def owns(self, x: Any) -> bool:
-        """Subclasses of `ndarray` are foreign: in a `matrix` `*` means something else, a `MaskedArray` hides."""
+        """Subclasses are foreign: a `matrix` multiplies otherwise, a `MaskedArray` hides values."""
         own = type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
         return own and x.dtype.kind in "biuf"
 
     def precision(self) -> AbstractContextManager[Any]:
-        """In the library's computations, a number too small for the dtype is 0, whatever the user's errstate."""
+        """A number too small for the dtype becomes 0, whatever `np.errstate` the user has set."""
         return np.errstate(under="ignore")
 
     def map_reduce(

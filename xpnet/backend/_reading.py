@@ -4,6 +4,7 @@ import datetime
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from decimal import Decimal
 from numbers import Complex, Integral, Real
 from typing import Any, NoReturn
@@ -38,7 +39,7 @@ def numbers(x: Any, name: str = "x") -> np.ndarray | LazyArray:
         return x
     if is_lazy(x):
         if np.dtype(x.dtype).kind not in "biuf":
-            _refuse_dtype(x, f"dtype {x.dtype}", f"write numbers into the store of {name}")
+            raise _wrong_dtype(f"dtype {x.dtype}", f"write numbers into the store of {name}")
         return x if isinstance(x, LazyArray) else LazyArray(x, x.dtype)
     require_no_mask(x, name)
     _require_array(x, name)
@@ -58,14 +59,13 @@ def is_too_large(error: BaseException) -> bool:
 
 
 def require_no_mask(x: Any, name: str = "x") -> None:
-    """ShapeError for masked entries, in an array or in lists of arrays: NumPy would use what is below them."""
+    """ShapeError for masked entries, in an array or in lists of arrays: NumPy would use what they hide."""
     if isinstance(x, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(x)
         if mask.any():
-            raise ShapeError(
-                f"expected an array of numbers, got a masked array with {int(mask.sum())} masked entries, the "
-                f"first at {entry(name, _first(mask))}; pass {name}.filled(…) with the value to use for them"
-            )
+            where, n = entry(name, _first(mask)), int(mask.sum())
+            way_out = f"pass {name}.filled(…) with the value to use for them"
+            _refuse(f"a masked array with {n} masked entries, the first at {where}", way_out)
     elif isinstance(x, list | tuple):
         kinds = set(map(type, x))
         if any(issubclass(kind, np.ma.MaskedArray | list | tuple) for kind in kinds):
@@ -110,7 +110,7 @@ def one_line(text: object) -> str:
 
 
 def _require_array(x: Any, name: str) -> None:
-    """ShapeError for an object that is no array, and that NumPy would take for one object or read for long."""
+    """ShapeError for what is no array, if NumPy would take it for one object or read it for long."""
     kind = type(x).__name__
     for dense, count in (("toarray", "nnz"), ("todense", "nse")):
         if hasattr(x, dense) and hasattr(x, count):
@@ -137,7 +137,11 @@ def _require_array(x: Any, name: str) -> None:
         return
     example = _first_item(x)
     if example is None or isinstance(example, tuple | Mapping):
-        way = "pass np.stack([x for x, y in dataset])" if isinstance(example, tuple) else f"pass np.stack(list({name}))"
+        way = (
+            "pass np.stack([x for x, y in dataset])"
+            if isinstance(example, tuple)
+            else f"pass np.stack(list({name}))"
+        )
         _refuse(_a(x), way if hasattr(x, "__getitem__") or isinstance(x, Iterable) else "pass an array")
 
 
@@ -157,20 +161,17 @@ def _real(array: np.ndarray, x: Any, name: str) -> np.ndarray:
     if kind == "O":
         return _from_objects(array, x, name)
     if kind == "V" and array.dtype.names is None:  # ml_dtypes, such as bfloat16
-        try:
+        with suppress(TypeError, ValueError):
             return array.astype(np.int64 if "int" in array.dtype.name else np.float32)
-        except (TypeError, ValueError):
-            _refuse_dtype(array, dtype, "pass numbers")
-    if kind == "c":
-        _refuse_dtype(array, dtype, f"pass {name}.real, or np.stack([{name}.real, {name}.imag], axis=-1)")
-    if kind in "Mm":
-        way = f"pass {name} / np.timedelta64(1, 's')" if kind == "m" else DATES.format(name=name)
-        _refuse_dtype(array, dtype, way)
-    if array.dtype.names is not None:
-        _refuse_dtype(array, dtype, f"pass numpy.lib.recfunctions.structured_to_unstructured({name})")
     if kind in "SUT":
         _refuse_words(array, x, dtype, name)
-    _refuse_dtype(array, dtype, "pass numbers")
+    ways = {
+        "c": f"pass {name}.real, or np.stack([{name}.real, {name}.imag], axis=-1)",
+        "M": DATES.format(name=name),
+        "m": f"pass {name} / np.timedelta64(1, 's')",
+        "V": f"pass numpy.lib.recfunctions.structured_to_unstructured({name})",
+    }
+    raise _wrong_dtype(dtype, ways.get(kind, "pass numbers"))
 
 
 def _from_objects(array: np.ndarray, x: Any, name: str) -> np.ndarray:
@@ -191,7 +192,9 @@ def _from_objects(array: np.ndarray, x: Any, name: str) -> np.ndarray:
     try:
         return array.astype(np.float64)
     except OverflowError as error:
-        raise ShapeError(f"expected an array of numbers that a float can hold, got others ({error})") from error
+        raise ShapeError(
+            f"expected an array of numbers that a float can hold, got others ({error})"
+        ) from error
 
 
 def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ...], name: str) -> NoReturn:
@@ -215,29 +218,36 @@ def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ..
         shown, way = _a(item), f"pass np.stack([each.toarray() for each in {name}])"
     else:
         shown, way = _a(item), "pass numbers"
-    _refuse_dtype(array, f"dtype {array.dtype}, with {shown} at {_entry_of(name, position, x)}", way)
+    raise _wrong_dtype(f"dtype {array.dtype}, with {shown} at {_entry_of(name, position, x)}", way)
 
 
 def _refuse_words(array: np.ndarray, x: Any, dtype: str, name: str) -> NoReturn:
     """Raise the ShapeError for text: numbers as text can be converted, words have to be numbered."""
     for position, each in np.ndenumerate(array):
-        try:
-            float(each)
-        except (TypeError, ValueError):
-            if not isinstance(each, str | bytes):
-                continue  # a number, or what another error tells
+        if isinstance(each, str | bytes) and not _is_number(each):
             shown = f"{str(each)[:20]!r} at {_entry_of(name, position, x)}"
-            of = name if array.ndim == 1 else "column"
-            _refuse_dtype(array, f"{dtype}, with {shown}", WORDS.format(of=of))
+            raise _wrong_dtype(
+                f"{dtype}, with {shown}", WORDS.format(of=name if array.ndim == 1 else "column")
+            )
     of = name if hasattr(x, "astype") else f"np.asarray({name})"
     labels = f", or {of}.astype(int) for labels" if name == "y" else ""
-    _refuse_dtype(array, f"{dtype}, numbers as text", f"pass {of}.astype(float){labels}")
+    raise _wrong_dtype(f"{dtype}, numbers as text", f"pass {of}.astype(float){labels}")
+
+
+def _is_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _entry_of(name: str, position: tuple[int, ...], x: Any) -> str:
     """`entry`, with the column of a table."""
     columns = getattr(x, "columns", None)
-    column = f", in column {str(columns[position[1]])!r}" if columns is not None and len(position) == 2 else ""
+    column = (
+        f", in column {str(columns[position[1]])!r}" if columns is not None and len(position) == 2 else ""
+    )
     return f"{entry(name, position)}{column}"
 
 
@@ -250,5 +260,5 @@ def _refuse(got: str, way_out: str) -> NoReturn:
     raise ShapeError(f"expected an array of numbers, got {got}; {way_out}")
 
 
-def _refuse_dtype(array: Any, got: str, way_out: str) -> NoReturn:
-    raise ShapeError(f"expected an array of real numbers, got {got}; {way_out}")
+def _wrong_dtype(got: str, way_out: str) -> ShapeError:
+    return ShapeError(f"expected an array of real numbers, got {got}; {way_out}")

@@ -134,7 +134,7 @@ class Torch(Backend):
 
 
 def _shareable(x: np.ndarray) -> np.ndarray:
-    """x, or a copy where PyTorch cannot share its memory: it refuses negative steps, and warns of read-only."""
+    """x, or a copy if PyTorch cannot share its memory: it refuses negative steps and warns of read-only."""
     steps = all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
     shareable = steps and x.flags.writeable and x.dtype.isnative
     return x if shareable else x.astype(x.dtype.newbyteorder("="), order="K", copy=True)

@@ -1,10 +1,10 @@
 """Augmentations: random changes to a batch of images, made on the device inside the training step.
 
-An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
-and returns images of the same shape and dtype. It has no state: the same key gives the same images, bit for
-bit, on every library. It works under `jit`, does not wait for the device and does not change x. Each image of
-the result depends on that image of x alone, which `examples = "independent"` says. A function that does not
-say so always gets whole batches.
+An augmentation is called with images x (n, height, width, channels) of any library, or nested lists, and an
+`xpnet.random.Key`, and returns images of the same shape and dtype. It has no state: the same key gives the
+same images, bit for bit, on every library. It works under `jit`, does not wait for the device and does not
+change x. Each image of the result depends on that image of x alone, which `examples = "independent"` says. A
+function that does not say so always gets whole batches.
 
 All raise ConfigError for an argument out of its range, and ShapeError unless x has four axes.
 """
@@ -20,7 +20,7 @@ from xpnet.backend import device, namespace
 from xpnet.backend._reading import as_array
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
-from xpnet.tree import Array, ArrayLike
+from xpnet.tree import Array
 
 LARGEST = 1 << 20  # number of pixels: sums of such numbers stay below 2³¹
 
@@ -46,7 +46,7 @@ class RandomCrop:
     def __post_init__(self) -> None:
         _require_positive_integer(self, padding=self.padding)
 
-    def __call__(self, x: ArrayLike, key: Key) -> Array:
+    def __call__(self, x: Array, key: Key) -> Array:
         x, (n, height, width, channels) = _images(self, x)
         xp = namespace(x)
         shift = _draw(key, (n, 2)) % (2 * self.padding + 1) - self.padding
@@ -77,7 +77,7 @@ class HorizontalFlip:
         if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p <= 1:
             raise ConfigError(f"{self}: expected probability to be a number from 0 to 1, got {p!r}")
 
-    def __call__(self, x: ArrayLike, key: Key) -> Array:
+    def __call__(self, x: Array, key: Key) -> Array:
         x, (n, _, _, _) = _images(self, x)
         xp = namespace(x)
         # Compare integers: libraries may round a probability differently.
@@ -104,7 +104,7 @@ class Cutout:
     def __post_init__(self) -> None:
         _require_positive_integer(self, size=self.size)
 
-    def __call__(self, x: ArrayLike, key: Key) -> Array:
+    def __call__(self, x: Array, key: Key) -> Array:
         x, (n, height, width, _) = _images(self, x)
         middle = _draw(key, (n, 2))
         top = middle[:, :1] % height - self.size // 2
@@ -146,7 +146,7 @@ class Compose:
         return x
 
 
-def _images(augmentation: Augmentation, x: ArrayLike) -> tuple[Any, tuple[int, int, int, int]]:
+def _images(augmentation: Augmentation, x: Any) -> tuple[Any, tuple[int, int, int, int]]:
     """x as an array, and its shape."""
     x = as_array(x)
     if x.ndim != 4:

@@ -29,12 +29,13 @@ def batches(
     Raises ConfigError where `batch_size` is below 1 or there are no examples, ShapeError if x or y is not an
     array of numbers, or they differ in length.
     """
-    x, y = as_array(x), as_array(y, "y")
-    if x.ndim == 0 or y.shape[:1] != x.shape[:1]:
-        expected = f"batches: expected a y for each of {x.shape[0]} x" if x.ndim else "batches: expected x (n, ...)"
-        raise ShapeError(f"{expected}, got x of shape {tuple(x.shape)} and y of shape {tuple(y.shape)}")
-    rows = batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle)
-    return _gathered(x, y, rows)
+    inputs, targets = as_array(x), as_array(y, "y")
+    if inputs.ndim == 0 or targets.shape[:1] != inputs.shape[:1]:
+        expected = f"a y for each of {inputs.shape[0]} x" if inputs.ndim else "x (n, ...)"
+        shapes = f"x of shape {tuple(inputs.shape)} and y of shape {tuple(targets.shape)}"
+        raise ShapeError(f"batches: expected {expected}, got {shapes}")
+    rows = batch_indices(inputs, batch_size, seed=seed, epoch=epoch, shuffle=shuffle)
+    return _gathered(inputs, targets, rows)
 
 
 def _gathered(x: Array, y: Array, rows: list[Array]) -> Iterator[tuple[Array, Array]]:

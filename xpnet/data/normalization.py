@@ -1,7 +1,7 @@
 """Bring the channels of images to mean 0 and standard deviation 1."""
 
 import math
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -34,13 +34,15 @@ def channel_statistics(x: ArrayLike) -> Normalization:
 
     Raises ShapeError where x does not have four axes, is empty, or does not hold real numbers.
     """
-    x = numbers(x)[...]
-    if x.ndim != 4 or not x.size:
+    images: Any = numbers(x)[...]
+    if images.ndim != 4 or not images.size:
         expected = "channel_statistics: expected images (n, height, width, channels)"
-        raise ShapeError(f"{expected}, got {x.dtype} of shape {x.shape}")
-    mean = x.mean(axis=(0, 1, 2), dtype=np.float64)
-    parts = np.array_split(x, math.ceil(len(x) / 128))  # all of CIFAR-10 in float64 is 1.2 GB
-    std = np.sqrt(sum(((part - mean) ** 2).sum(axis=(0, 1, 2)) for part in parts) / (x.size / x.shape[3]))
+        raise ShapeError(f"{expected}, got {images.dtype} of shape {images.shape}")
+    mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
+    parts = np.array_split(images, math.ceil(len(images) / 128))  # all of CIFAR-10 in float64 is 1.2 GB
+    std = np.sqrt(
+        sum(((part - mean) ** 2).sum(axis=(0, 1, 2)) for part in parts) / (images.size / images.shape[3])
+    )
     std[std <= 1e-7 * np.abs(mean)] = 1  # below the precision of float32: only rounding
     return Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 

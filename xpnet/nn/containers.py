@@ -14,7 +14,6 @@ from xpnet.nn.reshape import Flatten
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
-
 DEEPEST = 100  # containers inside each other; Python's own limit is 1000 calls, and a copy takes 6 a level
 
 
@@ -248,7 +247,7 @@ class Residual(Container):
 
 
 def require_shallow(net: Layer) -> None:
-    """ConfigError if more than `DEEPEST` containers stand inside each other: functions call themselves there."""
+    """ConfigError if more than `DEEPEST` containers stand inside each other: Python limits recursion."""
     level, depth = [net], 0
     while level := [child for layer in level for child in layer.children().values()]:
         level, depth = list({id(child): child for child in level}.values()), depth + 1

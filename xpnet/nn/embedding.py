@@ -25,9 +25,9 @@ class Embedding(Layer):
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 
-    As the first layer of a network it receives x as integers, and `Model` refuses any other number than 0 to
-    entries - 1, with its place. Behind another layer it receives whole numbers of a floating dtype, unchecked:
-    then the array library decides what a number out of range means.
+    The first layer of a network receives x as integers, and `Model` refuses numbers other than 0 to
+    entries - 1. Behind another layer, x holds whole numbers of a floating dtype, which nobody checks: for a
+    number out of range, NumPy and PyTorch raise IndexError, JAX and CuPy take another row.
 
     Arguments:
         entries: the number of rows. x holds 0 to entries - 1.

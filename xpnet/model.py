@@ -179,14 +179,14 @@ class Model(Learner):
         examples = self._inputs.place(x, y, on_device)
         found = evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
         if math.isnan(found.loss):
-            outcome.diverged(self.backend, "evaluate", "loss", self._variables())
+            outcome.diverged(self.backend, "evaluate: expected a finite loss, got nan", self._variables())
         return found
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host.
 
         Raises ShapeError if an output is not finite because a value in x is not; the error says which.
-        Raises DivergedError if an output is NaN and x is finite.
+        Raises DivergedError if an output is NaN or ∞ and x is finite.
         """
         return self._predict(x, batch_size, self.loss_function.predict)
 

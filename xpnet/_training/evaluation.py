@@ -9,7 +9,6 @@ from xpnet._training import outcome
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
 from xpnet._training.step import zero_totals
-from xpnet.backend import namespace
 from xpnet.data.batches import slices
 from xpnet.metrics import Evaluation
 from xpnet.tree import Array, Tree
@@ -53,7 +52,7 @@ def predict(
     """`interpret(outputs)` of the network, on the host.
 
     Raises ShapeError if an output is infinite or NaN and x has such a value, DivergedError if an output is
-    NaN and x has none.
+    NaN or ∞ and x has none.
     """
     backend = program.backend
     finite, parts = backend.from_host(np.array(True)), []
@@ -67,9 +66,11 @@ def predict(
 
 
 def _require_numbers(program: Program, variables: Tree, x: Array, batch_size: int) -> None:
-    """DivergedError if an output for x is NaN. An infinite output may be meant: a class that is ruled out."""
+    """DivergedError if an output for x is NaN or ∞. One of -∞ may be meant: a class that is ruled out."""
     backend = program.backend
     for part in slices(x.shape[0], batch_size):
         _, prediction = program.predict(backend.from_host(np.array(True)), (variables, x[part, ...]))
-        if bool(namespace(prediction).any(namespace(prediction).isnan(prediction))):
-            outcome.diverged(backend, "predict", "outputs", variables)
+        host = backend.to_numpy(prediction)
+        wrong = host[~(host < np.inf)]
+        if wrong.size:
+            outcome.diverged(backend, f"predict: expected finite outputs, got {wrong[0]}", variables)

@@ -39,7 +39,7 @@ def require_finite(backend: Backend, what: str, **arrays: Any) -> None:
             raise ShapeError(f"{what}: expected finite numbers in {name}, got {found}")
 
 
-def diverged(backend: Backend, what: str, got: str, variables: Tree) -> NoReturn:
+def diverged(backend: Backend, problem: str, variables: Tree) -> NoReturn:
     """Raise the DivergedError for a result that is not finite though the data are."""
     for name, array in tree.items(variables):
         host = backend.to_numpy(array)
@@ -49,4 +49,4 @@ def diverged(backend: Backend, what: str, got: str, variables: Tree) -> NoReturn
             break
     else:
         found = f"its parameters are finite, so a layer divides by zero or overflows {backend.dtype_name}"
-    raise DivergedError(f"{what}: expected finite {got}, got NaN for finite x; {found}")
+    raise DivergedError(f"{problem} for finite data; {found}")

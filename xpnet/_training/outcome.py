@@ -17,8 +17,12 @@ from xpnet.tree import Tree
 AT_ONCE = 1 << 14  # examples
 
 
-def first_not_finite(backend: Backend, array: Any, name: str) -> str | None:
-    """The first infinite or NaN value of an array, on the device or the host: "nan at x[77, 3]"; or None."""
+def first_not_finite(backend: Backend, arrays: Tree, name: str) -> str | None:
+    """The first infinite or NaN value of arrays, on the device or the host: "nan at x[77, 3]"; or None."""
+    return next((found for array in tree.leaves(arrays) if (found := _first(backend, array, name))), None)
+
+
+def _first(backend: Backend, array: Any, name: str) -> str | None:
     for rows in slices(array.shape[0], AT_ONCE):
         part: Any = array[rows, ...]
         xp = namespace(part)

@@ -27,6 +27,8 @@ def use(model: xpnet.Model, x: np.ndarray, y: np.ndarray) -> None:
     model.fit(x, y, epochs=2, batch_size=max(1, len(x) // 2), validation=(x, y))
     model.evaluate(x, y)
     model.predict(x)
+    if hasattr(model.loss_function, "probabilities"):
+        model.predict_proba(x)
     model.forward(x)
     model.loss(y)
     model.backward(y)

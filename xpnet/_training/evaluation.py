@@ -33,7 +33,9 @@ def evaluate(
     for part in slices(x.shape[0], batch_size):
         batch = backend.asarray(x[part, ...]), backend.asarray(y[part, ...])
         totals, _ = program.evaluate(totals, (variables, *batch))
-    found = of_totals(totals, x.shape[0], penalty=float(objective.penalized(variables, 0.0)))
+    with backend.precision():
+        penalty = float(objective.penalized(variables, 0.0))
+    found = of_totals(totals, x.shape[0], penalty)
     if not math.isfinite(found.loss):
         outcome.require_finite(backend, what, x=x, y=y)
     return found
@@ -58,7 +60,8 @@ def predict(
     finite, parts = backend.from_host(np.array(True)), []
     for part in slices(x.shape[0], batch_size):
         finite, prediction = program.predict(finite, (variables, x[part, ...]))
-        parts.append(backend.to_numpy(interpret(prediction)))
+        with backend.precision():
+            parts.append(backend.to_numpy(interpret(prediction)))
     if not bool(finite):
         outcome.require_finite(backend, "predict", x=x)
         _require_numbers(program, variables, x, batch_size)

@@ -6,18 +6,16 @@ import os
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet._util.checks import is_number
 from xpnet._util.choices import Choice
-from xpnet.backend._reading import as_array
 from xpnet.data import cifar, csv, idx, shapes
 from xpnet.data.download import SOURCES, fetch, user_cache
-from xpnet.errors import ConfigError, DataError, ShapeError
-from xpnet.tree import ArrayLike
+from xpnet.errors import ConfigError, DataError
 
 SAMPLE = "mnist-sample"
 CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
@@ -87,32 +85,21 @@ def load(name: str, data_dir: Folder = None, download: bool = True) -> Dataset:
     return DATASETS[name].make(name, data_dir, download)
 
 
-def split(examples: tuple[ArrayLike, ArrayLike], fraction: float) -> tuple[Examples, Examples]:
+def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     """The first floor(fraction · n) examples for training, and the rest for validation: views, no copies.
 
-    Arguments:
-        examples: `Examples`, or another pair (x, y). Lists become arrays.
-        fraction: the share of the first part.
-
-    Raises ConfigError where one of the two would be empty, ShapeError where x and y differ in length.
+    Raises ConfigError where one of the two would be empty.
     """
-    if not isinstance(examples, tuple | list) or len(examples) != 2:
-        raise ConfigError(f"split: expected a pair (x, y), got a {type(examples).__name__}")
-    x: Any
-    y: Any
-    x, y = (
-        part if hasattr(part, "shape") else as_array(part, name)
-        for part, name in zip(examples, "xy", strict=True)
-    )
-    n = len(y)
-    if len(x) != n:
-        raise ShapeError(f"split: expected a y for each of {len(x)} x, got {n}")
+    n = len(examples.y)
     first = math.floor(fraction * n) if is_number(fraction) and 0 < fraction < 1 else 0
     if not 0 < first < n:
         raise ConfigError(
             f"split: expected a fraction that leaves one of {n} examples or more on each side, got {fraction}"
         )
-    return Examples(x[:first], y[:first]), Examples(x[first:], y[first:])
+    return (
+        Examples(examples.x[:first], examples.y[:first]),
+        Examples(examples.x[first:], examples.y[first:]),
+    )
 
 
 def _load_sample(name: str, data_dir: Folder, download: bool) -> Dataset:

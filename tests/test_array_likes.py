@@ -301,15 +301,3 @@ def test_normalization_takes_lists() -> None:
     np.testing.assert_array_equal(data.normalize(images.tolist(), found), data.normalize(images, found))
     with pytest.raises(ShapeError, match="got a masked array"):
         data.channel_statistics(np.ma.masked_array(images, mask=images > 0))
-
-
-def test_split_takes_pairs() -> None:
-    expected = data.split(data.Examples(X, Y), 0.5)
-    for pair in ((X.tolist(), Y.tolist()), [X, Y.tolist()], (frame(), LABELS["a Series"]())):
-        for found, wanted in zip(data.split(pair, 0.5), expected, strict=True):  # type: ignore[arg-type]
-            np.testing.assert_array_equal(found.x, wanted.x)
-            np.testing.assert_array_equal(found.y, wanted.y)
-    with pytest.raises(ShapeError, match="split: expected a y for each of 6 x, got 5"):
-        data.split((X, Y[:5]), 0.5)
-    with pytest.raises(ConfigError, match=r"split: expected a pair \(x, y\), got a ndarray"):
-        data.split(X, 0.5)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import io
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "records": (lambda: np.zeros(6, [("a", "f4"), ("b", "i4")]), "structured_to_unstructured(x)"),
     "an array of arrays": (lambda: objects(*X), "with a ndarray at x[0]; pass np.stack(list(x))"),
     "an array of uneven arrays": (lambda: objects(X[0], X[1][:2]), "pad its rows to one length"),
+    "an array of uneven lists": (lambda: objects([[1], [1, 2]], [[1], [2, 3]]), "with a list at x[0]; p"),
     "uneven lists": (lambda: [[1, 2, 3], [1, 2]], "got uneven rows (x[0] has 3 entries, x[1] has 2); pad them to one length"),
     "a generator": (lambda: (row for row in X), "got a generator; pass np.stack(list(x))"),
     "a map": (lambda: map(list, X), "got a map; pass np.stack(list(x))"),
@@ -176,6 +178,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a string": (lambda: "data.csv", "got a str; read it first, as np.load(x) or np.loadtxt(x) do"),
     "a path": (lambda: Path("data.npy"), "read it first, as np.load(x) or np.loadtxt(x) do"),
     "an open file": (lambda: io.BytesIO(b"1,2"), "got an open file; read it first"),
+    "what can be read": (lambda: types.SimpleNamespace(read=None), "got an open file; read it first"),
     "None": (lambda: None, "got None; pass an array"),
     "a class": (lambda: dict, "got <class 'dict'>; pass an array"),
     "a function": (lambda: len, "got a builtin_function_or_method; pass an array"),

@@ -119,11 +119,10 @@ def _require_array(x: Any, name: str) -> None:
         return
     if x is None or isinstance(x, type):
         _refuse(repr(x), "pass an array")
-    if isinstance(x, str | bytes | os.PathLike | io.IOBase):
-        _refuse(
-            "an open file" if isinstance(x, io.IOBase) else _a(x),
-            f"read it first, as np.load({name}) or np.loadtxt({name}) do",
-        )
+    is_file = isinstance(x, io.IOBase) or hasattr(x, "read")
+    if is_file or isinstance(x, str | bytes | os.PathLike):
+        way_out = f"read it first, as np.load({name}) or np.loadtxt({name}) do"
+        _refuse("an open file" if is_file else _a(x), way_out)
     if isinstance(x, Mapping):
         key = next(iter(x), "name")
         _refuse(_a(x), f"pass one of its arrays, {name}[{key!r}], or np.column_stack(list({name}.values()))")
@@ -185,10 +184,8 @@ def _from_objects(array: np.ndarray, x: Any, name: str) -> np.ndarray:
     if kinds and all(issubclass(kind, bool | np.bool_) for kind in kinds):
         return array.astype(bool)
     if kinds and all(issubclass(kind, Integral | np.bool_) for kind in kinds):
-        try:
+        with suppress(OverflowError):  # of a Python int beyond int64
             return array.astype(np.int64)
-        except OverflowError:  # a Python int beyond int64
-            pass
     try:
         return array.astype(np.float64)
     except OverflowError as error:
@@ -211,7 +208,7 @@ def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ..
     elif isinstance(item, datetime.date | datetime.time | np.datetime64):
         shown, way = _a(item), DATES.format(name=name)
     elif isinstance(item, list | tuple) or hasattr(item, "__array__"):
-        even = len({np.shape(each) for each in array.reshape(-1)}) == 1
+        even = len({_shape(each) for each in array.reshape(-1)}) == 1
         shown = _a(item)
         way = f"pass np.stack(list({name}))" if even else "pad its rows to one length"
     elif hasattr(item, "toarray"):
@@ -232,6 +229,13 @@ def _refuse_words(array: np.ndarray, x: Any, dtype: str, name: str) -> NoReturn:
     of = name if hasattr(x, "astype") else f"np.asarray({name})"
     labels = f", or {of}.astype(int) for labels" if name == "y" else ""
     raise _wrong_dtype(f"{dtype}, numbers as text", f"pass {of}.astype(float){labels}")
+
+
+def _shape(row: Any) -> tuple[int, ...] | str:
+    try:
+        return np.shape(row)
+    except ValueError:
+        return "uneven"
 
 
 def _is_number(text: str | bytes) -> bool:

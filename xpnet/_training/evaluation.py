@@ -22,11 +22,10 @@ def evaluate(
     x: Array,
     y: Array,
     batch_size: int = BATCH_SIZE,
-    what: str = "evaluate",
 ) -> Evaluation:
     """Loss with the L2 penalty, and errors. The data may be on the host.
 
-    Raises ShapeError if the loss is not finite because a value in x or y is not. `what` names the data.
+    Raises ShapeError if the loss is not finite because a value in x or y is not.
     """
     backend, objective = program.backend, program.objective
     totals = zero_totals(objective, backend, x, y)
@@ -37,7 +36,7 @@ def evaluate(
         penalty = float(objective.penalized(variables, 0.0))
     found = of_totals(totals, x.shape[0], penalty)
     if not math.isfinite(found.loss):
-        outcome.require_finite(backend, what, x=x, y=y)
+        outcome.require_finite(backend, x=x, y=y)
     return found
 
 
@@ -63,7 +62,7 @@ def predict(
         with backend.precision():
             parts.append(backend.to_numpy(interpret(prediction)))
     if not bool(finite):
-        outcome.require_finite(backend, "predict", x=x)
+        outcome.require_finite(backend, x=x)
         _require_numbers(program, variables, x, batch_size)
     return np.concatenate(parts)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet._training import divergence, evaluation, outcome
 from xpnet._training.divergence import StepRange
+from xpnet._training.inputs import naming
 from xpnet._training.program import Program
 from xpnet._training.state import Batches, Progress, Training
 from xpnet._training.step import zero_totals
@@ -295,7 +296,8 @@ def _epoch_metrics(
     held_out = None
     if validation is not None:
         variables = state.variables(program.optimizer)
-        held_out = evaluation.evaluate(program, variables, *validation, what="validation")
+        with naming("validation"):
+            held_out = evaluation.evaluate(program, variables, *validation)
     return EpochMetrics(
         epoch=progress.epoch + 1,
         train_loss=train.loss,

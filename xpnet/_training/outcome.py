@@ -35,12 +35,12 @@ def _first(backend: Backend, array: Any, name: str) -> str | None:
     return None
 
 
-def require_finite(backend: Backend, what: str, **arrays: Any) -> None:
-    """ShapeError if one of these arrays has an infinite or NaN value. `what` names the computation."""
+def require_finite(backend: Backend, **arrays: Any) -> None:
+    """ShapeError if one of these arrays has an infinite or NaN value."""
     for name, array in arrays.items():
         found = first_not_finite(backend, array, name)
         if found is not None:
-            raise ShapeError(f"{what}: expected finite numbers in {name}, got {found}")
+            raise ShapeError(f"expected finite numbers in {name}, got {found}")
 
 
 def diverged(backend: Backend, problem: str, variables: Tree) -> NoReturn:

@@ -17,11 +17,7 @@ BATCH_SIZE = 250
 
 
 def evaluate(
-    program: Program,
-    variables: Tree,
-    x: Array,
-    y: Array,
-    batch_size: int = BATCH_SIZE,
+    program: Program, variables: Tree, x: Array, y: Array, batch_size: int = BATCH_SIZE
 ) -> Evaluation:
     """Loss with the L2 penalty, and errors. The data may be on the host.
 

@@ -99,14 +99,14 @@ def test_a_rate_too_high_is_told_alike_on_every_library(place: Place) -> None:
 
 
 def test_an_example_that_is_no_number(place: Place) -> None:
-    """For a NaN in the data the error does not suggest a lower learning rate."""
+    """For a NaN in the data the error says where it is, and does not suggest a lower learning rate."""
     x, y = make_data()
     x[77, 3] = np.nan
     steps = [batch.tolist() for _, batch in data.batches(x, np.arange(200), 16, seed=0, epoch=0)]
     step = next(i for i, positions in enumerate(steps, start=1) if 77 in positions)
     message = message_of(make_model(nn.Linear(6, 2), place=place), x, y)
     assert message.startswith(f"epoch 1, step {step} of 13, ")
-    assert message.endswith(end_of("in the inputs", step))
+    assert message.endswith(f"{end_of('in the inputs', step)} (nan at x[77, 3])")
 
 
 def test_a_gradient(place: Place) -> None:

@@ -58,7 +58,7 @@ def test_saved_bytes_are_those_of_the_residuals(case: LayerCase) -> None:
         shape = (n, *case.shape[1:])
         params = case.layer.init(np.random.default_rng(0))
         rows = summary.rows(case.layer, params, shape, "float64", n)
-        x = np.zeros(shape) if case.entries else draw(shape)
+        x = np.zeros(shape, int) if case.entries else draw(shape)
         _, residuals = case.layer.training_mode(KEY).forward(params, x)
         memory = {}
         for array in tree.leaves(residuals):

@@ -16,11 +16,13 @@ from xpnet._training import (
     held_out,
     loop,
     memory,
+    outcome,
     progress_bar,
     summary,
     trees,
 )
 from xpnet._training.hooks import Hooks
+from xpnet._training.inputs import naming
 from xpnet._training.learner import Learner
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
@@ -150,8 +152,12 @@ class Model(Learner):
                 "a callback may train another model, such as copy.deepcopy(model)"
             )
         called = arguments.callbacks_of(callbacks)
+        x, y = self._inputs.read(x), self._inputs.read(y, "y")
         if validation_split is not None:
             (x, y), validation = held_out.split(validation_split, x, y)
+        elif validation is not None:
+            with naming("validation"):
+                validation = self._inputs.read(validation[0]), self._inputs.read(validation[1], "y")
         need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
@@ -159,7 +165,8 @@ class Model(Learner):
                 data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
             except ShapeError as error:
                 raise arguments.with_advice(error, self.net, x, y) from error
-            evaluated = None if validation is None else self._inputs.place(*validation, on_device)
+            with naming("validation"):
+                evaluated = None if validation is None else self._inputs.place(*validation, on_device)
             if validation_split is not None and evaluated is not None:
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in (data.y, evaluated[1])))
             if progress_bar.wanted(progress):
@@ -200,19 +207,34 @@ class Model(Learner):
     def evaluate(
         self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
     ) -> Evaluation:
-        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory."""
+        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
+
+        Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
+        Raises DivergedError if the loss is NaN and x and y are finite.
+        """
         require_integer("evaluate", "batch_size", batch_size)
+        x, y = self._inputs.read(x), self._inputs.read(y, "y")
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
         examples = self._inputs.place(x, y, on_device)
-        return evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        found = evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        if math.isnan(found.loss):
+            outcome.diverged(self.backend, "evaluate: expected a finite loss, got nan", self._variables())
+        return found
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host."""
+        """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host.
+
+        Raises ShapeError if an output is not finite because a value in x is not; the error says which.
+        Raises DivergedError if an output is NaN or ∞ and x is finite.
+        """
         return self._predict(x, batch_size, self.loss_function.predict)
 
     def predict_proba(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
-        """The probability of each class (n, d), on the host. ConfigError if the loss defines none."""
+        """The probability of each class (n, d), on the host. Errors as for `predict`.
+
+        Raises ConfigError if the loss defines no probabilities.
+        """
         probabilities = getattr(self.loss_function, "probabilities", None)
         if probabilities is None:
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")

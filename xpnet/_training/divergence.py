@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpnet import tree
 from xpnet._training import cost
 from xpnet._training.state import State
@@ -122,7 +124,8 @@ def _find_origin(
     net = watched(objective.net, found)
     net.output_shape(x.shape)  # may be a dry run, which must not count as part of the step
     found.clear()
-    _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
+    with np.errstate(all="ignore"):  # this step is not compiled
+        _, totals = make_step(Objective(net, objective.loss, objective.l2))(state, batch)
     if not is_finite(totals.loss):
         found.append((_LOSS, f"in the loss, {objective.loss}"))
     # Parts of the batch run in parallel: order by the place in the step, not by the time of discovery.
@@ -176,6 +179,10 @@ class Watched(Layer):
     @property
     def examples(self) -> Examples:
         return self.layer.examples
+
+    @property
+    def integers(self) -> range | None:
+        return self.layer.integers
 
     def training_mode(self, key: Key) -> Layer:
         layer = self.layer.training_mode(key)

@@ -1,9 +1,11 @@
 """Evaluation and prediction, batch by batch, on checked and placed data."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
+from xpnet._training import outcome
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
 from xpnet._training.step import zero_totals
@@ -17,13 +19,21 @@ BATCH_SIZE = 250
 def evaluate(
     program: Program, variables: Tree, x: Array, y: Array, batch_size: int = BATCH_SIZE
 ) -> Evaluation:
-    """Loss with the L2 penalty, and errors. The data may be on the host."""
+    """Loss with the L2 penalty, and errors. The data may be on the host.
+
+    Raises ShapeError if the loss is not finite because a value in x or y is not.
+    """
     backend, objective = program.backend, program.objective
     totals = zero_totals(objective, backend, x, y)
     for part in slices(x.shape[0], batch_size):
-        batch = backend.asarray(x[part, ...], real=True), backend.asarray(y[part, ...])
+        batch = backend.asarray(x[part, ...]), backend.asarray(y[part, ...])
         totals, _ = program.evaluate(totals, (variables, *batch))
-    return of_totals(totals, x.shape[0], penalty=float(objective.penalized(variables, 0.0)))
+    with backend.precision():
+        penalty = float(objective.penalized(variables, 0.0))
+    found = of_totals(totals, x.shape[0], penalty)
+    if not math.isfinite(found.loss):
+        outcome.require_finite(backend, x=x, y=y)
+    return found
 
 
 def of_totals(totals: Totals, n: int, penalty: float) -> Evaluation:
@@ -36,9 +46,29 @@ def of_totals(totals: Totals, n: int, penalty: float) -> Evaluation:
 def predict(
     program: Program, variables: Tree, x: Array, batch_size: int, interpret: Callable[[Array], Array]
 ) -> np.ndarray:
-    """`interpret(outputs)` of the network, on the host."""
-    parts = []
+    """`interpret(outputs)` of the network, on the host.
+
+    Raises ShapeError if an output is infinite or NaN and x has such a value, DivergedError if an output is
+    NaN or ∞ and x has none.
+    """
+    backend = program.backend
+    finite, parts = backend.from_host(np.array(True)), []
     for part in slices(x.shape[0], batch_size):
-        _, prediction = program.predict((), (variables, x[part, ...]))
-        parts.append(program.backend.to_numpy(interpret(prediction)))
+        finite, prediction = program.predict(finite, (variables, x[part, ...]))
+        with backend.precision():
+            parts.append(backend.to_numpy(interpret(prediction)))
+    if not bool(finite):
+        outcome.require_finite(backend, x=x)
+        _require_numbers(program, variables, x, batch_size)
     return np.concatenate(parts)
+
+
+def _require_numbers(program: Program, variables: Tree, x: Array, batch_size: int) -> None:
+    """DivergedError if an output for x is NaN or ∞. One of -∞ may be meant: a class that is ruled out."""
+    backend = program.backend
+    for part in slices(x.shape[0], batch_size):
+        _, prediction = program.predict(backend.from_host(np.array(True)), (variables, x[part, ...]))
+        host = backend.to_numpy(prediction)
+        wrong = host[~(host < np.inf)]
+        if wrong.size:
+            outcome.diverged(backend, f"predict: expected finite outputs, got {wrong[0]}", variables)

@@ -14,6 +14,7 @@ from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
+from xpnet.nn.containers import require_shallow
 from xpnet.optim import Optimizer
 from xpnet.tree import Array, ArrayLike, Tree
 
@@ -55,6 +56,7 @@ class Learner:
             augment=augment,
             tf32=tf32,
         )
+        require_shallow(net)
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer
@@ -214,19 +216,19 @@ class Learner:
             if self.training:
                 evaluated = self.optimizer.evaluation_params(self.params, self.state.optimizer)
                 averaged = averaged_statistics(net, self.state, evaluated, x, alone)
-        if self.training:
-            if alone:
-                warn_of_one_value(net, residuals, self._once)
-            statistics = net.new_statistics(self.statistics, residuals)
-            self._update(statistics=statistics, averaged_statistics=averaged)
+                if alone:
+                    warn_of_one_value(net, residuals, self._once)
+                statistics = net.new_statistics(self.statistics, residuals)
+                self._update(statistics=statistics, averaged_statistics=averaged)
         self._last_forward = _Forward(net, params, prediction, residuals)
         return prediction
 
     def loss(self, target: ArrayLike) -> float:
         """The loss of the last `forward`, with the L2 penalty. Waits for the device."""
         last, target = self._last(target)
-        value, _ = self.loss_function.forward(last.prediction, target)
-        return float(self.objective.penalized(last.params, value))
+        with self.backend.precision():
+            value, _ = self.loss_function.forward(last.prediction, target)
+            return float(self.objective.penalized(last.params, value))
 
     def errors(self, target: ArrayLike) -> int:
         """The number of wrong predictions in the last `forward`. Waits for the device."""
@@ -241,12 +243,12 @@ class Learner:
     def backward(self, target: ArrayLike) -> None:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), target = self._last(target)
-        _, loss_residuals = self.loss_function.forward(prediction, target)
         with self.backend.precision():
+            _, loss_residuals = self.loss_function.forward(prediction, target)
             grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
-        grads = self.objective.penalized_gradients(params, grads)
-        total = optim.zeros_like(self.params) if self._grads is None else self._grads
-        self._grads = tree.map(lambda total, g: total + g, total, grads)
+            grads = self.objective.penalized_gradients(params, grads)
+            total = optim.zeros_like(self.params) if self._grads is None else self._grads
+            self._grads = tree.map(lambda total, g: total + g, total, grads)
 
     def _last(self, target: ArrayLike) -> tuple[_Forward, Array]:
         """The last `forward`, and its target on the device."""
@@ -262,5 +264,6 @@ class Learner:
     def step(self) -> None:
         """Update the parameters by the optimizer, with `grads`."""
         params = tree.map(self.backend.copy, self.params)  # the last `forward` still needs the old ones
-        params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
+        with self.backend.precision():
+            params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
         self._update(params=params, optimizer=optimizer, step=self.state.step + 1)

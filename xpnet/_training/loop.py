@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet._training import divergence, evaluation
+from xpnet._training import divergence, evaluation, outcome
 from xpnet._training.divergence import StepRange
 from xpnet._training.hooks import Hooks
+from xpnet._training.inputs import naming
 from xpnet._training.program import Program
 from xpnet._training.state import Batches, Start, Training
 from xpnet._training.step import zero_totals
@@ -18,7 +19,7 @@ from xpnet._util.text import constructor_call
 from xpnet.backend import Backend
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
-from xpnet.errors import ConfigError, DivergedError
+from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.metrics import EpochMetrics
 from xpnet.schedules import Schedule
 from xpnet.tree import Array
@@ -137,7 +138,11 @@ def _train_epoch(
 
     def ranges() -> Generator[StepRange, None, None]:
         given = (data.x, data.y), stacks, None if hooks.schedule is None else rates, progress.epoch_step
-        return _ranges(backend, *given) if data.on_device else _streamed_ranges(buffers, *given)
+        try:
+            yield from _ranges(backend, *given) if data.on_device else _streamed_ranges(buffers, *given)
+        except ShapeError:  # values that do not fit, found when their chunk was read
+            training.go_back(start)
+            raise
 
     backend.synchronize()
     began = time.perf_counter() - progress.epoch_seconds
@@ -147,7 +152,7 @@ def _train_epoch(
     seconds = time.perf_counter() - began
     if divergence.has_diverged(training.state):
         with closing(ranges()) as steps:
-            raise _diverged(program, training, start, steps, rates)
+            raise _diverged(program, training, start, steps, rates, data)
     return seconds if training.progress.epoch_step == n_steps else None
 
 
@@ -176,7 +181,7 @@ def _streamed_ranges(
     for indices in stacks:
         n_before = max(skipped - first, 0)
         first += min(n_before, indices.shape[0])
-        with closing(chunks(*data, indices[n_before:], backend.dtype_name)) as stack_chunks:
+        with closing(chunks(*data, indices[n_before:], data[0].dtype)) as stack_chunks:
             for x, y, positions in stack_chunks:
                 n = positions.shape[0]
                 their_rates = None if rates is None else backend.asarray(rates[first : first + n])
@@ -218,7 +223,12 @@ def _take_steps(
 
 
 def _diverged(
-    program: Program, training: Training, start: Start, ranges: Iterable[StepRange], rates: list[float]
+    program: Program,
+    training: Training,
+    start: Start,
+    ranges: Iterable[StepRange],
+    rates: list[float],
+    data: Data,
 ) -> DivergedError:
     """The error that names where the epoch diverged. Restores the training to the start of the epoch."""
     progress, skipped = training.progress, start.progress.epoch_step
@@ -246,8 +256,18 @@ def _diverged(
         again += ", all values were finite: this device is not deterministic"
     else:
         again += f", the first value that is not finite is {found.where}, in step {found.step}"
-        again += "" if found.is_input else "; a lower learning rate may help"
+        again += (
+            _entry(program.backend, data, found) if found.is_input else "; a lower learning rate may help"
+        )
     return DivergedError(f"epoch {progress.epoch + 1}, {steps}, learning rate {rate:g}: {problem}; {again}")
+
+
+def _entry(backend: Backend, data: Data, found: divergence.Origin) -> str:
+    """The first value of the data that is not finite, if that is the origin."""
+    named = {"in the inputs": ("x", data.x), "in the targets": ("y", data.y)}
+    name, array = named.get(found.where, ("", None))
+    entry = None if array is None else outcome.first_not_finite(backend, array, name)
+    return f" ({entry})" if entry else ""
 
 
 def _learning_rates(program: Program, epoch: int, schedule: Schedule | None, n_steps: int) -> list[float]:
@@ -270,7 +290,9 @@ def _epoch_metrics(
     train = evaluation.of_totals(state.totals, n, penalty=0.0)
     held_out = None
     if validation is not None:
-        held_out = evaluation.evaluate(program, state.variables(program.optimizer), *validation)
+        variables = state.variables(program.optimizer)
+        with naming("validation"):
+            held_out = evaluation.evaluate(program, variables, *validation)
     return EpochMetrics(
         epoch=progress.epoch + 1,
         train_loss=train.loss,

@@ -30,7 +30,7 @@ class Program:
     make_step: Callable[[Objective], Step]
     run_steps: Callable[..., State]
     evaluate: Callable[..., tuple[Totals, Totals]]
-    predict: Callable[..., tuple[tuple[()], Array]]
+    predict: Callable[..., tuple[Array, Array]]
 
 
 def compile_program(

@@ -315,10 +315,19 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
     return step
 
 
-def prediction_step(net: Layer, backend: Backend) -> Callable[..., tuple[tuple[()], Array]]:
-    """The pure step `((), (params, x)) -> ((), prediction)`."""
+def prediction_step(net: Layer, backend: Backend) -> Callable[..., tuple[Array, Array]]:
+    """The pure step `(finite, (params, x)) -> (finite, prediction)`.
+
+    `finite`, a 0-d array, says whether all predictions so far are finite.
+    """
     net = faster(net, backend)
-    return lambda state, batch: (state, net.forward(*batch)[0])
+
+    def step(finite: Array, batch: tuple[Tree, Array]) -> tuple[Array, Array]:
+        prediction, _ = net.forward(*batch)
+        xp = namespace(prediction)
+        return finite & xp.all(xp.isfinite(prediction)), prediction
+
+    return step
 
 
 def _add_parts(

@@ -9,7 +9,7 @@ import numpy as np
 from xpnet import tree
 from xpnet._training import cost
 from xpnet.nn import Layer, Sequential, Tied
-from xpnet.nn._layer import Shape, show_shape
+from xpnet.nn._layer import Shape, blank, show_shape
 from xpnet.random import Key
 from xpnet.tree import Tree
 
@@ -107,7 +107,7 @@ def _saved_bytes(
     zeros = tree.map(lambda array: np.zeros(tuple(array.shape), dtype), params)
     in_training = net.training_mode(Key(np.zeros(1, np.int32)))
     with np.errstate(all="ignore"):
-        _, residuals = in_training.forward(zeros, np.zeros((n, *example), dtype))
+        _, residuals = in_training.forward(zeros, blank(net, (n, *example), dtype))
     residuals = cost.kept(in_training, residuals, shape_at_once)
     seen: set[int] = set()
     by_layer = residuals.children if isinstance(_untied(in_training), Sequential) else (residuals,)

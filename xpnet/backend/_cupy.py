@@ -16,7 +16,8 @@ from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
-from xpnet.backend.backends import Backend, one_line
+from xpnet.backend._reading import one_line
+from xpnet.backend.backends import Backend
 from xpnet.backend.ops import CapturedOps
 from xpnet.errors import BackendError
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,17 @@ class Dask(Backend):
         super().find_device(device)
         return None  # Dask arrays have no device attribute; the workers hold them
 
+    def precision(self) -> AbstractContextManager[Any]:
+        return np.errstate(under="ignore")
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         dask = importlib.import_module("dask")
 
         def computed(state: Any, batch: Any) -> Any:
-            results = step(state, batch)
-            leaves = tree.leaves(results)
-            found = dict(zip(map(id, leaves), dask.persist(*leaves), strict=True))
+            with np.errstate(all="ignore"):  # as for NumPy, which computes inside
+                results = step(state, batch)
+                leaves = tree.leaves(results)
+                found = dict(zip(map(id, leaves), dask.persist(*leaves), strict=True))
             return tree.map(lambda leaf: found[id(leaf)], results)
 
         return computed

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from xpnet import tree
-from xpnet.backend.backends import one_line, row
+from xpnet.backend._reading import one_line
+from xpnet.backend.backends import row
 from xpnet.tree import Array, Tree
 
 CAPTURING = threading.RLock()  # held by the one thread of the process that warms up or captures

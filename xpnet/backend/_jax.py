@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from xpnet.backend._facts import Facts
-from xpnet.backend.backends import Backend, one_line, row
+from xpnet.backend._reading import one_line
+from xpnet.backend.backends import Backend, row
 from xpnet.backend.ops import Ops
 
 Array = Any  # a JAX array with all of its methods

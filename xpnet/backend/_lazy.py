@@ -49,4 +49,10 @@ def is_lazy(x: Any) -> bool:
     if isinstance(x, LazyArray):
         return True
     has_parts = all(hasattr(x, name) for name in ("shape", "dtype", "__getitem__"))
-    return has_parts and not any(hasattr(x, name) for name in ("__array_namespace__", "__add__"))
+    if not has_parts or any(hasattr(x, name) for name in ("__array_namespace__", "__add__")):
+        return False
+    try:
+        np.dtype(x.dtype)
+    except TypeError:  # pandas' own dtypes
+        return False
+    return True

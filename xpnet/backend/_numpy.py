@@ -8,6 +8,7 @@ import operator
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ class NumPy(Backend):
 
     def find_namespace(self) -> Any:
         return _numpy_bare
+
+    def owns(self, x: Any) -> bool:
+        """Subclasses are foreign: a `matrix` multiplies otherwise, a `MaskedArray` hides values."""
+        own = type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
+        return own and x.dtype.kind in "biuf"
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """A number too small for the dtype becomes 0, whatever `np.errstate` the user has set."""
+        return np.errstate(under="ignore")
 
     def map_reduce(
         self,
@@ -91,7 +101,8 @@ class NumPy(Backend):
         _keep_freed_memory()
 
         def alone(state: Any, batch: Any) -> Any:
-            with _numpy_threads.one_at_a_time:
+            # xpnet tells of infinite and NaN results itself.
+            with _numpy_threads.one_at_a_time, np.errstate(all="ignore"):
                 return step(state, batch)
 
         return alone

@@ -92,14 +92,15 @@ def _in_blocks(rows: Matrix, size: int) -> tuple[Matrix, Matrix]:
 
 @functools.cache
 def _gemm(char: str) -> Callable[[Matrix, Matrix, Matrix, float, float], None] | None:
-    """GEMM, C ← β C + α A B, of the OpenBLAS that NumPy has loaded; None if NumPy uses another BLAS.
+    """GEMM, C ← β C + α A B, of the OpenBLAS that NumPy has loaded; None for another dtype or BLAS.
 
     (`matmul` always uses α = 1 and β = 0.)
     """
-    real, name = {"f": (ctypes.c_float, "cblas_sgemm"), "d": (ctypes.c_double, "cblas_dgemm")}[char]
-    found = _openblas(name)
+    kinds = {"f": (ctypes.c_float, "cblas_sgemm"), "d": (ctypes.c_double, "cblas_dgemm")}
+    found = _openblas(kinds[char][1]) if char in kinds else None
     if found is None:
         return None
+    real = kinds[char][0]
     function, integer = found
     enum, pointer = ctypes.c_int, ctypes.c_void_p
     matrix = [pointer, integer]

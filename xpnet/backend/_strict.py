@@ -1,5 +1,7 @@
 """array-api-strict: the standard and nothing else."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,12 @@ class Strict(Backend):
             return self.library.Device(device or "CPU_DEVICE")
         except ValueError:
             self.refuse(device)
+
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return np.errstate(all="ignore")(step)  # as for NumPy, which computes inside
+
+    def precision(self) -> AbstractContextManager[Any]:
+        return np.errstate(under="ignore")
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x.to_device(self.library.Device("CPU_DEVICE")))

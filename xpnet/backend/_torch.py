@@ -13,7 +13,8 @@ from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._facts import Facts
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._lazy import LazyArray
-from xpnet.backend.backends import Backend, unreadable
+from xpnet.backend._reading import unreadable
+from xpnet.backend.backends import Backend
 from xpnet.backend.ops import CapturedOps, Padding
 from xpnet.errors import ShapeError
 
@@ -44,19 +45,22 @@ class Torch(Backend):
             self.refuse(device, error)
 
     def asarray(self, x: Any, real: bool = False) -> Array:
-        self._require_no_grad(x)
+        self._require_plain(x)
         return super().asarray(x, real)
 
-    def numbers(self, x: Any) -> np.ndarray | LazyArray:
-        self._require_no_grad(x)
-        return super().numbers(x)
+    def numbers(self, x: Any, name: str = "x") -> np.ndarray | LazyArray:
+        self._require_plain(x, name)
+        return super().numbers(x, name)
 
-    def _require_no_grad(self, x: Any) -> None:
-        if isinstance(x, self.library.Tensor) and x.requires_grad:
-            raise ShapeError(unreadable(x, "it requires grad"))
+    def _require_plain(self, x: Any, name: str = "x") -> None:
+        if isinstance(x, self.library.Tensor):
+            if x.requires_grad:
+                raise ShapeError(unreadable(x, "it requires grad", name))
+            if x.layout != self.library.strided:
+                raise ShapeError(unreadable(x, "it is sparse", name))
 
     def from_host(self, x: np.ndarray) -> Array:
-        return super().from_host(np.require(x, requirements="W"))  # PyTorch warns of read-only memory
+        return super().from_host(_shareable(x))
 
     def copy(self, x: Any) -> Array:
         """A fresh array. A CPU stores narrow matrices by columns: products take up to half the time."""
@@ -99,7 +103,7 @@ class Torch(Backend):
     def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
         if self.device.type != "cuda" or buffer is None or len(buffer) < len(x):
             return self.from_host(x)
-        buffer[: len(x)].copy_(self.library.from_numpy(np.require(x, requirements="W")))
+        buffer[: len(x)].copy_(self.library.from_numpy(_shareable(x)))
         return buffer
 
     @contextmanager
@@ -127,6 +131,13 @@ class Torch(Backend):
         if self.device.type != "cuda":
             return super().compile_loop(step)
         return CapturedLoop(self.compile(step), TorchRecorder(self.library, self.device))
+
+
+def _shareable(x: np.ndarray) -> np.ndarray:
+    """x, or a copy if PyTorch cannot share its memory: it refuses negative steps and warns of read-only."""
+    steps = all(step >= 0 and step % x.itemsize == 0 for step in x.strides)
+    shareable = steps and x.flags.writeable and x.dtype.isnative
+    return x if shareable else x.astype(x.dtype.newbyteorder("="), order="K", copy=True)
 
 
 PRECISION = threading.RLock()  # held while PyTorch's switches are set for one thread

@@ -9,14 +9,17 @@ from typing import Any, ClassVar
 import array_api_compat
 import numpy as np
 
+from xpnet.backend import _reading
 from xpnet.backend._facts import Facts
-from xpnet.backend._lazy import LazyArray, is_lazy
+from xpnet.backend._lazy import LazyArray
 from xpnet.backend._parts import PairwiseSum
-from xpnet.backend.ops import device, namespace, ops
+from xpnet.backend._reading import one_line, unreadable
+from xpnet.backend.ops import device, namespace
 from xpnet.errors import BackendError, ShapeError
 from xpnet.tree import Array
 
 DTYPES = ("float32", "float64")
+NUMBERS = ("bool", "integral", "real floating")
 
 
 class Backend:
@@ -95,45 +98,43 @@ class Backend:
     def asarray(self, x: Any, real: bool = False) -> Array:
         """x as an array on this backend's device, in its dtype (reals) or its index dtype (integers).
 
-        With `real`, integers become reals too. `x` may be an array of any library, nested lists, or an array
-        in an h5py or zarr store. The result may share memory with `x`.
+        With `real`, integers become reals too. `x` may be an array of any library, nested lists, a table of
+        numbers such as a DataFrame, or an array in an h5py or zarr store. The result may share memory with
+        `x`.
 
         Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
-        if not self.owns(x):
-            host = self.on_host(x, real)
-            return self.from_host(host if isinstance(host, np.ndarray) else host[:])
         with self._reading(x):
-            if not self.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
-                raise ShapeError(f"expected an array of real numbers, got dtype {x.dtype}")
+            if not self.owns(x) or not self.xp.isdtype(x.dtype, NUMBERS):
+                host = self.on_host(x, real)
+                return self.from_host(host if isinstance(host, np.ndarray) else host[:])
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
-            x = x if x.dtype == dtype else self.xp.astype(x, dtype)
+            x = x if x.dtype == dtype else self._cast(x, dtype)
             return x if device(x) == self.device else array_api_compat.to_device(x, self.device)
+
+    def _cast(self, x: Array, dtype: Any) -> Array:
+        with np.errstate(all="ignore"):  # a number may be too large or too small for the training dtype
+            return self.xp.astype(x, dtype)
 
     def on_host(self, x: Any, real: bool = False) -> np.ndarray | LazyArray:
         """`numbers(x)` in the training dtype (reals) or in int64 (integers): `asarray` on the host."""
         host = self.numbers(x)
         real = real or host.dtype.kind == "f"
-        return host.astype(self.dtype_name if real else np.int64, copy=False)
+        with np.errstate(all="ignore"):  # a number may be too large or too small for the training dtype
+            return host.astype(self.dtype_name if real else np.int64, copy=False)
 
-    def numbers(self, x: Any) -> np.ndarray | LazyArray:
+    def numbers(self, x: Any, name: str = "x") -> np.ndarray | LazyArray:
         """x on the host in its own dtype. An array in a store stays there, as a `LazyArray`.
 
-        Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
+        Raises ShapeError, which calls the array by its name, if `x` is not an array of numbers, or its values
+        cannot be read.
         """
-        host: np.ndarray | LazyArray
-        if is_lazy(x):
-            host = LazyArray(x, x.dtype) if not isinstance(x, LazyArray) else x
-        else:
-            with self._reading(x):
-                host = self.to_numpy(x) if self.owns(x) else np.asarray(x)
-        if host.dtype.kind not in "biuf":
-            raise ShapeError(f"expected an array of real numbers, got dtype {host.dtype}")
-        return host
+        with self._reading(x, name):
+            return _reading.numbers(self.to_numpy(x) if self.owns(x) else x, name)
 
     @contextmanager
-    def _reading(self, x: Any) -> Iterator[None]:
+    def _reading(self, x: Any, name: str = "x") -> Iterator[None]:
         """Raise ShapeError in place of a library's own error when it cannot read the values of x."""
         try:
             yield
@@ -142,7 +143,7 @@ class Backend:
         except Exception as error:
             if self.is_out_of_memory(error):
                 raise
-            raise ShapeError(unreadable(x, error)) from error
+            raise ShapeError(unreadable(x, error, name)) from error
 
     def from_host(self, x: np.ndarray) -> Array:
         """A NumPy array on this backend's device, in its own dtype."""
@@ -186,8 +187,7 @@ class Backend:
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether this is one of the library's out-of-memory errors."""
-        too_large = ("array is too big", "Maximum allowed dimension")  # NumPy, for sizes beyond any machine
-        return isinstance(error, MemoryError) or any(words in str(error) for words in too_large)
+        return _reading.is_too_large(error)
 
     def precision(self) -> AbstractContextManager[Any]:
         """Within the block, products of float32 matrices are in float32, or in TF32 if `tf32`."""
@@ -247,20 +247,3 @@ class Backend:
 def row(rows: tuple[Array | None, ...], i: Any) -> list[Array | None]:
     """Row i of the arrays that a compiled loop runs over; None stays None."""
     return [None if array is None else array[i, ...] for array in rows]
-
-
-def unreadable(x: Any, reason: object) -> str:
-    """The error line for an array whose values cannot be read, with the reason."""
-    if array_api_compat.is_array_api_obj(x):
-        kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
-        got = f"a {kind} of dtype {x.dtype} on {device(x)} ({one_line(reason)}); {ops(x).advice(x)}"
-    elif isinstance(reason, ValueError):
-        got = f"uneven rows ({one_line(reason)})"
-    else:
-        got = f"a {type(x).__name__} ({one_line(reason)})"
-    return f"expected an array of numbers, got {got}"
-
-
-def one_line(text: object) -> str:
-    """The text in one line, with single spaces."""
-    return " ".join(str(text).split())

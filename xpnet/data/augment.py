@@ -1,10 +1,10 @@
 """Augmentations: random changes to a batch of images, made on the device inside the training step.
 
-An augmentation is called with images x (n, height, width, channels) of any library and an `xpnet.random.Key`,
-and returns images of the same shape and dtype. It has no state: the same key gives the same images, bit for
-bit, on every library. It works under `jit`, does not wait for the device and does not change x. Each image of
-the result depends on that image of x alone, which `examples = "independent"` says. A function that does not
-say so always gets whole batches.
+An augmentation is called with images x (n, height, width, channels) of any library, or nested lists, and an
+`xpnet.random.Key`, and returns images of the same shape and dtype. It has no state: the same key gives the
+same images, bit for bit, on every library. It works under `jit`, does not wait for the device and does not
+change x. Each image of the result depends on that image of x alone, which `examples = "independent"` says. A
+function that does not say so always gets whole batches.
 
 All raise ConfigError for an argument out of its range, and ShapeError unless x has four axes.
 """
@@ -17,6 +17,7 @@ from typing import Any
 from xpnet._util.checks import require_integer
 from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace
+from xpnet.backend._reading import as_array
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
 from xpnet.tree import Array
@@ -46,7 +47,7 @@ class RandomCrop:
         _require_positive_integer(self, padding=self.padding)
 
     def __call__(self, x: Array, key: Key) -> Array:
-        n, height, width, channels = _shape(self, x)
+        x, (n, height, width, channels) = _images(self, x)
         xp = namespace(x)
         shift = _draw(key, (n, 2)) % (2 * self.padding + 1) - self.padding
         row = _range(height, x) + shift[:, :1]
@@ -77,8 +78,8 @@ class HorizontalFlip:
             raise ConfigError(f"{self}: expected probability to be a number from 0 to 1, got {p!r}")
 
     def __call__(self, x: Array, key: Key) -> Array:
+        x, (n, _, _, _) = _images(self, x)
         xp = namespace(x)
-        n, _, _, _ = _shape(self, x)
         # Compare integers: libraries may round a probability differently.
         flipped = _draw(key, (n, 1, 1, 1)) % (1 << 24) < round(self.probability * (1 << 24))
         return xp.where(flipped, xp.flip(x, axis=2), x)
@@ -104,7 +105,7 @@ class Cutout:
         _require_positive_integer(self, size=self.size)
 
     def __call__(self, x: Array, key: Key) -> Array:
-        n, height, width, _ = _shape(self, x)
+        x, (n, height, width, _) = _images(self, x)
         middle = _draw(key, (n, 2))
         top = middle[:, :1] % height - self.size // 2
         left = middle[:, 1:] % width - self.size // 2
@@ -145,13 +146,15 @@ class Compose:
         return x
 
 
-def _shape(augmentation: Augmentation, x: Array) -> tuple[int, int, int, int]:
+def _images(augmentation: Augmentation, x: Any) -> tuple[Any, tuple[int, int, int, int]]:
+    """x as an array, and its shape."""
+    x = as_array(x)
     if x.ndim != 4:
         raise ShapeError(
             f"{augmentation}: expected x of shape (n, height, width, channels), got {tuple(x.shape)}"
         )
     n, height, width, channels = x.shape
-    return n, height, width, channels
+    return x, (n, height, width, channels)
 
 
 def _draw(key: Key, shape: tuple[int, ...]) -> Array:

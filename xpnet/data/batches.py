@@ -6,22 +6,40 @@ import numpy as np
 
 from xpnet._util.checks import require_integer
 from xpnet.backend import device, namespace, ops
-from xpnet.errors import ConfigError
+from xpnet.backend._reading import as_array
+from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import generator
-from xpnet.tree import Array
+from xpnet.tree import Array, ArrayLike
 
 
 def batches(
-    x: Array, y: Array, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
+    x: ArrayLike, y: ArrayLike, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True
 ) -> Iterator[tuple[Array, Array]]:
     """One epoch of mini-batches `(x, y)` of examples along axis 0, gathered on the device of x and y.
 
     The order depends only on the seed and the epoch: each epoch has a new one, and a run can be repeated.
     The last batch is shorter if `batch_size` does not divide the number of examples.
 
-    Raises ConfigError where `batch_size` is below 1 or there are no examples.
+    Arguments:
+        x, y: arrays of any library; lists, tables and stores become NumPy arrays.
+        batch_size: examples per batch.
+        seed, epoch: determine the order.
+        shuffle: False keeps the order of x and y.
+
+    Raises ConfigError where `batch_size` is below 1 or there are no examples, ShapeError if x or y is not an
+    array of numbers, or they differ in length.
     """
-    for indices in batch_indices(x, batch_size, seed=seed, epoch=epoch, shuffle=shuffle):
+    inputs, targets = as_array(x), as_array(y, "y")
+    if inputs.ndim == 0 or targets.shape[:1] != inputs.shape[:1]:
+        expected = f"a y for each of {inputs.shape[0]} x" if inputs.ndim else "x (n, ...)"
+        shapes = f"x of shape {tuple(inputs.shape)} and y of shape {tuple(targets.shape)}"
+        raise ShapeError(f"batches: expected {expected}, got {shapes}")
+    rows = batch_indices(inputs, batch_size, seed=seed, epoch=epoch, shuffle=shuffle)
+    return _gathered(inputs, targets, rows)
+
+
+def _gathered(x: Array, y: Array, rows: list[Array]) -> Iterator[tuple[Array, Array]]:
+    for indices in rows:
         for i in range(indices.shape[0]):
             yield ops(x).take(x, indices[i, ...]), ops(y).take(y, indices[i, ...])
 

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    x: HostArray, y: HostArray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
+    x: HostArray, y: HostArray, indices: np.ndarray, dtype: Any, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
     """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 

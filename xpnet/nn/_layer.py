@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 from xpnet import init, tree
 from xpnet._util.examples import Examples
 from xpnet._util.text import constructor_call
+from xpnet.backend._reading import numbers
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Generator, Key, generator
 from xpnet.tree import Array, Tree
@@ -65,6 +66,7 @@ class Layer:
     - `examples`, to let xpnet split a batch over the cores. The default, "mixed", is always right.
     - `parameter_gradients`, to save the computation of dx in the first layer of a network.
     - `output_shape`, to refuse an input of the wrong shape by a clear message.
+    - `integers`, if x holds integers, as for `Embedding`.
     - `training_mode`, if the layer computes another function in training, as dropout does.
     - `init_statistics` and `new_statistics`, if the layer measures its inputs in training, as batch
       normalisation does.
@@ -91,6 +93,15 @@ class Layer:
         split a batch into parts that run in parallel.
         """
         return "mixed"
+
+    @property
+    def integers(self) -> range | None:
+        """The integers that x may hold, for a layer that takes integers; None, the default, for real numbers.
+
+        Set it in the class body, `integers = range(256)`, or as a property. If the layer is the first of a
+        network, x reaches it as integers, and `Model` refuses other values in one line.
+        """
+        return None
 
     def init(self, rng: Generator) -> Tree:
         """The initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
@@ -119,7 +130,7 @@ class Layer:
         """The shape of the output for an input of this shape.
 
         The first axis, the number of examples, may be a letter: `("n", 784)`. The default runs `forward` on
-        one example of zeros, a NumPy array.
+        one example of zeros, a NumPy array; on the first of `integers` if the layer takes integers.
 
         Raises ShapeError if the layer cannot take this shape.
         """
@@ -189,13 +200,19 @@ def _dry_run(layer: Layer, example: Shape) -> Shape:
     """The shape of the output for one example, from a forward pass of zeros."""
     variables = tree.merge(layer.init(generator(0, "dry run")), layer.init_statistics())
     try:
-        y, _ = layer.forward(variables, init.zeros(None, (1, *example)))
+        y, _ = layer.forward(variables, blank(layer, (1, *example)))
     except Exception as error:
         raise ShapeError(
             f"{layer}: forward fails on zeros of shape {show_shape((1, *example))} "
             f"({type(error).__name__}: {error}); define output_shape if other values fit"
         ) from error
     return tuple(y.shape[1:])
+
+
+def blank(layer: Layer, shape: Shape, dtype: str = "float64") -> Any:
+    """An input on the host that says nothing: zeros, or the first of the layer's integers."""
+    zeros = init.zeros(None, shape)
+    return zeros.astype(dtype) if layer.integers is None else (zeros + layer.integers.start).astype("int64")
 
 
 def show_shape(shape: Shape) -> str:
@@ -218,6 +235,21 @@ def require_initializers(layer: Layer) -> None:
         if field.name.endswith("_init") and not callable(value):
             expected = "an initialiser of xpnet.init"
             raise ConfigError(f"{layer}: expected {field.name} to be {expected}, got {value!r}")
+
+
+def drawn(layer: Layer, name: str, rng: Generator, shape: tuple[int, ...]) -> Any:
+    """The array of the initialiser under this name, float64 on the host, from numbers of any kind.
+
+    Raises ConfigError unless the initialiser returns numbers in this shape.
+    """
+    try:
+        array = numbers(getattr(layer, name)(rng, shape))
+    except ShapeError as error:
+        raise ConfigError(f"{layer}: {name}: {error}") from error
+    if tuple(array.shape) != tuple(shape):
+        expected, got = show_shape(shape), show_shape(tuple(array.shape))
+        raise ConfigError(f"{layer}: expected {name} to return an array of shape {expected}, got {got}")
+    return array.astype("float64", copy=False)
 
 
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:

@@ -10,8 +10,11 @@ from xpnet._util.examples import Examples, combined
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn._layer import Layer, Shape, show_shape
 from xpnet.nn.activations import Identity
+from xpnet.nn.reshape import Flatten
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
+
+DEEPEST = 100  # containers inside each other; Python's own limit is 1000 calls, and a copy takes 6 a level
 
 
 class ContainerResiduals(NamedTuple):
@@ -41,6 +44,15 @@ class Container(Layer):
     @property
     def examples(self) -> Examples:
         return combined(child.examples for child in self.children().values())
+
+    @property
+    def integers(self) -> range | None:
+        """The range of all children if every child takes integers; else None."""
+        found = [child.integers for child in self.children().values()]
+        if not found or None in found:
+            return None
+        ranges = [each for each in found if each is not None]
+        return range(min(each.start for each in ranges), max(each.stop for each in ranges))
 
     def init(self, rng: Generator) -> Tree:
         return self._for_each(lambda key, child: child.init(rng))
@@ -94,9 +106,15 @@ class Sequential(Container):
             if not isinstance(layer, Layer):
                 raise ConfigError(f"Sequential: expected layer {i} to be an xpnet.nn layer, got {layer!r}")
         object.__setattr__(self, "layers", layers)
+        require_shallow(self)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    @property
+    def integers(self) -> range | None:
+        """The integers of the first layer that computes with x."""
+        return next((layer.integers for layer in self.layers if not _passes_on(layer)), None)
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ContainerResiduals]:
         y, residuals = x, []
@@ -179,6 +197,15 @@ class Residual(Container):
         for name, layer in self.children().items():
             if not isinstance(layer, Layer):
                 raise ConfigError(f"Residual: expected {name} to be an xpnet.nn layer, got {layer!r}")
+        require_shallow(self)
+
+    @property
+    def integers(self) -> range | None:
+        """The integers that both branch and shortcut take."""
+        branch, shortcut = self.branch.integers, self.shortcut.integers
+        if branch is None or shortcut is None:
+            return None
+        return range(max(branch.start, shortcut.start), min(branch.stop, shortcut.stop))
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ContainerResiduals]:
         y, branch_residuals = self.branch.forward(params["branch"], x)
@@ -218,6 +245,25 @@ class Residual(Container):
 
     def with_children(self, children: dict[Any, Layer]) -> Self:
         return _with(self, **children)
+
+
+def require_shallow(net: Layer) -> None:
+    """ConfigError if more than `DEEPEST` containers stand inside each other: Python limits recursion."""
+    level, depth = [net], 0
+    while level := [child for layer in level for child in layer.children().values()]:
+        level, depth = list({id(child): child for child in level}.values()), depth + 1
+        if depth > DEEPEST:
+            raise ConfigError(
+                f"{type(net).__name__}: expected layers at most {DEEPEST} deep inside each other, got more; "
+                "put blocks side by side: Sequential(Residual(…), Residual(…))"
+            )
+
+
+def _passes_on(layer: Layer) -> bool:
+    """Whether a layer returns the numbers of x as they are, integers too."""
+    return type(layer) in (Identity, Flatten) or (
+        type(layer) is Sequential and all(map(_passes_on, layer.layers))
+    )
 
 
 def _with(layer: Any, **fields: Any) -> Any:

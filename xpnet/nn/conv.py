@@ -9,7 +9,7 @@ from xpnet import init
 from xpnet._util.windows import output_lengths
 from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
-from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._layer import Layer, Shape, drawn, require_initializers, require_positive_integers
 from xpnet.nn._windows import crop, geometry, overlap_add, pad, per_axis, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
@@ -56,9 +56,9 @@ class _Conv(Layer):
 
     def init(self, rng: Generator) -> Tree:
         shape = (*per_axis(self.kernel_size, self.axes), self.in_channels, self.out_channels)
-        params = {"weight": self.weight_init(rng, shape)}
+        params = {"weight": drawn(self, "weight_init", rng, shape)}
         if self.bias:
-            params["bias"] = self.bias_init(rng, (self.out_channels,))
+            params["bias"] = drawn(self, "bias_init", rng, (self.out_channels,))
         return params
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ConvResiduals]:

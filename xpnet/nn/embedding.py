@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import device, namespace, ops
-from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._layer import Layer, Shape, drawn, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -25,14 +25,16 @@ class Embedding(Layer):
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 
+    The first layer of a network receives x as integers, and `Model` refuses numbers other than 0 to
+    entries - 1. Behind another layer, x holds whole numbers of a floating dtype, which nobody checks: for a
+    number out of range, NumPy and PyTorch raise IndexError, JAX and CuPy take another row.
+
     Arguments:
-        entries: the number of rows. x holds 0 to entries - 1, as integers or as whole numbers of a floating
-            dtype.
+        entries: the number of rows. x holds 0 to entries - 1.
         features: the length of a row.
         weight_init: initialiser from `xpnet.init`.
 
-    Raises ConfigError for a size below 1, ShapeError if x has no axis. For x out of range, the array library
-    decides: NumPy and PyTorch raise IndexError, JAX and CuPy take another row.
+    Raises ConfigError for a size below 1, ShapeError if x has no axis.
 
     (Bengio, Ducharme, Vincent and Jauvin, "A neural probabilistic language model", 2003.)
     """
@@ -47,13 +49,17 @@ class Embedding(Layer):
         require_positive_integers(self, entries=self.entries, features=self.features)
         require_initializers(self)
 
+    @property
+    def integers(self) -> range:
+        return range(self.entries)
+
     def init(self, rng: Generator) -> Tree:
-        return {"weight": self.weight_init(rng, (self.entries, self.features))}
+        return {"weight": drawn(self, "weight_init", rng, (self.entries, self.features))}
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, EmbeddingResiduals]:
         xp = namespace(x)
         index = x if xp.isdtype(x.dtype, "integral") else xp.astype(x, xp.int32)
-        y = xp.take(params["weight"], xp.reshape(index, (-1,)), axis=0)
+        y = ops(params["weight"]).take(params["weight"], xp.reshape(index, (-1,)))
         return xp.reshape(y, (*x.shape, self.features)), EmbeddingResiduals(index)
 
     def backward(self, params: Tree, residuals: EmbeddingResiduals, dy: Array) -> tuple[Array, Tree]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from xpnet import init
 from xpnet.backend import ops
-from xpnet.nn._layer import Layer, Shape, require_initializers, require_positive_integers
+from xpnet.nn._layer import Layer, Shape, drawn, require_initializers, require_positive_integers
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -43,9 +43,9 @@ class Linear(Layer):
         require_initializers(self)
 
     def init(self, rng: Generator) -> Tree:
-        params = {"weight": self.weight_init(rng, (self.n_in, self.n_out))}
+        params = {"weight": drawn(self, "weight_init", rng, (self.n_in, self.n_out))}
         if self.bias:
-            params["bias"] = self.bias_init(rng, (self.n_out,))
+            params["bias"] = drawn(self, "bias_init", rng, (self.n_out,))
         return params
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, LinearResiduals]:

@@ -225,7 +225,7 @@ def check_layer(
     Arguments:
         layer: a layer of `xpnet.nn` or your own.
         x: an input, or the shape of an input to draw, such as (4, 3). Use at least 4 examples and short axes.
-            Pass an array if the layer needs integers or positive numbers.
+            A layer that says so gets `integers`; pass an array if it needs, say, positive numbers.
         backends: names of backends; None: all that work on this machine.
         dtypes: "float32", "float64" or both.
         stacks: whether the layer also accepts params and inputs with a leading axis of K networks.
@@ -235,7 +235,7 @@ def check_layer(
     """
     subject.require_instance("check_layer", layer, Layer)
     shown = subject.show(layer)
-    host = subject.as_host("check_layer", "x", x)
+    host = subject.as_host("check_layer", "x", x, layer.integers)
     places = subject.places(backends)
     trial = LayerTrial(layer, host)
     laws = [*LAWS, STACKS] if stacks else list(LAWS)

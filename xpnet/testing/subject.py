@@ -130,10 +130,17 @@ def draw(shape: Sequence[int], seed: int = 0) -> np.ndarray:
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 1.5, shape)
 
 
-def as_host(function: str, name: str, x: Any) -> np.ndarray:
-    """Random numbers for a shape; for an array of any library, a float64 or int64 NumPy array."""
+def as_host(function: str, name: str, x: Any, integers: range | None = None) -> np.ndarray:
+    """Random numbers for a shape; for an array of any library, a float64 or int64 NumPy array.
+
+    The numbers for a shape are of `integers` if it is given.
+    """
     if isinstance(x, tuple) and all(isinstance(length, int) for length in x):
-        return draw(x)
+        return (
+            draw(x)
+            if integers is None
+            else np.random.default_rng(0).integers(integers.start, integers.stop, x)
+        )
     for place in backends.BACKENDS:  # an array's library is already imported
         cls = backends.BACKENDS[place]
         if not isinstance(x, np.ndarray) and type(x).__module__.partition(".")[0] == cls.module:

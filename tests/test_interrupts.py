@@ -22,8 +22,8 @@ from xpnet.tree import Tree
 ENGINE = {module.__file__ for module in (hooks, loop, state)}
 RNG = np.random.default_rng(0)
 X, Y, X_OTHER, Y_OTHER = (
-    RNG.normal(size=(7, 3)),
-    RNG.integers(2, size=7),
+    RNG.normal(size=(8, 3)),
+    RNG.integers(2, size=8),
     RNG.normal(size=(5, 3)),
     RNG.integers(2, size=5),
 )
@@ -185,7 +185,7 @@ def test_an_interrupt_of_many_steps_at_once_changes_nothing(monkeypatch: pytest.
     monkeypatch.setattr(Recorder, "every_step", False)
     unbroken = Training(batch_size=2)
     unbroken.fit()
-    assert unbroken.recorder.steps == [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4)]
+    assert unbroken.recorder.steps == [(0, 2), (0, 4), (1, 2), (1, 4)]
     check_lines(unbroken, parts=3, caller="_take_steps", batch_size=2)
 
 

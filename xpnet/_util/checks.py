@@ -59,8 +59,9 @@ def is_in_range(value: Any, below: float = math.inf, zero: bool = True) -> bool:
     values are not read.
     """
     if isinstance(value, np.ndarray):
-        above = value >= 0 if zero else value > 0
-        return value.dtype.kind in "iuf" and bool(np.all(above & (value < below)))
+        return value.dtype.kind in "iuf" and bool(
+            np.all((value >= 0 if zero else value > 0) & (value < below))
+        )
     if hasattr(value, "ndim"):
         return True
     return is_number(value) and value < below and (value >= 0 if zero else value > 0)

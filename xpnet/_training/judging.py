@@ -43,7 +43,7 @@ def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Tota
     if isinstance(target, Weighted):
         return _judge_each(loss, prediction, *target)
     value, residuals = loss.forward(prediction, target)
-    count = loss.count(tuple(prediction.shape), target)
+    count = loss.count(prediction.shape, target)
     n = prediction.shape[0] if count is None else namespace(value).astype(count, value.dtype)
     return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals, None)
 

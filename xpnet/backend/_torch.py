@@ -166,9 +166,9 @@ class TorchOps(CapturedOps, library="torch"):
 
     def weighted_sum(self, weights: Array, x: Array) -> Array:
         """On a CPU without a pass to replace infinite x, which takes 9 µs, unless the sum is NaN."""
-        if x.ndim == 2 and x.device.type == "cpu":
-            total = self.inner_product(weights, x)
-            if math.isfinite(float(total)):
+        if x.is_cpu and x.ndim == 2:
+            total = (weights * x).sum((-2, -1))
+            if math.isfinite(total.item()):
                 return total
         return super().weighted_sum(weights, x)
 

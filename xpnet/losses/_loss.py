@@ -63,7 +63,8 @@ class Loss:
 
     def labels(self, prediction: Array, target: Array) -> Array | None:
         """The true class of each example, integers (..., n); None if the targets are not classes."""
-        return target if has_labels(prediction, target) else None
+        has_classes = self.classes(prediction.shape[-1]) > 1
+        return target if has_labels(prediction, target) and has_classes else None
 
     def count(self, prediction_shape: tuple[int, ...], target: Array) -> Array | None:
         """The number of examples that the value is the mean of, integers (...); None for all n.
@@ -96,6 +97,9 @@ class Loss:
         *batch, n_out = prediction_shape
         self.check_outputs(n_out)
         xp = namespace(target)
+        if tuple(target.shape) == tuple(batch) and self.classes(n_out) == 1:  # no labels: there is one class
+            expected = f"targets of shape {tuple(prediction_shape)} for one output"
+            self._refuse(expected, f"{target.dtype} of shape {tuple(target.shape)}; pass y[:, None]")
         if xp.isdtype(target.dtype, "integral") and target.ndim == len(batch):
             if tuple(target.shape) != tuple(batch):
                 self._refuse(f"{batch[-1]} labels, one for each example", f"{target.shape[-1]}")

@@ -85,9 +85,9 @@ class CrossEntropy(Loss):
         log_p -= xp.log(total)
         t, mass = self._targets(target, like=p)
         value = ops(t).weighted_sum(t, log_p)
-        count = self.count(tuple(logits.shape), target)
-        if count is None:
+        if self.ignore_label is None:
             return value / -logits.shape[-2], CrossEntropyResiduals(p, t, mass, None)
+        count: Any = self.count(tuple(logits.shape), target)
         n = xp.astype(xp.maximum(count, xp.ones_like(count)), p.dtype)
         return -value / n, CrossEntropyResiduals(p, t, mass, n)
 

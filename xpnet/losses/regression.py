@@ -27,24 +27,8 @@ def difference_of(prediction: Array, target: Array) -> Array:
     return prediction - one_hot(target, like=prediction)
 
 
-class Regression(Loss):
-    """Base class of losses for regression."""
-
-    examples = "independent"
-
-    def labels(self, prediction: Array, target: Array) -> Array | None:
-        return None if prediction.shape[-1] == 1 else super().labels(prediction, target)
-
-    def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
-        *batch, n_out = prediction_shape
-        if n_out == 1 and tuple(target.shape) == tuple(batch):
-            expected = f"targets of shape {tuple(prediction_shape)} for one output"
-            self._refuse(expected, f"{target.dtype} of shape {tuple(target.shape)}; pass y[:, None]")
-        super().check(prediction_shape, target)
-
-
 @dataclass(frozen=True, repr=False)
-class MeanSquaredError(Regression):
+class MeanSquaredError(Loss):
     """Squared difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ (yₙᵢ - tₙᵢ)²
@@ -71,7 +55,7 @@ class MeanSquaredError(Regression):
 
 
 @dataclass(frozen=True, repr=False)
-class MeanAbsoluteError(Regression):
+class MeanAbsoluteError(Loss):
     """Absolute difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ |yₙᵢ - tₙᵢ|
@@ -100,7 +84,7 @@ class HuberResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Huber(Regression):
+class Huber(Loss):
     """Huber loss: quadratic for small differences, linear for large ones, so that outliers weigh less.
 
     r = y - t,  c = min(max(r, -δ), δ)

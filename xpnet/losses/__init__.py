@@ -11,7 +11,8 @@ which `forward` gives n values. So `Model.fit` weights any loss whose `examples`
 """
 
 from xpnet.losses._loss import Loss
-from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge
+from xpnet.losses.binary import BinaryCrossEntropy
+from xpnet.losses.classification import CrossEntropy, Hinge
 from xpnet.losses.penalty import l2
 from xpnet.losses.regression import Huber, MeanAbsoluteError, MeanSquaredError
 

@@ -27,7 +27,7 @@ def settled(thing: Any, name: str, arrays: bool = False) -> Any:
     would turn float32 parameters into float64.
     """
     value = getattr(thing, name)
-    if arrays and isinstance(value, np.ndarray) and value.dtype == np.float32:
+    if arrays and isinstance(value, np.ndarray) and (value.dtype == np.float32 or not is_number(value)):
         return value
     plain = tuple(map(python_number, value)) if isinstance(value, tuple) else python_number(value)
     if plain is not value:
@@ -56,14 +56,16 @@ def is_in_range(value: Any, below: float = math.inf, zero: bool = True) -> bool:
     """Whether a hyper-parameter is a finite number, 0 <= number < below, or an array of such numbers.
 
     With zero=False, 0 is out of range too. An array that is not NumPy's may be on a device, or be traced: its
-    values are not read.
+    values are not read. A 0-d array may be infinite or NaN: a step where a schedule makes it so diverges.
     """
-    if isinstance(value, np.ndarray):
-        return value.dtype.kind in "iuf" and bool(
-            np.all((value >= 0 if zero else value > 0) & (value < below))
-        )
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        if value.ndim > 0:
+            return all(is_in_range(each, below, zero) for each in value.ravel().tolist())
+        value = value.item()
+        if not math.isfinite(value):
+            return not value < 0
     if hasattr(value, "ndim"):
-        return True
+        return not isinstance(value, np.ndarray)
     return is_number(value) and value < below and (value >= 0 if zero else value > 0)
 
 

@@ -84,7 +84,7 @@ class Loss:
         return n_out
 
     def check_outputs(self, n_out: int) -> None:
-        """ConfigError unless the loss can judge predictions with n_out columns.
+        """ConfigError or ShapeError unless the loss can judge predictions with n_out columns.
 
         `Model` calls it as soon as it knows the columns of the network's output.
         """

@@ -253,6 +253,24 @@ def test_fit_with_graphs_gives_the_bits_of_fit_without(
     assert recorder.log.count("launch") == 3 * 5 + 2 * 3 - 4
 
 
+def test_weights_of_examples_are_part_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph reads them where they are: other weights have a graph of their own."""
+    rng = np.random.default_rng(0)
+    x, y, weights = rng.normal(size=(20, 5)), rng.integers(3, size=20), rng.integers(3, size=20)
+
+    def trained() -> xpnet.Model:
+        model = xpnet.Model(nn.Linear(5, 3), losses.CrossEntropy(ignore_label=2), optim.Adam(0.1))
+        for sample_weight in (None, weights, weights + 1):
+            model.fit(x, y, epochs=3, batch_size=10, sample_weight=sample_weight)
+        return model
+
+    plain, recorder = trained(), FakeRecorder()
+    monkeypatch.setattr(backend.NumPy, "compile_loop", lambda self, step: CapturedLoop(step, recorder))
+    captured = trained()
+    assert_same(captured.backend, captured.state, fetch(plain.backend, plain.state))
+    assert recorder.log.count("begin capture") == 3
+
+
 def train(optimizer: optim.Optimizer) -> xpnet.Model:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(48, 6, 6, 1)).astype(np.float32), rng.integers(3, size=48)

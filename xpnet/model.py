@@ -14,6 +14,7 @@ from xpnet._training import (
     divergence,
     evaluation,
     held_out,
+    judging,
     loop,
     memory,
     outcome,
@@ -100,6 +101,7 @@ class Model(Learner):
         callbacks: Sequence[Callback] | Callback | None = (),
         data_on_device: bool | None = None,
         progress: bool | str = "auto",
+        sample_weight: ArrayLike | None = None,
     ) -> list[EpochMetrics]:
         """Train for a number of epochs.
 
@@ -127,6 +129,10 @@ class Model(Learner):
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
             progress: whether to show the progress on standard error. "auto": on a terminal and in a notebook,
                 if it takes longer than a second.
+            sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
+                Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
+                has no gradient. Loss and accuracy of the training are weighted means over the epoch.
+                The statistics of batch normalisation are not weighted, nor is the validation.
 
         Returns the metrics of these epochs; `history` holds the metrics of all epochs.
 
@@ -155,6 +161,7 @@ class Model(Learner):
         x, y = self._inputs.read(x), self._inputs.read(y, "y")
         if validation_split is not None:
             (x, y), validation = held_out.split(validation_split, x, y)
+            sample_weight = held_out.training_part(sample_weight, x, validation[0])
         elif validation is not None:
             with naming("validation"):
                 validation = self._inputs.read(validation[0]), self._inputs.read(validation[1], "y")
@@ -162,13 +169,19 @@ class Model(Learner):
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
             try:
-                data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
+                placed, target = self._inputs.place(x, y, on_device)
             except ShapeError as error:
                 raise arguments.with_advice(error, self.net, x, y) from error
+            target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
+            data = loop.Data(placed, target, on_device)
+            if self.epoch_step:
+                judging.require_same_weights(self.state.totals, target)
+            self._use_loss(judging.for_training(self.loss_function, target, self.backend))
             with naming("validation"):
                 evaluated = None if validation is None else self._inputs.place(*validation, on_device)
             if validation_split is not None and evaluated is not None:
-                held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in (data.y, evaluated[1])))
+                labels = judging.without_weights(target), evaluated[1]
+                held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             if progress_bar.wanted(progress):
                 called = (progress_bar.ProgressBar(epochs, data.x.shape[0], batch_size), *called)
             try:
@@ -199,25 +212,32 @@ class Model(Learner):
 
         If it is infinite or NaN, `fit` ends after the current step.
         """
-        loss = float(self.state.totals.loss) / examples
+        loss = evaluation.of_totals(self.state.totals, examples, penalty=0.0).loss
         if not math.isfinite(loss):
             self.stop()
         return loss
 
     def evaluate(
-        self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 250,
+        data_on_device: bool | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Evaluation:
         """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
 
         Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
-        Raises DivergedError if the loss is NaN and x and y are finite.
+        Raises DivergedError if the loss is NaN and x and y are finite. With `sample_weight` (n,), loss and
+        accuracy are weighted means, and `errors` is the sum of the weights of the wrong predictions.
         """
-        require_integer("evaluate", "batch_size", batch_size)
+        batch_size = require_integer("evaluate", "batch_size", batch_size)
         x, y = self._inputs.read(x), self._inputs.read(y, "y")
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
-        examples = self._inputs.place(x, y, on_device)
-        found = evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        placed, target = self._inputs.place(x, y, on_device)
+        target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
+        found = evaluation.evaluate(self._program, self._variables(), placed, target, batch_size)
         if math.isnan(found.loss):
             outcome.diverged(self.backend, "evaluate: expected a finite loss, got nan", self._variables())
         return found
@@ -241,7 +261,7 @@ class Model(Learner):
         return self._predict(x, batch_size, probabilities)
 
     def _predict(self, x: ArrayLike, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        require_integer("predict", "batch_size", batch_size)
+        batch_size = require_integer("predict", "batch_size", batch_size)
         x = self._inputs.place_x(x)
         return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
 
@@ -317,10 +337,12 @@ class Model(Learner):
             **self._options,
         }
         saved = checkpoint.capture(self._training, self.backend, self.seed, of_copy=True)
-        return {"arguments": given, "training": self.training, "saved": saved}
+        return {"arguments": given, "loss": self.objective.loss, "training": self.training, "saved": saved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._is_copy = True  # whose warnings have been given
         Model.__init__(self, **state["arguments"])
+        self._use_loss(state["loss"])
         self.training = state["training"]
         self._resume(state["saved"], "pickle", own_layout=False)
 

@@ -27,6 +27,16 @@ def split(fraction: float, *arrays: ArrayLike) -> tuple[tuple[Any, ...], tuple[A
     return tuple(_rows(each, 0, first) for each in arrays), tuple(_rows(each, first, n) for each in arrays)
 
 
+def training_part(weights: ArrayLike | None, x: Any, x_held_out: Any) -> Any:
+    """The weights of the examples x, without those of the examples that are held out."""
+    if weights is None:
+        return None
+    n, n_all = _length(x), _length(x) + _length(x_held_out)
+    if _length(weights) != n_all:
+        raise ShapeError(f"sample_weight: expected {n_all} weights, got {_length(weights)}")
+    return _rows(weights, 0, n)
+
+
 def warn_of_sorted(y: Any, y_held_out: Any) -> None:
     """Warn if there are classes among the last examples only, as in data that is sorted by class.
 

@@ -30,6 +30,7 @@ LAYERS = [
     {"model"},
     {"train"},
     {"studies"},
+    {"__main__"},
 ]
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "dask", "ndonnx"}
 
@@ -122,7 +123,6 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "pooch",
         "tqdm",
         "yaml",
-        "jsonargparse",
         "jinja2",
         "scipy",
         "optuna",

@@ -21,6 +21,7 @@ from xpnet import Model, backend, data, init, losses, nn, optim, schedules, stud
 from xpnet.studies import options as study_options
 from xpnet.studies import search
 from xpnet.train import Config, folder
+from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
@@ -90,7 +91,7 @@ def check_script(script: str, *arguments: str) -> None:
     """Parse the arguments as the script does."""
     match script:
         case "scripts/train.py" | "scripts/gradcheck.py":
-            runpy.run_path(script)["parse"](arguments, prog=script)
+            parse(arguments, prog=script)
         case "scripts/study.py":
             name, _ = study_options.parse(arguments, prog=script, description="")
             assert name in (*studies.NAMES, "list", "all")

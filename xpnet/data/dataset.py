@@ -72,7 +72,8 @@ class Preparation(NamedTuple):
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Preparation":
         """The preparation of a `to_json`."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        return cls(**values)
 
 
 class Dataset(NamedTuple):

@@ -171,6 +171,12 @@ class Config:
         ):
             if not ok:
                 raise ConfigError(f"{option_name(name)}: expected {expected}, got {getattr(self, name)}")
+        if self.train_fraction == 1 and (self.early_stopping or self.schedule == "plateau"):
+            name = "early_stopping" if self.early_stopping else "schedule"
+            raise ConfigError(
+                f"{option_name(name)}: expected validation images with {getattr(self, name)}, got "
+                "--train-fraction 1, which leaves none"
+            )
         self.make_loss()
         self.make_optimizer()
         self.make_schedule()

@@ -143,11 +143,11 @@ def report(
         "versions": versions(model.backend),
     }
     folders.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    of = (
-        f"epoch {outcome.best.epoch}, the best on validation"
-        if outcome.best
-        else "before the first epoch's end"
-    )
+    if outcome.best is None:
+        of = "before the first epoch's end"
+    else:
+        validated = outcome.best.validation_accuracy is not None
+        of = f"epoch {outcome.best.epoch}, the {'best on validation' if validated else 'last'}"
     print(f"{accuracy} ({of}); files in {folder}")
     if outcome.interrupted:
         print(f"interrupted; resume with --resume {folder}")

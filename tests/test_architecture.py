@@ -157,7 +157,7 @@ def test_public_names() -> None:
         "l2",
     }  # fmt: skip
     assert set(data.__all__) == {
-        "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",
+        "Dataset", "Examples", "Normalization", "Preparation", "augment", "batches", "channel_statistics", "load", "normalize",
         "split",
     }  # fmt: skip
     assert set(optim.__all__) == {

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet._util.text import did_you_mean
+from xpnet._util.text import did_you_mean, docstring
 from xpnet._util.version import __version__
 from xpnet.errors import ConfigError
 from xpnet.train.script import exit_status
@@ -162,7 +162,7 @@ def script(name: str) -> int:
 def run(name: str, arguments: Sequence[str], words: tuple[str, ...], prog: str) -> int:
     """Run a program and return its exit status."""
     program = PROGRAMS[name]
-    description = inspect.cleandoc(program.__doc__ or "").replace("PROGRAM", " ".join(words))
+    description = inspect.cleandoc(docstring(program)).replace("PROGRAM", " ".join(words))
     return exit_status(prog, lambda: program(arguments, Call(words, prog, description)))
 
 
@@ -172,7 +172,7 @@ def about(name: str, prog: str) -> str:
         return f"xpnet {__version__}"
     if name in ("-h", "--help"):
         width = max(map(len, PROGRAMS))
-        titles = {each: (make.__doc__ or "").partition("\n")[0] for each, make in PROGRAMS.items()}
+        titles = {each: docstring(make).partition("\n")[0] for each, make in PROGRAMS.items()}
         lines = [f"  {each:{width}}  {title}" for each, title in titles.items()]
         return "\n".join(
             [f"usage: {prog} PROGRAM [options]", "", *lines, "", f"{prog} PROGRAM --help: all options"]

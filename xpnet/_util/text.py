@@ -1,10 +1,24 @@
 """Objects as text, and words that are nearly a name."""
 
+import ast
 import difflib
+import inspect
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
+
+
+def docstring(thing: Any) -> str:
+    """The docstring of a module, class or function, or "". `python -OO` drops it: then from its source."""
+    if sys.flags.optimize < 2:
+        return thing.__doc__ or ""
+    try:
+        tree = ast.parse(inspect.getsource(thing))
+        return ast.get_docstring(tree if inspect.ismodule(thing) else tree.body[0]) or ""  # type: ignore[arg-type]
+    except (OSError, TypeError, SyntaxError):  # without its source
+        return ""
 
 
 def constructor_call(thing: Any) -> str:

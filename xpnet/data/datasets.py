@@ -1,21 +1,18 @@
 """The data sets: bundled, drawn, downloaded, or read from CSV files."""
 
 import importlib.resources
-import math
 import os
 from collections.abc import Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xpnet._util.checks import is_number
 from xpnet._util.choices import Choice
 from xpnet.data import cifar, csv, idx, shapes
+from xpnet.data.dataset import Dataset, Examples, Preparation
 from xpnet.data.download import SOURCES, fetch, user_cache
-from xpnet.errors import ConfigError, DataError
+from xpnet.errors import DataError
 
 SAMPLE = "mnist-sample"
 CSV_FORM = "csv:TRAIN.csv,TEST.csv with the label in the first column, or csv:TRAIN.csv,TEST.csv,label=last"
@@ -29,33 +26,6 @@ IMAGE = (28, 28)
 CLASSES = 10
 
 Folder = str | os.PathLike[str] | None
-
-
-class Examples(NamedTuple):
-    """Inputs and their labels.
-
-    Fields:
-        x: float32 in [0, 1]: images (n, height, width, channels) or rows of a CSV file (n, columns).
-        y: int64 (n,), 0 to classes - 1.
-    """
-
-    x: NDArray[np.float32]
-    y: NDArray[np.int64]
-
-
-class Dataset(NamedTuple):
-    """A data set with the training and test examples as published. `split` makes validation examples.
-
-    Fields:
-        classes: number of classes.
-        class_names: the name of each class, or empty.
-    """
-
-    name: str
-    train: Examples
-    test: Examples
-    classes: int
-    class_names: tuple[str, ...] = ()
 
 
 def load(name: str, data_dir: Folder = None, download: bool = True) -> Dataset:
@@ -85,23 +55,6 @@ def load(name: str, data_dir: Folder = None, download: bool = True) -> Dataset:
     return DATASETS[name].make(name, data_dir, download)
 
 
-def split(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
-    """The first floor(fraction · n) examples for training, and the rest for validation: views, no copies.
-
-    Raises ConfigError where one of the two would be empty.
-    """
-    n = len(examples.y)
-    first = math.floor(fraction * n) if is_number(fraction) and 0 < fraction < 1 else 0
-    if not 0 < first < n:
-        raise ConfigError(
-            f"split: expected a fraction that leaves one of {n} examples or more on each side, got {fraction}"
-        )
-    return (
-        Examples(examples.x[:first], examples.y[:first]),
-        Examples(examples.x[first:], examples.y[first:]),
-    )
-
-
 def _load_sample(name: str, data_dir: Folder, download: bool) -> Dataset:
     sample = importlib.resources.files("xpnet.data") / SAMPLE
     return _read_idx(name, [sample / f"{file}.gz" for file in FILES])
@@ -109,7 +62,8 @@ def _load_sample(name: str, data_dir: Folder, download: bool) -> Dataset:
 
 def _draw_shapes(name: str, data_dir: Folder, download: bool) -> Dataset:
     train, test = Examples(*shapes.draw(2000, seed=0)), Examples(*shapes.draw(500, seed=1))
-    return Dataset(name, train, test, len(shapes.CLASS_NAMES), shapes.CLASS_NAMES)
+    names, preparation = shapes.CLASS_NAMES, Preparation((shapes.SIZE, shapes.SIZE, 3))
+    return Dataset(name, train, test, len(names), names, preparation=preparation)
 
 
 def _load_idx(name: str, data_dir: Folder, download: bool) -> Dataset:
@@ -119,7 +73,8 @@ def _load_idx(name: str, data_dir: Folder, download: bool) -> Dataset:
 
 def _read_idx(name: str, paths: Sequence[Traversable]) -> Dataset:
     train_images, train_labels, test_images, test_labels = paths
-    return Dataset(name, _examples(train_images, train_labels), _examples(test_images, test_labels), CLASSES)
+    train, test = _examples(train_images, train_labels), _examples(test_images, test_labels)
+    return Dataset(name, train, test, CLASSES, preparation=Preparation((*IMAGE, 1)))
 
 
 def _examples(images_path: Traversable, labels_path: Traversable) -> Examples:
@@ -172,7 +127,8 @@ def _load_cifar(name: str, data_dir: Folder, download: bool) -> Dataset:
             _fetch(name, cifar.ARCHIVE, folder, download, missing=missing[0].name)
         cifar.unpack(archive, SOURCES[name].md5[cifar.ARCHIVE], missing)
     train, test = Examples(*cifar.read(paths[:-1])), Examples(*cifar.read(paths[-1:]))
-    return Dataset(name, train, test, len(cifar.CLASS_NAMES), cifar.CLASS_NAMES)
+    preparation = Preparation((32, 32, 3), planes=True)
+    return Dataset(name, train, test, len(cifar.CLASS_NAMES), cifar.CLASS_NAMES, preparation=preparation)
 
 
 def _find_cifar(file: str, folder: Path) -> Path:

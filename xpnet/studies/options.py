@@ -52,7 +52,7 @@ class Options:
 
     def load_dataset(self) -> data.Dataset:
         """The data set. Raises DataError where it cannot be loaded."""
-        return data.load(self.dataset, self.data_dir, self.download)
+        return data.load(self.dataset, self.data_dir, self.download).as_images()
 
     def make_backend(self, dtype: str = "float32") -> Backend:
         """The backend. Raises BackendError where it cannot be used."""

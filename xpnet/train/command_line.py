@@ -1,19 +1,16 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
-import ast
-import inspect
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import docstring_parser
 import yaml
 
 from xpnet._util.choices import Choice, takers
-from xpnet._util.text import did_you_mean
+from xpnet._util.text import did_you_mean, docstring
 from xpnet.data.datasets import CSV_FORM, DATASETS
 from xpnet.errors import ConfigError
 from xpnet.train import yaml_file
@@ -118,8 +115,9 @@ def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
 
 def option_helps() -> dict[str, str]:
     """The help of each option: its line in the docstring of `Config`, with the choices of the registries."""
-    described = docstring_parser.parse(_docstring()).params
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in described}
+    described = docstring_parser.parse(docstring(Config)).params
+    helps = dict.fromkeys(_FIELDS, "")
+    helps |= {param.arg_name: " ".join((param.description or "").split()) for param in described}
     registries: dict[str, Mapping[str, Choice[Any]]] = {}
     rows: dict[str, list[str]] = {"dataset": _rows(DATASETS)}
     helps["dataset"] += f", or {CSV_FORM}"
@@ -139,14 +137,6 @@ def option_helps() -> dict[str, str]:
         first = f"{text} (type: {kind_of(option.type)}, default: {default})"
         helps[name] = "\n".join([first, *rows.get(name, [])]).replace("%", "%%")
     return helps
-
-
-def _docstring() -> str:
-    """The docstring of `Config`, also under `python -OO`, which drops docstrings."""
-    if sys.flags.optimize < 2:
-        return Config.__doc__ or ""
-    (definition,) = ast.parse(inspect.getsource(Config)).body
-    return ast.get_docstring(cast(ast.ClassDef, definition)) or ""
 
 
 def _as_text(value: Any) -> str:

@@ -39,7 +39,9 @@ class Config:
         dataset: the images and labels
         data_dir: folder of the data sets; default $XPNET_DATA, else the user's cache
         download: download a data set that is not in its folder
-        train_fraction: share of the training images to train on; the last ones are for validation
+        train_fraction: share of the training images to train on; the others are for validation; 1: none are
+        split: which images to train on: the first of the file, as many of each class (stratified) or random
+            ones
         normalize: scale each channel to mean 0 and standard deviation 1 over the images to train on
         random_crop: in training, shift each image by up to this many pixels and fill with zeros; 0: off
         horizontal_flip: in training, mirror half of the images
@@ -98,6 +100,7 @@ class Config:
     data_dir: str | None = None
     download: bool = True
     train_fraction: float = 0.8
+    split: str = one_of(data.splits.HOW, "first")
     normalize: bool = False
     random_crop: int = 0
     horizontal_flip: bool = False
@@ -165,7 +168,7 @@ class Config:
         at_least_1 = ("kernel_size", "schedule_every", "epochs", "batch_size")
         counts = ("channels", "pool", "hidden")
         for name, ok, expected in (
-            ("train_fraction", 0 < self.train_fraction < 1, "above 0 and below 1"),
+            ("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1"),
             *((name, getattr(self, name) >= 0, "at least 0") for name in at_least_0),
             *((name, getattr(self, name) >= 1, "at least 1") for name in at_least_1),
             *((name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1") for name in counts),
@@ -180,6 +183,12 @@ class Config:
                 raise ConfigError(
                     f"{option_name(name)}: expected {expected}, got {short(getattr(self, name))}"
                 )
+        if self.train_fraction == 1 and (self.early_stopping or self.schedule == "plateau"):
+            name = "early_stopping" if self.early_stopping else "schedule"
+            raise ConfigError(
+                f"{option_name(name)}: expected validation images with {getattr(self, name)}, got "
+                "--train-fraction 1, which leaves none"
+            )
         self.make_loss()
         self.make_optimizer()
         self.make_schedule()

@@ -35,7 +35,8 @@ class Outcome(NamedTuple):
 def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     """Train as the config says, test the epoch that is best on validation, and write the run folder.
 
-    The folder holds `config.yaml` (all options, to run again), `metrics.csv` (a row for each epoch),
+    The folder holds `config.yaml` (all options, to run again), `dataset.json` (the names of the classes, and
+    how the inputs were made from the files: `data.Dataset.describe`), `metrics.csv` (a row for each epoch),
     `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png`, `summary.json`, and
     `checkpoints/`, from which the run can resume. SIGINT (Ctrl-C) and SIGTERM end the training after
     the current step, with a checkpoint; the other files then cover the complete epochs.
@@ -50,8 +51,10 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     Raises ConfigError, DataError or BackendError before it writes anything, CheckpointError where a file
     cannot be written or read, and DivergedError after an epoch with a loss or parameter that is not finite.
     """
-    dataset = data.load(config.dataset, config.data_dir, config.download)
-    train, validation = data.split(dataset.train, config.train_fraction)
+    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
+    train, validation = data.split(
+        dataset.train, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
+    )
     config.check_inputs(train.x.shape[1:])
     test, normalization = dataset.test, None
     if config.normalize:
@@ -63,16 +66,25 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     opened = folders.new(config) if resume is None else folders.old(Path(resume))
     with opened as folder:
         checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
+        folders.write_dataset(folder, dataset)
         if not config.quiet:
             print(
-                f"{dataset.name}: {len(train.x):,} training, {len(validation.x):,} validation and "
-                f"{len(test.x):,} test images\n{model.backend}, seed {config.seed}\n\n"
+                f"{first_line(dataset, train, validation, test)}\n{model.backend}, seed {config.seed}\n\n"
                 f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
             restore(model, config, checkpoints, folder)
         outcome = train_model(model, config, train, validation, checkpoints, folder)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
+
+
+def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:
+    """The data set, the sizes of its training, validation and test part, and what was found in reading it."""
+    counts = [
+        f"{len(part.y):,} {name}" if len(part.y) else f"no {name}"
+        for name, part in zip(("training", "validation", "test"), parts, strict=True)
+    ]
+    return "; ".join([f"{dataset.name}: {counts[0]}, {counts[1]} and {counts[2]} images", *dataset.notes])
 
 
 def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
@@ -107,8 +119,9 @@ def report(
     predictions = model.predict(test.x)
     if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
         predictions = predictions.argmax(axis=-1)
-    class_names = dataset.class_names or tuple(map(str, range(dataset.classes)))
-    plots.confusion(folder / "confusion.png", test.y, predictions, class_names, f"{title}: {accuracy}")
+    plots.confusion(
+        folder / "confusion.png", test.y, predictions, dataset.label_names, f"{title}: {accuracy}"
+    )
     rates = [metrics.images_per_second for metrics in outcome.history]
     summary = {
         "name": config.name,
@@ -130,11 +143,11 @@ def report(
         "versions": versions(model.backend),
     }
     folders.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    of = (
-        f"epoch {outcome.best.epoch}, the best on validation"
-        if outcome.best
-        else "before the first epoch's end"
-    )
+    if outcome.best is None:
+        of = "before the first epoch's end"
+    else:
+        validated = outcome.best.validation_accuracy is not None
+        of = f"epoch {outcome.best.epoch}, the {'best on validation' if validated else 'last'}"
     print(f"{accuracy} ({of}); files in {folder}")
     if outcome.interrupted:
         print(f"interrupted; resume with --resume {folder}")
@@ -179,7 +192,7 @@ def train_model(
                 *train,
                 epochs=config.epochs - model.epoch,
                 batch_size=config.batch_size,
-                validation=validation,
+                validation=validation if len(validation.y) else None,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
                 callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints],

@@ -1,6 +1,7 @@
 """The folder of a run: made once, locked by the process that uses it."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,10 +11,12 @@ from pathlib import Path
 import yaml
 
 from xpnet._util import files
+from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
 
 CHECKPOINTS = "checkpoints"
+DATASET_FILE = "dataset.json"  # the names of the classes, and how inputs are made from the numbers of a file
 
 
 @contextmanager
@@ -37,6 +40,12 @@ def write_config(folder: Path, config: Config) -> None:
     """Write `config.yaml`: all options except the name of the folder."""
     options = dataclasses.asdict(dataclasses.replace(config, output_dir=None))
     write_text(folder / CONFIG_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
+
+
+def write_dataset(folder: Path, dataset: Dataset) -> None:
+    """Write `dataset.json`: `Dataset.describe()`. A resumed run keeps its own."""
+    if not (folder / DATASET_FILE).exists():
+        write_text(folder / DATASET_FILE, json.dumps(dataset.describe(), indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -42,7 +42,7 @@ def check(config: Config, resume: Path | None = None) -> list[Row]:
     Raises ConfigError, DataError or BackendError where the network cannot be made, and CheckpointError where
     the parameters of the run cannot be read.
     """
-    dataset = data.load(config.dataset, config.data_dir, config.download)
+    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
     config.check_inputs(dataset.train.x.shape[1:])
     examples = min(EXAMPLES, config.batch_size)
     if config.batch_norm and examples < 2:

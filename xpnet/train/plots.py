@@ -28,8 +28,9 @@ def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | Non
     epochs = [metrics.epoch for metrics in history]
     for name, color in (("train", TRAIN), ("validation", VALIDATION)):
         values = [getattr(metrics, f"{name}_{quantity}") for metrics in history]
-        axes.plot(epochs, values, color=color, label=name, marker="o", markersize=3)
-    if best is not None:
+        if None not in values:  # a run may have no validation examples
+            axes.plot(epochs, values, color=color, label=name, marker="o", markersize=3)
+    if best is not None and best.validation_accuracy is not None:
         label = (
             f"best: {best.validation_accuracy:.4f} in epoch {best.epoch}" if quantity == "accuracy" else None
         )

@@ -52,10 +52,11 @@ class ProgressBar(Callback):
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         width = len(str(self.epochs))
+        validation = "  validation loss {:.4f} accuracy {:.4f}"
         line = (
             f"epoch {metrics.epoch:{width}}/{self.epochs}"
             f"  train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
-            f"  validation loss {metrics.validation_loss:.4f} accuracy {metrics.validation_accuracy:.4f}"
+            f"{'' if metrics.validation_loss is None else validation.format(*metrics[3:5])}"
             f"  {metrics.images_per_second:,.0f} images/s"
         )
         tqdm.write(line)
@@ -89,7 +90,10 @@ class MetricsFile(Callback):
 
 
 class Best(Callback):
-    """`best.npz`: the parameters of the first epoch with the highest validation accuracy."""
+    """`best.npz`: the parameters of the first epoch with the highest validation accuracy.
+
+    Without validation they are those of the last epoch.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,8 +102,8 @@ class Best(Callback):
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         accuracy = metrics.validation_accuracy
-        assert accuracy is not None
-        if self.metrics is None or accuracy > (self.metrics.validation_accuracy or 0.0):
+        best = self.metrics and self.metrics.validation_accuracy
+        if accuracy is None or best is None or accuracy > best:
             self.metrics = metrics
             snapshot = tree.items(model.snapshot())
             self.arrays = {name: model.backend.to_numpy(array) for name, array in snapshot}

@@ -10,7 +10,11 @@ Exit status: 0, 1 if a backend that is here gives wrong numbers or an error, 2 f
 cannot be used, 130 after Ctrl-C. A library that is not installed is not an error.
 """
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.train.doctor import command
 from xpnet.train.script import exit_status

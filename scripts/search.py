@@ -12,8 +12,12 @@ Exit status: 0, 2 for an option or a file that cannot be used, 3 for an unexpect
 after Ctrl-C.
 """
 
+import os
 import shlex
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.studies import runner, search
 from xpnet.train.script import exit_status

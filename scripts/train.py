@@ -10,8 +10,11 @@ Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss 
 143 after SIGTERM.
 """
 
+import os
 import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet import train
 from xpnet.train.command_line import parse

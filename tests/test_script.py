@@ -17,6 +17,7 @@ from xpnet.errors import BackendError
 ROOT = Path(__file__).parents[1]
 FILES = {
     "config.yaml",
+    "data.json",
     "metrics.csv",
     "best.npz",
     "curves.png",

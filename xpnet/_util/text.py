@@ -1,7 +1,21 @@
 """Objects as text."""
 
+import ast
+import inspect
+import sys
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
+
+
+def docstring(thing: Any) -> str:
+    """The docstring of a module or class, or "". Under `python -OO`, which drops it, read from the source."""
+    if sys.flags.optimize < 2:
+        return thing.__doc__ or ""
+    try:
+        tree = ast.parse(inspect.getsource(thing))
+        return ast.get_docstring(tree if inspect.ismodule(thing) else tree.body[0]) or ""  # type: ignore[arg-type]
+    except (OSError, TypeError, SyntaxError):  # without its source
+        return ""
 
 
 def constructor_call(thing: Any) -> str:

@@ -13,9 +13,11 @@ import docstring_parser
 import jsonargparse
 
 from xpnet._util.choices import Choice, takers
+from xpnet._util.text import docstring
 from xpnet.data.datasets import CSV_FORM, DATASETS
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config, choices_of, option_name
+from xpnet.train.folder import user_path
 
 CHANGEABLE_ON_RESUME = (
     "epochs", "checkpoint_every", "data_dir", "download", "backend", "device", "quiet",
@@ -38,7 +40,7 @@ def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
         options = _values(parser, arguments)
         del options["resume"]
         return Config(**options), None
-    folder = Path(resume)
+    folder = user_path("--resume", resume)
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ConfigError(f"--resume: expected the folder of a run, got {folder}, without a {CONFIG_FILE}")
@@ -91,8 +93,9 @@ def make_parser(prog: str) -> jsonargparse.ArgumentParser:
 
 def option_helps() -> dict[str, str]:
     """The help of each option: its line in the docstring of `Config`, with the choices of the registries."""
-    described = docstring_parser.parse(Config.__doc__ or "").params
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in described}
+    described = docstring_parser.parse(docstring(Config)).params
+    helps = dict.fromkeys((option.name for option in fields(Config)), "")
+    helps |= {param.arg_name: " ".join((param.description or "").split()) for param in described}
     registries: dict[str, Mapping[str, Choice[Any]]] = {}
     for option in fields(Config):
         name, choices = option.name, choices_of(option)

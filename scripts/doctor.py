@@ -1,6 +1,10 @@
 """What does this machine give xpnet, and are the numbers right? `python scripts/doctor.py --help`."""
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.__main__ import script
 

@@ -1,6 +1,10 @@
 """Check the gradients of a network by finite differences: `python scripts/gradcheck.py --help`."""
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.__main__ import script
 

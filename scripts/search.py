@@ -1,6 +1,10 @@
 """Search for hyper-parameters with Optuna and write a report: `python scripts/search.py --help`."""
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.__main__ import script
 

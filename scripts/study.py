@@ -1,6 +1,10 @@
 """Run an experiment and write a report: `python scripts/study.py --help`."""
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.__main__ import script
 

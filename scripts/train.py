@@ -1,6 +1,10 @@
 """Train a network and write a folder with its results: `python scripts/train.py --help`."""
 
+import os
+import signal
 import sys
+
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
 from xpnet.__main__ import script
 

@@ -220,11 +220,11 @@ FIT = xpnet.Model.fit
 def train_with(
     patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
 ) -> dict:
-    """Run with another callback, placed before the checkpoints."""
+    """Run with another callback, placed before the checkpoints and the table of metrics."""
 
     def fit_with(model: xpnet.Model, *data, callbacks, **options):
-        *others, checkpoints = callbacks
-        return FIT(model, *data, callbacks=[*others, callback, checkpoints], **options)
+        *others, checkpoints, table = callbacks
+        return FIT(model, *data, callbacks=[*others, callback, checkpoints, table], **options)
 
     patch.setattr(xpnet.Model, "fit", fit_with)
     return train.run(config, resume)
@@ -307,7 +307,7 @@ def test_what_best_npz_holds_is_what_the_checkpoint_says(
     config = train.Config(**SMALL, output_dir=str(folder))
     with pytest.raises(Killed):
         train_with(monkeypatch, KillAfterEpoch(), config)
-    assert len(history(folder)) == 2
+    assert len(history(folder)) == 1  # the table says no more than the checkpoints
     of_epoch_2 = (folder / "best.npz").read_bytes()
     with pytest.raises(Killed):
         train_with(monkeypatch, At(1, 12, kill), config, folder)

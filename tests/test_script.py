@@ -17,7 +17,7 @@ from xpnet.errors import BackendError
 ROOT = Path(__file__).parents[1]
 FILES = {
     "config.yaml",
-    "dataset.json",
+    "data.json",
     "metrics.csv",
     "best.npz",
     "curves.png",

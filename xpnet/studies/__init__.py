@@ -7,7 +7,7 @@ introduction. Its `run(options, report)` does the experiment and adds the result
 import importlib
 from typing import Any, Protocol, cast
 
-from xpnet._util.text import did_you_mean
+from xpnet._util.text import did_you_mean, docstring
 from xpnet.errors import ConfigError
 
 
@@ -55,4 +55,4 @@ def load(name: str) -> Study:
 
 def title(name: str) -> str:
     """The first line of the study's docstring, without its full stop."""
-    return (load(name).__doc__ or name).strip().partition("\n")[0].rstrip(".")
+    return (docstring(load(name)) or name).strip().partition("\n")[0].rstrip(".")

@@ -11,6 +11,7 @@ again with new seeds, and only these trainings are tested.
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from xpnet._util.output import say
 from xpnet.studies import search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -49,7 +51,7 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
     examples = sweep.load(options, report, base)
     with search.opened(report.folder) as study:
         search.write_settings(report.folder, options, settings)
-        print(f"if interrupted: python scripts/search.py --resume {report.folder}", flush=True)
+        say(f"if interrupted: python scripts/search.py --resume {shlex.quote(str(report.folder))}")
         trials = search.run(study, base, examples, settings.trials)
         report_trials(report, trials, settings)
         whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]

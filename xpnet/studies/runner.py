@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xpnet import studies
+from xpnet._util.output import say
+from xpnet._util.text import docstring
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train import folder as folders
@@ -35,9 +37,9 @@ def run(
     options = options or Options()
     study = studies.load(name)
     if options.output_dir and folder is None:
-        folders.check_new(Path(options.output_dir))
+        folders.check_new(options.output_dir)
     options.make_backend()
-    introduction = inspect.cleandoc(study.__doc__ or "").split("\n\n")[1:]
+    introduction = inspect.cleandoc(docstring(study)).split("\n\n")[1:]
     report = Report(name, studies.title(name), options, introduction, command)
     if folder is not None:
         report.folder = folder
@@ -51,7 +53,7 @@ def run_and_print(name: str, options: Options, command: str = "") -> None:
     if name == "list":
         width = max(map(len, studies.NAMES))
         for each in studies.NAMES:
-            print(f"{each:{width}}  {studies.title(each)}")
+            say(f"{each:{width}}  {studies.title(each)}")
         return
     names = [name]
     if name == "all":
@@ -68,4 +70,4 @@ def run_and_print(name: str, options: Options, command: str = "") -> None:
 def print_result(report: Report) -> None:
     """Print a line about a finished report."""
     seconds = time.monotonic() - report.started
-    print(f"{report.name}: {report.verdict()}; {report.path} ({seconds:.1f} s)", flush=True)
+    say(f"{report.name}: {report.verdict()}; {report.path} ({seconds:.1f} s)")

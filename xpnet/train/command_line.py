@@ -10,12 +10,14 @@ import docstring_parser
 import yaml
 
 from xpnet._util.choices import Choice, takers
+from xpnet._util.output import say
 from xpnet._util.text import did_you_mean, docstring
 from xpnet.data.datasets import CSV_FORM, DATASETS
 from xpnet.errors import ConfigError
 from xpnet.train import yaml_file
 from xpnet.train.arguments import Parser, YesNo
 from xpnet.train.config import CONFIG_FILE, Config, choices_of, kind_of, option_name
+from xpnet.train.folder import user_path
 from xpnet.train.values import Found, convert, described, shown
 
 CHANGEABLE_ON_RESUME = (
@@ -46,7 +48,7 @@ def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -
     if resume is None:
         config = _made(given, places)
     else:
-        folder = Path(resume).expanduser()
+        folder = user_path("--resume", resume)
         path = folder / CONFIG_FILE
         if not path.is_file():
             raise ConfigError(
@@ -54,7 +56,7 @@ def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -
             )
         config = change_on_resume(read(path), given)
     if show:
-        print(yaml.safe_dump(asdict(config), sort_keys=False), end="")
+        say(yaml.safe_dump(asdict(config), sort_keys=False).rstrip())
         raise SystemExit(0)
     return config, folder
 
@@ -181,7 +183,7 @@ def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, 
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     for path in paths:
-        for name, (found, line) in yaml_file.read(Path(path).expanduser()).items():
+        for name, (found, line) in yaml_file.read(user_path("--config", path)).items():
             place = f"{path}: line {line}"
             if name not in _FIELDS:
                 like = did_you_mean(name, _FIELDS) or "; see --help"

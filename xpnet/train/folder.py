@@ -1,7 +1,7 @@
 """The folder of a run: made once, locked by the process that uses it."""
 
 import dataclasses
-import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,12 +11,12 @@ from pathlib import Path
 import yaml
 
 from xpnet._util import files
-from xpnet.data import Dataset
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
 
 CHECKPOINTS = "checkpoints"
-DATASET_FILE = "dataset.json"  # the names of the classes, and how inputs are made from the numbers of a file
+METRICS, SUMMARY = "metrics.csv", "summary.json"
+LONGEST_NAME = 200  # bytes: file systems allow 255, with the date
 
 
 @contextmanager
@@ -30,7 +30,11 @@ def new(config: Config) -> Iterator[Path]:
 
 @contextmanager
 def old(folder: Path) -> Iterator[Path]:
-    """Lock the folder of an existing run."""
+    """Lock the folder of an existing run.
+
+    Raises ConfigError, before it writes anything, where a trained run has no checkpoint to resume from.
+    """
+    check_checkpoints(folder)
     with _locked(folder):
         files.remove_temporaries(folder)
         yield folder
@@ -42,16 +46,10 @@ def write_config(folder: Path, config: Config) -> None:
     write_text(folder / CONFIG_FILE, yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
 
 
-def write_dataset(folder: Path, dataset: Dataset) -> None:
-    """Write `dataset.json`: `Dataset.describe()`. A resumed run keeps its own."""
-    if not (folder / DATASET_FILE).exists():
-        write_text(folder / DATASET_FILE, json.dumps(dataset.describe(), indent=2) + "\n")
-
-
 def write_text(path: Path, text: str) -> None:
-    """Write a small file completely or not at all."""
+    """Write a small file completely or not at all, in UTF-8."""
     with files.saving(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # a file name may hold bytes that are no letters
 
 
 def make(output_dir: str | None, name: str) -> Path:
@@ -59,16 +57,16 @@ def make(output_dir: str | None, name: str) -> Path:
 
     Raises ConfigError where it exists and is not empty, or cannot be made.
     """
-    if output_dir:
-        folder = Path(output_dir)
-        check_new(folder)
-    else:
-        stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-        numbered = (stamped.with_name(f"{stamped.name}-{i}") for i in count(2))
-        folder = stamped
-        while folder.exists():  # another run started in the same second
-            folder = next(numbered)
+    check_new(output_dir, name)
     try:
+        if output_dir:
+            folder = user_path("--output-dir", output_dir)
+        else:
+            stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+            numbered = (stamped.with_name(f"{stamped.name}-{i}") for i in count(2))
+            folder = stamped
+            while folder.exists():  # another run started in the same second
+                folder = next(numbered)
         if folder.is_dir():
             folder.rmdir()
         folder.mkdir(parents=True)
@@ -77,8 +75,17 @@ def make(output_dir: str | None, name: str) -> Path:
     return folder
 
 
-def check_new(folder: Path) -> None:
-    """ConfigError unless the folder is missing or empty."""
+def check_new(output_dir: str | None, name: str = "") -> None:
+    """ConfigError unless `output_dir` is missing or empty, or without it `name` can end a folder's name."""
+    if not output_dir:
+        one_part = name.isprintable() and not {"/", "\\"} & set(name) and name.strip(" .")
+        if not one_part or len(name.encode()) > LONGEST_NAME:
+            raise ConfigError(
+                f"--name: expected a name for a folder in runs/, at most {LONGEST_NAME} bytes without a "
+                f"slash, got {name!r}"
+            )
+        return
+    folder = user_path("--output-dir", output_dir)
     try:
         taken = any(folder.iterdir()) if folder.is_dir() else folder.exists()
     except OSError as error:
@@ -86,6 +93,29 @@ def check_new(folder: Path) -> None:
     if taken:
         what = f", a run: resume it with --resume {folder}" if (folder / CONFIG_FILE).exists() else ""
         raise ConfigError(f"--output-dir: expected a folder that does not exist, got {folder}{what}")
+
+
+def user_path(option: str, path: str | Path) -> Path:
+    """The path that an option gives, with the home folder for `~`. ConfigError where no file can have it."""
+    expanded = os.path.expanduser(path)
+    if str(path).startswith("~") and expanded == str(path):
+        raise ConfigError(f"{option}: expected a path, got {path}: no such user")
+    if "\0" in expanded:
+        raise ConfigError(f"{option}: expected a path, got {str(path)!r}")
+    return Path(expanded)
+
+
+def check_checkpoints(folder: Path) -> None:
+    """ConfigError for a run that has results, but no checkpoint: resumed, it would overwrite them."""
+    if any((folder / CHECKPOINTS).glob("epoch-*.safetensors")):
+        return
+    table = folder / METRICS  # a row is written after the checkpoint of its epoch
+    epochs = table.read_bytes().count(b"\n") - 1 if table.is_file() else 0
+    if epochs > 0 or (folder / SUMMARY).exists():
+        raise ConfigError(
+            f"--resume: expected a checkpoint in {folder / CHECKPOINTS}, got none for a run with results; "
+            f"to begin again in a new folder, use --config {folder / CONFIG_FILE}"
+        )
 
 
 @contextmanager

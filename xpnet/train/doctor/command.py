@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet._util import files
+from xpnet._util.output import say
 from xpnet._util.text import did_you_mean
 from xpnet.backend import BACKENDS
 from xpnet.errors import ConfigError
@@ -27,7 +28,7 @@ def run(arguments: Sequence[str], prog: str, description: str | None) -> int:
     here = machine.describe()
     findings = [each for name in names for each in examine(name)]
     seconds = time.perf_counter() - began
-    print(report.text(here, findings, seconds))
+    say(report.text(here, findings, seconds))
     if path is not None:
         write(path, here, findings, seconds)
     return 1 if any(each.status == WRONG for each in findings) else 0

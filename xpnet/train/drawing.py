@@ -1,0 +1,116 @@
+"""Matplotlib for all pictures: its own defaults and the Agg canvas, whatever the user's settings are.
+
+Import Matplotlib's names from here: a `matplotlibrc` that cannot be read, or an `MPLBACKEND` that does not
+exist, makes Matplotlib's own import fail.
+"""
+
+# ruff: noqa: E402
+
+import functools
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without warnings and log lines of Matplotlib: fonts, cache folders, glyphs."""
+    logger = logging.getLogger("matplotlib")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+with _silent():
+    try:
+        import matplotlib.figure
+    except Exception:  # any kind: the fault is in the user's settings, so import without them
+        with mock.patch.dict(os.environ, {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}):
+            import matplotlib.figure
+
+from matplotlib import colormaps, font_manager, ft2font
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+__all__ = [
+    "COLORS",
+    "Axes",
+    "Figure",
+    "MaxNLocator",
+    "PowerNorm",
+    "Rectangle",
+    "Text",
+    "colormaps",
+    "defaults",
+    "fonts_for",
+    "one_line",
+    "whole_numbers",
+]
+
+FONT = "DejaVu Sans"  # bundled with Matplotlib
+# Okabe and Ito's colours, which colour-blind readers can tell apart; neighbours differ in lightness too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def defaults(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Draw with Matplotlib's default settings, in one thread at a time, without its warnings.
+
+    Arguments:
+        texts: the texts of the picture, for which it finds fonts.
+    """
+    with _LOCK, _silent(), matplotlib.rc_context():
+        own = dict(matplotlib.rcParamsDefault)
+        del own["backend"]  # pictures name theirs as they are saved
+        matplotlib.rcParams.update(own | {"font.family": [FONT, *fonts_for("".join(texts))[0]]})
+        yield
+
+
+def fonts_for(text: str) -> tuple[list[str], set[str]]:
+    """Installed fonts with the letters that `FONT` lacks, and the letters that no font has."""
+    missing = {letter for letter in text if not letter.isascii()} - _letters(font_manager.findfont(FONT))
+    found: list[str] = []
+    for entry in font_manager.fontManager.ttflist if missing else ():
+        if entry.name.startswith("Last Resort") or "Emoji" in entry.name:
+            continue  # boxes for all letters; pictures that FreeType cannot scale
+        if has := missing & _letters(entry.fname):
+            found.append(entry.name)
+            missing -= has
+    return found, missing
+
+
+@functools.cache
+def _letters(path: str) -> set[str]:
+    try:
+        return set(map(chr, ft2font.FT2Font(path).get_charmap()))
+    except (RuntimeError, OSError):  # a damaged font, or one that was removed
+        return set()
+
+
+def one_line(text: str, most: int) -> str:
+    """A text on one line of at most `most` characters, cut in the middle, with ? for what cannot be shown."""
+    words, (_, missing) = " ".join(text.split()), fonts_for(text)
+    text = "".join(letter if letter.isprintable() and letter not in missing else "?" for letter in words)
+    if len(text) <= most:
+        return text
+    left = (most - 1) // 2
+    return f"{text[:left]}…{text[len(text) - (most - 1 - left) :]}"
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers alone, also where it has only one."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -13,7 +13,7 @@ import docstring_parser
 import jsonargparse
 
 from xpnet._util.choices import Choice, takers
-from xpnet.data.datasets import CSV_FORM, DATASETS
+from xpnet.data import datasets
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config, choices_of, option_name
 
@@ -104,7 +104,7 @@ def option_helps() -> dict[str, str]:
             helps[name] = _listed(helps[name], choices)
         elif choices:
             helps[name] += f": {', '.join(choices)}"
-    helps["dataset"] = _listed(f"{helps['dataset']}, or {CSV_FORM}", DATASETS)
+    helps["dataset"] = _listed(helps["dataset"], datasets.choices())
     return {name: text + _taken_by(name, registries.values()) for name, text in helps.items()}
 
 

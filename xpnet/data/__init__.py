@@ -3,7 +3,7 @@
 from xpnet.data import augment
 from xpnet.data.batches import batches
 from xpnet.data.dataset import Dataset, Examples, Preparation
-from xpnet.data.datasets import load
+from xpnet.data.datasets import load, register
 from xpnet.data.normalization import Normalization, channel_statistics, normalize
 from xpnet.data.splits import split
 
@@ -17,5 +17,6 @@ __all__ = [
     "channel_statistics",
     "load",
     "normalize",
+    "register",
     "split",
 ]

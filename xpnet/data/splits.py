@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xpnet._util.checks import is_number
 from xpnet.data.dataset import Examples
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DataError
 from xpnet.random import generator
 
 HOW = ("first", "random", "stratified")
@@ -77,3 +77,20 @@ def _warn_of_missing_classes(train: NDArray[np.int64], rest: NDArray[np.int64], 
             "sorted by class? --split stratified draws from all classes",
             stacklevel=3,
         )
+
+
+def cut_off(y: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
+    """Positions of the training and the test examples of a data set without a test part, and a note.
+
+    The share `fraction` of each class is for the test; the draw is always the same. Both are shuffled.
+
+    Raises DataError where one of them would be empty.
+    """
+    n = len(y)
+    count = round(fraction * n)
+    if not 0 < count < n:
+        raise DataError(f"test={fraction:g}: expected a share of {n} examples that leaves one on each side")
+    chosen = draw(y, count, "stratified", seed=0)
+    order = generator(0, "cut off").permutation(n)
+    note = f"no test file: {count:,} of {n:,} examples, drawn from all classes, are for the test"
+    return order[~chosen[order]], order[chosen[order]], note

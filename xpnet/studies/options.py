@@ -65,7 +65,7 @@ def make_parser(prog: str, description: str, usage: str = "%(prog)s [options]") 
     add = parser.add_argument
     add("--backend", help=f"array library: {', '.join(backends.BACKENDS)}")
     add("--device", help="device of the array library, for example cuda:1")
-    add("--dataset", help=f"{', '.join(data.datasets.DATASETS)}, or {data.datasets.CSV_FORM}")
+    add("--dataset", help=", ".join(data.datasets.choices()))
     add(
         "--data-dir",
         metavar="DIR",

@@ -12,7 +12,7 @@ import yaml
 from xpnet._util.choices import Choice, takers
 from xpnet._util.output import say
 from xpnet._util.text import did_you_mean, docstring
-from xpnet.data.datasets import CSV_FORM, DATASETS
+from xpnet.data import datasets
 from xpnet.errors import ConfigError
 from xpnet.train import yaml_file
 from xpnet.train.arguments import Parser, YesNo
@@ -121,8 +121,7 @@ def option_helps() -> dict[str, str]:
     helps = dict.fromkeys(_FIELDS, "")
     helps |= {param.arg_name: " ".join((param.description or "").split()) for param in described}
     registries: dict[str, Mapping[str, Choice[Any]]] = {}
-    rows: dict[str, list[str]] = {"dataset": _rows(DATASETS)}
-    helps["dataset"] += f", or {CSV_FORM}"
+    rows: dict[str, list[str]] = {"dataset": _rows(datasets.choices())}
     for option in fields(Config):
         name, choices = option.name, choices_of(option)
         listed = [other for other, registry in registries.items() if registry is choices]

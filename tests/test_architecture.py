@@ -29,6 +29,7 @@ LAYERS = [
     {"_training"},
     {"model"},
     {"train"},
+    {"runs"},
     {"studies"},
     {"__main__"},
 ]
@@ -139,7 +140,7 @@ def test_public_names() -> None:
     """Adding or removing a public name is a decision, so the list stands here."""
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
-        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "load_run", "losses", "nn", "optim",
         "schedules", "testing",
     }  # fmt: skip
     for error in (
@@ -164,7 +165,7 @@ def test_public_names() -> None:
         "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",
         "RMSprop", "SGD", "decay_weights", "zeros_like",
     }  # fmt: skip
-    assert set(train.__all__) == {"Config", "run"}
+    assert set(train.__all__) == {"Config", "TrainedRun", "run"}
     for module in (losses, optim, nn, schedules):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
         assert all(vars(module)[name].__doc__ for name in documented)

@@ -132,8 +132,26 @@ def doctor(arguments: Sequence[str], call: Call) -> int | None:
     return command.run(arguments, call.prog, call.description)
 
 
+def predict(arguments: Sequence[str], call: Call) -> int | None:
+    """Predict the classes of new inputs with a trained run, and write them as CSV.
+
+        PROGRAM runs/20261121-081530-mlp test.csv                   classes and probabilities
+        PROGRAM runs/20261121-081530-mlp digit.png                  a picture, several, or a folder of them
+        PROGRAM runs/20261121-081530-mlp t10k-images-idx3-ubyte.gz --output predictions.csv
+        PROGRAM runs/20261121-081530-mlp test.csv --kaggle --output submission.csv
+
+    Inputs are scaled and normalized as those of the run, and classes have the names that its data set gives.
+
+    Exit status: 0, 2 for an option, a run or a file that cannot be used, 130 after Ctrl-C.
+    """
+    from xpnet.train import predict
+
+    predict.run(predict.parse(arguments, call.prog, call.description))
+    return None
+
+
 PROGRAMS: dict[str, Callable[[Sequence[str], Call], int | None]] = {
-    each.__name__: each for each in (train, study, search, gradcheck, doctor)
+    each.__name__: each for each in (train, predict, study, search, gradcheck, doctor)
 }
 
 

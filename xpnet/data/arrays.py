@@ -34,7 +34,7 @@ def read(name: str, paths: Sequence[Path], scale: str | None, test: float) -> Da
     Raises DataError where a file is unreadable, damaged, holds pickled objects or other arrays.
     """
     if len(paths) == 1:
-        arrays = _named(paths[0])
+        arrays = named(paths[0])
     elif len(paths) in (2, 4):
         arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), map(_single, paths), strict=False))
     else:
@@ -136,13 +136,13 @@ def _find(arrays: dict[str, NDArray[Any]], part: str, kind: str) -> NDArray[Any]
 
 
 def _single(path: Path) -> NDArray[Any]:
-    arrays = _named(path)
+    arrays = named(path)
     if len(arrays) != 1:
         raise DataError(f"{path}: expected one array, got {', '.join(arrays)}")
     return next(iter(arrays.values()))
 
 
-def _named(path: Path) -> dict[str, NDArray[Any]]:
+def named(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in a file, by name; the one of a `.npy` file has none."""
     try:
         found = np.load(path, allow_pickle=False)

@@ -30,6 +30,8 @@ class Preparation(NamedTuple):
         shape: shape of one input, as the network takes it.
         mean, std: one number for all, or one for each column of a table.
         planes: a file has an image's channels one after the other: (channels, height, width).
+        transposed: a file has images of one channel that lie on their side, and are turned upright.
+        resized: pictures of any size are brought to the shape.
         columns: the names of the input columns in the header of a CSV file, or empty.
         label: the name of the label column, or its position from 1, or None where a file has no such column.
         skipped: names or positions of further columns that are no inputs.
@@ -42,6 +44,8 @@ class Preparation(NamedTuple):
     columns: tuple[str, ...] = ()
     label: str | int | None = None
     skipped: tuple[str | int, ...] = ()
+    transposed: bool = False
+    resized: bool = False
 
     def apply(self, numbers: NDArray[Any]) -> NDArray[np.float32]:
         """The inputs (n, *shape), new, from numbers of a file (n, ...) of as many values an example.
@@ -58,6 +62,8 @@ class Preparation(NamedTuple):
             height, width, channels = self.shape
             planes = numbers.reshape(-1, channels, height, width)
             numbers = planes.transpose(0, 2, 3, 1).copy()  # bytes, before they become four times as large
+        if self.transposed:
+            numbers = numbers.reshape(-1, self.shape[1], self.shape[0]).transpose(0, 2, 1).copy()
         x = numbers.reshape(-1, values).astype(np.float32)
         if any(self.mean):
             x -= np.asarray(self.mean, np.float32)

@@ -50,13 +50,18 @@ def read(name: str, folder: Path, shape: tuple[int, ...] | None, test: float) ->
         test_paths, test_y = [paths[i] for i in rest], y[rest]
         paths, y = [paths[i] for i in first], y[first]
         notes.append(note)
-    preparation = Preparation(shape or _shape(paths))
-    examples = Examples(pictures(paths, preparation.shape, resize=shape is not None), y)
-    other = Examples(pictures(test_paths, preparation.shape, resize=shape is not None), test_y)
+    preparation = Preparation(shape or _shape(paths), resized=shape is not None)
+    examples = Examples(pictures(paths, preparation.shape, resize=preparation.resized), y)
+    other = Examples(pictures(test_paths, preparation.shape, resize=preparation.resized), test_y)
     return Dataset(name, examples, other, len(classes), tuple(classes), tuple(notes), preparation)
 
 
-def pictures(paths: Sequence[Path], shape: tuple[int, ...], resize: bool) -> NDArray[np.float32]:
+def pictures(
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    resize: bool,
+    way_out: str = "shape={} brings all to one size",
+) -> NDArray[np.float32]:
     """Pictures as images (n, height, width, channels) from 0 to 1.
 
     Raises DataError where one is unreadable, or of another size unless they are resized.
@@ -74,8 +79,8 @@ def pictures(paths: Sequence[Path], shape: tuple[int, ...], resize: bool) -> NDA
             if not resize:
                 found, shown = f"{picture.height}x{picture.width}", f"{height}x{width}"
                 raise DataError(
-                    f"{path}: expected {shown} pixels as the others, got {found}: shape={shown}x{channels} "
-                    "brings all to one size"
+                    f"{path}: expected {shown} pixels as the others, got {found}: "
+                    f"{way_out.format(f'{shown}x{channels}')}"
                 )
             picture = picture.convert(MODES[channels]).resize((width, height))
         x[i] = np.asarray(picture.convert(MODES[channels]), np.uint8).reshape(shape)

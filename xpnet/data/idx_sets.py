@@ -123,7 +123,7 @@ def read(name: str, paths: Sequence[Traversable]) -> Dataset:
     train, test = _examples(kind, train_images, train_labels), _examples(kind, test_images, test_labels)
     published = LABELS_MD5.get(hashlib.md5((train.y + kind.first).astype(">u1").tobytes()).hexdigest())
     notes = ("turned upright",) if kind.transposed else ()
-    preparation = Preparation((*IMAGE, 1))
+    preparation = Preparation((*IMAGE, 1), transposed=kind.transposed)
     if published not in (None, name):
         raise DataError(f"{train_labels}: expected the labels of {name}, got those of {published}")
     return Dataset(name, train, test, kind.classes, kind.class_names, notes, preparation)

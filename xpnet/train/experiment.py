@@ -221,7 +221,7 @@ def train_model(
     interrupts: Interrupts,
 ) -> Outcome:
     """Fit the model and write files during training; end with the best parameters."""
-    best, timer = Best(folder / "best.npz"), Timer()
+    best, timer = Best(folder / folders.BEST), Timer()
     watchers: list[Callback] = [best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))

@@ -130,6 +130,18 @@ def _checked(source: str, pair: tuple[Any, Any], part: str) -> tuple[NDArray[Any
     return x, y
 
 
+def inputs(path: Path) -> NDArray[Any]:
+    """The array of inputs in a file: its only one, else that of the test part or of all. DataError without one."""
+    found = _named(path)
+    x = next(iter(found.values())) if len(found) == 1 else None
+    for part in ("test", "all"):
+        if x is None:
+            x = _find(found, part, "x")
+    if x is None or x.ndim < 2 or x.dtype.kind not in "biuf":
+        raise DataError(f"{path}: expected an array x of inputs (n, …), got {', '.join(found)}")
+    return x
+
+
 def _find(arrays: dict[str, NDArray[Any]], part: str, kind: str) -> NDArray[Any] | None:
     lower = {name.lower(): array for name, array in arrays.items()}
     return next((lower[name] for name in NAMES[part, kind] if name in lower), None)

@@ -102,14 +102,13 @@ def load(name: str, folder: Path, fetch: Callable[[str, str], Path], md5: str) -
             return _read_python(name, paths)
     paths = [path if exists(path := own / file) else own / version.unpacked / file for file in files]
     missing = [path for path in paths if not exists(path)]
-    archive = own / version.archive
-    if not exists(archive):
-        archive = fetch(version.archive, missing[0].name)
-    sizes = {
-        path: RECORDS * (version.batches if path.name in version.train else 1) * (RECORD + version.extra)
-        for path in missing
-    }
-    unpack(archive, md5, version.unpacked, sizes)
+    if missing:
+        archive = own / version.archive
+        if not exists(archive):
+            archive = fetch(version.archive, missing[0].name)
+        batches = {version.test: 1, **dict.fromkeys(version.train, version.batches)}
+        sizes = {path: batches[path.name] * RECORDS * (RECORD + version.extra) for path in missing}
+        unpack(archive, md5, version.unpacked, sizes)
     return _read_binary(name, paths)
 
 

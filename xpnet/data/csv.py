@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data import csv_table, scales, splits
-from xpnet.data.csv_layout import LABELS, Layout, column_of
+from xpnet.data.csv_layout import LABELS, ROW_NAMES, Layout, column_of
 from xpnet.data.csv_numbers import number
 from xpnet.data.csv_table import Table
-from xpnet.data.dataset import Dataset, Examples
+from xpnet.data.dataset import IMAGES, Dataset, Examples
 from xpnet.data.labels import Labels
 from xpnet.errors import DataError
 
-ROW_NAMES = ("id", "index", "idx", "row", "rownames", "row_id", "imageid", "image_id")
 COUNTED = 20  # rows: as many that count 0, 1, 2 are no labels
 
 
@@ -83,7 +82,8 @@ def read(name: str, train: Path, test: Path | None, options: Options) -> Dataset
         other_y = labels.numbers(other)
         scales.require_same(numbers, other_numbers, str(train), str(test), options.scale)
     image, planes = options.shape or ((numbers.shape[1],), False)
-    scale = scales.decide(numbers, other_numbers, options.scale, len(image) > 1)
+    images = len(image) > 1 or image[0] in IMAGES
+    scale = scales.decide(numbers, other_numbers, options.scale, images)
     if scale.limit is not None:
         for one in (table,) if test is None else (table, other):
             _require_range(one, scale.limit)
@@ -218,4 +218,6 @@ def _require_range(table: Table, limit: float) -> None:
     values: NDArray[Any] = table.values
     if values.min() < 0 or values.max() > limit:
         row, i = np.unravel_index(np.argmax((values < 0) | (values > limit)), values.shape)
-        raise table.fault(int(row), table.inputs[int(i)], f"a number from 0 to {limit:g}")
+        raise table.fault(
+            int(row), table.inputs[int(i)], f"a number from 0 to {limit:g} (or another scale=…)"
+        )

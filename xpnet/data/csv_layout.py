@@ -13,7 +13,9 @@ from xpnet.errors import DataError
 SEPARATORS = {"tab": "\t", "semicolon": ";", "bar": "|", "comma": ",", "space": " "}
 SAMPLE = 200  # lines that decide
 LABELS = ("label", "labels", "class", "target", "y", "species")  # names of the label column, if none is given
+ROW_NAMES = ("id", "index", "idx", "row", "rownames", "row_id", "imageid", "image_id")  # of rows, not inputs
 FEWEST_NAMES = 4  # whole numbers in a row that may be names: 0, 1, 2, 3
+MANGLED = "line 1 is an example that pandas once took for a header, and is left out"
 Row = list[str]
 
 
@@ -89,7 +91,7 @@ def find(text: bytes, separator: str | None, header: bool | None) -> Layout | No
     if header and len(data) and len(rows[0]) == columns - 1:  # R writes no name above the names of rows
         names = ("", *rows[0])
     if note:
-        names = None
+        names = None if note == MANGLED else names
     elif names is not None:
         names = tuple(name.lstrip("# ") for name in names[:1]) + names[1:]
     quoted = '"' in "".join(lines) and any(
@@ -144,9 +146,10 @@ def _has_header(rows: list[Row]) -> tuple[bool, str]:
         return bool(rest) and (known or (bool(above) and (counts or len(numbers) <= 1))), ""
     if counts and rest:
         second = [number(field) for field in rest[0]]
-        return second != [second[0] + i for i in range(len(second))] if None not in second else True, ""
+        counts = None in second or second != [second[0] + i for i in range(len(second))]
+        return counts, "line 1, which counts, is a header (header=no: an example)" if counts else ""
     if rest and _is_mangled(first):
-        return True, "line 1 is an example that pandas once took for a header, and is left out"
+        return True, MANGLED
     return False, ""
 
 

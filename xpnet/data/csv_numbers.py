@@ -34,13 +34,15 @@ class Fields(NamedTuple):
 
     Fields:
         text: bytes, after `PADDING` zeros.
-        start, end: of each field, (rows, columns).
+        columns: in a row.
+        start, end: of each field, row by row.
         others: the number of bytes in it that are no digits.
         last: in `marks`, the position of the mark that ends the field.
         marks: positions of all bytes that are no digits.
     """
 
     text: NDArray[np.uint8]
+    columns: int
     start: NDArray[np.int64]
     end: NDArray[np.int64]
     others: NDArray[np.int64]
@@ -50,13 +52,9 @@ class Fields(NamedTuple):
     def column(self, column: int) -> list[bytes]:
         """The text of the fields of one column."""
         text = self.text.tobytes()
-        places = zip(self.start[:, column].tolist(), self.end[:, column].tolist(), strict=True)
+        start, end = (each[column :: self.columns].tolist() for each in (self.start, self.end))
+        places = zip(start, end, strict=True)
         return [text[start:end] for start, end in places]
-
-    def take(self, what: Any) -> "Fields":
-        """Some of the fields."""
-        start, end, others, last = self.start, self.end, self.others, self.last
-        return Fields(self.text, start[what], end[what], others[what], last[what], self.marks)
 
 
 def pieces(text: bytes, size: int = PIECE) -> Iterator[bytes]:
@@ -74,47 +72,50 @@ def find(piece: bytes, separator: int, columns: int) -> Fields | None:
     text[PADDING:] = np.frombuffer(piece, np.uint8)
     marks = np.flatnonzero(text - np.uint8(48) > 9)[PADDING:]  # in bytes, what is below "0" wraps around
     kinds = text[marks]
-    last = np.flatnonzero((kinds == separator) | (kinds == LINE_END))
-    ends = marks[last]
-    line_ends = kinds[last] == LINE_END
+    is_end = (kinds == separator) | (kinds == LINE_END)
+    whole = bool(is_end.all())  # no points, signs or other marks within fields
+    last = np.arange(len(marks)) if whole else np.flatnonzero(is_end)
+    ends = marks if whole else marks[last]
+    line_ends = text[ends] == LINE_END
     rows = np.count_nonzero(line_ends)
     if len(ends) != rows * columns or not line_ends[columns - 1 :: columns].all():
         return None
     start = np.empty_like(ends)
     start[:1] = PADDING
     start[1:] = ends[:-1] + 1
-    others = np.diff(last, prepend=-1) - 1
-    places = [each.reshape(rows, columns) for each in (start, ends, others, last)]
-    return Fields(text, places[0], places[1], places[2], places[3], marks)
+    others = np.zeros(len(last), np.int64)
+    if not whole:
+        others[0] = last[0]
+        others[1:] = last[1:] - last[:-1] - 1
+    return Fields(text, columns, start, ends, others, last, marks)
 
 
-def numbers(fields: Fields) -> NDArray[Any]:
-    """The numbers, (rows, columns): bytes if all are whole, from 0 to 255; else float32 or, for large whole
-    numbers, float64. Not a number (NaN) where a field is none.
+def numbers(fields: Fields, chosen: Any) -> NDArray[Any]:
+    """The numbers of the columns `chosen`, (rows, chosen).
+
+    They are bytes if all are whole, from 0 to 255; else float32 or, for large whole numbers, float64. Not a
+    number (NaN) stands where a field is none.
     """
-    shape = fields.start.shape
-    fields = Fields(
-        fields.text,
-        fields.start.reshape(-1),
-        fields.end.reshape(-1),
-        fields.others.reshape(-1),
-        fields.last.reshape(-1),
-        fields.marks,
-    )
     length = fields.end - fields.start
     ones, tens, hundreds, points = _three_characters(fields.text, fields.end)
     values: NDArray[Any] = ones + (length > 1) * tens + (length > 2) * hundreds
     long = (length > 3) | (length < 1) | (fields.others > 0)
     if not long.any():
-        return values.astype(np.uint8 if values.max(initial=0) < 256 else np.float32).reshape(shape)
+        values = values.reshape(-1, fields.columns)[:, chosen]
+        return values.astype(np.uint8 if values.max(initial=0) < 256 else np.float32)
     simple = points & (length == 3) & (fields.others == 1)
     values = np.where(simple, ONE_DECIMAL[values], values)
-    chosen = np.flatnonzero(long & ~simple)
-    values[chosen] = _decimals(fields.take(chosen))
-    if (values[:16] == np.floor(values[:16])).all() and _are_bytes(values):
-        return values.astype(np.uint8).reshape(shape)
+    rest = np.flatnonzero(long & ~simple)
+    wanted = np.zeros(fields.columns, bool)
+    wanted[chosen] = True
+    if np.count_nonzero(wanted) < fields.columns:
+        rest = rest[wanted[rest % fields.columns]]
+    values[rest] = _decimals(fields, rest)
+    values = values.reshape(-1, fields.columns)[:, chosen]
+    if (values[:1] == np.floor(values[:1])).all() and _are_bytes(values):
+        return values.astype(np.uint8)
     exact = np.abs(values).max() < LARGE or not (values == np.floor(values)).all()
-    return values.astype(np.float32 if exact else np.float64).reshape(shape)
+    return values.astype(np.float32 if exact else np.float64)
 
 
 def _are_bytes(values: NDArray[np.float64]) -> bool:
@@ -134,9 +135,11 @@ def _three_characters(text: NDArray[np.uint8], end: NDArray[np.int64]) -> Any:
     )
 
 
-def _decimals(fields: Fields) -> NDArray[np.float64]:
-    """The numbers of fields in one row: a sign, digits with a point and an exponent; each may lack."""
-    text, start, end, others, last, marks = fields
+def _decimals(fields: Fields, which: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The numbers of some fields: a sign, digits with a point and an exponent; each may lack."""
+    text, _, start, end, others, last, marks = fields
+    start, end, others, last = start[which], end[which], others[which], last[which]
+    field_start = start
     first = text[start]
     negative = first == MINUS
     signed = negative | (first == PLUS)
@@ -148,7 +151,7 @@ def _decimals(fields: Fields) -> NDArray[np.float64]:
     is_point = text[point] == POINT
     unusual = np.flatnonzero((others > 0) & ~is_point)
     if len(unusual):
-        stop, others, last, exponent = _exponents(fields, unusual, others)
+        stop, others, last, exponent = _exponents(text, marks, end, last, unusual, others)
         point = marks[last - 1]
         is_point = text[point] == POINT
     has_point = (others == 1) & is_point
@@ -166,7 +169,7 @@ def _decimals(fields: Fields) -> NDArray[np.float64]:
         decimals[cut] = kept
     value: NDArray[np.uint64]
     if whole.max(initial=0) <= 1:
-        value = (text[start] & 15) * (whole > 0).astype(np.uint64)
+        value = (text[start] & np.uint8(15)).astype(np.uint64) * (whole > 0)
     else:
         value = _digits(text, point, whole)
     value *= TENS[decimals]
@@ -181,16 +184,22 @@ def _decimals(fields: Fields) -> NDArray[np.float64]:
     if signed.any():
         np.negative(result, out=result, where=negative)
     for i in np.flatnonzero(~known).tolist():
-        field = text[fields.start[i] : end[i]].tobytes().decode("latin-1")
+        field = text[field_start[i] : end[i]].tobytes().decode("latin-1")
         result[i] = number(field, np.nan)
         if np.isnan(result[i]):
             break  # one is enough
     return result
 
 
-def _exponents(fields: Fields, unusual: NDArray[np.int64], others: NDArray[np.int64]) -> Any:
+def _exponents(
+    text: NDArray[np.uint8],
+    marks: NDArray[np.int64],
+    end: NDArray[np.int64],
+    last: NDArray[np.int64],
+    unusual: NDArray[np.int64],
+    others: NDArray[np.int64],
+) -> Any:
     """Where the digits before an exponent stop, the marks left, the mark there, and the exponents."""
-    text, _, end, _, last, marks = fields
     stop, others, last, exponent = end.copy(), others.copy(), last.copy(), np.zeros(len(end), np.int64)
     mark = last[unusual] - 1
     sign = text[marks[mark]]

@@ -66,24 +66,32 @@ def read(path: Path, content: bytes, layout: Layout, inputs: tuple[int, ...], la
     for _ in range(layout.skipped):
         start = content.find(b"\n", start) + 1
     columns = _as_slice(inputs)
-    parts: list[NDArray[Any]] = []
+    body = content if not start and content.endswith(b"\n") else content[start:].rstrip(b"\n") + b"\n"
+    values = np.empty((body.count(b"\n"), len(inputs)), np.uint8)
     labels: list[bytes] = []
     rows = 0
-    body = content if not start and content.endswith(b"\n") else content[start:].rstrip(b"\n") + b"\n"
     with _bar(path, len(body)) as bar:
         for piece in csv_numbers.pieces(body):
             found = _parse(piece, layout, columns, label)
             if found is None:
                 raise DataError(f"{path}: {_fault(content, layout, inputs, rows)}")
-            parts.append(found[0])
-            labels += found[1]
-            rows += len(found[0])
+            part, some = found
+            if (dtype := np.result_type(values, part)) != values.dtype:
+                before, values = values[:rows], np.empty(values.shape, dtype)
+                values[:rows] = before
+            values[rows : rows + len(part)] = part
+            labels += some
+            rows += len(part)
             if bar is not None:
                 bar.update(len(piece))
-    dtype = np.result_type(*{part.dtype for part in parts})
-    values = np.concatenate(parts, dtype=dtype)
     return Table(
-        path, content, layout, values, _strings(labels) if label is not None else None, label, inputs
+        path,
+        content,
+        layout,
+        values[:rows],
+        _strings(labels, layout.quoted) if label is not None else None,
+        label,
+        inputs,
     )
 
 
@@ -103,8 +111,10 @@ def _as_slice(columns: tuple[int, ...]) -> Any:
     return slice(first, last + 1) if columns == tuple(range(first, last + 1)) else list(columns)
 
 
-def _strings(fields: list[bytes]) -> list[str]:
-    different = {field: text.decode(field).strip().strip('"').strip() for field in set(fields)}
+def _strings(fields: list[bytes], quoted: bool) -> list[str]:
+    different = {field: text.decode(field).strip() for field in set(fields)}
+    if not quoted:
+        different = {field: string.strip('"').strip() for field, string in different.items()}
     return [different[field] for field in fields]
 
 
@@ -113,6 +123,7 @@ def _parse(
 ) -> tuple[NDArray[Any], list[bytes]] | None:
     """Numbers and labels of some lines; None where a row or a field is wrong."""
     plain = layout.separator != " " and not (layout.quoted or layout.trailing or layout.decimal_comma)
+    plain = plain and b"#" not in piece  # a comment may have as many separators as a row
     tidy = _tidy(piece, layout) if not plain else piece
     for attempt in (tidy, None):
         if attempt is None:  # blanks, comments and quotes are looked for only where something is wrong
@@ -122,7 +133,7 @@ def _parse(
         fields = csv_numbers.find(attempt, ord(UNIT if layout.quoted else layout.separator), layout.columns)
         if fields is None:
             continue
-        values = csv_numbers.numbers(fields.take(np.s_[:, columns]))
+        values = csv_numbers.numbers(fields, columns)
         if values.dtype == np.uint8 or np.isfinite(values).all():
             return values, fields.column(label) if label is not None else []
     return None
@@ -141,7 +152,7 @@ def _tidy(piece: bytes, layout: Layout) -> bytes:
     if layout.separator == " ":
         lines = [b" ".join(line.split()) for line in lines]
     tidy = b"".join(line + b"\n" for line in lines)
-    if b'"' in tidy:
+    if b'"' in tidy and not layout.quoted:
         tidy = tidy.replace(b'"', b"")
     if layout.decimal_comma:
         tidy = tidy.replace(b",", b".")

@@ -3,8 +3,8 @@
 Sources: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE, 1998 (MNIST); H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel
 image dataset for benchmarking machine learning algorithms", 2017, https://arxiv.org/abs/1708.07747;
-A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009 (CIFAR); for KMNIST and EMNIST see
-`idx_sets`.
+A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009 (CIFAR); `idx_sets`
+has those of KMNIST and EMNIST.
 """
 
 import os
@@ -143,5 +143,5 @@ def _reason(error: OSError | ValueError) -> str:
         response.close()  # pooch does not close it
         return f"HTTP status {response.status_code}"
     if type(error).__name__ == "SSLError":
-        return "SSLError: its certificate is not trusted; behind a proxy, name the proxy's in $REQUESTS_CA_BUNDLE"
+        return "SSLError: a certificate is not trusted; $REQUESTS_CA_BUNDLE may name a proxy's"
     return type(error).__name__ if isinstance(error, OSError) else "wrong checksum"

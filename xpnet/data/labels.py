@@ -47,7 +47,7 @@ class Labels(NamedTuple):
         column = table.label
         if "" in counts:
             raise table.fault(table.labels.index(""), column, "a label")
-        if words and 10 * sum(counts[label] for label in words) < len(table.labels):
+        if words and 2 * sum(counts[label] for label in words) < len(table.labels):
             raise table.fault(table.labels.index(words[0]), column, "a number")  # a stray word
         for label, value in values.items():
             if not words and value is not None and not (abs(value) < np.inf and value == int(value)):

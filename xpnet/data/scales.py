@@ -9,6 +9,7 @@ from xpnet.data.dataset import Preparation
 from xpnet.errors import DataError
 
 FORM = "255, 16 or another number, none or standardize"
+DAMAGED = 0.001  # of pixels: so few outside of 0 to 255 are no scale of their own
 ROUNDING = 0.01  # numbers from 0 to 1 may lie as far outside
 RATIO = 16.0  # of the largest numbers of two files of one kind
 FEW = 10  # rows: of fewer, the largest numbers say little
@@ -50,6 +51,9 @@ def decide(train: NDArray[Any], test: NDArray[Any], asked: str | None, images: b
     if low >= 0 and high <= 255 and (whole or images):
         divisor = 16 if high <= 16 else 255
         return _divide(divisor, f"{found}, divided by {divisor}")
+    outside = np.mean([((x < 0) | (x > 255)).mean() for x in (train, test)])
+    if whole and images and outside < DAMAGED:
+        return _divide(255, f"{found}, divided by 255")._replace(limit=255)
     mean, std = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
     if low < 0 and abs(mean) < 0.2 and 0.5 < std < 2:
         return _divide(1, f"{found} with mean {mean:.2f} and standard deviation {std:.2f}, not scaled")
@@ -65,7 +69,8 @@ def _standardize(train: NDArray[Any], found: str) -> Scale:
     mean = x.mean(axis=0, dtype=np.float64)
     parts = (x[i : i + PART].astype(np.float64) for i in range(0, len(x), PART))
     std = np.sqrt(sum(((part - mean) ** 2).sum(axis=0) for part in parts) / len(x))
-    std[std <= 1e-7 * np.abs(mean)] = 1  # constant
+    precision = 1e-14 if x.dtype == np.float64 else 1e-7
+    std[std <= precision * np.abs(mean)] = 1  # constant
     preparation = Preparation((), tuple(mean.tolist()), tuple(std.tolist()))
     return Scale(preparation, f"{found}, each column scaled to mean 0 and standard deviation 1")
 

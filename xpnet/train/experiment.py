@@ -95,7 +95,8 @@ def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:
         f"{len(part.y):,} {name}" if len(part.y) else f"no {name}"
         for name, part in zip(("training", "validation", "test"), parts, strict=True)
     ]
-    return "; ".join([f"{dataset.name}: {counts[0]}, {counts[1]} and {counts[2]} images", *dataset.notes])
+    kind = "images" if dataset.train.x.ndim == 4 else "examples"
+    return "; ".join([f"{dataset.name}: {counts[0]}, {counts[1]} and {counts[2]} {kind}", *dataset.notes])
 
 
 def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xpnet._util import files
 from xpnet._util.output import deliver, say
 from xpnet.backend import BACKENDS
-from xpnet.data.unlabelled import Inputs
+from xpnet.data.inputs import Inputs
 from xpnet.errors import ConfigError
 from xpnet.train.arguments import Parser
 from xpnet.train.folder import user_path

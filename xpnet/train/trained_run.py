@@ -11,7 +11,7 @@ from xpnet import data
 from xpnet._util.checks import has_type
 from xpnet.callbacks import Checkpoints
 from xpnet.data.dataset import Preparation
-from xpnet.data.unlabelled import Inputs, Reader
+from xpnet.data.inputs import Inputs, Reader
 from xpnet.errors import BackendError, CheckpointError, ConfigError, DataError
 from xpnet.metrics import Evaluation
 from xpnet.model import Model

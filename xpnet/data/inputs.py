@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.data import arrays, csv_table, folders, idx
-from xpnet.data.csv_layout import LABELS, Layout
+from xpnet.data.csv_layout import LABELS, ROW_NAMES, Layout
 from xpnet.data.dataset import Preparation
 from xpnet.errors import DataError
 
@@ -159,9 +159,17 @@ def _table(path: Path, preparation: Preparation) -> tuple[NDArray[Any], list[str
         inputs, label = _columns(layout, preparation)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    names = 0 if 0 not in inputs and label != 0 else None
+    rest = [i for i in range(layout.columns) if i not in inputs and i != label]
+    if layout.header:
+        rest = [i for i in rest if layout.header[i].lower() in ROW_NAMES or _is_unnamed(layout.header[i])]
+    names = rest[0] if rest and (layout.header or rest[0] == 0) else None
     table = csv_table.read(path, content, layout, inputs, names)
     return table.values, table.labels
+
+
+def _is_unnamed(name: str) -> bool:
+    """Whether a column is that of pandas' row names."""
+    return not name or name.lower().startswith("unnamed")
 
 
 def _columns(layout: Layout, preparation: Preparation) -> tuple[tuple[int, ...], int | None]:

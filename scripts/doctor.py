@@ -12,9 +12,10 @@ cannot be used, 130 after Ctrl-C. A library that is not installed is not an erro
 
 import os
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import sys
 
 from xpnet.train.doctor import command
 from xpnet.train.script import exit_status

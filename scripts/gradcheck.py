@@ -13,9 +13,10 @@ Exit status: 0, 1 for a wrong gradient, 2 for an option or a file that cannot be
 
 import os
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import sys
 
 from xpnet.train import gradients
 from xpnet.train.command_line import parse

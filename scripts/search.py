@@ -13,11 +13,12 @@ after Ctrl-C.
 """
 
 import os
-import shlex
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import shlex
+import sys
 
 from xpnet.studies import runner, search
 from xpnet.train.script import exit_status

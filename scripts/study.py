@@ -10,11 +10,12 @@ the loss, 130 after Ctrl-C.
 """
 
 import os
-import shlex
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import shlex
+import sys
 
 from xpnet.studies import options, runner
 from xpnet.train.script import exit_status

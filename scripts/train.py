@@ -12,9 +12,10 @@ Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss 
 
 import os
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import sys
 
 from xpnet import train
 from xpnet.train.command_line import parse

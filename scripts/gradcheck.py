@@ -2,9 +2,10 @@
 
 import os
 import signal
-import sys
 
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
+
+import sys
 
 from xpnet.__main__ import script
 

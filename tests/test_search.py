@@ -188,6 +188,40 @@ def test_a_mistake_is_one_line_and_status_2(
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_without_its_log_or_with_other_data_a_search_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{i % 2},{255 * (i % 2)},{10 * (i % 3)},0\n" for i in range(40)]
+    for name in ("train.csv", "test.csv"):
+        Path(name).write_text("".join(lines))
+    dataset = ["--dataset", "csv:train.csv,test.csv", "--quick"]
+    small = ["--trials", "1", "--epochs", "1", "--repeats", "1", "--output-dir", "run"]
+    assert main(monkeypatch, capsys, *dataset, *small)[0] == 0
+    Path("train.csv").write_text("".join(lines[:-1]))
+    before = everything(tmp_path)
+    status, out, err = main(monkeypatch, capsys, "--resume", "run", "--trials", "2")
+    assert (status, out) == (2, "")
+    assert err.endswith("expected the data that run began with, got 39 training examples instead of 40\n")
+    assert everything(tmp_path) == before
+    Path("train.csv").write_text("".join(lines))
+    for damage in ("unlink", "touch"):
+        Path("run", search.JOURNAL).unlink(missing_ok=True)
+        if damage == "touch":
+            Path("run", search.JOURNAL).touch()
+        before = everything(tmp_path)
+        status, out, err = main(monkeypatch, capsys, "--resume", "run", "--trials", "2")
+        assert (status, out) == (2, "")
+        assert err == (
+            "search.py: --resume: expected the log of the trials in run/trials.log, got none; begin a new search\n"
+        )
+        assert everything(tmp_path) == before
+
+
 def test_one_process_at_a_time_works_on_a_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ from xpnet._util.output import say
 from xpnet.studies import search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train import recorded_data
 from xpnet.train.config import Config, option_name
 
 SPACE = (
@@ -49,8 +50,12 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
     report.config(base)
     report.config({"trials": settings.trials, "repeats": settings.repeats})
     examples = sweep.load(options, report, base)
+    assert report.dataset is not None
+    recorded = recorded_data.describe(report.dataset)
+    recorded_data.check(report.folder, recorded)
     with search.opened(report.folder) as study:
         search.write_settings(report.folder, options, settings)
+        recorded_data.write(report.folder, recorded, None)
         say(f"if interrupted: python scripts/search.py --resume {shlex.quote(str(report.folder))}")
         trials = search.run(study, base, examples, settings.trials)
         report_trials(report, trials, settings)

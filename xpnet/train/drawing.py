@@ -9,6 +9,7 @@ exist, makes Matplotlib's own import fail.
 import functools
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
@@ -30,11 +31,24 @@ def _silent() -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def _without_settings() -> Iterator[None]:
+    """Hide the user's `MPLBACKEND` and `matplotlibrc` from Matplotlib, and what a failed import left."""
+    exists = os.path.exists
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[name]
+    with (
+        mock.patch.dict(os.environ, {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}),
+        mock.patch("os.path.exists", lambda path: path != "matplotlibrc" and exists(path)),  # in this folder
+    ):
+        yield
+
+
 with _silent():
     try:
         import matplotlib.figure
-    except Exception:  # any kind: the fault is in the user's settings, so import without them
-        with mock.patch.dict(os.environ, {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}):
+    except Exception:  # of any kind: the user's settings are at fault
+        with _without_settings():
             import matplotlib.figure
 
 from matplotlib import colormaps, font_manager, ft2font

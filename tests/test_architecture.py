@@ -188,6 +188,7 @@ def test_dir_and_help_show_the_public_names() -> None:
         "NAME",
         "PACKAGE CONTENTS",
         "CLASSES",
+        "FUNCTIONS",
         "VERSION",
         "FILE",
     }

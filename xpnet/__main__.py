@@ -17,6 +17,7 @@ from xpnet._util.text import did_you_mean, docstring
 from xpnet._util.version import __version__
 from xpnet.errors import ConfigError
 from xpnet.train.script import exit_status
+from xpnet.train.values import shown
 
 
 class Call(NamedTuple):
@@ -196,7 +197,9 @@ def about(name: str, prog: str) -> str:
             [f"usage: {prog} PROGRAM [options]", "", *lines, "", f"{prog} PROGRAM --help: all options"]
         )
     like = did_you_mean(name, PROGRAMS) or f"; see {prog} --help"
-    raise ConfigError(f"expected one of {', '.join(PROGRAMS)}, got {name or 'nothing'}{like}")
+    raise ConfigError(
+        f"expected one of {', '.join(PROGRAMS)}, got {shown(name) if name else 'nothing'}{like}"
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from xpnet._util.text import did_you_mean
+from xpnet._util.text import did_you_mean, short
 from xpnet._util.version import __version__
 from xpnet.errors import ConfigError
 from xpnet.train.values import BOOLS, described, shown
@@ -83,7 +83,9 @@ class Parser(argparse.ArgumentParser):
         names = [name for action in self._actions for name in action.option_strings]
         word = argument.partition("=")[0]
         what = (
-            f"no option is called {word!r}" if word.startswith("-") else f"unexpected argument {argument!r}"
+            f"no option is called {short(word)}"
+            if word.startswith("-")
+            else f"unexpected argument {short(argument)}"
         )
         like = did_you_mean(word, names) if word.startswith("-") or "=" in argument else ""
         return ConfigError(what + (like or "; see --help"))

@@ -10,7 +10,7 @@ import docstring_parser
 import yaml
 
 from xpnet._util.choices import Choice, takers
-from xpnet._util.output import say
+from xpnet._util.output import deliver
 from xpnet._util.text import did_you_mean, docstring
 from xpnet.data import datasets
 from xpnet.errors import ConfigError
@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -
             )
         config = change_on_resume(read(path), given)
     if show:
-        say(yaml.safe_dump(asdict(config), sort_keys=False).rstrip())
+        deliver(yaml.safe_dump(asdict(config), sort_keys=False))
         raise SystemExit(0)
     return config, folder
 

@@ -131,7 +131,10 @@ def _checked(source: str, pair: tuple[Any, Any], part: str) -> tuple[NDArray[Any
 
 
 def inputs(path: Path) -> NDArray[Any]:
-    """The array of inputs in a file: its only one, else that of the test part or of all. DataError without one."""
+    """The array of inputs in a file: its only one, else that of a test part or of all.
+
+    Raises DataError where there is none.
+    """
     found = _named(path)
     x = next(iter(found.values())) if len(found) == 1 else None
     for part in ("test", "all"):
@@ -157,11 +160,12 @@ def _single(path: Path) -> NDArray[Any]:
 def _named(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in a file, by name; the one of a `.npy` file has none."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return {"array": found}
-        with found:
-            return {name: found[name] for name in found.files}
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
+                return {"array": found}
+            with found:
+                return {name: found[name] for name in found.files}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

@@ -30,8 +30,9 @@ class Inputs(NamedTuple):
 
 
 def read(path: Path, preparation: Preparation) -> Inputs:
-    """The inputs in a CSV file with or without labels, an array, an idx file of images, a picture or a folder of
-    pictures, which are brought to the size of the images that the network was trained on.
+    """The inputs in a CSV file with or without labels, an array, an idx file, a picture or a folder of them.
+
+    Pictures are brought to the size of the images that the network was trained on.
 
     Raises DataError where the file is missing or damaged, or its inputs have another size.
     """
@@ -64,8 +65,7 @@ def read(path: Path, preparation: Preparation) -> Inputs:
 def _size(path: Path, preparation: Preparation) -> tuple[int, ...]:
     if len(preparation.shape) != 3:
         raise DataError(
-            f"{path}: expected rows of {math.prod(preparation.shape)} numbers, as the network was trained on, "
-            "got images"
+            f"{path}: expected rows of {math.prod(preparation.shape)} numbers, as in training, got images"
         )
     return preparation.shape
 
@@ -88,7 +88,8 @@ def _table(path: Path, preparation: Preparation) -> Inputs:
         if found and found[0] != label:
             rows = csv_table.read(path, content, layout, columns[:1], found[0])
             names = tuple(rows.labels or ())
-    return Inputs(preparation.apply(table.values), names, table.labels and tuple(table.labels))
+    labels = None if table.labels is None else tuple(table.labels)
+    return Inputs(preparation.apply(table.values), names, labels)
 
 
 def _columns(path: Path, layout: Layout, preparation: Preparation) -> tuple[tuple[int, ...], int | None]:
@@ -99,9 +100,7 @@ def _columns(path: Path, layout: Layout, preparation: Preparation) -> tuple[tupl
         missing = [name for name in wanted if name not in position]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise DataError(
-                f"{path}: expected the columns of the training file, but {missing[0]}{more} is missing"
-            )
+            raise DataError(f"{path}: expected the columns of training, but {missing[0]}{more} is missing")
         return tuple(position[name] for name in wanted), position.get(str(preparation.label))
     number = math.prod(preparation.shape)
     if layout.columns == number:

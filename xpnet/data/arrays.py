@@ -145,11 +145,12 @@ def _single(path: Path) -> NDArray[Any]:
 def named(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in a file, by name; the one of a `.npy` file has none."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return {"array": found}
-        with found:
-            return {name: found[name] for name in found.files}
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
+                return {"array": found}
+            with found:
+                return {name: found[name] for name in found.files}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:

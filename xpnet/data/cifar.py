@@ -124,7 +124,7 @@ def _read_python(name: str, paths: Sequence[Path]) -> Dataset:
     parts = [cifar_python.read(path, version.label, len(version.class_names)) for path in paths]
     pairs = []
     for part in (parts[:-1], parts[-1:]):
-        x = np.concatenate([planes.transpose(0, 2, 3, 1) for planes, _ in part]).astype(np.float32)
+        x = np.concatenate([planes.transpose(0, 2, 3, 1).copy() for planes, _ in part]).astype(np.float32)
         x /= 255
         pairs.append((x, np.concatenate([y for _, y in part])))
     return _dataset(name, *pairs)

@@ -47,6 +47,12 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
     return _Array()
 
 
+def _frombuffer(content: Any, kind: Any, shape: Any, order: str) -> _Array:
+    array = _Array()
+    array.__setstate__((1, shape, kind, order == "F", content))
+    return array
+
+
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("text in another encoding")
@@ -56,6 +62,8 @@ def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
 KNOWN = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Kind,
     ("_codecs", "encode"): _encode,

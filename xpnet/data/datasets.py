@@ -143,7 +143,8 @@ def _made(name: str, found: Any) -> Dataset:
 
 def _unknown(name: str) -> str:
     """The message about a name that no data set has."""
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, 1)
+    close = [each for each in DATASETS if name and each.startswith(f"{name.lower()}-")]
+    close = close or difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, 1)
     kind = name.partition(":")[0] if ":" in name else ""
     forms = ", ".join(each.form for each in KINDS.values())
     hint = f"did you mean {close[0]}? " if close else ""

@@ -296,6 +296,9 @@ def test_switches_as_others_write_them(arguments: str, bias: bool) -> None:
         ("--optimizer adamv", "did you mean adam"),
         ("--backend pytorch", "did you mean torch?"),
         ("--dtype float", "did you mean float32 or float64?"),
+        ("--dataset fashion_mnist", "did you mean fashion-mnist?"),
+        ("--dataset MNIST", "did you mean mnist?"),
+        ("--dataset CIFAR-10", "did you mean cifar10?"),
         ("--resume nowhere", "--resume: expected the folder of a run, got nowhere"),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@
     python scripts/train.py --help                                   every option
 
 Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss diverged, 130 after Ctrl-C,
-143 after SIGTERM.
+143 after SIGTERM, 129 after SIGHUP, 138 after SIGUSR1.
 """
 
 import os

@@ -2,11 +2,13 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib
 import pytest
 
 from conftest import run_script
@@ -193,3 +195,18 @@ def test_an_output_folder_that_is_taken_is_refused_before_the_study_runs(
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="--output-dir"):
         runner.run("never", Options(output_dir=str(tmp_path)))
+
+
+def test_the_users_settings_of_matplotlib_do_not_matter(tmp_path: Path) -> None:
+    pages = []
+    for settings in ({}, {"text.usetex": True, "font.size": 40, "svg.fonttype": "none"}):
+        with matplotlib.rc_context(settings):
+            before = dict(matplotlib.rcParams)
+            report = runner.run(
+                "activation-descent", Options(quick=True, output_dir=str(tmp_path / str(len(pages))))
+            )
+            assert dict(matplotlib.rcParams) == before
+        page = report.path.read_text()
+        assert "A picture is missing" not in page
+        pages.append(re.findall(r'width="(\d+)" height="(\d+)"', page))
+    assert pages[0] == pages[1] != []

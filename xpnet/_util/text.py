@@ -7,6 +7,11 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 
+def some(count: int, noun: str) -> str:
+    """`3 seeds`, but `1 seed`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def docstring(thing: Any) -> str:
     """The docstring of a module or class, or "". Under `python -OO`, which drops it, read from the source."""
     if sys.flags.optimize < 2:

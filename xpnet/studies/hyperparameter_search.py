@@ -21,6 +21,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from xpnet._util.output import say
+from xpnet._util.text import some
 from xpnet.studies import search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -90,7 +91,7 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     report.table("space", ["hyper-parameter", "searched"], SPACE, "The space that trials draw from.")
     report.figure(
         [history(trials), curves(trials)],
-        f"The {len(trials)} trials, and the validation error after each of their epochs.",
+        f"{some(len(trials), 'trial')}, and the validation error after each of the epochs.",
     )
     rows = [
         [
@@ -117,15 +118,15 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     seconds = sum(trial.duration.total_seconds() for trial in trials if trial.duration)
     done, whole = sum(len(trial.intermediate_values) for trial in trials), len(trials) * settings.epochs
     report.text(
-        f"Of {len(trials)} trials, {fates.count('complete')} ran all {settings.epochs} epochs, "
+        f"Of {some(len(trials), 'trial')}, {fates.count('complete')} ran to the end, "
         f"{fates.count('pruned')} {'was' if fates.count('pruned') == 1 else 'were'} pruned, and "
         f"{fates.count('diverged')} diverged. Together they ran "
-        f"{done:,} epochs in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
+        f"{some(done, 'epoch')} in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
         "pruning."
     )
     report.expect(
         "Pruning saves at least a tenth of the epochs.",
-        f"{done:,} of {whole:,} epochs were run.",
+        f"{done:,} of {some(whole, 'epoch')} {'was' if done == 1 else 'were'} run.",
         done <= 0.9 * whole,
     )
     first, later = trials[: search.RANDOM_TRIALS], trials[search.RANDOM_TRIALS :]
@@ -143,7 +144,7 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
     """Add the importance of each hyper-parameter."""
     report.section("What mattered")
     if math.ceil(BETTER * whole) in (whole, 0):
-        report.text(f"{whole} complete trials are too few to measure importance.")
+        report.text(f"Too few complete trials to measure importance: {whole}.")
         return
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BETTER))
     figure, axes = sweep.axes_of("importance", "")
@@ -190,11 +191,12 @@ def compare(
             sweep.curves([default, found], "train_loss", log=True),
             sweep.curves([default, found], "validation_accuracy"),
         ],
-        f"Mean and range over {len(seeds)} seeds that the search did not use.",
+        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use.",
     )
     sweep.table(
         report, "best-and-default", [default, found], "hyper-parameters",
-        f"After {base.epochs} epochs: means over the seeds, and the range of the test accuracy.", ["seconds"],
+        f"After {some(base.epochs, 'epoch')}: means over the seeds, and the range of the test accuracy.",
+        ["seconds"],
     )  # fmt: skip
     value, again = float(best.value or 0.0), found.mean("validation_accuracy")
     report.text(

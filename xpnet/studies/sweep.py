@@ -258,15 +258,20 @@ def table(
     )  # fmt: skip
 
 
+def colors(count: int) -> list[str]:
+    """`count` colours; the first seven differ for colour-blind readers, too."""
+    return [COLORS[i % len(COLORS)] for i in range(count)]
+
+
 def styles(count: int) -> list[dict[str, Any]]:
     """`count` styles of lines that differ in colour, dashes and markers, for screens, print and all eyes."""
     return [
         {
-            "color": COLORS[i % len(COLORS)],
+            "color": color,
             "linestyle": DASHES[(i % len(COLORS) + i // len(COLORS)) % len(DASHES)],
             "marker": MARKERS[i % len(MARKERS)],
         }
-        for i in range(count)
+        for i, color in enumerate(colors(count))
     ]
 
 

@@ -15,6 +15,7 @@ from xpnet.errors import ConfigError
 from xpnet.train.doctor import finding, machine, report
 from xpnet.train.doctor.finding import WRONG, Finding
 from xpnet.train.doctor.machine import Machine
+from xpnet.train.folder import user_path
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,13 +54,13 @@ def parse(arguments: Sequence[str], prog: str, description: str | None) -> tuple
         default=list(BACKENDS),
         help=f"check these only: {', '.join(BACKENDS)}",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was found to this file")
+    parser.add_argument("--json", metavar="FILE", help="write all that was found to this file")
     options = parser.parse_args(arguments)
     names = list(dict.fromkeys(options.backend))
     for name in names:
         if name not in BACKENDS:
             raise ConfigError(f"--backend: expected some of {', '.join(BACKENDS)}, got {name!r}")
-    path: Path | None = options.json
+    path = None if options.json is None else user_path("--json", options.json)
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigError(f"--json: expected a file in a folder that exists, got {path}")
     return names, path

@@ -45,6 +45,20 @@ def say(text: str, *, error: bool = False) -> None:
         print(text, file=Patient(stream), flush=True)
 
 
+def deliver(text: str) -> None:
+    """Write the result of a program on standard output, whole, unless its reader wants no more.
+
+    Raises OSError where it cannot be written: a full disk must not pass for success.
+    """
+    stream = sys.stdout.stream if isinstance(sys.stdout, Patient) else sys.stdout
+    if stream is None:
+        raise OSError("standard output is closed")
+    encoding = stream.encoding or "utf-8"
+    with suppress(BrokenPipeError):
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+
+
 @contextmanager
 def patient() -> Iterator[None]:
     """Make standard output and standard error `Patient` within the block, and flush them at its end."""

@@ -1,8 +1,11 @@
-"""Objects as text."""
+"""Objects as text, and words that are nearly a name."""
 
 import ast
+import difflib
 import inspect
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
@@ -13,7 +16,7 @@ def some(count: int, noun: str) -> str:
 
 
 def docstring(thing: Any) -> str:
-    """The docstring of a module or class, or "". Under `python -OO`, which drops it, read from the source."""
+    """The docstring of a module, class or function, or "". `python -OO` drops it: then from its source."""
     if sys.flags.optimize < 2:
         return thing.__doc__ or ""
     try:
@@ -37,3 +40,49 @@ def constructor_call(thing: Any) -> str:
         elif value != field.default and field.repr:
             arguments.append(f"{field.name}={value!r}")
     return f"{type(thing).__name__}({', '.join(arguments)})"
+
+
+def short(value: Any) -> str:
+    """The `repr` of a value, cut at 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """`; did you mean relu?`, or an empty string where no name is similar to the word."""
+    found = similar(word, names)
+    return f"; did you mean {' or '.join(found)}?" if found else ""
+
+
+def similar(word: str, names: Iterable[str]) -> list[str]:
+    """The names, three at most, that a person may mean by a word.
+
+    In this order: the same letters and digits, initials (`lr`), the same beginning, the same end
+    (`num-epochs`), and a few wrong letters.
+    """
+    plain = {name: _plain(name) for name in names}
+    asked = _plain(word)
+    if len(asked) < 2:
+        return []
+    for rule in (
+        lambda name: plain[name] == asked,
+        lambda name: _initials(name) == asked,
+        lambda name: _begins(plain[name], asked) or _begins(asked, plain[name]),
+        lambda name: len(plain[name]) > 3 and asked.endswith(plain[name]),
+    ):
+        if found := list(filter(rule, plain)):
+            return found[:3]
+    close = difflib.get_close_matches(asked, plain.values(), 1)
+    return [name for name in plain if plain[name] in close][:1]
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\W_]", "", word.casefold())
+
+
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in re.split(r"[\W_]+", name.casefold()) if part)
+
+
+def _begins(word: str, start: str) -> bool:
+    return len(start) > 2 and word.startswith(start)

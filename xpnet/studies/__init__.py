@@ -7,7 +7,7 @@ introduction. Its `run(options, report)` does the experiment and adds the result
 import importlib
 from typing import Any, Protocol, cast
 
-from xpnet._util.text import docstring
+from xpnet._util.text import did_you_mean, docstring
 from xpnet.errors import ConfigError
 
 
@@ -47,7 +47,9 @@ NAMES = (
 def load(name: str) -> Study:
     """Import and return the study of that name. ConfigError for an unknown name."""
     if name not in NAMES:
-        raise ConfigError(f"no study is called {name!r}: expected one of {', '.join(NAMES)}")
+        raise ConfigError(
+            f"no study is called {name!r}: expected one of {', '.join(NAMES)}{did_you_mean(name, NAMES)}"
+        )
     return cast(Study, importlib.import_module(module_name(name)))
 
 

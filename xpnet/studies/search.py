@@ -217,7 +217,7 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Request:
         metavar="FOLDER",
         help=f"resume the search in that folder; only these may change: {changeable}",
     )
-    given = vars(parser.parse_args(arguments))
+    given = parser.options(arguments)
     folder = given.pop("resume", None)
     if folder is not None:
         folder = folders.user_path("--resume", folder)

@@ -127,7 +127,10 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
         raise ConfigError(f"--dataset {options.dataset}: {error}") from error
     report.trained_on(dataset)
     first = data.Examples(dataset.train.x[:examples], dataset.train.y[:examples])
-    return Data(*data.split(first, config.train_fraction), dataset.test, dataset.classes)
+    parts = data.split(
+        first, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
+    )
+    return Data(*parts, dataset.test, dataset.classes)
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:

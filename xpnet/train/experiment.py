@@ -37,11 +37,11 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     """Train as the config says, test the epoch that is best on validation, and write the run folder.
 
     The folder holds `config.yaml` (all options, to run again), `data.json` (sizes, class names and checksums
-    of the data), `metrics.csv` (a row for each epoch), `best.npz` (the parameters of the best epoch),
-    `summary.json`, `curves.png`, `confusion.png`, and `checkpoints/`, from which the run can resume. A
-    picture that cannot be drawn costs a line on standard error. SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGUSR1
-    end the training after the current step, with a checkpoint; the other files then cover the complete
-    epochs.
+    of the data, and how the inputs were made of files), `metrics.csv` (a row for each epoch), `best.npz` (the
+    parameters of the best epoch), `summary.json`, `curves.png`, `confusion.png`, and `checkpoints/`, from
+    which the run can resume. A picture that cannot be drawn costs a line on standard error. SIGINT (Ctrl-C),
+    SIGTERM, SIGHUP and SIGUSR1 end the training after the current step, with a checkpoint; the other files
+    then cover the complete epochs.
 
     Arguments:
         config: all options.
@@ -59,8 +59,10 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     else:
         resume = folders.user_path("--resume", resume)
         folders.check_checkpoints(resume)
-    dataset = data.load(config.dataset, config.data_dir, config.download)
-    train, validation = data.split(dataset.train, config.train_fraction)
+    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
+    train, validation = data.split(
+        dataset.train, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
+    )
     config.check_inputs(train.x.shape[1:])
     recorded = recorded_data.describe(dataset)
     if resume is not None:
@@ -77,8 +79,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
         if not config.quiet:
             say(
-                f"{dataset.name}: {len(train.x):,} training, {len(validation.x):,} validation and "
-                f"{len(test.x):,} test images\n{model.backend}, seed {config.seed}\n\n"
+                f"{first_line(dataset, train, validation, test)}\n{model.backend}, seed {config.seed}\n\n"
                 f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
@@ -86,6 +87,16 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         recorded_data.write(folder, recorded, normalization)
         outcome = train_model(model, config, train, validation, checkpoints, folder, interrupts)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
+
+
+def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:
+    """The data set, the sizes of its training, validation and test part, and what was found in reading it."""
+    counts = [
+        f"{len(part.y):,} {name}" if len(part.y) else f"no {name}"
+        for name, part in zip(("training", "validation", "test"), parts, strict=True)
+    ]
+    kind = "images" if dataset.train.x.ndim == 4 else "examples"
+    return "; ".join([f"{dataset.name}: {counts[0]}, {counts[1]} and {counts[2]} {kind}", *dataset.notes])
 
 
 def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
@@ -173,8 +184,7 @@ def draw(
         predictions = model.predict(test.x)
         if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
             predictions = predictions.argmax(axis=-1)
-        names = dataset.class_names or tuple(map(str, range(dataset.classes)))
-        plots.confusion(path, test.y, predictions, names, f"{title}: {accuracy}")
+        plots.confusion(path, test.y, predictions, dataset.label_names, f"{title}: {accuracy}")
 
     for name, picture in (("curves.png", curves), ("confusion.png", confusion)):
         try:
@@ -212,7 +222,7 @@ def train_model(
     interrupts: Interrupts,
 ) -> Outcome:
     """Fit the model and write files during training; end with the best parameters."""
-    best, timer = Best(folder / "best.npz"), Timer()
+    best, timer = Best(folder / folders.BEST), Timer()
     watchers: list[Callback] = [best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))

@@ -15,7 +15,7 @@ from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
 
 CHECKPOINTS = "checkpoints"
-METRICS, SUMMARY = "metrics.csv", "summary.json"
+METRICS, SUMMARY, BEST = "metrics.csv", "summary.json", "best.npz"
 LONGEST_NAME = 200  # bytes: file systems allow 255, with the date
 
 

@@ -20,11 +20,15 @@ WORDS = {"train": "training", "test": "test"}
 
 
 def describe(dataset: data.Dataset) -> dict[str, Any]:
-    """The data set as values that JSON can hold: sizes, names, and a SHA-256 of all inputs and labels."""
+    """The data set as values that JSON can hold.
+
+    Names, sizes, how the inputs were made of files (`data.Preparation`), the smallest and the largest input
+    of training, and a SHA-256 of all inputs and labels.
+    """
+    x = dataset.train.x
     return {
-        "dataset": dataset.name,
-        "classes": dataset.classes,
-        "class_names": list(dataset.class_names),
+        **dataset.describe(),
+        "input_range": [float(x.min()), float(x.max())],
         **{part: _describe(getattr(dataset, part)) for part in WORDS},
     }
 

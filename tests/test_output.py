@@ -16,10 +16,11 @@ from xpnet import train
 from xpnet._util.output import Patient, patient, say
 from xpnet._util.text import docstring
 from xpnet.errors import ConfigError
-from xpnet.studies import runner
+from xpnet.studies import runner, search
 from xpnet.studies.options import Options
 from xpnet.train import folder as folders
 from xpnet.train.command_line import parse
+from xpnet.train.doctor import command as doctor
 from xpnet.train.script import exit_status
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +87,8 @@ def written(text: str, encoding: str) -> bytes:
 def test_a_narrow_encoding_gets_the_nearest_characters() -> None:
     text = "η → 3×3, ‘é’ ✓ \udcff"
     assert written(text, "utf-8").decode() == "η → 3×3, ‘é’ ✓ \\udcff"
-    assert written(text, "cp1252") == b"eta -> 3x3, '\xe9' + \\udcff"
-    assert written(text, "ascii") == b"eta -> 3x3, '\\xe9' + \\udcff"
+    assert written(text, "cp1252") == b"eta  -> 3x3, '\xe9' + \\udcff"
+    assert written(text, "ascii") == b"eta  -> 3x3, '\\xe9' + \\udcff"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -209,6 +210,10 @@ def test_a_tilde_is_the_home_folder_in_every_path(
     assert (home / "run" / "metrics.csv").read_text().count("\n") == 3
     runner.run("backprop-by-hand", Options(output_dir="~/study"))
     assert (home / "study" / "report.html").exists()
+    _, path = doctor.parse(["--json", "~/doctor.json"], "doctor.py", None)
+    assert path == home / "doctor.json"
+    with pytest.raises(ConfigError, match=f"--resume: expected the folder of a search, got {home}/run"):
+        search.parse(["--resume", "~/run"], "search.py", "")
     assert list(Path.cwd().iterdir()) == []
 
 

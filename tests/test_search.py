@@ -2,16 +2,19 @@
 
 import csv
 import functools
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from optuna.trial import FrozenTrial, TrialState
 
 from conftest import run_script
 from xpnet._util import files
 from xpnet.model import Model
-from xpnet.studies import runner, search
+from xpnet.studies import hyperparameter_search, runner, search
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SMALL = [
@@ -230,3 +233,44 @@ def test_one_process_at_a_time_works_on_a_search(
         status, _, err = main(monkeypatch, capsys, "--resume", str(tmp_path))
     assert status == 2
     assert err.endswith("expected a search that no process uses, got one in use\n")
+
+
+def test_one_pruned_trial_was_pruned(tmp_path: Path) -> None:
+    params = {
+        "hidden layers": 1,
+        "units": 64,
+        "activation": "relu",
+        "learning rate": 0.1,
+        "batch size": 32,
+        "L2": 0.1,
+    }
+    whole, pruned = (
+        FrozenTrial(
+            0,
+            state,
+            0.5,
+            datetime.now(),
+            datetime.now(),
+            params,
+            {},
+            {},
+            {},
+            dict.fromkeys(range(epochs), 0.5),
+            0,
+        )
+        for state, epochs in ((TrialState.COMPLETE, 2), (TrialState.PRUNED, 1))
+    )
+    for trials, words in (
+        (
+            [whole, pruned],
+            "Of 2 trials, 1 ran to the end, 1 was pruned, and 0 diverged. Together they ran 3 epochs",
+        ),
+        (
+            [pruned],
+            "Of 1 trial, 0 ran to the end, 1 was pruned, and 0 diverged. Together they ran 1 epoch in",
+        ),
+        ([pruned] * 2, "Of 2 trials, 0 ran to the end, 2 were pruned"),
+    ):
+        report = Report("a-study", options=Options(output_dir=str(tmp_path / str(len(words)))))
+        hyperparameter_search.report_trials(report, trials, search.Settings(epochs=2))
+        assert words in report.write().read_text()

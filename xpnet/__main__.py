@@ -43,7 +43,7 @@ def train(arguments: Sequence[str], call: Call) -> int | None:
         PROGRAM --resume runs/20261121-081530-mlp     resume an interrupted run
 
     Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss diverged, 130 after
-    Ctrl-C, 143 after SIGTERM.
+    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 138 after SIGUSR1.
     """
     from xpnet.train import command_line, experiment
 

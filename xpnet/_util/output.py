@@ -9,7 +9,7 @@ from typing import Any
 # What help and messages use beyond ASCII, for encodings other than UTF.
 PLAIN = str.maketrans(
     {
-        **{"η": "eta", "λ": "lambda", "μ": "mu", "β": "beta", "Σ": "sum", "∂": "d", "Φ": "Phi", "√": "sqrt "},
+        **{"η": "eta ", "λ": "lambda ", "μ": "mu ", "β": "beta ", "Σ": "sum ", "Φ": "Phi", "√": "sqrt "},
         **{"²": "^2", "·": "*", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "→": "->", "⁻": "^-", "₁": "1"},
         **{"–": "-", "—": "-", "…": "...", "“": '"', "”": '"', "‘": "'", "’": "'", "✓": "+", "✗": "-"},
     }

@@ -10,6 +10,11 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 
+def some(count: int, noun: str) -> str:
+    """`3 seeds`, but `1 seed`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def docstring(thing: Any) -> str:
     """The docstring of a module, class or function, or "". `python -OO` drops it: then from its source."""
     if sys.flags.optimize < 2:

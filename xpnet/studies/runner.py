@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import itertools
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from xpnet._util.output import say
 from xpnet._util.text import docstring
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train import drawing
 from xpnet.train import folder as folders
+
+WITH_VALUE = ("--backend", "--device", "--dataset", "--data-dir", "--seed")  # options with a value after them
 
 
 def run(
@@ -43,8 +48,9 @@ def run(
     report = Report(name, studies.title(name), options, introduction, command)
     if folder is not None:
         report.folder = folder
-    study.run(options, report, **more)
-    report.write()
+    with drawing.settings():
+        study.run(options, report, **more)
+        report.write()
     return report
 
 
@@ -64,10 +70,23 @@ def run_and_print(name: str, options: Options, command: str = "") -> None:
     for each in names:
         if name == "all":
             options = dataclasses.replace(options, output_dir=str(folder / each))
-        print_result(run(each, options, command))
+        print_result(run(each, options, command if name == each else command_of(each, command)))
+
+
+def command_of(name: str, command: str) -> str:
+    """The command that runs one study alone, with the options of a command that runs all: to a new folder."""
+    words = shlex.split(command)
+    kept: list[str] = []
+    for before, word in itertools.pairwise(["", *words]):
+        if before == "--output-dir" or word.partition("=")[0] == "--output-dir":
+            continue
+        is_name = word == "all" and before not in WITH_VALUE
+        kept.append(name if is_name else word)
+    return shlex.join(kept)
 
 
 def print_result(report: Report) -> None:
     """Print a line about a finished report."""
     seconds = time.monotonic() - report.started
-    say(f"{report.name}: {report.verdict()}; {report.path} ({seconds:.1f} s)")
+    judged = f"{report.verdict()}{', but quick is too small to judge' if report.too_small() else ''}"
+    say(f"{report.name}: {judged}; {report.path} ({seconds:.1f} s)")

@@ -51,46 +51,50 @@ with _silent():
         with _without_settings():
             import matplotlib.figure
 
-from matplotlib import colormaps, font_manager, ft2font
+from matplotlib import font_manager, ft2font, ticker
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "COLORS",
     "Axes",
     "Figure",
-    "MaxNLocator",
     "PowerNorm",
     "Rectangle",
-    "Text",
-    "colormaps",
     "defaults",
     "fonts_for",
     "one_line",
+    "settings",
+    "ticker",
     "whole_numbers",
 ]
 
 FONT = "DejaVu Sans"  # bundled with Matplotlib
-# Okabe and Ito's colours, which colour-blind readers can tell apart; neighbours differ in lightness too.
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
 _LOCK = threading.RLock()
 
 
 @contextmanager
-def defaults(texts: Iterable[str] = ()) -> Iterator[None]:
-    """Draw with Matplotlib's default settings, in one thread at a time, without its warnings.
+def settings(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Matplotlib's default settings within the block, which one thread at a time enters.
 
     Arguments:
         texts: the texts of the picture, for which it finds fonts.
     """
-    with _LOCK, _silent(), matplotlib.rc_context():
+    with _LOCK, matplotlib.rc_context():
         own = dict(matplotlib.rcParamsDefault)
         del own["backend"]  # pictures name theirs as they are saved
         matplotlib.rcParams.update(own | {"font.family": [FONT, *fonts_for("".join(texts))[0]]})
+        yield
+
+
+@contextmanager
+def defaults(texts: Iterable[str] = ()) -> Iterator[None]:
+    """`settings`, without the warnings of Matplotlib: to make and save a picture."""
+    with _silent(), settings(texts):
         yield
 
 
@@ -127,4 +131,4 @@ def one_line(text: str, most: int) -> str:
 
 def whole_numbers(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers alone, also where it has only one."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, min_n_ticks=1))

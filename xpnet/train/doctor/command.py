@@ -16,6 +16,7 @@ from xpnet.train.arguments import Parser
 from xpnet.train.doctor import finding, machine, report
 from xpnet.train.doctor.finding import WRONG, Finding
 from xpnet.train.doctor.machine import Machine
+from xpnet.train.folder import user_path
 
 
 def run(arguments: Sequence[str], prog: str, description: str | None) -> int:
@@ -43,14 +44,14 @@ def parse(arguments: Sequence[str], prog: str, description: str | None) -> tuple
         metavar="NAME",
         help=f"check these only: {', '.join(BACKENDS)}",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was found to this file")
+    parser.add_argument("--json", metavar="FILE", help="write all that was found to this file")
     options = parser.options(arguments)
     names = list(dict.fromkeys(options.get("backend", BACKENDS)))
     for name in names:
         if name not in BACKENDS:
             like = did_you_mean(name, BACKENDS)
             raise ConfigError(f"--backend: expected some of {', '.join(BACKENDS)}, got {name!r}{like}")
-    path: Path | None = options.get("json")
+    path = user_path("--json", options["json"]) if "json" in options else None
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigError(f"--json: expected a file in a folder that exists, got {path}")
     return names, path

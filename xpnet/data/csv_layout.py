@@ -87,7 +87,9 @@ def find(text: bytes, separator: str | None, header: bool | None) -> Layout | No
     if header is None:
         header, note = _has_header(rows)
     names = tuple(rows[0]) if header else _commented_header(text, numbers[0], separator, columns)
-    data = rows[1:] if header else rows
+    data = [row for row in (rows[1:] if header else rows) if len(row) == columns]
+    if names and len(names) == columns + 1 and names[-1] == "":
+        names = names[:-1]
     if header and len(data) and len(rows[0]) == columns - 1:  # R writes no name above the names of rows
         names = ("", *rows[0])
     if note:

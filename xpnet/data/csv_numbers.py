@@ -14,6 +14,7 @@ PIECE = 1 << 17  # bytes of text at a time: its arrays stay in the cache
 PADDING = 8  # zeros before the text, so that eight bytes end at each of its bytes
 MOST_DIGITS = 18  # an integer of 64 bits always holds as many
 MOST_DECIMALS = 16  # two times eight; more do not change a float32
+LARGEST = 3e38  # a float32 is finite up to there
 LARGE = 1 << 24  # a float32 does not hold all whole numbers above
 TEN = np.power(10.0, np.arange(MOST_DIGITS + 1))
 TENS = 10 ** np.arange(MOST_DIGITS + 1, dtype=np.uint64)
@@ -114,7 +115,8 @@ def numbers(fields: Fields, chosen: Any) -> NDArray[Any]:
     values = values.reshape(-1, fields.columns)[:, chosen]
     if (values[:1] == np.floor(values[:1])).all() and _are_bytes(values):
         return values.astype(np.uint8)
-    exact = np.abs(values).max() < LARGE or not (values == np.floor(values)).all()
+    top = np.abs(values).max()
+    exact = top < LARGE or (top < LARGEST and not (values == np.floor(values)).all())
     return values.astype(np.float32 if exact else np.float64)
 
 
@@ -179,8 +181,8 @@ def _decimals(fields: Fields, which: NDArray[np.int64]) -> NDArray[np.float64]:
     result /= TEN[decimals]
     if exponent is not None:
         with np.errstate(over="ignore"):
-            result *= np.power(10.0, np.maximum(exponent, 0))
-            result /= np.power(10.0, np.maximum(-exponent, 0))
+            result *= np.power(10.0, np.clip(exponent, 0, 308))
+            result /= np.power(10.0, np.clip(-exponent, 0, 308))
     if signed.any():
         np.negative(result, out=result, where=negative)
     for i in np.flatnonzero(~known).tolist():

@@ -433,6 +433,8 @@ def test_numbers_are_those_of_float(tmp_path):
         "9" * 19,
         "1e-5",
         "1.5E-05",
+        "0e999",
+        "1e-999",
         "+7",
         " 8 ",
         "0",

@@ -136,7 +136,7 @@ def _has_header(rows: list[Row]) -> tuple[bool, str]:
     values = [number(field) for field in first]
     words = [i for i, value in enumerate(values) if value is None]
     if len(words) == len(first):
-        return True, ""
+        return len(first) > 1 or not rest or number(rest[0][0]) is not None, ""
     numbers = [value for value in values if value is not None]
     counts = len(numbers) >= FEWEST_NAMES and numbers in (
         [float(i + start) for i in range(len(numbers))] for start in (0, 1)

@@ -85,11 +85,11 @@ def test_the_version(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     ("arguments", "words"),
     [
         ([], "xpnet: expected one of train, predict, study, search, gradcheck, doctor, got nothing; see xpnet --help"),
-        (["trian"], "got trian; did you mean train?"),
+        (["trian"], "got 'trian'; did you mean train?"),
         (["train.py"], "did you mean train?"),
         (["Study"], "did you mean study?"),
-        (["--epochs", "3"], "got --epochs; see xpnet --help"),
-        (["x" * 999], "got xxx"),
+        (["--epochs", "3"], "got '--epochs'; see xpnet --help"),
+        (["x" * 999], "got 'xxx"),
         ([""], "got nothing"),
     ],
 )  # fmt: skip

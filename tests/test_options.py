@@ -277,7 +277,7 @@ def test_switches_as_others_write_them(arguments: str, bias: bool) -> None:
         ("--epochs 3 5", "unexpected argument '5'"),
         ("--zzz", "no option is called '--zzz'; see --help"),
         ("--x", "--x"),
-        ("-- 5", "'--'"),
+        ("-- 5", "unexpected argument '5'"),
         ("--epochs", "--epochs: expected a value, got none"),
         ("--config", "--config: expected a value, got none"),
         ("--resume", "--resume: expected a value, got none"),

@@ -6,18 +6,18 @@ user types.
 """
 
 import inspect
+import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet._util.text import did_you_mean, docstring
+from xpnet._util.text import did_you_mean, docstring, short
 from xpnet._util.version import __version__
 from xpnet.errors import ConfigError
-from xpnet.train.script import exit_status
-from xpnet.train.values import shown
 
 
 class Call(NamedTuple):
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None, words: Sequence[str] | None = N
     name, *rest = arguments or [""]
     if name in PROGRAMS:
         return run(name, rest, (*words, name), f"{prog} {name}")
-    return exit_status(prog, lambda: print(about(name, prog)))
+    return guarded(prog, lambda: print(about(name, prog)))
 
 
 def script(name: str) -> int:
@@ -182,7 +182,16 @@ def run(name: str, arguments: Sequence[str], words: tuple[str, ...], prog: str) 
     """Run a program and return its exit status."""
     program = PROGRAMS[name]
     description = inspect.cleandoc(docstring(program)).replace("PROGRAM", " ".join(words))
-    return exit_status(prog, lambda: program(arguments, Call(words, prog, description)))
+    return guarded(prog, lambda: program(arguments, Call(words, prog, description)))
+
+
+def guarded(prog: str, action: Callable[[], int | None]) -> int:
+    """`exit_status`. Ctrl-C during its imports ends the process without a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+    from xpnet.train.script import exit_status  # which handles Ctrl-C from here on
+
+    return exit_status(prog, action)
 
 
 def about(name: str, prog: str) -> str:
@@ -198,7 +207,7 @@ def about(name: str, prog: str) -> str:
         )
     like = did_you_mean(name, PROGRAMS) or f"; see {prog} --help"
     raise ConfigError(
-        f"expected one of {', '.join(PROGRAMS)}, got {shown(name) if name else 'nothing'}{like}"
+        f"expected one of {', '.join(PROGRAMS)}, got {short(name) if name else 'nothing'}{like}"
     )
 
 

@@ -72,10 +72,9 @@ class Parser(argparse.ArgumentParser):
             if re.match(r"-[a-zA-Z][a-zA-Z_-]", each):  # argparse takes -hidden for -h and the value "idden"
                 raise self.unknown(each)
         found, rest = self.parse_known_args(list(arguments))
+        rest = [each for each in rest if each != "--"]  # kept by some versions of Python
         if rest:
-            raise self.unknown(
-                next((each for each in rest if each.startswith("--") and each != "--"), rest[0])
-            )
+            raise self.unknown(next((each for each in rest if each.startswith("--")), rest[0]))
         return vars(found)
 
     def unknown(self, argument: str) -> ConfigError:

@@ -20,7 +20,7 @@ cifar.RECORDS = 2  # images in a file, instead of 10,000
 READERS: dict[str, Callable[[Path], object]] = {
     "idx": lambda path: idx.read(path, (28, 28)),
     "csv": lambda path: csv.read("csv", path, path, csv.Options()),
-    "pickle": lambda path: cifar_python.read(path, "labels", 10),
+    "pickle": lambda path: cifar_python.read(path, path.read_bytes(), "labels", 10),
     "arrays": lambda path: arrays.read("npz", [path], None, 0.2),
     "cifar": lambda path: cifar.read([path]),
     "parameters": lambda path: files.load_arrays(path, {"0.weight": (4, 3), "0.bias": (3,)}),

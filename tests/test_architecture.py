@@ -159,7 +159,7 @@ def test_public_names() -> None:
     }  # fmt: skip
     assert set(data.__all__) == {
         "Dataset", "Examples", "Normalization", "Preparation", "augment", "batches", "channel_statistics", "load", "normalize",
-        "split",
+        "register", "split",
     }  # fmt: skip
     assert set(optim.__all__) == {
         "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",

@@ -156,7 +156,7 @@ def test_scikit_learn_is_not_installed(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _registry(monkeypatch):
-    monkeypatch.setattr(datasets, "DATASETS", dict(datasets.DATASETS))
+    monkeypatch.setattr(datasets, "REGISTERED", {})
 
 
 EXAMPLES = Examples(X[..., None].astype(np.float64) / 255, Y.astype(np.int32))

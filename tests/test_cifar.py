@@ -366,6 +366,19 @@ def test_python_version(tmp_path, folder, protocol, keys):
     np.testing.assert_allclose(dataset.test.x, planes.transpose(0, 2, 3, 1) / 255, rtol=1e-6)
 
 
+@pytest.mark.parametrize("folder", ["cifar10", "."])
+def test_python_version_in_its_archive(tmp_path, folder):
+    python_version(tmp_path / "unpacked", 2)
+    members = [
+        (f"cifar-10-batches-py/{path.name}", path.read_bytes()) for path in (tmp_path / "unpacked").iterdir()
+    ]
+    write(tmp_path / folder, {"cifar-10-python.tar.gz": tar(members)})
+    assert len(load("cifar10", tmp_path, download=False).train.y) == 5 * N
+    write(tmp_path / folder, {"cifar-10-python.tar.gz": tar(members[1:])})
+    with fails("cifar-10-python.tar.gz: cannot be unpacked .*not found"):
+        load("cifar10", tmp_path, download=False)
+
+
 def test_python_version_of_cifar100(tmp_path):
     (tmp_path / "cifar-100-python").mkdir()
     for seed, name in enumerate(("train", "test")):

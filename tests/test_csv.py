@@ -2,15 +2,19 @@
 
 import bz2
 import gzip
+import json
 import lzma
 import warnings
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from data_files import check_arrays, fails
-from xpnet.data import Dataset, csv_numbers, load
+from xpnet import train
+from xpnet.data import Dataset, csv_numbers, csv_table, load
+from xpnet.errors import ConfigError
 
 TRAIN_CSV = "0,0,51,255\n2,255,0,0\n1,0,0,102\n"
 TEST_CSV = "1,51,0,0\n2,0,0,255\n"
@@ -231,6 +235,7 @@ SCALES = {
     "15": ([[0, 15], [3, 4]], "", [[0, 15 / 16], [3 / 16, 0.25]], "divided by 16"),
     "fractions": ([[0, 1], [0.5, 0.25]], "", [[0, 1], [0.5, 0.25]], "from 0 to 1, not scaled"),
     "rounding": ([[0, 1.0001], [0.5, 0.25]], "", [[0, 1.0001], [0.5, 0.25]], "from 0 to 1.0001, not scaled"),
+    "no rounding": ([[0, 1.5], [0.5, 0.25]], "", [[-1, 1], [1, -1]], "each column"),
     "standardized": (
         [[-1.5, 1], [-0.5, 1]],
         "",
@@ -368,6 +373,13 @@ def test_wrong_options(tmp_path, options, message):
         load_csv(tmp_path, options=options if "skip" not in options else ",label=first,skip=first")
 
 
+def test_a_separator_that_the_file_does_not_have(tmp_path):
+    with fails(
+        "train.csv: line 1: expected a label and at least one number, got '0;0;51;255': separated by ';'"
+    ):
+        load_csv(tmp_path, TRAIN_CSV.replace(",", ";"), options=",separator=comma")
+
+
 def test_a_name_that_the_header_lacks(tmp_path):
     with fails("label=kind: expected a name in the header, label, a, b, c, first, last or a number"):
         load_csv(tmp_path, "label,a,b,c\n" + TRAIN_CSV, options=",label=kind")
@@ -433,6 +445,8 @@ def test_numbers_are_those_of_float(tmp_path):
         "9" * 19,
         "1e-5",
         "1.5E-05",
+        "0e999",
+        "1e-999",
         "+7",
         " 8 ",
         "0",
@@ -670,3 +684,45 @@ def test_what_numpy_only_warns_of(tmp_path):
             load_csv(tmp_path, train="")
         dataset = load_csv(tmp_path, "0,0.5\n1,1\n", "1,0.25\n")
         assert dataset.train.x.tolist() == [[0.5], [1]]
+
+
+# Runs
+
+
+def test_a_convolutional_network_on_rows(tmp_path, capsys):
+    """Rows of 784 pixels are images to a run, so that all options for images work; the first line tells."""
+    y, x = table(rows=40, columns=784, high=255)
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text(rows_of(y + 1, x))
+    config = train.Config(
+        dataset=f"csv:{tmp_path / 'train.csv'},{tmp_path / 'test.csv'}",
+        channels=(2,), hidden=(4,), normalize=True, random_crop=1, epochs=1, output_dir=str(tmp_path / "run"),
+    )  # fmt: skip
+    train.run(config)
+    first_line = capsys.readouterr().out.partition("\n")[0]
+    assert first_line.endswith(
+        "32 training, 8 validation and 40 test images; label: the first column; 10 classes: 1, 2, 3, 4, 5, … 10; "
+        "numbers from 0 to 255, divided by 255; 784 columns taken as images of 28x28"
+    )
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert kept["class_names"] == [str(label) for label in range(1, 11)]
+    assert kept["preparation"]["shape"] == [28, 28, 1]
+    assert kept["preparation"]["std"] == [255.0]
+
+
+def test_options_for_images_on_rows_of_another_length(tmp_path):
+    y, x = table()
+    (tmp_path / "one.csv").write_text(rows_of(y, x))
+    config = train.Config(
+        dataset=f"csv:{tmp_path / 'one.csv'}", channels=(2,), output_dir=str(tmp_path / "run")
+    )
+    with fails("--channels: expected a data set of images, got inputs of shape .64,.", ConfigError):
+        train.run(config)
+    shaped = replace(config, dataset=f"{config.dataset},shape=8x8", hidden=(4,), epochs=1, quiet=True)
+    assert train.run(shaped)["test_accuracy"] >= 0
+
+
+def test_progress_is_shown_on_terminals_only(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(csv_table, "SHOWN_BAR", 0)
+    assert len(load_csv(tmp_path).train.y) == 3
+    assert capfd.readouterr() == ("", "")

@@ -83,6 +83,16 @@ def test_the_files_of_another_set_are_named(tmp_path, monkeypatch):
     assert len(load("mnist", tmp_path).train.y) == 3
 
 
+@pytest.mark.parametrize("folder", [".", "mnist"])
+def test_the_file_of_keras(tmp_path, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    x, y = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8), np.arange(20) % 10
+    np.savez(tmp_path / folder / "mnist.npz", x_train=x, y_train=y, x_test=x[:10], y_test=y[:10])
+    dataset = load("mnist", tmp_path, download=False)
+    assert dataset.train.x.shape == (20, 28, 28, 1)
+    assert dataset.classes == 10
+
+
 # EMNIST
 
 

@@ -55,6 +55,9 @@ def test_columns_that_training_left_out(tmp_path):
     path = write(tmp_path / "train.csv", np.arange(30), Y, X)
     dataset = load(f"csv:{path},{path},label=2")
     np.testing.assert_array_equal(read(path, dataset.preparation).x, dataset.train.x)
+    without_label = read(write(tmp_path / "new.csv", np.arange(30) + 7, X), dataset.preparation)
+    np.testing.assert_array_equal(without_label.x, dataset.train.x)
+    assert without_label.names[:2] == ["7", "8"]
     with fails("new.csv: expected 4 columns of numbers as in training, got 3"):
         read(write(tmp_path / "new.csv", X[:, :3]), dataset.preparation)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,9 +29,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def trained(folder: Path, **options: object) -> Path:
-    """A run of one epoch on a small network."""
+    """A run of one epoch on a small network, without its pictures."""
     made = {"hidden": (8,), "epochs": 1, "quiet": True, "output_dir": str(folder / "run"), **options}
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(None), mock.patch("xpnet.train.experiment.draw"):
         train.run(train.Config(**made))  # type: ignore[arg-type]
     return folder / "run"
 

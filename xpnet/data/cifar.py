@@ -57,6 +57,7 @@ class Version(NamedTuple):
         batches: a training file's number of records, in units of `RECORDS`.
         extra: bytes before the label of a record.
         python: the folder of the Python version; its files are named as the binary ones, without suffix.
+        python_archive: the archive with that folder.
         label: the key of the labels there.
     """
 
@@ -67,17 +68,19 @@ class Version(NamedTuple):
     batches: int
     extra: int
     python: str
+    python_archive: str
     label: str
     class_names: tuple[str, ...]
 
 
 VERSIONS = {
     "cifar10": Version(
-        ARCHIVE, UNPACKED, TRAIN_FILES, TEST_FILE, 1, 0, "cifar-10-batches-py", "labels", CLASS_NAMES
+        ARCHIVE, UNPACKED, TRAIN_FILES, TEST_FILE, 1, 0, "cifar-10-batches-py",
+        "cifar-10-python.tar.gz", "labels", CLASS_NAMES,
     ),
     "cifar100": Version(
         "cifar-100-binary.tar.gz", "cifar-100-binary", ("train.bin",), "test.bin", 5, 1,
-        "cifar-100-python", "fine_labels", CLASS_NAMES_100,
+        "cifar-100-python", "cifar-100-python.tar.gz", "fine_labels", CLASS_NAMES_100,
     ),
 }  # fmt: skip
 
@@ -99,7 +102,12 @@ def load(name: str, folder: Path, fetch: Callable[[str, str], Path], md5: str) -
     for root in (own, own / version.python, folder / version.python, folder):
         paths = [root / file.removesuffix(".bin") for file in files]
         if all(map(exists, paths)):
-            return _read_python(name, paths)
+            return _read_python(name, paths, [_bytes(path) for path in paths])
+    for archive in (own / version.python_archive, folder / version.python_archive):
+        if exists(archive):
+            inside = [file.removesuffix(".bin") for file in files]
+            contents = cifar_python.unpacked(archive, version.python, inside)
+            return _read_python(name, [archive / file for file in inside], contents)
     paths = [path if exists(path := own / file) else own / version.unpacked / file for file in files]
     missing = [path for path in paths if not exists(path)]
     if missing:
@@ -119,9 +127,19 @@ def _read_binary(name: str, paths: Sequence[Path]) -> Dataset:
     return _dataset(name, train, read(paths[-1:], classes, extra))
 
 
-def _read_python(name: str, paths: Sequence[Path]) -> Dataset:
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _read_python(name: str, paths: Sequence[Path], contents: Sequence[bytes]) -> Dataset:
     version = VERSIONS[name]
-    parts = [cifar_python.read(path, version.label, len(version.class_names)) for path in paths]
+    parts = [
+        cifar_python.read(path, content, version.label, len(version.class_names))
+        for path, content in zip(paths, contents, strict=True)
+    ]
     pairs = []
     for part in (parts[:-1], parts[-1:]):
         x = np.concatenate([planes.transpose(0, 2, 3, 1).copy() for planes, _ in part]).astype(np.float32)

@@ -6,6 +6,9 @@ other is refused.
 
 import io
 import pickle
+import tarfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +81,30 @@ class _Reader(pickle.Unpickler):
         return KNOWN[module, name]
 
 
-def read(path: Path, label: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def unpacked(archive: Path, folder: str, names: Sequence[str]) -> list[bytes]:
+    """The content of the files with these names in a folder of the archive. Raises DataError without one."""
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            files = [tar.extractfile(f"{folder}/{name}") for name in names]
+            return [file.read() if file else b"" for file in files]
+    except (OSError, KeyError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error})") from error
+
+
+def read(path: Path, content: bytes, label: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images as planes (n, 3, 32, 32) and labels (n,).
 
     Arguments:
+        path: of the content, for errors.
         label: the key of the labels: "labels" for CIFAR-10, "fine_labels" for CIFAR-100.
         classes: labels are below.
 
-    Raises DataError where the file is unreadable, damaged, or asks for code to run.
+    Raises DataError where the content is damaged, or asks for code to run.
     """
     try:
-        content = path.read_bytes()
         found = _Reader(io.BytesIO(content), encoding="latin-1").load()
         named = {key.decode() if isinstance(key, bytes) else key: value for key, value in found.items()}
         array, labels = named["data"].content, np.array(named[label])
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # a damaged pickle raises any kind
         raise DataError(f"{path}: expected a batch of CIFAR images: {error!r}"[:300]) from error
     if array is None or array.ndim != 2 or array.shape[1] != PIXELS or not len(array):

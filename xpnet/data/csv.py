@@ -123,8 +123,12 @@ def _roles(layout: Layout, options: Options) -> Roles:
     """
     names, columns, sample = layout.header, layout.columns, layout.sample
     if columns < 2:
-        found = sample[0][0][:40] if sample[0] else ""
-        raise DataError(f"line {layout.skipped + 1}: expected a label and at least one number, got {found!r}")
+        found = sample[0][0]
+        others = [f": separated by {each!r}?" for each in ";\t|, " if each in found]
+        raise DataError(
+            f"line {layout.skipped + 1}: expected a label and at least one number, got {found[:40]!r}"
+            f"{(others or [''])[0]}"
+        )
     label = None if options.label is None else column_of(options.label, names, columns, "label")
     skipped = {column_of(each, names, columns, "skip") for each in options.skip}
     notes = []

@@ -87,7 +87,9 @@ def find(text: bytes, separator: str | None, header: bool | None) -> Layout | No
     if header is None:
         header, note = _has_header(rows)
     names = tuple(rows[0]) if header else _commented_header(text, numbers[0], separator, columns)
-    data = rows[1:] if header else rows
+    data = [row for row in (rows[1:] if header else rows) if len(row) == columns]
+    if names and len(names) == columns + 1 and names[-1] == "":
+        names = names[:-1]
     if header and len(data) and len(rows[0]) == columns - 1:  # R writes no name above the names of rows
         names = ("", *rows[0])
     if note:
@@ -134,7 +136,7 @@ def _has_header(rows: list[Row]) -> tuple[bool, str]:
     values = [number(field) for field in first]
     words = [i for i, value in enumerate(values) if value is None]
     if len(words) == len(first):
-        return True, ""
+        return len(first) > 1 or not rest or number(rest[0][0]) is not None, ""
     numbers = [value for value in values if value is not None]
     counts = len(numbers) >= FEWEST_NAMES and numbers in (
         [float(i + start) for i in range(len(numbers))] for start in (0, 1)

@@ -14,19 +14,22 @@ PIECE = 1 << 17  # bytes of text at a time: its arrays stay in the cache
 PADDING = 8  # zeros before the text, so that eight bytes end at each of its bytes
 MOST_DIGITS = 18  # an integer of 64 bits always holds as many
 MOST_DECIMALS = 16  # two times eight; more do not change a float32
+LARGEST = 3e38  # a float32 is finite up to there
 LARGE = 1 << 24  # a float32 does not hold all whole numbers above
 TEN = np.power(10.0, np.arange(MOST_DIGITS + 1))
 TENS = 10 ** np.arange(MOST_DIGITS + 1, dtype=np.uint64)
-# By 100 a + 10 b + c, where the "digit" b is a point: a.c
-ONE_DECIMAL = np.zeros(111 * 15 + 1)
-ONE_DECIMAL[[100 * a + 10 * (ord(".") & 15) + c for a in range(10) for c in range(10)]] = np.arange(100) / 10
+MINUS, PLUS, POINT, LINE_END, LOWER_E = b"-+.\ne"
+# What 100 a + 10 b + c is worth; from `POINTED` on where the "digit" b is a point: a.c
+POINTED = 15 * 111 + 1
+WORTH = np.arange(2.0 * POINTED)
+ONE_DECIMAL = np.add.outer(100 * np.arange(10), np.arange(10)) + 10 * (POINT & 15)
+WORTH[POINTED + ONE_DECIMAL] = np.arange(100).reshape(10, 10) / 10
 # The digits of the last n of eight bytes, and how the sums of neighbours become one number.
 MASKS = np.array([0] + [0x0F0F0F0F0F0F0F0F << 8 * (8 - n) & (1 << 64) - 1 for n in range(1, 9)], np.uint64)
 JOINS = tuple(
     tuple(map(np.uint64, row))
     for row in ((10, 8, 0x00FF00FF00FF00FF), (100, 16, 0x0000FFFF0000FFFF), (10_000, 32, 0x00000000FFFFFFFF))
 )
-MINUS, PLUS, POINT, LINE_END, LOWER_E = b"-+.\ne"
 
 
 class Fields(NamedTuple):
@@ -104,7 +107,7 @@ def numbers(fields: Fields, chosen: Any) -> NDArray[Any]:
         values = values.reshape(-1, fields.columns)[:, chosen]
         return values.astype(np.uint8 if values.max(initial=0) < 256 else np.float32)
     simple = points & (length == 3) & (fields.others == 1)
-    values = np.where(simple, ONE_DECIMAL[values], values)
+    values = WORTH[values + simple * np.uint16(POINTED)]
     rest = np.flatnonzero(long & ~simple)
     wanted = np.zeros(fields.columns, bool)
     wanted[chosen] = True
@@ -114,7 +117,8 @@ def numbers(fields: Fields, chosen: Any) -> NDArray[Any]:
     values = values.reshape(-1, fields.columns)[:, chosen]
     if (values[:1] == np.floor(values[:1])).all() and _are_bytes(values):
         return values.astype(np.uint8)
-    exact = np.abs(values).max() < LARGE or not (values == np.floor(values)).all()
+    top = np.abs(values).max()
+    exact = top < LARGE or (top < LARGEST and not (values == np.floor(values)).all())
     return values.astype(np.float32 if exact else np.float64)
 
 
@@ -125,14 +129,10 @@ def _are_bytes(values: NDArray[np.float64]) -> bool:
 
 def _three_characters(text: NDArray[np.uint8], end: NDArray[np.int64]) -> Any:
     """The ones, tens and hundreds of the fields, if they are digits, and where a point is for the tens."""
-    digits = text & np.uint8(15)
-    middle = end - 2
-    return (
-        digits[end - 1].astype(np.uint16),
-        digits[middle] * np.uint16(10),
-        digits[end - 3] * np.uint16(100),
-        text[middle] == POINT,
-    )
+    last, middle, first = text[end - 1], text[end - 2], text[end - 3]
+    digit = np.uint8(15)
+    ones = (last & digit).astype(np.uint16)
+    return ones, (middle & digit) * np.uint16(10), (first & digit) * np.uint16(100), middle == POINT
 
 
 def _decimals(fields: Fields, which: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -179,8 +179,8 @@ def _decimals(fields: Fields, which: NDArray[np.int64]) -> NDArray[np.float64]:
     result /= TEN[decimals]
     if exponent is not None:
         with np.errstate(over="ignore"):
-            result *= np.power(10.0, np.maximum(exponent, 0))
-            result /= np.power(10.0, np.maximum(-exponent, 0))
+            result *= np.power(10.0, np.clip(exponent, 0, 308))
+            result /= np.power(10.0, np.clip(-exponent, 0, 308))
     if signed.any():
         np.negative(result, out=result, where=negative)
     for i in np.flatnonzero(~known).tolist():

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from xpnet.data import csv_layout, csv_numbers, text
 from xpnet.data.csv_layout import Layout
-from xpnet.data.csv_numbers import number
+from xpnet.data.csv_numbers import LARGEST, number
 from xpnet.errors import DataError
 
 SHOWN_BAR = 1 << 24  # bytes of text: reading less takes no time that a progress bar could show
@@ -50,6 +49,11 @@ def open_(path: Path, separator: str | None = None, header: bool | None = None) 
     layout = csv_layout.find(content, separator, header)
     if layout is None or not layout.sample:
         raise DataError(f"{path}: expected rows of numbers, got none")
+    if layout.header and len(layout.header) != layout.columns:
+        raise DataError(
+            f"{path}: expected {layout.columns} names in the header, one for each column, "
+            f"got {len(layout.header)}: {', '.join(layout.header[:3])}, …"
+        )
     return content, layout
 
 
@@ -134,7 +138,7 @@ def _parse(
         if fields is None:
             continue
         values = csv_numbers.numbers(fields, columns)
-        if values.dtype == np.uint8 or np.isfinite(values).all():
+        if values.dtype == np.uint8 or (np.abs(values) < LARGEST).all():
             return values, fields.column(label) if label is not None else []
     return None
 
@@ -189,7 +193,7 @@ def _fault(content: bytes, layout: Layout, inputs: tuple[int, ...], rows: int) -
             return f"line {line}: expected {layout.columns} columns, got {len(fields)}{hint}"
         for column in inputs:
             value = number(fields[column])
-            if value is None or not math.isfinite(value):
+            if value is None or not abs(value) < LARGEST:
                 expected = "a number" if value is None else "a finite number"
                 return f"line {line}, column {column + 1}: expected {expected}, got {fields[column][:40]!r}"
     return "expected rows of numbers"  # not reached: a piece that cannot be read has a fault

@@ -1,6 +1,5 @@
 """The data sets: bundled, drawn, downloaded, read from files, or registered by a user."""
 
-import difflib
 import importlib.resources
 import inspect
 import zipfile
@@ -12,6 +11,7 @@ import numpy as np
 
 from xpnet._util.choices import Choice
 from xpnet._util.files import replacing
+from xpnet._util.text import similar
 from xpnet.data import arrays, cifar, csv, folders, idx_sets, names, shapes
 from xpnet.data.dataset import Dataset, Examples, Preparation
 from xpnet.data.download import SOURCES, fetch
@@ -65,11 +65,12 @@ def load(name: str, data_dir: Folder = None, download: bool = True, **options: A
     if colon and kind in KINDS:
         named = names.parse(rest, KINDS[kind].form, KINDS[kind].options, options)
         return KINDS[kind].read(name, data_dir, named.files, named.options)
-    if name not in DATASETS:
+    known = DATASETS | REGISTERED
+    if name not in known:
         raise DataError(_unknown(name))
     if options:
         raise DataError(f"{name}: expected no options, got {', '.join(options)}")
-    return DATASETS[name].make(name, data_dir, download)
+    return known[name].make(name, data_dir, download)
 
 
 def register(name: str, loader: Loader) -> None:
@@ -85,7 +86,7 @@ def register(name: str, loader: Loader) -> None:
     """
     if not isinstance(name, str) or not name or set(name) & set(":,\"' ="):
         raise ConfigError(f"register: expected a name without colon, comma or blank, got {name!r}")
-    if name in OWN:
+    if name in DATASETS:
         raise ConfigError(f"register: expected a new name, got {name!r}, a data set of xpnet")
     if not callable(loader):
         raise ConfigError(f"register: expected a function that returns a data set, got {loader!r}")
@@ -95,7 +96,7 @@ def register(name: str, loader: Loader) -> None:
         given = {"name": name, "data_dir": data_dir, "download": download}
         return _made(name, loader(**{argument: given[argument] for argument in wanted}))
 
-    DATASETS[name] = Choice(make, "registered")
+    REGISTERED[name] = Choice(make, "registered")
 
 
 def _arguments(name: str, loader: Loader) -> list[str]:
@@ -143,17 +144,17 @@ def _made(name: str, found: Any) -> Dataset:
 
 def _unknown(name: str) -> str:
     """The message about a name that no data set has."""
-    close = [each for each in DATASETS if name and each.startswith(f"{name.lower()}-")]
-    close = close or difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, 1)
+    known = DATASETS | REGISTERED
+    close = similar(name, known)
     kind = name.partition(":")[0] if ":" in name else ""
     forms = ", ".join(each.form for each in KINDS.values())
-    hint = f"did you mean {close[0]}? " if close else ""
-    if not close and difflib.get_close_matches(kind, KINDS, 1):
-        hint = f"did you mean {difflib.get_close_matches(kind, KINDS, 1)[0]}:…? "
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    if not close and (kinds := similar(kind, KINDS)):
+        hint = f"did you mean {kinds[0]}:…? "
     elif Path(name).suffix in (".csv", ".npz", ".npy") or (not close and Path(name).exists()):
         kind = "folder" if Path(name).is_dir() else Path(name).suffix.removeprefix(".")
         hint = f"did you mean {kind if kind in KINDS else 'csv'}:{name}? "
-    return f"no data set is called {name!r}: {hint}expected {', '.join(DATASETS)}, {forms}"
+    return f"no data set is called {name!r}: {hint}expected {', '.join(known)}, {forms}"
 
 
 def _load_sample(name: str, data_dir: Folder, download: bool) -> Dataset:
@@ -301,9 +302,9 @@ DATASETS: dict[str, Choice[Dataset]] = {
         _load_idx, "MNIST from the sources of EMNIST, 60,000 training and 10,000 test images"
     ),
 }
-OWN = frozenset(DATASETS)
+REGISTERED: dict[str, Choice[Dataset]] = {}  # by users
 
 
 def choices() -> dict[str, Choice[Dataset]]:
     """All data sets and kinds of files, for help texts."""
-    return DATASETS | {each.form: Choice(each.read, each.help) for each in KINDS.values()}
+    return DATASETS | REGISTERED | {each.form: Choice(each.read, each.help) for each in KINDS.values()}

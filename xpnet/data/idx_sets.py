@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet.data import idx
+from xpnet.data import arrays, idx
 from xpnet.data.dataset import Dataset, Examples, Preparation
 from xpnet.data.find import exists
 from xpnet.errors import DataError
@@ -94,6 +94,11 @@ def load(name: str, folder: Path, fetch: Callable[[str], Path]) -> Dataset:
             break
     else:
         paths = [find(own, file) for file in kind.files]
+        for root in roots:
+            if exists(root / f"{name}.npz"):  # as Keras keeps it
+                return arrays.read(name, [root / f"{name}.npz"], None, 0.2)._replace(
+                    class_names=kind.class_names
+                )
     found = [path or fetch(file) for path, file in zip(paths, kind.files, strict=True)]
     return read(name, found)
 

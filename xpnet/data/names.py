@@ -4,12 +4,12 @@ After the kind and a colon, commas separate files and options. An option is `nam
 Double quotes keep commas: `csv:"my, own.csv"`.
 """
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from xpnet._util.text import did_you_mean
 from xpnet.data.csv_layout import SEPARATORS
 from xpnet.errors import DataError
 
@@ -47,11 +47,9 @@ def parse(name: str, form: str, options: Sequence[str], given: Mapping[str, Any]
         raise DataError(f"expected {form}, got {name!r}")
     for option in found:
         if option not in options:
-            close = difflib.get_close_matches(option, options, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
             raise DataError(
                 f"no option is called {option!r} in {name!r}: expected {', '.join(options)} after the files"
-                f"{hint}"
+                f"{did_you_mean(option, options)}"
             )
     return Named(tuple(files), {option: OPTIONS[option](value) for option, value in found.items()})
 

@@ -29,9 +29,9 @@ def decide(train: NDArray[Any], test: NDArray[Any], asked: str | None, images: b
 
     Arguments:
         asked: a number to divide by; "none"; "standardize": each column to mean 0 and standard deviation 1
-            over the training rows; None: as the numbers of both files are. From 0 to 1: none. Whole, from 0
-            to 16: 16. Whole, or of images, from 0 to 255: 255. With mean 0 and standard deviation 1: none.
-            Any others: standardize.
+            over the training rows; None: as the numbers of both files are. From 0 to 1, or
+            images from -1 to 2: none. Whole, from 0 to 16: 16. Whole, or of images, from 0 to 255: 255. With
+            mean 0 and standard deviation 1: none. Any others: standardize.
 
     Raises DataError for another scale.
     """
@@ -45,7 +45,7 @@ def decide(train: NDArray[Any], test: NDArray[Any], asked: str | None, images: b
         if not 0 < divisor < np.inf:
             raise DataError(f"scale={asked}: expected {FORM}")
         return _divide(divisor, f"{found}, divided by {divisor:g}")._replace(limit=divisor)
-    if low >= -ROUNDING and high <= 1 + ROUNDING:
+    if (low >= -ROUNDING and high <= 1 + ROUNDING) or (images and low >= -1 and high <= 2):
         return _divide(1, f"{found}, not scaled")
     whole = all(x.dtype == np.uint8 or bool((x == np.floor(x)).all()) for x in (train, test))
     if low >= 0 and high <= 255 and (whole or images):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from conftest import run_script
 from xpnet import train
@@ -62,6 +63,8 @@ def test_output_that_cannot_be_written_does_not_fail_a_run(
     monkeypatch.setattr(sys, "stderr", None)
     train.run(train.Config(**{**SMALL, "quiet": False}, output_dir=str(tmp_path / "other")))
     assert exit_status("x", lambda: print("x") or 3) == 3  # type: ignore[func-returns-value]
+    assert exit_status("x", lambda: tqdm(total=1, disable=None).close()) == 0
+    assert sys.stderr is None
     for name in ("run", "other"):
         assert (tmp_path / name / "confusion.png").exists()
 

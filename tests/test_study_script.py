@@ -13,7 +13,7 @@ import pytest
 
 from conftest import run_script
 from xpnet import studies
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.studies import runner
 from xpnet.studies.options import Options, parse
 from xpnet.studies.report import Report
@@ -210,3 +210,28 @@ def test_the_users_settings_of_matplotlib_do_not_matter(tmp_path: Path) -> None:
         assert "A picture is missing" not in page
         pages.append(re.findall(r'width="(\d+)" height="(\d+)"', page))
     assert pages[0] == pages[1] != []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DivergedError("a loss\nof nan"), MemoryError()])
+def test_a_study_that_ends_early_keeps_what_it_found(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = study("ending")
+
+    def run(options: Options, report: Report) -> None:
+        if options.quick:
+            report.table("numbers", ["a"], [[3]])
+        raise error
+
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xpnet.studies.ending", module)
+    monkeypatch.setattr(studies, "NAMES", ("ending",))
+    for quick in (True, False):
+        folder = tmp_path / str(quick)
+        with pytest.raises(type(error)):
+            runner.run("ending", Options(output_dir=str(folder), quick=quick))
+        assert folder.exists() == quick
+    page = (tmp_path / "True" / "report.html").read_text()
+    reason = "a loss of nan" if isinstance(error, DivergedError) else type(error).__name__
+    assert f"the study ended early ({reason})." in page
+    assert '<a href="numbers.csv">' in page

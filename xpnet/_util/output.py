@@ -1,5 +1,6 @@
 """Output that never fails a run: without a reader, on a full disk, or in a narrow encoding."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,8 @@ def patient() -> Iterator[None]:
     for name, stream in streams.items():
         if stream is not None:
             setattr(sys, name, Patient(stream))
+    if sys.stderr is None:  # progress bars need one
+        sys.stderr = io.StringIO()
     try:
         yield
     finally:

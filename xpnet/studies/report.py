@@ -129,6 +129,7 @@ class Report:
         self.sections = [Section("", [])]
         self.expectations: list[Expectation] = []
         self.settings: dict[str, str] = {}
+        self.failure = ""  # why the study ended early
         self.dataset: data.Dataset | None = None
         self.files = {f"{EXPECTATIONS}.csv"}
         self.started, self.began_at = time.monotonic(), datetime.now().astimezone()

@@ -5,6 +5,7 @@ import inspect
 import itertools
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def run(
         more: arguments that this study alone takes.
 
     Raises ConfigError, BackendError or DataError, before it writes anything, where the name, the backend, the
-    data set or the folder cannot be used, and CheckpointError where a file cannot be written.
+    data set or the folder cannot be used, and CheckpointError where a file cannot be written. The report of a
+    study that fails or is interrupted has what was found until then.
     """
     options = options or Options()
     study = studies.load(name)
@@ -49,7 +51,14 @@ def run(
     if folder is not None:
         report.folder = folder
     with drawing.settings():
-        study.run(options, report, **more)
+        try:
+            study.run(options, report, **more)
+        except BaseException as error:
+            if any(section.items for section in report.sections):  # keep what was found
+                report.failure = " ".join(str(error).split()) or type(error).__name__
+                with suppress(Exception):
+                    report.write()
+            raise
         report.write()
     return report
 

@@ -30,11 +30,7 @@ def new(config: Config) -> Iterator[Path]:
 
 @contextmanager
 def old(folder: Path) -> Iterator[Path]:
-    """Lock the folder of an existing run.
-
-    Raises ConfigError, before it writes anything, where a trained run has no checkpoint to resume from.
-    """
-    check_checkpoints(folder)
+    """Lock the folder of an existing run."""
     with _locked(folder):
         files.remove_temporaries(folder)
         yield folder

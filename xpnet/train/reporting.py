@@ -23,6 +23,7 @@ from xpnet.model import Model
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))  # Windows has two of them
+BY_HAND = (signal.SIGINT, signal.SIGTERM)
 HANGUP = getattr(signal, "SIGHUP", None)
 REDRAW_SECONDS = 0.5  # of the progress bar: drawing it waits for the device
 
@@ -192,10 +193,7 @@ class Interrupts(Callback):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or signal.Signals(number)
-        if number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-        ):  # others come twice, from kernel and shell, or before SIGTERM
+        if number in BY_HAND:  # others come twice, from kernel and shell, or before a SIGTERM
             if self.asked:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)

@@ -178,9 +178,13 @@ def test_registered_data_set(tmp_path, loader):
     assert (dataset.name, dataset.classes) == ("mine", 3)
     check_arrays(dataset.train, (30, 6, 5, 1), 3)
     assert "mine" in datasets.choices()
+    data.register("mine", LOADERS["a data set"])  # again, as in a notebook
+
+
+def test_a_run_of_a_registered_data_set(tmp_path):
+    data.register("mine", LOADERS["a data set"])
     config = train.Config(dataset="mine", hidden=(4,), epochs=1, quiet=True, output_dir=str(tmp_path / "run"))
     assert train.run(config)["dataset"] == "mine"
-    data.register("mine", LOADERS["a data set"])  # again, as in a notebook
 
 
 @pytest.mark.parametrize(

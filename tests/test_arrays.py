@@ -1,12 +1,14 @@
 """Data sets of arrays: in NumPy's files, of scikit-learn, and those that a user registers."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from data_files import check_arrays, fails
 from xpnet import data, train
 from xpnet.data import Dataset, Examples, datasets, load
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (30, 6, 5), np.uint8)
@@ -121,6 +123,17 @@ def test_files_that_are_no_arrays(tmp_path, suffix, content):
     (tmp_path / f"a.{suffix}").write_bytes(content)
     with fails(rf"a.{suffix}: expected arrays of numbers, got (a damaged file|pickled objects)"):
         load(f"{suffix}:{tmp_path / f'a.{suffix}'}")
+
+
+def test_damage_anywhere(tmp_path):
+    """One byte is wrong: the file can still be read, or a line says that it cannot."""
+    name = save(tmp_path, x_train=X[:20, :2, :2], y_train=Y[:20])
+    path = tmp_path / "a.npz"
+    whole = path.read_bytes()
+    for i in range(0, len(whole), 7):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1 :])
+        with contextlib.suppress(DataError):
+            load(name)
 
 
 def test_names_that_are_no_files(tmp_path):

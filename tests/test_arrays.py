@@ -1,12 +1,14 @@
 """Data sets of arrays: in NumPy's files, of scikit-learn, and those that a user registers."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
 from data_files import check_arrays, fails
 from xpnet import data, train
 from xpnet.data import Dataset, Examples, datasets, load
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (30, 6, 5), np.uint8)
@@ -123,6 +125,17 @@ def test_files_that_are_no_arrays(tmp_path, suffix, content):
         load(f"{suffix}:{tmp_path / f'a.{suffix}'}")
 
 
+def test_damage_anywhere(tmp_path):
+    """One byte is wrong: the file can still be read, or a line says that it cannot."""
+    name = save(tmp_path, x_train=X[:20, :2, :2], y_train=Y[:20])
+    path = tmp_path / "a.npz"
+    whole = path.read_bytes()
+    for i in range(0, len(whole), 7):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 0x55]) + whole[i + 1 :])
+        with contextlib.suppress(DataError):
+            load(name)
+
+
 def test_names_that_are_no_files(tmp_path):
     with fails("expected one file, or two or four, got 3"):
         np.save(tmp_path / "a.npy", Y)
@@ -178,9 +191,13 @@ def test_registered_data_set(tmp_path, loader):
     assert (dataset.name, dataset.classes) == ("mine", 3)
     check_arrays(dataset.train, (30, 6, 5, 1), 3)
     assert "mine" in datasets.choices()
+    data.register("mine", LOADERS["a data set"])  # again, as in a notebook
+
+
+def test_a_run_of_a_registered_data_set(tmp_path):
+    data.register("mine", LOADERS["a data set"])
     config = train.Config(dataset="mine", hidden=(4,), epochs=1, quiet=True, output_dir=str(tmp_path / "run"))
     assert train.run(config)["dataset"] == "mine"
-    data.register("mine", LOADERS["a data set"])  # again, as in a notebook
 
 
 @pytest.mark.parametrize(

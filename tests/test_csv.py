@@ -609,6 +609,7 @@ CSV_DAMAGE = {
     "new word": ("a,1\nb,0\n", "c,1\n", "test.csv: line 1, column 1: .*training file, a, b, got 'c'"),
     "new label from 1": ("1,1\n2,0\n", "0,1\n", "test.csv: line 1, column 1: .*training file, 1, 2, got '0'"),
     "one class": ("0,1\n0,2\n", "0,1\n", "train.csv: every label .first column. is 0: .*label=last"),
+    "two labels": ("class,y,a\n0,1,2\n1,0,2\n", TEST_CSV, "column class and column y: which is the label"),
     "two columns of words": (
         "a,b,1\nc,d,0\n",
         "a,b,1\n",

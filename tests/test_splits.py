@@ -8,6 +8,7 @@ import pytest
 from data_files import fails
 from xpnet import train
 from xpnet.data import Examples, split
+from xpnet.data.splits import cut_off
 from xpnet.errors import ConfigError
 
 
@@ -84,8 +85,25 @@ def test_classes_that_training_lacks_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         split(examples(y), 0.6, "stratified")
+        split(examples(np.repeat([0, 1], [99, 1])), 0.6, "stratified")
         split(examples(y), 1)
         split(examples(y[::-1] * 0), 0.6)
+
+
+def test_classes_that_validation_lacks_are_named():
+    """As in iris, sorted: its last fifth is of one class, of which training has examples too."""
+    with pytest.warns(UserWarning, match="no validation example is of class 0, 1, but training has"):
+        split(examples(np.repeat(np.arange(3), 50)), 0.8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split(examples(np.repeat(np.arange(3), 16)), 0.8)  # too few to tell from chance
+
+
+def test_a_class_with_one_example_is_for_training():
+    y = np.repeat(np.arange(3), [50, 1, 1])
+    for seed in range(10):
+        assert set(split(examples(y), 0.5, "stratified", seed=seed)[0].y.tolist()) == {0, 1, 2}
+    assert set(y[cut_off(y, 0.5)[0]].tolist()) == {0, 1, 2}
 
 
 def write_sorted(folder):

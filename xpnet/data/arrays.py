@@ -1,7 +1,6 @@
 """Data sets in NumPy's files: `npz:mnist.npz`, or a file for each array."""
 
-import zipfile
-import zlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,8 @@ def _single(path: Path) -> NDArray[Any]:
 def named(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in a file, by name; the one of a `.npy` file has none."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of invalid escapes in a damaged header
             found = np.load(file, allow_pickle=False)
             if not isinstance(found, np.lib.npyio.NpzFile):
                 return {"array": found}
@@ -153,7 +153,7 @@ def named(path: Path) -> dict[str, NDArray[Any]]:
                 return {name: found[name] for name in found.files}
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
         pickled = "pickle" in str(error)
         what = "pickled objects, which could run any code" if pickled else f"a damaged file ({error})"
         raise DataError(f"{path}: expected arrays of numbers, got {what}") from error

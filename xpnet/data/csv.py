@@ -143,6 +143,9 @@ def _roles(layout: Layout, options: Options) -> Roles:
     words = [i for i in rest if _holds_words([row[i] for row in sample if i < len(row)])]
     if label is None:
         known = [i for i in rest if names and names[i].lower() in LABELS]
+        if len(known) > 1:
+            named = " and ".join(_in_words(layout, i) for i in known)
+            raise DataError(f"{named}: which is the label (label=…), and is the other one left out (skip=…)?")
         if len(known) == 1 or len(words) == 1:
             label = known[0] if len(known) == 1 else words[0]
         elif counts and not names:

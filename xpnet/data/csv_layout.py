@@ -31,6 +31,7 @@ class Layout(NamedTuple):
         trailing: rows end with a separator.
         decimal_comma: numbers are written 0,5.
         sample: the first rows of data.
+        note: what to tell about the header, or empty.
     """
 
     separator: str

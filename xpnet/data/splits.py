@@ -28,7 +28,7 @@ def split(
         seed: of the draw.
         names: the names of the classes, for the warning.
 
-    Warns of classes that validation has and training lacks: a file sorted by class asks for "stratified".
+    Warns of classes that one of the two lacks, as in a file sorted by class, which asks for "stratified".
 
     Raises ConfigError where `how` is none of these, or training or, below 1, validation would be empty.
     """
@@ -61,6 +61,7 @@ def draw(y: NDArray[np.int64], count: int, how: str, seed: int) -> NDArray[np.bo
         for label in np.unique(y):
             members = order[y[order] == label]
             place[members] = (np.arange(len(members)) + rng.random()) / len(members)
+            place[members[0]] = 0  # a class with one example is for training
         order = np.argsort(place, kind="stable")
     chosen = np.zeros(n, bool)
     chosen[order[:count]] = True
@@ -68,15 +69,22 @@ def draw(y: NDArray[np.int64], count: int, how: str, seed: int) -> NDArray[np.bo
 
 
 def _warn_of_missing_classes(train: NDArray[np.int64], rest: NDArray[np.int64], names: Sequence[str]) -> None:
-    missing = np.setdiff1d(rest, train).tolist()
-    if missing:
-        called = ", ".join(str(names[label]) if names else str(label) for label in missing[:NAMED])
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        warnings.warn(
-            f"no training example is of class {called}{more}, but validation has examples of it: is the file "
-            "sorted by class? --split stratified draws from all classes",
-            stacklevel=3,
-        )
+    def called(labels: Sequence[int]) -> str:
+        shown = ", ".join(str(names[label]) if names else str(label) for label in labels[:NAMED])
+        return shown + (f" and {len(labels) - NAMED} more" if len(labels) > NAMED else "")
+
+    way_out = "is the file sorted by class? --split stratified draws from all classes"
+    labels, counts = np.unique(train, return_counts=True)
+    unseen = np.setdiff1d(rest, labels).tolist()
+    # A class of which a random draw would leave some for validation, except with a probability of e⁻¹⁰.
+    likely = labels[counts * len(rest) >= 10 * len(train)]
+    if unseen:
+        message = f"no training example is of class {called(unseen)}, but validation has examples of it"
+    elif absent := np.setdiff1d(likely, rest).tolist():
+        message = f"no validation example is of class {called(absent)}, but training has examples of it"
+    else:
+        return
+    warnings.warn(f"{message}: {way_out}", stacklevel=3)
 
 
 def cut_off(y: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.intp], NDArray[np.intp], str]:
@@ -90,7 +98,7 @@ def cut_off(y: NDArray[np.int64], fraction: float) -> tuple[NDArray[np.intp], ND
     count = round(fraction * n)
     if not 0 < count < n:
         raise DataError(f"test={fraction:g}: expected a share of {n} examples that leaves one on each side")
-    chosen = draw(y, count, "stratified", seed=0)
+    chosen = draw(y, n - count, "stratified", seed=0)
     order = generator(0, "cut off").permutation(n)
     note = f"no test file: {count:,} of {n:,} examples, drawn from all classes, are for the test"
-    return order[~chosen[order]], order[chosen[order]], note
+    return order[chosen[order]], order[~chosen[order]], note

@@ -198,7 +198,8 @@ class Config:
         for name in ("normalize", "random_crop", "horizontal_flip", "cutout", "channels"):
             if getattr(self, name) and len(input_shape) != 3:
                 raise ConfigError(
-                    f"{option_name(name)}: expected a data set of images, got inputs of shape {input_shape}"
+                    f"{option_name(name)}: expected a data set of images, got inputs of shape {input_shape}; "
+                    "rows of a CSV file become images with ,shape=HEIGHTxWIDTH after the files"
                 )
 
     def weight_initializer(self) -> init.Initializer:

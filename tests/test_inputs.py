@@ -146,3 +146,18 @@ def test_inputs_of_another_kind(tmp_path):
     (tmp_path / "empty").mkdir()
     with fails("empty: expected pictures in this folder, got none"):
         read(tmp_path / "empty", IMAGE)
+
+
+def test_another_scale_is_refused_where_it_can_be_known(tmp_path):
+    """Inputs from 0 to 1 bound new ones; a table of measures may have outliers."""
+    whole = write(tmp_path / "whole.csv", X)
+    with fails("whole.csv: expected inputs up to 1, as in training, got up to 255: scaled in another way"):
+        read(whole, Preparation((4,), std=(1.0,)))
+    outlier = Reader(Preparation((4,), (0.0,) * 4, (1.0,) * 4), largest=3.0).read([whole])
+    np.testing.assert_array_equal(outlier.x, X)
+    fractions = write(tmp_path / "fractions.csv", X / 255)
+    with fails(
+        "fractions.csv: expected numbers up to 255, as in training, got up to 1: are they inputs already"
+    ):
+        read(fractions, Preparation((4,)))
+    np.testing.assert_allclose(read(fractions, Preparation((4,)), prepared=True).x, X / 255, rtol=1e-6)

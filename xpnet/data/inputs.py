@@ -14,7 +14,8 @@ from xpnet.data.dataset import Preparation
 from xpnet.errors import DataError
 
 PIXELS = 255.0  # the largest number of a picture
-LARGER = 8.0  # times as large as in training: scaled in another way
+UNIT = 1.01  # inputs up to 1, with some rounding
+LARGER = 8.0  # where training has at most 1: scaled in another way
 X_NAMES = (*arrays.NAMES["test", "x"], *arrays.NAMES["all", "x"])
 Part = tuple[NDArray[np.float32], list[str] | None]  # inputs, and their names or None
 
@@ -88,7 +89,7 @@ class Reader(NamedTuple):
             raise DataError(f"{paths[0]}: expected no picture for a run that was trained on {trained}")
         resize = self.resize or self.preparation.resized
         x = folders.pictures(paths, shape, resize, "--resize brings all to that size")
-        white = std[0] if std[0] != 1 else 1.0 if self.largest <= 1.01 else PIXELS
+        white = std[0] if std[0] != 1 else 1.0 if self.largest <= UNIT else PIXELS
         return x if white == std[0] else x * np.float32(white / std[0])
 
     def prepare(self, numbers: NDArray[Any], where: str = "") -> NDArray[np.float32]:
@@ -111,7 +112,13 @@ class Reader(NamedTuple):
         except DataError as error:
             raise DataError(f"{where}{error}") from error
         fractions = numbers.dtype.kind == "f" and bool((numbers != np.floor(numbers)).any())
-        if fractions and min(preparation.std) > LARGER and numbers.min() >= -1 and numbers.max() <= 1:
+        if (
+            fractions
+            and len(preparation.std) == 1
+            and preparation.std[0] > LARGER
+            and numbers.min() >= -1
+            and numbers.max() <= 1
+        ):
             largest = self.largest * preparation.std[0]
             raise DataError(
                 f"{where}expected numbers up to {largest:.4g}, as in training, got up to "
@@ -121,9 +128,9 @@ class Reader(NamedTuple):
         return x
 
     def require_scale(self, x: NDArray[Any], where: str = "") -> None:
-        """DataError where inputs are much larger than those of training."""
+        """DataError for inputs far above 1 where those of training are at most 1, as pixels are."""
         found = float(max(x.max(), -x.min()))
-        if found > LARGER * self.largest:
+        if self.largest <= UNIT and found > LARGER:
             raise DataError(
                 f"{where}expected inputs up to {self.largest:.4g}, as in training, got up to {found:.4g}: "
                 "scaled in another way?"

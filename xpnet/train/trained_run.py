@@ -127,13 +127,8 @@ def load_run(
     if weights not in WEIGHTS:
         raise ConfigError(f"--weights: expected {' or '.join(WEIGHTS)}, got {weights!r}")
     if not (folder / CONFIG_FILE).is_file():
-        what = (
-            f"without a {CONFIG_FILE}"
-            if folder.is_dir()
-            else "a file"
-            if folder.exists()
-            else "which is missing"
-        )
+        kind = "a file" if folder.exists() else "which is missing"
+        what = f"without a {CONFIG_FILE}" if folder.is_dir() else kind
         raise ConfigError(f"expected the folder of a run, got {folder}, {what}")
     config = command_line.read(folder / CONFIG_FILE)
     recorded = _recorded(folder / recorded_data.FILE)
@@ -145,21 +140,23 @@ def load_run(
     except BackendError as error:
         hint = "" if backend else "; --backend numpy predicts without it"
         raise BackendError(f"{error}{hint}") from error
-    if weights == "best":
-        if not (folder / folders.BEST).exists():
-            raise CheckpointError(
-                f"{folder / folders.BEST}: missing: no epoch is complete, or the file was removed"
-            )
-        model.load(folder / folders.BEST)
-    else:
-        newest = Checkpoints(folder / folders.CHECKPOINTS).newest()
-        if newest is None:
-            raise CheckpointError(
-                f"{folder / folders.CHECKPOINTS}: expected a checkpoint (--weights last), got none"
-            )
-        model.load_checkpoint(newest)
+    _load_weights(model, folder, weights)
     model.eval()
     return TrainedRun(folder, config, model, recorded.class_names, recorded.normalization, recorded)
+
+
+def _load_weights(model: Model, folder: Path, weights: str) -> None:
+    if weights == "best":
+        path = folder / folders.BEST
+        if not path.exists():
+            raise CheckpointError(f"{path}: missing: no epoch is complete, or the file was removed")
+        model.load(path)
+        return
+    checkpoints = folder / folders.CHECKPOINTS
+    newest = Checkpoints(checkpoints).newest()
+    if newest is None:
+        raise CheckpointError(f"{checkpoints}: expected a checkpoint (--weights last), got none")
+    model.load_checkpoint(newest)
 
 
 def _recorded(path: Path) -> Recorded:
@@ -169,9 +166,8 @@ def _recorded(path: Path) -> Recorded:
         shape, names = tuple(found["train"]["shape"]), tuple(found["class_names"])
         normalization, preparation = found["normalization"], found["preparation"]
         low, high = found["input_range"]
-        if not (
-            has_type(shape, tuple[int, ...]) and shape and min(shape) > 0 and has_type(names, tuple[str, ...])
-        ):
+        typed = has_type(shape, tuple[int, ...]) and has_type(names, tuple[str, ...])
+        if not (typed and shape and min(shape) > 0):
             raise ValueError(f"shape {shape} and class names {names}")
         recorded = Recorded(
             str(found["name"]),

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from bench.points import MEMORY, PANELS, PARTS, SCALED
 from bench.table import Record, load
 from bench.workloads import Workload
+from xpnet.train.drawing import Figure, defaults, ticker
 
 # The title and the label of the x axis of each panel.
 TITLES = {
@@ -31,7 +30,7 @@ STYLES: dict[str, dict[str, Any]] = {
     SCALED[2]: {"color": "black", "marker": "", "linestyle": "--", "label": "matrix products alone"},
 }
 MEMORY_STYLES: dict[str, dict[str, Any]] = {
-    "peak of a step, xpnet on NumPy": {"color": "#0072B2", "marker": "o"},
+    "peak of a step, xpnet on NumPy": {"color": "#56B4E9", "marker": "D"},
     "parameters + gradients + optimizer state + activations": {"color": "#009E73", "linestyle": "--"},
     "… without activations": {"color": "#CC79A7", "linestyle": ":"},
 }
@@ -92,11 +91,11 @@ def finish(ax: Any, title: str, xlabel: str, ylabel: str, ticks: Any) -> None:
     ax.set_xlabel(xlabel, fontsize=9)
     ax.set_ylabel(ylabel, fontsize=9)
     ax.set_xticks(list(ticks), [f"{tick:,}" for tick in ticks])
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
     low, high = ax.get_ylim()
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.yaxis.set_minor_formatter(ticker.NullFormatter())
     ax.tick_params(labelsize=8)
     ax.grid(color="0.9", linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
@@ -104,11 +103,12 @@ def finish(ax: Any, title: str, xlabel: str, ylabel: str, ticks: Any) -> None:
 
 def main(path: str, figure_path: str = str(Path(__file__).with_name("scaling.png"))) -> None:
     _, records = load(path)
-    try:
-        figure = draw(records)
-    except KeyError as missing:
-        sys.exit(f"bench.scaling: {path} has no record of {missing}: run all of bench/test_scaling.py")
-    figure.savefig(figure_path, dpi=200)
+    with defaults():  # whatever the user's matplotlibrc says
+        try:
+            figure = draw(records)
+        except KeyError as missing:
+            sys.exit(f"bench.scaling: {path} has no record of {missing}: run all of bench/test_scaling.py")
+        figure.savefig(figure_path, dpi=200)
     print(figure_path)
 
 

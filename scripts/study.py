@@ -1,29 +1,13 @@
-"""Run an experiment and write a report: one HTML file, and its numbers as CSV files.
+"""Run an experiment and write a report: `python scripts/study.py --help`."""
 
-    python scripts/study.py list                                     list the experiments
-    python scripts/study.py initialization                           on the bundled sample of MNIST
-    python scripts/study.py learning-rate --dataset mnist            on all of MNIST
-    python scripts/study.py all --quick                              all experiments, small, in minutes
+import os
+import signal
 
-Exit status: 0, 2 for a name, an option or a file that cannot be used, 3 for an unexpected divergence of
-the loss, 130 after Ctrl-C.
-"""
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C during the imports: no traceback
 
-import shlex
 import sys
 
-from xpnet.studies import options, runner
-from xpnet.train.script import exit_status
-
-
-def run() -> None:
-    name, chosen = options.parse(sys.argv[1:], prog="study.py", description=__doc__)
-    runner.run_and_print(name, chosen, command=shlex.join(["python", *sys.argv]))
-
-
-def main() -> int:
-    return exit_status("study.py", run)
-
+from xpnet.__main__ import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(script("study"))

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 import data_files
 from xpnet import init, losses, nn, optim
-from xpnet.data import cifar
+from xpnet.data import cifar, idx_sets
 from xpnet.data.augment import Augmentation, Compose, Cutout, HorizontalFlip, RandomCrop
 from xpnet.schedules import Constant, Cosine, Exponential, OneCycle, ReduceOnPlateau, Schedule, Step
 from xpnet.testing.losses import LossTrial
@@ -463,24 +464,61 @@ def _write_cifar(folder: Path) -> None:
         (folder / "cifar10" / file).write_bytes(records.tobytes())
 
 
+def _write_cifar100(folder: Path) -> None:
+    (folder / "cifar100").mkdir()
+    for file, batches in (("train.bin", 5), ("test.bin", 1)):
+        shape = (batches * CIFAR_RECORDS, 1 + cifar.RECORD)
+        records = np.random.default_rng(0).integers(0, 100, shape, np.uint8)
+        (folder / "cifar100" / file).write_bytes(records.tobytes())
+
+
 def _write_csv(folder: Path) -> None:
     for name, labels in (("train.csv", (0, 2, 1)), ("test.csv", (1, 0))):
         (folder / name).write_text("".join(f"{label},0,128,255\n" for label in labels))
 
 
+def _write_idx(name: str) -> Callable[[Path], object]:
+    def write(folder: Path) -> None:
+        kind = idx_sets.SETS[name]
+        content = dict(zip(kind.files, data_files.small_files(first=kind.first).values(), strict=True))
+        data_files.write(folder, content, name)
+
+    return write
+
+
+def _write_npz(folder: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (5, 6, 7), np.uint8)
+    x[0, 0, 0] = 255
+    np.savez(folder / "a.npz", x_train=x[:3], y_train=[0, 2, 1], x_test=x[3:], y_test=[[1], [0]])
+
+
+def _write_npy(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(folder / "x.npy", rng.random((20, 3)))
+    np.save(folder / "y.npy", np.arange(20) % 2)
+
+
+def _write_pictures(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / "pets" / name).mkdir(parents=True)
+        for i in range(10):
+            picture = Image.fromarray(rng.integers(0, 256, (5, 6, 3), np.uint8))
+            picture.save(folder / "pets" / name / f"{i}.png")
+
+
+IDX = [(name, kind.classes, len(kind.class_names)) for name, kind in idx_sets.SETS.items()]
 DATASETS = [
     DatasetCase("mnist-sample", (28, 28, 1), 3000, 1000),
     DatasetCase("shapes", (32, 32, 3), 2000, 500, class_names=10),
-    DatasetCase(
-        "mnist", (28, 28, 1), 3, 2, write=lambda folder: data_files.write(folder, data_files.small_files())
-    ),
-    DatasetCase(
-        "fashion-mnist",
-        (28, 28, 1),
-        3,
-        2,
-        write=lambda folder: data_files.write(folder, data_files.small_files(), "fashion-mnist"),
-    ),
+    *(DatasetCase(name, (28, 28, 1), 3, 2, classes, names, _write_idx(name)) for name, classes, names in IDX),
     DatasetCase("cifar10", (32, 32, 3), 5 * CIFAR_RECORDS, CIFAR_RECORDS, class_names=10, write=_write_cifar),
+    DatasetCase(
+        "cifar100", (32, 32, 3), 5 * CIFAR_RECORDS, CIFAR_RECORDS, 100, class_names=100, write=_write_cifar100
+    ),
     DatasetCase("csv:train.csv,test.csv", (3,), 3, 2, classes=3, write=_write_csv),
+    DatasetCase("npz:a.npz", (6, 7, 1), 3, 2, classes=3, write=_write_npz),
+    DatasetCase("npy:x.npy,y.npy", (3,), 16, 4, classes=2, write=_write_npy),
+    DatasetCase("folder:pets", (5, 6, 3), 16, 4, classes=2, class_names=2, write=_write_pictures),
+    DatasetCase("sklearn:digits", (8, 8, 1), 1438, 359, class_names=10),
 ]

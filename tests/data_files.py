@@ -16,11 +16,11 @@ def idx_bytes(array, code=8):
     return bytes([0, 0, code, array.ndim]) + shape + array.tobytes()
 
 
-def small_files(train=3, test=2):
-    """The four files of a data set of random images, by name."""
+def small_files(train=3, test=2, first=0):
+    """The four files of a data set of random images, by name; labels count from `first`."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (train + test, 28, 28), np.uint8)
-    labels = np.arange(train + test, dtype=np.uint8) % 10
+    labels = np.arange(train + test, dtype=np.uint8) % 10 + first
     arrays = (images[:train], labels[:train], images[train:], labels[train:])
     return dict(zip(datasets.FILES, map(idx_bytes, arrays), strict=True))
 

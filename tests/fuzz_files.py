@@ -14,12 +14,14 @@ import atheris
 with atheris.instrument_imports(include=["xpnet"]):
     import xpnet
     from xpnet import checkpoint, files
-    from xpnet.data import cifar, csv, idx
+    from xpnet.data import arrays, cifar, cifar_python, csv, idx
 
 cifar.RECORDS = 2  # images in a file, instead of 10,000
 READERS: dict[str, Callable[[Path], object]] = {
     "idx": lambda path: idx.read(path, (28, 28)),
-    "csv": lambda path: csv.read(path, path, "first"),
+    "csv": lambda path: csv.read("csv", path, path, csv.Options()),
+    "pickle": lambda path: cifar_python.read(path, path.read_bytes(), "labels", 10),
+    "arrays": lambda path: arrays.read("npz", [path], None, 0.2),
     "cifar": lambda path: cifar.read([path]),
     "parameters": lambda path: files.load_arrays(path, {"0.weight": (4, 3), "0.bias": (3,)}),
     "checkpoint": checkpoint.read,

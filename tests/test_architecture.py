@@ -29,7 +29,9 @@ LAYERS = [
     {"_training"},
     {"model"},
     {"train"},
+    {"runs"},
     {"studies"},
+    {"__main__"},
 ]
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "dask", "ndonnx"}
 
@@ -122,7 +124,6 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "pooch",
         "tqdm",
         "yaml",
-        "jsonargparse",
         "jinja2",
         "scipy",
         "optuna",
@@ -139,7 +140,7 @@ def test_public_names() -> None:
     """Adding or removing a public name is a decision, so the list stands here."""
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
-        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "losses", "nn", "optim",
+        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "data", "gradcheck", "init", "load_run", "losses", "nn", "optim",
         "schedules", "testing",
     }  # fmt: skip
     for error in (
@@ -157,14 +158,14 @@ def test_public_names() -> None:
         "l2",
     }  # fmt: skip
     assert set(data.__all__) == {
-        "Dataset", "Examples", "Normalization", "augment", "batches", "channel_statistics", "load", "normalize",
-        "split",
+        "Dataset", "Examples", "Normalization", "Preparation", "augment", "batches", "channel_statistics", "load", "normalize",
+        "register", "split",
     }  # fmt: skip
     assert set(optim.__all__) == {
         "Adagrad", "Adam", "AdamW", "AverageWeights", "ClipNorm", "ClipValue", "EMAMomentum", "Lion", "NAdam", "Optimizer",
         "RMSprop", "SGD", "decay_weights", "zeros_like",
     }  # fmt: skip
-    assert set(train.__all__) == {"Config", "run"}
+    assert set(train.__all__) == {"Config", "TrainedRun", "run"}
     for module in (losses, optim, nn, schedules):
         documented = [name for name in vars(module) if isinstance(vars(module)[name], type)]
         assert all(vars(module)[name].__doc__ for name in documented)
@@ -187,6 +188,7 @@ def test_dir_and_help_show_the_public_names() -> None:
         "NAME",
         "PACKAGE CONTENTS",
         "CLASSES",
+        "FUNCTIONS",
         "VERSION",
         "FILE",
     }

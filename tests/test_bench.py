@@ -9,7 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # bench is not an installed package
 
-from bench import peaks, points, rounds, table
+from bench import peaks, points, rounds, scaling, table
 from bench.workloads import WORKLOADS, parts
 
 DENSE = WORKLOADS["784-128-10 sigmoid, batch 64"]
@@ -158,3 +158,9 @@ def test_a_data_set_is_cut_into_parts_that_are_always_the_same() -> None:
     assert y.shape == (640,)
     assert not np.array_equal(x, other)
     np.testing.assert_array_equal(x, parts(small, 640)[0][0])
+
+
+def test_the_entries_of_the_scaling_figure_look_different() -> None:
+    styles = [*scaling.STYLES.values(), *scaling.MEMORY_STYLES.values()]
+    looks = [(style["color"], style.get("marker", ""), style.get("linestyle", "-")) for style in styles]
+    assert len(set(looks)) == len(looks)

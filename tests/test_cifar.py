@@ -1,4 +1,4 @@
-"""CIFAR-10: reading its binary files, and unpacking them from the archive they come in."""
+"""CIFAR: reading its binary and its pickled files, and unpacking the binary ones from their archive."""
 
 import errno
 import gzip
@@ -6,9 +6,11 @@ import hashlib
 import http.server
 import io
 import os
+import pickle
 import re
 import tarfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,3 +302,137 @@ def test_no_mirror_has_it(tmp_path, server, monkeypatch):
     ):
         load("cifar10", tmp_path)
     assert tree(tmp_path / "cifar10") == []
+
+
+# CIFAR-100
+
+
+def test_cifar100_has_two_labels_a_record(tmp_path):
+    rng = np.random.default_rng(0)
+    files = {
+        "train.bin": rng.integers(0, 100, (5 * N, 3074), np.uint8),
+        "test.bin": rng.integers(0, 100, (N, 3074), np.uint8),
+    }
+    for folder in ("cifar100", "cifar100/cifar-100-binary", "cifar-100-binary", "."):
+        place = tmp_path / folder.replace("/", "-and-").replace(".", "root")
+        write(place / folder, {name: records.tobytes() for name, records in files.items()})
+        dataset = load("cifar100", place, download=False)
+        np.testing.assert_array_equal(dataset.train.y, files["train.bin"][:, 1])
+        planes = files["test.bin"][:, 2:].reshape(N, 3, 32, 32)
+        np.testing.assert_allclose(dataset.test.x, planes.transpose(0, 2, 3, 1) / 255, rtol=1e-6)
+    assert dataset.class_names[:2] + dataset.class_names[-1:] == ("apple", "aquarium_fish", "worm")
+    files["train.bin"][3, 1] = 100
+    write(tmp_path / "wrong" / "cifar100", {name: records.tobytes() for name, records in files.items()})
+    with fails(f"train.bin: byte {3 * 3074 + 1}: expected the label of image 3, 0 to 99, got 100"):
+        load("cifar100", tmp_path / "wrong")
+
+
+def test_cifar100_out_of_its_archive(tmp_path, monkeypatch):
+    sizes = {"train.bin": 5 * N, "test.bin": N}
+    members = [(f"cifar-100-binary/{name}", bytes(records * 3074)) for name, records in sizes.items()]
+    content = tar(members)
+    write(tmp_path / "cifar100", {"cifar-100-binary.tar.gz": content})
+    md5 = {"cifar-100-binary.tar.gz": hashlib.md5(content).hexdigest()}
+    monkeypatch.setitem(download.SOURCES, "cifar100", download.Source(("http://127.0.0.1:9/",), md5))
+    assert len(load("cifar100", tmp_path, download=False).train.y) == 5 * N
+
+
+# The Python version
+
+
+def batch(seed: int, label: str = "labels", classes: int = 10) -> dict[str, object]:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (N, 3072), np.uint8)
+    return {"data": pixels, label: rng.integers(0, classes, N).tolist(), "filenames": ["a.png"] * N}
+
+
+def python_version(folder: Path, protocol: int, keys: type = str) -> list[dict[str, object]]:
+    batches = [batch(i) for i in range(6)]
+    folder.mkdir(parents=True)
+    for file, content in zip(FILES, batches, strict=True):
+        named = {key.encode() if keys is bytes else key: value for key, value in content.items()}
+        (folder / file.removesuffix(".bin")).write_bytes(pickle.dumps(named, protocol))
+    return batches
+
+
+@pytest.mark.parametrize("folder", ["cifar10", "cifar-10-batches-py", "cifar10/cifar-10-batches-py"])
+@pytest.mark.parametrize(("protocol", "keys"), [(0, str), (2, bytes), (2, str), (4, bytes), (5, str)])
+def test_python_version(tmp_path, folder, protocol, keys):
+    batches = python_version(tmp_path / folder, protocol, keys)
+    dataset = load("cifar10", tmp_path, download=False)
+    check_arrays(dataset.train, (5 * N, 32, 32, 3), 10)
+    np.testing.assert_array_equal(dataset.test.y, batches[-1]["labels"])
+    planes = batches[-1]["data"].reshape(N, 3, 32, 32)
+    np.testing.assert_allclose(dataset.test.x, planes.transpose(0, 2, 3, 1) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("folder", ["cifar10", "."])
+def test_python_version_in_its_archive(tmp_path, folder):
+    python_version(tmp_path / "unpacked", 2)
+    members = [
+        (f"cifar-10-batches-py/{path.name}", path.read_bytes()) for path in (tmp_path / "unpacked").iterdir()
+    ]
+    write(tmp_path / folder, {"cifar-10-python.tar.gz": tar(members)})
+    assert len(load("cifar10", tmp_path, download=False).train.y) == 5 * N
+    write(tmp_path / folder, {"cifar-10-python.tar.gz": tar(members[1:])})
+    with fails("cifar-10-python.tar.gz: cannot be unpacked .*not found"):
+        load("cifar10", tmp_path, download=False)
+
+
+def test_python_version_of_cifar100(tmp_path):
+    (tmp_path / "cifar-100-python").mkdir()
+    for seed, name in enumerate(("train", "test")):
+        content = batch(seed, "fine_labels", 100) | {"coarse_labels": [0] * N}
+        (tmp_path / "cifar-100-python" / name).write_bytes(pickle.dumps(content, 2))
+    dataset = load("cifar100", tmp_path, download=False)
+    assert dataset.test.y.tolist() == batch(1, "fine_labels", 100)["fine_labels"]
+
+
+class Dangerous:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+PICKLES = {
+    "code": (
+        lambda: pickle.dumps({"data": Dangerous()}),
+        r"the file asks for posix.system, which is not run|nt.system",
+    ),
+    "code beside data": (lambda: pickle.dumps(batch(0) | {"more": Dangerous()}), "which is not run"),
+    "another array": (
+        lambda: pickle.dumps(batch(0) | {"data": np.zeros((N, 3072))}),
+        "other numbers than bytes",
+    ),
+    "objects": (lambda: pickle.dumps(batch(0) | {"data": np.array([[None]])}), "other numbers than bytes"),
+    "another shape": (
+        lambda: pickle.dumps(batch(0) | {"data": np.zeros((N, 9), np.uint8)}),
+        "expected images of 3072",
+    ),
+    "no list": (lambda: pickle.dumps([1, 2]), "expected a batch of CIFAR images"),
+    "no labels": (
+        lambda: pickle.dumps({"data": batch(0)["data"]}),
+        "expected a batch of CIFAR images: KeyError",
+    ),
+    "few labels": (
+        lambda: pickle.dumps(batch(0) | {"labels": [1]}),
+        f"expected {N} labels, got int64 of shape",
+    ),
+    "large labels": (
+        lambda: pickle.dumps(batch(0) | {"labels": [10] * N}),
+        "expected labels from 0 to 9, got 10 to 10",
+    ),
+    "cut off": (lambda: pickle.dumps(batch(0))[:-9], "expected a batch of CIFAR images"),
+    "empty": (lambda: b"", "expected a batch of CIFAR images"),
+    "no pickle": (lambda: b"<html>", "expected a batch of CIFAR images"),
+}
+
+
+@pytest.mark.parametrize("case", PICKLES)
+def test_damaged_python_version(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    python_version(tmp_path / "cifar10", 2)
+    make, message = PICKLES[case]
+    (tmp_path / "cifar10" / "data_batch_2").write_bytes(make())
+    with fails(f"data_batch_2: .*({message})"):
+        load("cifar10", tmp_path, download=False)
+    assert not (tmp_path / "ran").exists()

@@ -82,7 +82,7 @@ def test_every_initializer_has_a_row() -> None:
 
 
 def test_every_data_set_has_a_row() -> None:
-    names = {*datasets.DATASETS, "csv"} - {case.name.partition(":")[0] for case in cases.DATASETS}
+    names = {*datasets.DATASETS, *datasets.KINDS} - {case.name.partition(":")[0] for case in cases.DATASETS}
     assert not names, f"{', '.join(sorted(names))}: no row in DATASETS of tests/cases.py"
 
 

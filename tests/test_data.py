@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from data_files import check_arrays, fails, idx_bytes, small_files, write
-from xpnet.data import Dataset, Examples, datasets, load, split
-from xpnet.errors import ConfigError, DataError
+from xpnet.data import Dataset, datasets, load
+from xpnet.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = datasets.FILES
 
@@ -94,11 +94,34 @@ def test_a_name_with_a_line_break_is_still_one_line():
         load("csv:a\nb.csv,c.csv")
 
 
-def test_unknown_name():
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("minst", "mnist"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("MNIST", "mnist"),
+        ("emnist", "emnist"),
+        ("cifar-10", "cifar10"),
+        ("train.csv", "csv:train.csv"),
+        ("data/mnist.npz", "npz:data/mnist.npz"),
+        ("cvs:a.csv", "csv:…"),
+        (".", "folder:."),
+    ],
+)
+def test_unknown_name(name, meant):
     with fails(
-        "'minst': expected mnist-sample, shapes, mnist, fashion-mnist, cifar10 or csv:TRAIN.csv,TEST.csv"
+        f"^no data set is called '{name}': did you mean {meant}.*expected mnist-sample, shapes, mnist, .*csv:"
     ):
-        load("minst")
+        load(name)
+
+
+def test_names_of_another_kind():
+    with fails("expected the name of a data set, got int"):
+        load(3)
+    with fails("mnist-sample: expected no options, got label"):
+        load("mnist-sample", label="last")
+    with fails("no data set is called 'quux': expected mnist-sample"):
+        load("quux")
 
 
 # Damaged idx files
@@ -264,29 +287,3 @@ def test_permission_denied_by_the_system(tmp_path):
     (tmp_path / "read-only").mkdir(mode=0o500)
     with fails("read-only.mnist: .* cannot be written there .Permission denied."):
         load("mnist", tmp_path / "read-only")
-
-
-# Splitting
-
-
-@pytest.mark.parametrize(("n", "fraction", "first"), [(10, 0.8, 8), (5, 0.5, 2), (3, 0.99, 2), (2, 0.5, 1)])
-def test_split_is_two_views(n, fraction, first):
-    examples = Examples(np.arange(n * 2, dtype=np.float32).reshape(n, 2), np.arange(n))
-    train, validation = split(examples, fraction)
-    assert isinstance(train, Examples)
-    assert isinstance(validation, Examples)
-    assert train.y.tolist() == list(range(first))
-    assert validation.y.tolist() == list(range(first, n))
-    for part, start in ((train, 0), (validation, first)):
-        np.testing.assert_array_equal(part.x, examples.x[start : start + len(part.y)])
-        for array, whole in zip(part, examples, strict=True):
-            assert np.shares_memory(array, whole)
-
-
-@pytest.mark.parametrize(
-    ("n", "fraction"),
-    [(10, 0), (10, 1), (10, 0.05), (1, 0.5), (10, -0.5), (10, 1.5), (10, np.nan), (10, np.inf)],
-)
-def test_split_with_nothing_on_one_side(n, fraction):
-    with fails(f"leaves one of {n} examples or more on each side, got {fraction}", ConfigError):
-        split(Examples(np.zeros((n, 1), np.float32), np.zeros(n, np.int64)), fraction)

@@ -20,7 +20,8 @@ from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, pr
 from xpnet import Model, backend, data, init, losses, nn, optim, schedules, studies
 from xpnet.studies import options as study_options
 from xpnet.studies import search
-from xpnet.train import Config, folder
+from xpnet.train import Config, folder, predict
+from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
@@ -77,25 +78,31 @@ def test_commands_have_options_and_files_that_exist(page: Path) -> None:
     for command in commands(page):
         for part in command.split(" && "):
             program, *arguments = shlex.split(re.sub(r"^[A-Z_]+=\w+ ", "", part), comments=True)
+            if program == "python" and arguments[:2] == ["-m", "xpnet"]:
+                program, arguments = "xpnet", arguments[2:]
+            if program == "xpnet" and arguments != ["--help"]:
+                program, arguments = "python", [f"scripts/{arguments[0]}.py", *arguments[1:]]
             if program == "python" and arguments[0].startswith("scripts/"):
                 check_script(*arguments)
             elif program == "pytest":
                 paths = [word for word in arguments if re.match(r"bench|tests/", word)]
                 assert all((ROOT / word).exists() for word in paths), command
             else:
-                assert program in ("pip", "git", "taskset") or arguments[:1] == ["-m"], command
+                assert program in ("pip", "git", "taskset", "xpnet") or arguments[:1] == ["-m"], command
 
 
 def check_script(script: str, *arguments: str) -> None:
     """Parse the arguments as the script does."""
     match script:
         case "scripts/train.py" | "scripts/gradcheck.py":
-            runpy.run_path(script)["parse"](arguments, prog=script)
+            parse(arguments, prog=script)
         case "scripts/study.py":
             name, _ = study_options.parse(arguments, prog=script, description="")
             assert name in (*studies.NAMES, "list", "all")
         case "scripts/search.py":
             search.parse(arguments, prog=script, description="")
+        case "scripts/predict.py":
+            predict.parse(arguments, prog=script, description="")
         case "scripts/doctor.py":
             doctor.parse(arguments, prog=script, description="")
         case _:
@@ -158,7 +165,10 @@ def test_options_that_are_named_exist(page: Path) -> None:
         "--resume",
         "--help",
         "--json",
+        "--print_config",
+        "--version",
     }
+    known |= {option_name(name) for name in predict.Options._fields} | {"--kaggle"}
     known |= {
         option_name(field.name)
         for kind in (study_options.Options, search.Settings)

@@ -204,10 +204,22 @@ def test_downloads_are_silent_without_a_terminal(tmp_path, mirrors, capfd):
 
 
 def test_sources():
-    assert set(download.SOURCES) == {"mnist", "fashion-mnist", "cifar10"}
+    assert set(download.SOURCES) == {"mnist", "fashion-mnist", "kmnist", "emnist", "cifar10", "cifar100"}
+    archives = {"cifar10": cifar.ARCHIVE, "cifar100": "cifar-100-binary.tar.gz", "emnist": datasets.EMNIST}
     for name, (mirrors, md5) in download.SOURCES.items():
-        assert len(mirrors) >= 2
+        assert len(mirrors) >= 2 or name == "cifar100"
         assert all(mirror.endswith("/") for mirror in mirrors)
-        expected = [cifar.ARCHIVE] if name == "cifar10" else [f"{file}.gz" for file in datasets.FILES]
+        expected = [archives[name]] if name in archives else [f"{file}.gz" for file in datasets.FILES]
         assert list(md5) == expected
         assert all(len(bytes.fromhex(digest)) == 16 for digest in md5.values())
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_missing_certificates_are_named_as_such(tmp_path, monkeypatch, variable):
+    """Requests raises an OSError for them, like that of a folder that cannot be written."""
+    for each in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "none.pem"))
+    monkeypatch.setitem(download.SOURCES, "mnist", download.Source(("https://127.0.0.1:9/",), MD5))
+    with fails(rf"need certificates, but \${variable} names {tmp_path / 'none.pem'}, which does not exist: "):
+        load("mnist", tmp_path / "data")

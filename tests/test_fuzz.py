@@ -147,13 +147,14 @@ CSV_TEXT = st.text(alphabet="0123456789.,-+e \n\r\t\"'#_naifx;\0é٣\ufeff", max
 CSV_FILE = damaged(b"label,a,b\n0,51,255\n2,255,0\n1,0,102\n") | CSV_TEXT.map(str.encode)
 
 
-@fuzz(100, train=CSV_FILE, test=CSV_FILE, label=st.sampled_from(["first", "last"]))
-def csv_files(folder: Path, train: bytes, test: bytes, label: csv.Label) -> None:
+@fuzz(100, train=CSV_FILE, test=CSV_FILE, label=st.sampled_from(["first", "last", None]))
+def csv_files(folder: Path, train: bytes, test: bytes, label: str | None) -> None:
     (folder / "train.csv").write_bytes(train)
     (folder / "test.csv").write_bytes(test)
-    (x, y), _, classes = csv.read(folder / "train.csv", folder / "test.csv", label)
-    assert 0 <= x.min() <= x.max() <= 1
-    assert 0 <= y.min() <= y.max() == classes - 1
+    found = csv.read("csv", folder / "train.csv", folder / "test.csv", csv.Options(label))
+    assert np.isfinite(found.train.x).all()
+    assert np.isfinite(found.test.x).all()
+    assert 0 <= found.train.y.min() <= found.train.y.max() == found.classes - 1
 
 
 @fuzz(40, content=damaged(bytes(range(256)) * 24 + b"\0" * (2 * cifar.RECORD - 24 * 256)))

@@ -411,7 +411,7 @@ def _no_array() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "expected a .npz file of parameters: "),
+        (None, "expected a .npz file of parameters: No such file or directory"),
         (b"", "expected a .npz file of parameters: "),
         (b"not a zip file", "expected a .npz file of parameters: "),
         (_pickled(), "expected a .npz file of parameters: "),
@@ -429,6 +429,7 @@ def test_load_refuses_what_is_not_its_own(content: bytes | None, message: str, t
         model.load(tmp_path / "bad.npz")
     assert str(error.value).startswith(f"{tmp_path / 'bad.npz'}: {message}")
     assert "\n" not in str(error.value)
+    assert str(error.value).count("bad.npz") == 1
     for name, array in on_host(model).items():
         np.testing.assert_array_equal(before[name], array)
 

@@ -191,3 +191,40 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
     other = tmp_path / "installed.py"  # in an ignored folder of the checkout, say
     other.write_text("")
     assert commit(other) == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("two\nlines")])
+def test_a_picture_that_fails_leaves_the_report(
+    error: Exception, report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    figure = axes_of("x", "y")[0]
+    monkeypatch.setattr(figure, "savefig", fail)
+    report.figure([axes_of("x", "y")[0], figure], "Two pictures.")
+    report.table("numbers", ["a"], [[1]])
+    page = Page(report.write())
+    reason = "two lines" if str(error) else "MemoryError"
+    assert f"A picture is missing: it could not be drawn ({reason}). Two pictures." in page.text
+    assert page.attributes("img", "src") == []
+    assert capsys.readouterr().err == f"{report.folder}: not drawn ({reason}): Two pictures.\n"
+
+
+@pytest.mark.parametrize(
+    ("quick", "holds", "words"),
+    [(True, False, True), (True, True, False), (False, False, False)],
+)
+def test_a_quick_run_that_differs_says_that_it_is_too_small(
+    quick: bool, holds: bool, words: bool, tmp_path: Path
+) -> None:
+    report = Report("a-study", options=Options(output_dir=str(tmp_path / "run"), quick=quick))
+    report.expect("More is more.", "It is.", holds)
+    assert ("too small to judge" in Page(report.write()).text) == words
+
+
+def test_long_lines_of_code_wrap(report: Report) -> None:
+    """On a narrow page and in print, a `pre` block would be cut."""
+    (style,) = re.findall(r"^pre \{(.*)\}$", report.write().read_text(), re.MULTILINE)
+    assert "white-space: pre-wrap" in style
+    assert "overflow-x" not in style

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from xpnet._util import files
 from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.train import folder as run_folder
+from xpnet.train import recorded_data
 from xpnet.train.command_line import parse
+from xpnet.train.reporting import Interrupts
 
 ROOT = Path(__file__).parents[1]
 RUN = [
@@ -49,7 +52,15 @@ def command(*arguments: str) -> list[str]:
 
 
 def start_command(folder: Path, arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # a child inherits that it is ignored, as under nohup
+    try:
+        return subprocess.Popen(
+            arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -143,7 +154,7 @@ def test_killed_two_hundred_times(seed: int, tmp_path: Path, unbroken: Path) -> 
     check_kills(tmp_path, unbroken, seed, kills=10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_saves_and_leaves_with_128_and_its_number(
     number: signal.Signals, tmp_path: Path, unbroken: Path
 ) -> None:
@@ -156,6 +167,21 @@ def test_a_signal_saves_and_leaves_with_128_and_its_number(
     status, out, err = run(tmp_path, "--resume", "run", "--quiet")
     assert (status, err, len(out.splitlines())) == (0, "", 1)
     assert_same_run(tmp_path / "run", unbroken)
+
+
+def test_a_second_hangup_does_not_break_off_the_checkpoint() -> None:
+    """Kernel and shell both send SIGHUP; a batch system sends SIGTERM after SIGUSR1."""
+    with Interrupts() as interrupts:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert interrupts.received == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGHUP)
+            assert interrupts.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_signal_leaves_at_once(tmp_path: Path, unbroken: Path) -> None:
@@ -200,6 +226,119 @@ def test_a_full_disk_is_one_line_and_checkpoints_are_as_they_were(tmp_path: Path
     assert len(history(tmp_path / "run")) == 3
 
 
+def test_without_its_checkpoints_a_run_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    config = train.Config(**SMALL, output_dir=str(folder))
+    train.run(config)
+    shutil.rmtree(folder / "checkpoints")
+    before = all_files(folder)
+    with pytest.raises(ConfigError, match=r"--resume: expected a checkpoint in .*/run/checkpoints, got none"):
+        train.run(config, folder)
+    assert all_files(folder) == before
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(model: xpnet.Model) -> None:
+        raise KeyboardInterrupt
+
+    folder, config = (
+        tmp_path / "run",
+        train.Config(**{**SMALL, "checkpoint_every": 10.0}, output_dir=str(tmp_path / "run")),
+    )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        train_with(patch, At(0, 2, kill), config)
+    for path in (folder / "checkpoints").glob("*.safetensors"):  # a kill would have left none
+        path.unlink()
+    assert train.run(config, folder)["epochs"] == 3
+
+
+def write_csv(path: Path, x: np.ndarray, y: np.ndarray) -> None:
+    path.write_text("".join(f"{label},{','.join(map(str, row))}\n" for label, row in zip(y, x, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (x[:-1], y[:-1]), "39 training examples instead of 40"),
+        (lambda x, y: (x[:, :-1], y), r"training inputs of shape \[5\] instead of \[6\]"),
+        (lambda x, y: (np.where(x == 255, 254, x), y), "other training inputs"),
+        (lambda x, y: (x[::-1], y[::-1]), "other training inputs, or the same in another order"),
+        (lambda x, y: (x, np.roll(y, 1)), "other training labels"),
+    ],
+    ids=["rows", "columns", "content", "order", "labels"],
+)
+def test_other_data_are_refused_by_name(change: Callable, words: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 6)), np.arange(40) % 3
+    x[3, 2] = 255
+    for name in ("train.csv", "test.csv"):
+        write_csv(tmp_path / name, x, y)
+    dataset = f"csv:{tmp_path / 'train.csv'},{tmp_path / 'test.csv'}"
+    config = train.Config(**{**SMALL, "epochs": 1}, dataset=dataset, output_dir=str(tmp_path / "run"))
+    train.run(config)
+    more = replace(config, epochs=2)
+    new_x, new_y = change(x, y)
+    write_csv(tmp_path / "train.csv", new_x, new_y)
+    if new_x.shape[1] != x.shape[1]:
+        write_csv(tmp_path / "test.csv", new_x, new_y)
+    before = all_files(tmp_path)
+    with pytest.raises(ConfigError, match=f"--resume: expected the data that .*run began with, got {words}"):
+        train.run(more, tmp_path / "run")
+    assert all_files(tmp_path) == before
+    for name in ("train.csv", "test.csv"):
+        write_csv(tmp_path / name, x, y)
+    assert train.run(more, tmp_path / "run")["epochs"] == 2
+
+
+def test_the_record_of_the_data_can_be_damaged_or_missing(tmp_path: Path) -> None:
+    config = train.Config(**{**SMALL, "epochs": 1}, output_dir=str(tmp_path / "run"))
+    train.run(config)
+    record = tmp_path / "run" / recorded_data.FILE
+    written = record.read_bytes()
+    for damage in (b"{", b"[]", b"\xff", b'{"train": 3}'):
+        record.write_bytes(damage)
+        with pytest.raises(CheckpointError, match=r"data.json: expected the description of a data set: "):
+            train.run(config, tmp_path / "run")
+    record.unlink()  # of a run by an earlier version
+    train.run(config, tmp_path / "run")
+    assert record.read_bytes() == written
+
+
+class Lazy:
+    """An array in a file: it can be sliced, and counts the bytes that it gave."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype, self.read = array, array.shape, array.dtype, 0
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.read += self.array[rows].nbytes
+        return self.array[rows]
+
+
+def test_a_digest_reads_a_bounded_part_of_large_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(0).random((1000, 3, 5), dtype=np.float32)
+    assert (
+        recorded_data.digest(Lazy(x)) == recorded_data.digest(x) == recorded_data.digest(np.asfortranarray(x))
+    )
+    assert recorded_data.digest(x[::-1]) != recorded_data.digest(x)
+    assert recorded_data.digest(x[:0]) != recorded_data.digest(x[:, :0])
+    monkeypatch.setattr(recorded_data, "WHOLE", 100 * x[0].nbytes)
+    monkeypatch.setattr(recorded_data, "BLOCKS", 10)
+    lazy = Lazy(x)
+    assert recorded_data.digest(lazy) == recorded_data.digest(x)
+    assert lazy.read == recorded_data.WHOLE
+    for i in (0, 999):  # the first and the last row are among them
+        changed = x.copy()
+        changed[i, 0, 0] = 2
+        assert recorded_data.digest(changed) != recorded_data.digest(x)
+
+
 SMALL = {"hidden": (16,), "epochs": 3, "batch_size": 200, "quiet": True, "checkpoint_every": 1e-9}
 
 
@@ -220,11 +359,11 @@ FIT = xpnet.Model.fit
 def train_with(
     patch: pytest.MonkeyPatch, callback: Callback, config: train.Config, resume: Path | None = None
 ) -> dict:
-    """Run with another callback, placed before the checkpoints."""
+    """Run with another callback, placed before the checkpoints and the table of metrics."""
 
     def fit_with(model: xpnet.Model, *data, callbacks, **options):
-        *others, checkpoints = callbacks
-        return FIT(model, *data, callbacks=[*others, callback, checkpoints], **options)
+        *others, checkpoints, table = callbacks
+        return FIT(model, *data, callbacks=[*others, callback, checkpoints, table], **options)
 
     patch.setattr(xpnet.Model, "fit", fit_with)
     return train.run(config, resume)
@@ -307,7 +446,7 @@ def test_what_best_npz_holds_is_what_the_checkpoint_says(
     config = train.Config(**SMALL, output_dir=str(folder))
     with pytest.raises(Killed):
         train_with(monkeypatch, KillAfterEpoch(), config)
-    assert len(history(folder)) == 2
+    assert len(history(folder)) == 1  # the table says no more than the checkpoints
     of_epoch_2 = (folder / "best.npz").read_bytes()
     with pytest.raises(Killed):
         train_with(monkeypatch, At(1, 12, kill), config, folder)

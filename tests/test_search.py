@@ -2,16 +2,19 @@
 
 import csv
 import functools
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
+from optuna.trial import FrozenTrial, TrialState
 
 from conftest import run_script
 from xpnet._util import files
 from xpnet.model import Model
-from xpnet.studies import runner, search
+from xpnet.studies import hyperparameter_search, runner, search
 from xpnet.studies.options import Options
+from xpnet.studies.report import Report
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SMALL = [
@@ -188,6 +191,40 @@ def test_a_mistake_is_one_line_and_status_2(
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 
+def everything(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_without_its_log_or_with_other_data_a_search_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{i % 2},{255 * (i % 2)},{10 * (i % 3)},0\n" for i in range(40)]
+    for name in ("train.csv", "test.csv"):
+        Path(name).write_text("".join(lines))
+    dataset = ["--dataset", "csv:train.csv,test.csv", "--quick"]
+    small = ["--trials", "1", "--epochs", "1", "--repeats", "1", "--output-dir", "run"]
+    assert main(monkeypatch, capsys, *dataset, *small)[0] == 0
+    Path("train.csv").write_text("".join(lines[:-1]))
+    before = everything(tmp_path)
+    status, out, err = main(monkeypatch, capsys, "--resume", "run", "--trials", "2")
+    assert (status, out) == (2, "")
+    assert err.endswith("expected the data that run began with, got 39 training examples instead of 40\n")
+    assert everything(tmp_path) == before
+    Path("train.csv").write_text("".join(lines))
+    for damage in ("unlink", "touch"):
+        Path("run", search.JOURNAL).unlink(missing_ok=True)
+        if damage == "touch":
+            Path("run", search.JOURNAL).touch()
+        before = everything(tmp_path)
+        status, out, err = main(monkeypatch, capsys, "--resume", "run", "--trials", "2")
+        assert (status, out) == (2, "")
+        assert err == (
+            "search.py: --resume: expected the log of the trials in run/trials.log, got none; begin a new search\n"
+        )
+        assert everything(tmp_path) == before
+
+
 def test_one_process_at_a_time_works_on_a_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -196,3 +233,44 @@ def test_one_process_at_a_time_works_on_a_search(
         status, _, err = main(monkeypatch, capsys, "--resume", str(tmp_path))
     assert status == 2
     assert err.endswith("expected a search that no process uses, got one in use\n")
+
+
+def test_one_pruned_trial_was_pruned(tmp_path: Path) -> None:
+    params = {
+        "hidden layers": 1,
+        "units": 64,
+        "activation": "relu",
+        "learning rate": 0.1,
+        "batch size": 32,
+        "L2": 0.1,
+    }
+    whole, pruned = (
+        FrozenTrial(
+            0,
+            state,
+            0.5,
+            datetime.now(),
+            datetime.now(),
+            params,
+            {},
+            {},
+            {},
+            dict.fromkeys(range(epochs), 0.5),
+            0,
+        )
+        for state, epochs in ((TrialState.COMPLETE, 2), (TrialState.PRUNED, 1))
+    )
+    for trials, words in (
+        (
+            [whole, pruned],
+            "Of 2 trials, 1 ran to the end, 1 was pruned, and 0 diverged. Together they ran 3 epochs",
+        ),
+        (
+            [pruned],
+            "Of 1 trial, 0 ran to the end, 1 was pruned, and 0 diverged. Together they ran 1 epoch in",
+        ),
+        ([pruned] * 2, "Of 2 trials, 0 ran to the end, 2 were pruned"),
+    ):
+        report = Report("a-study", options=Options(output_dir=str(tmp_path / str(len(words)))))
+        hyperparameter_search.report_trials(report, trials, search.Settings(epochs=2))
+        assert words in report.write().read_text()

@@ -2,16 +2,18 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib
 import pytest
 
 from conftest import run_script
 from xpnet import studies
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.studies import runner
 from xpnet.studies.options import Options, parse
 from xpnet.studies.report import Report
@@ -92,7 +94,32 @@ def test_all_runs_each_into_one_folder(
     (folder,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in folder.iterdir()} == set(names)
     assert [line.partition(":")[0] for line in out.splitlines()] == list(names)
-    assert all((folder / name / "report.html").exists() for name in names)
+    for name in names:  # each page has the command that runs this study alone
+        assert f"study.py {name} --quick</code>" in (folder / name / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python study.py all --quick --seed 3", "python study.py one --quick --seed 3"),
+        ("python study.py --output-dir all --data-dir all all", "python study.py --data-dir all one"),
+        (
+            "python study.py --output-dir=x all '--dataset=csv:a b,c'",
+            "python study.py one '--dataset=csv:a b,c'",
+        ),
+        ("python -m xpnet study --download all", "python -m xpnet study --download one"),
+        ("", ""),
+    ],
+)
+def test_the_command_of_one_study_of_all(command: str, expected: str) -> None:
+    assert runner.command_of("one", command) == expected
+
+
+def test_one_result_that_differs_in_a_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    report = Report("a-study", options=Options(output_dir=str(tmp_path / "run"), quick=True))
+    report.expect("More is more.", "It is not.", False)
+    runner.print_result(report)
+    assert "a-study: 0 of 1 expectations agree, but quick is too small to judge; " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("names")
@@ -168,3 +195,43 @@ def test_an_output_folder_that_is_taken_is_refused_before_the_study_runs(
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ConfigError, match="--output-dir"):
         runner.run("never", Options(output_dir=str(tmp_path)))
+
+
+def test_the_users_settings_of_matplotlib_do_not_matter(tmp_path: Path) -> None:
+    pages = []
+    for settings in ({}, {"text.usetex": True, "font.size": 40, "svg.fonttype": "none"}):
+        with matplotlib.rc_context(settings):
+            before = dict(matplotlib.rcParams)
+            report = runner.run(
+                "activation-descent", Options(quick=True, output_dir=str(tmp_path / str(len(pages))))
+            )
+            assert dict(matplotlib.rcParams) == before
+        page = report.path.read_text()
+        assert "A picture is missing" not in page
+        pages.append(re.findall(r'width="(\d+)" height="(\d+)"', page))
+    assert pages[0] == pages[1] != []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DivergedError("a loss\nof nan"), MemoryError()])
+def test_a_study_that_ends_early_keeps_what_it_found(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = study("ending")
+
+    def run(options: Options, report: Report) -> None:
+        if options.quick:
+            report.table("numbers", ["a"], [[3]])
+        raise error
+
+    module.run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xpnet.studies.ending", module)
+    monkeypatch.setattr(studies, "NAMES", ("ending",))
+    for quick in (True, False):
+        folder = tmp_path / str(quick)
+        with pytest.raises(type(error)):
+            runner.run("ending", Options(output_dir=str(folder), quick=quick))
+        assert folder.exists() == quick
+    page = (tmp_path / "True" / "report.html").read_text()
+    reason = "a loss of nan" if isinstance(error, DivergedError) else type(error).__name__
+    assert f"the study ended early ({reason})." in page
+    assert '<a href="numbers.csv">' in page

@@ -1,6 +1,7 @@
 """Sweeps: trainings with several options and seeds, and their comparison."""
 
 import csv
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from xpnet import data
 from xpnet.errors import ConfigError, DataError
-from xpnet.studies import sweep
+from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.studies import _regression_by_hand, regularization_strength, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 
@@ -151,3 +153,71 @@ def test_a_figure_has_the_mean_in_a_band_of_the_range(report: Report, examples: 
     np.testing.assert_array_equal(axes.lines[0].get_ydata()[:2], [v.mean("test_accuracy") for v in found[:2]])
     axes = sweep.against(found, [0.0, 0.1, 1e20], "rate", ["test_accuracy"], log=False).axes[0]
     assert axes.get_xscale() == "linear"
+
+
+def with_accuracies(*validation: float) -> list[sweep.Variant]:
+    """A variant for each validation accuracy, with a test accuracy that is half of it; its label is a letter."""
+    found = []
+    for label, accuracy in zip("abcdef", validation, strict=False):
+        whole, half = (Evaluation(1.0, part, 0) for part in (accuracy, accuracy / 2))
+        run = sweep.Run(
+            0, [EpochMetrics(1, 1.0, 0.5, 1.0, accuracy, 0.1, 1.0, 1.0)], whole, whole, half, 1.0, ""
+        )
+        found.append(sweep.Variant(label, sweep.base_config(Options(), epochs=1), 1, [run]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        ((0.5, 0.9, 0.8), "b is best"),
+        ((0.9, 0.5, 0.90004), "a and c are equally best"),
+        ((0.9, 0.9, 0.9, 0.1), "a, b and c are equally best"),
+        ((math.nan, 0.9, math.nan), "b is best"),
+        ((0.9, 0.9001), "b is best"),
+    ],
+)
+def test_ties_are_named(accuracies: tuple[float, ...], words: str) -> None:
+    assert sweep.winners(with_accuracies(*accuracies)) == words
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "words"),
+    [
+        ((0.8, 0.9, 0.7), "λ = b is best; its test accuracy is 45.00%, 5.00 points more than without"),
+        ((0.8, 0.9, 0.9), "λ = b is best, and as good is λ = c; its test accuracy is"),
+        ((0.9, 0.9, 0.1), "training without a penalty is best, and as good is λ = b."),
+        ((0.9, 0.8, 0.1), "training without a penalty is best."),
+    ],
+)
+def test_ties_of_penalties_are_named(accuracies: tuple[float, ...], words: str) -> None:
+    found = with_accuracies(*accuracies)
+    assert words in regularization_strength.verdict(found[0], sweep.best(found), sweep.ties(found))
+
+
+def test_losses_that_look_equal_are_named() -> None:
+    assert (
+        _regression_by_hand._least({"a": 2.0, "b": 1.00001, "c": 1.0})
+        == "b and c have the least loss, 1.0000"
+    )
+    assert _regression_by_hand._least({"a": 2.0, "b": 1.0}) == "b has the least loss, 1.0000"
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 9, 28])
+def test_lines_differ_in_colour_and_without_it(count: int) -> None:
+    styles = sweep.styles(count)
+    assert len({tuple(style.values()) for style in styles}) == count
+    assert len({style["color"] for style in styles}) == min(count, 7)
+    for one, other in itertools.pairwise(styles):  # in print
+        assert one["linestyle"] != other["linestyle"]
+        assert one["marker"] != other["marker"]
+
+
+def test_curves_of_one_epoch_have_whole_ticks_and_say_what_a_loss_is() -> None:
+    figure = sweep.curves(with_accuracies(0.5, 0.6), "train_loss")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1]
+    assert axes.get_ylabel() == "train loss during the epoch"
+    assert sweep.curves(with_accuracies(0.5), "validation_loss").axes[0].get_ylabel() == "validation loss"

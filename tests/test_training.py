@@ -104,6 +104,7 @@ def check_folder(folder: Path, epochs: int, **expected) -> dict:
     """The run folder holds the files of a run of `epochs` epochs, and nothing else."""
     files = {
         "config.yaml",
+        "data.json",
         "metrics.csv",
         "best.npz",
         "curves.png",

@@ -13,6 +13,7 @@ from xpnet.errors import (
     ShapeError,
 )
 from xpnet.model import Model
+from xpnet.runs import load_run
 
 __all__ = [
     "BackendError",
@@ -30,6 +31,7 @@ __all__ = [
     "data",
     "gradcheck",
     "init",
+    "load_run",
     "losses",
     "nn",
     "optim",

@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import backend as backends
 from xpnet import losses, nn, optim, schedules
 from xpnet._util.checks import is_number, require_flag, require_integer
-from xpnet._util.text import short
+from xpnet._util.text import shortened
 from xpnet.backend.backends import DTYPES
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import ConfigError, ShapeError
@@ -139,7 +139,7 @@ def _show(value: Any) -> str:
     text = repr(value)
     if type(value).__module__.partition(".")[0] not in OWN or text.startswith("<"):
         return f"an object of class {_full_name(type(value))}"
-    return short(text)
+    return shortened(text)
 
 
 def _full_name(cls: type) -> str:

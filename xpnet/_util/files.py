@@ -115,7 +115,8 @@ def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[st
     except CheckpointError:
         raise
     except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
-        raise CheckpointError(f"{path}: expected a .npz file of parameters: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # an OSError's text repeats the path
+        raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}") from error
 
 
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:

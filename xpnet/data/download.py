@@ -3,9 +3,11 @@
 Sources: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
 recognition", Proceedings of the IEEE, 1998 (MNIST); H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel
 image dataset for benchmarking machine learning algorithms", 2017, https://arxiv.org/abs/1708.07747;
-A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009 (CIFAR-10).
+A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009 (CIFAR); `idx_sets`
+has those of KMNIST and EMNIST.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +54,26 @@ SOURCES = {
         ),
         {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
     ),
+    "cifar100": Source(
+        ("https://www.cs.toronto.edu/~kriz/",),
+        {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+    ),
+    "kmnist": Source(
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/", "https://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
+        {
+            "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
+            "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
+            "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+            "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+        },
+    ),
+    "emnist": Source(  # one archive of all its parts
+        (
+            "https://biometrics.nist.gov/cs_links/EMNIST/",
+            "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
+        ),
+        {"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},
+    ),
 }
 
 
@@ -67,7 +89,8 @@ def fetch(name: str, file: str, folder: Path) -> Path:
 
     Shows a progress bar if standard error is a terminal, and prints nothing else.
 
-    Raises DataError where `folder` cannot be written, or where no mirror gave the file, with each reason.
+    Raises DataError where `folder` cannot be written, where `$REQUESTS_CA_BUNDLE` names no file, or where no
+    mirror gave the file, with each reason.
     """
     source = SOURCES[name]
     reasons = []
@@ -75,6 +98,8 @@ def fetch(name: str, file: str, folder: Path) -> Path:
         try:
             return _retrieve(mirror, file, source.md5[file], folder)
         except (OSError, ValueError) as error:
+            if certificates := _missing_certificates(error):
+                raise DataError(f"downloads need certificates, but {certificates}") from error
             if isinstance(error, OSError) and not hasattr(error, "request"):
                 # Not an error of requests, so the folder or the disk failed: another mirror cannot help.
                 what = error.strerror or "Permission denied"  # pooch rewords this one
@@ -100,10 +125,23 @@ def _retrieve(mirror: str, file: str, md5: str, folder: Path) -> Path:
         log.setLevel(level)
 
 
+def _missing_certificates(error: OSError | ValueError) -> str:
+    """What names a file of certificates that is not there; empty if the error is another one."""
+    if "CA certificate bundle" not in str(error):
+        return ""
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(variable)
+        if path and not os.path.exists(path):
+            return f"${variable} names {path}, which does not exist"
+    return f"none are installed ({error})"
+
+
 def _reason(error: OSError | ValueError) -> str:
     """The reason in a few words."""
     response = getattr(error, "response", None)
     if response is not None:
         response.close()  # pooch does not close it
         return f"HTTP status {response.status_code}"
+    if type(error).__name__ == "SSLError":
+        return "SSLError: a certificate is not trusted; $REQUESTS_CA_BUNDLE may name a proxy's"
     return type(error).__name__ if isinstance(error, OSError) else "wrong checksum"

@@ -7,6 +7,7 @@ introduction. Its `run(options, report)` does the experiment and adds the result
 import importlib
 from typing import Any, Protocol, cast
 
+from xpnet._util.text import did_you_mean, docstring
 from xpnet.errors import ConfigError
 
 
@@ -46,10 +47,12 @@ NAMES = (
 def load(name: str) -> Study:
     """Import and return the study of that name. ConfigError for an unknown name."""
     if name not in NAMES:
-        raise ConfigError(f"no study is called {name!r}: expected one of {', '.join(NAMES)}")
+        raise ConfigError(
+            f"no study is called {name!r}: expected one of {', '.join(NAMES)}{did_you_mean(name, NAMES)}"
+        )
     return cast(Study, importlib.import_module(module_name(name)))
 
 
 def title(name: str) -> str:
     """The first line of the study's docstring, without its full stop."""
-    return (load(name).__doc__ or name).strip().partition("\n")[0].rstrip(".")
+    return (docstring(load(name)) or name).strip().partition("\n")[0].rstrip(".")

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import losses, nn, optim
 from xpnet.model import Model
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.studies.sweep import axes_of
+from xpnet.studies.sweep import axes_of, styles, together
+from xpnet.train.drawing import Figure
 
 POINTS = np.array([[-1, 0.4], [3, 8], [-3, 0.3], [4, 10], [-0.5, 5]])
 TARGETS = np.array([[2], [-4], [3.2], [-8.3], [-2.3]])
@@ -132,9 +132,16 @@ def _activations(options: Options, report: Report) -> None:
     best = min(found, key=lambda name: found[name].losses[0])
     report.expect(
         "Of the four activations, tanh has the least loss.",
-        f"{best} has the least loss, {found[best].losses[0]:.4f}.",
+        f"{_least({name: each.losses[0] for name, each in found.items()})}.",
         best == "tanh",
     )
+
+
+def _least(losses: dict[str, float]) -> str:
+    """The names of the least loss, as it is shown: `tanh has the least loss, 1.0000`."""
+    least = f"{min(losses.values()):.4f}"
+    names = [name for name, loss in losses.items() if f"{loss:.4f}" == least]
+    return f"{together(names)} {'has' if len(names) == 1 else 'have'} the least loss, {least}"
 
 
 def _learning_rates(options: Options, report: Report) -> None:
@@ -156,15 +163,15 @@ def _learning_rates(options: Options, report: Report) -> None:
     best = min(found, key=lambda rate: found[rate].losses[2])
     report.expect(
         "Of the four learning rates, 0.001 has the least loss after two steps.",
-        f"{best:g} has the least loss, {found[best].losses[2]:.4f}.",
+        f"{_least({f'{rate:g}': each.losses[2] for rate, each in found.items()})}.",
         best == 0.001,
     )
 
 
 def _picture(found: dict[float, Regression]) -> Figure:
     figure, axes = axes_of("step", "loss")
-    for rate, each in found.items():
-        axes.plot(each.losses, "o-", label=f"{rate:g}")
+    for (rate, each), style in zip(found.items(), styles(len(found)), strict=True):
+        axes.plot(each.losses, label=f"{rate:g}", **style)
     axes.set_yscale("log")
     axes.set_xticks([0, 1, 2])
     axes.legend(frameon=False, title="learning rate", fontsize=9)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy import optimize
 
 from xpnet import losses, nn
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
 GATES = {  # the output for each row of INPUTS; NOT has one input, 0 or 1

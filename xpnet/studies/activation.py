@@ -11,13 +11,13 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import data, tree
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
+from xpnet.train.drawing import Figure
 from xpnet.train.experiment import make_model
 from xpnet.train.registry import ACTIVATIONS
 
@@ -58,8 +58,9 @@ def run(options: Options, report: Report) -> None:
         )  # fmt: skip
         best = sweep.best(variants)
         report.text(
-            f"On the validation examples {best.label} is best, with {best.mean('validation_accuracy'):.4f}; "
-            f"its test accuracy is {best.mean('test_accuracy'):.4f}."
+            f"On the validation examples {sweep.winners(variants)}, with "
+            f"{best.mean('validation_accuracy'):.4f}. On the test examples: "
+            f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}."
         )
         linear = next(variant for variant in variants if variant.label == "identity")
         report.expect(
@@ -113,8 +114,8 @@ def gradients(report: Report, config: Config, examples: sweep.Data) -> None:
 def bars(norms: dict[str, list[float]]) -> Figure:
     """A line for each activation over the layers."""
     figure, axes = sweep.axes_of("layer", "root mean square of the gradient")
-    for (name, values), color in zip(norms.items(), sweep.colors(len(norms)), strict=True):
-        axes.plot(range(2, len(values) + 2), values, color=color, marker="o", label=name)
+    for (name, values), style in zip(norms.items(), sweep.styles(len(norms)), strict=True):
+        axes.plot(range(2, len(values) + 2), values, label=name, **style)
     axes.set_yscale("log")
     axes.set_xticks(range(2, DEEP + 2))
     sweep.legend(figure)

@@ -11,13 +11,13 @@ starts here with v₀ = f'(x₀).
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy import optimize
 
 from xpnet import nn, optim
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.studies.sweep import axes_of
+from xpnet.studies.sweep import axes_of, styles
+from xpnet.train.drawing import Figure
 
 GELU = nn.GELU(form="sigmoid")
 ACTIVATIONS = {"ReLU": nn.ReLU(), "ELU": nn.ELU(), "GELU": GELU}
@@ -27,6 +27,7 @@ STEPS = 600
 NEAR = 0.01  # a path arrives at the step from which it stays this near to the minimum
 PLAIN, WITH_MOMENTUM = "no", f"β = {BETA}"
 COLORS = {PLAIN: "#1f77b4", WITH_MOMENTUM: "#d95f02"}
+MARKERS, DASHES = {PLAIN: "o", WITH_MOMENTUM: "^"}, {PLAIN: "-", WITH_MOMENTUM: "--"}
 GREY = "#999999"
 
 
@@ -113,8 +114,8 @@ def _activations(options: Options, report: Report, lowest: float) -> None:
     figures = []
     for field, label in (("f", "f(x)"), ("slope", "f'(x)")):
         figure, axes = axes_of("x", label)
-        for (name, layer), color in zip(ACTIVATIONS.items(), ("#666666", "#1b9e77", "#7570b3"), strict=True):
-            axes.plot(x, getattr(curve(options, layer, x), field), label=name, color=color)
+        for (name, layer), style in zip(ACTIVATIONS.items(), styles(len(ACTIVATIONS)), strict=True):
+            axes.plot(x, getattr(curve(options, layer, x), field), label=name, **style | {"marker": ""})
         axes.legend(frameon=False)
         figures.append(figure)
     report.figure(figures, "The three activations and their derivatives.")
@@ -244,7 +245,8 @@ def _on_the_curve(options: Options, pair: tuple[Path, Path], lowest: float, titl
         n = STEPS if each.arrival is None else each.arrival
         points = each.points.x[: n + 1], each.points.f[: n + 1] + lift
         label = f"momentum: {each.momentum}"
-        axes.plot(*points, "o", color=COLORS[each.momentum], markersize=3, alpha=0.5, label=label)
+        marker, color = MARKERS[each.momentum], COLORS[each.momentum]
+        axes.plot(*points, marker, color=color, markersize=3, alpha=0.5, label=label)
     axes.set_title(title, fontsize=11)
     axes.set_ylim(-0.18, 0.12)
     axes.legend(frameon=False, fontsize=9)
@@ -256,7 +258,8 @@ def _against_steps(pair: tuple[Path, Path], lowest: float, title: str) -> Figure
     end = int(min(1.15 * max(map(_steps, pair)) + 3, STEPS))
     for each in pair:
         label = f"momentum: {each.momentum}"
-        axes.plot(each.points.x[: end + 1], color=COLORS[each.momentum], label=label)
+        dashes, color = DASHES[each.momentum], COLORS[each.momentum]
+        axes.plot(each.points.x[: end + 1], dashes, color=color, label=label)
     axes.axhline(lowest, color=GREY, linewidth=1, linestyle=":")
     axes.set_title(title, fontsize=11)
     axes.legend(frameon=False, fontsize=9)

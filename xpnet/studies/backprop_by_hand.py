@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.backend import Backend
@@ -17,6 +16,7 @@ from xpnet.model import Model
 from xpnet.studies import _regression_by_hand
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 from xpnet.tree import Tree
 
 # A row is a unit, its bias first: α for the 4 hidden units, β for the 3 outputs.

@@ -19,13 +19,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import data
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
+from xpnet.train.drawing import Figure
 from xpnet.train.experiment import make_model
 
 CNN = "CNN"
@@ -168,13 +168,12 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
         report, "regularisation", variants, "technique",
         "At the end: means over the seeds, and the range of the test accuracy.", ["gap"],
     )  # fmt: skip
-    best = sweep.best(variants)
     helped = [v.label for v in others if v.mean("test_error") < plain.mean("test_error")]
     report.text(
         f"Without regularisation, the final error of the CNN is {plain.mean('train_error'):.2%} on the "
         f"training images and {plain.mean('test_error'):.2%} on the test images. Techniques that lower the "
-        f"test error: {', '.join(helped) or 'none'}. On the validation images {best.label} is best; its test "
-        f"error is {best.mean('test_error'):.2%}."
+        f"test error: {', '.join(helped) or 'none'}. On the validation images {sweep.winners(variants)}. "
+        f"Test errors: {sweep.listed(sweep.ties(variants), 'test_error', '.2%')}."
     )
     for variant in others:
         if variant is not stopped:
@@ -209,12 +208,12 @@ def final_errors(variants: Sequence[sweep.Variant]) -> Figure:
     """Training and test error of each variant, one below the other."""
     figure, axes = sweep.axes_of("error", "")
     places = np.arange(len(variants))
-    for quantity, color in (("train_error", "#1f77b4"), ("test_error", "#d95f02")):
+    for quantity, style in zip(("train_error", "test_error"), sweep.styles(2), strict=True):
         finals = np.array([variant.final(quantity) for variant in variants])
         mean = finals.mean(1)
         axes.errorbar(
             mean, places, xerr=[mean - finals.min(1), finals.max(1) - mean],
-            color=color, label=quantity.replace("_", " "), marker="o", markersize=4, capsize=3, linestyle="",
+            label=quantity.replace("_", " "), markersize=4, capsize=3, **style | {"linestyle": ""},
         )  # fmt: skip
     axes.set_yticks(places, [variant.label for variant in variants])
     axes.invert_yaxis()

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from xpnet import nn
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure, Rectangle
 
 IMAGE = np.array(
     [

@@ -6,11 +6,11 @@ it separates the classes by planes, however long it is trained.
 """
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 DEPTHS = (1, 2, 3, 4)
 WIDTHS = (8, 32, 128, 512)
@@ -61,10 +61,10 @@ def run(options: Options, report: Report) -> None:
 
     best = sweep.best(variants)
     report.text(
-        f"On the validation examples {best.label} is best, with an accuracy of "
-        f"{best.mean('validation_accuracy'):.4f} and {best.parameters:,} parameters; its test accuracy is "
-        f"{best.mean('test_accuracy'):.4f}. Softmax regression, without hidden layers, has "
-        f"{linear.mean('test_accuracy'):.4f}."
+        f"On the validation examples {sweep.winners(variants)}, with an accuracy of "
+        f"{best.mean('validation_accuracy'):.4f}. On the test examples: "
+        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. The best has {best.parameters:,} "
+        f"parameters. Softmax regression, without hidden layers, has {linear.mean('test_accuracy'):.4f}."
     )
     one, deep = grid[1, widest], grid[deepest, widest]
     report.text(
@@ -95,12 +95,12 @@ def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:
     lines = {0: [linear]}
     for (depth, _), variant in grid.items():
         lines.setdefault(depth, []).append(variant)
-    for (depth, variants), color in zip(lines.items(), sweep.colors(len(lines)), strict=True):
+    for (depth, variants), style in zip(lines.items(), sweep.styles(len(lines)), strict=True):
         finals = np.array([variant.final(quantity) for variant in variants])
         mean = finals.mean(1)
         axes.errorbar(
             [variant.parameters for variant in variants], mean, [mean - finals.min(1), finals.max(1) - mean],
-            color=color, label=str(depth), marker="o", markersize=4, capsize=3,
+            label=str(depth), markersize=4, capsize=3, **style,
         )  # fmt: skip
     axes.set_xscale("log")
     sweep.legend(figure, "hidden layers")

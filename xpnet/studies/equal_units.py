@@ -4,7 +4,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import init, losses, nn, optim, tree
 from xpnet.callbacks import Callback
@@ -13,6 +12,7 @@ from xpnet.model import Model
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 UNITS = 8
 

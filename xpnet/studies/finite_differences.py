@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import data, gradcheck, losses, nn, optim, tree
 from xpnet.errors import ShapeError
@@ -25,6 +24,7 @@ from xpnet.model import Model
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 UNITS = 32
 WEIGHTS = 10
@@ -251,8 +251,9 @@ def figure(errors: Errors, found: dict[tuple[str, str], Regimes], kind: str) -> 
     picture, axes = sweep.axes_of("N = 1/ε", f"largest error, {kind} difference")
     axes.axvline(COURSE, color="#999999", linewidth=1)
     sizes = np.array(SIZES, float)
-    for dtype, color in zip(TYPES, ("#1f77b4", "#d95f02"), strict=True):
-        axes.plot(sizes, errors[kind, dtype], "o", color=color, markersize=4, label=dtype)
+    for dtype, style in zip(TYPES, sweep.styles(len(TYPES)), strict=True):
+        color = style["color"]
+        axes.plot(sizes, errors[kind, dtype], style["marker"], color=color, markersize=4, label=dtype)
         for line in (found[kind, dtype].before, found[kind, dtype].after):
             part = sizes[line.sizes]
             axes.plot(part, 10**line.start * part**line.slope, color=color, linewidth=1)

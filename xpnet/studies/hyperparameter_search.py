@@ -11,20 +11,23 @@ again with new seeds, and only these trainings are tested.
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from xpnet._util.output import say
+from xpnet._util.text import some
 from xpnet.studies import search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train import recorded_data
 from xpnet.train.config import Config, option_name
+from xpnet.train.drawing import Figure, whole_numbers
 
 SPACE = (
     ("hidden layers", "1, 2 or 3"),
@@ -37,7 +40,11 @@ SPACE = (
 NAMES = tuple(name for name, _ in SPACE)
 BETTER = 0.25  # importance: how the best quarter of the complete trials differs
 GOAL = 0.97  # validation accuracy on all of MNIST
-COLORS = {"complete": "#1f77b4", "pruned": "#bbbbbb", "diverged": "#d95f02"}
+STYLES = {
+    "complete": {"color": "#1f77b4", "marker": "o"},
+    "pruned": {"color": "#999999", "marker": "x"},
+    "diverged": {"color": "#d95f02", "marker": "^"},
+}
 
 
 def run(options: Options, report: Report, settings: search.Settings | None = None) -> None:
@@ -47,9 +54,13 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
     report.config(base)
     report.config({"trials": settings.trials, "repeats": settings.repeats})
     examples = sweep.load(options, report, base)
+    assert report.dataset is not None
+    recorded = recorded_data.describe(report.dataset)
+    recorded_data.check(report.folder, recorded)
     with search.opened(report.folder) as study:
         search.write_settings(report.folder, options, settings)
-        print(f"if interrupted: python scripts/search.py --resume {report.folder}", flush=True)
+        recorded_data.write(report.folder, recorded, None)
+        say(f"if interrupted: python scripts/search.py --resume {shlex.quote(str(report.folder))}")
         trials = search.run(study, base, examples, settings.trials)
         report_trials(report, trials, settings)
         whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -80,7 +91,7 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     report.table("space", ["hyper-parameter", "searched"], SPACE, "The space that trials draw from.")
     report.figure(
         [history(trials), curves(trials)],
-        f"The {len(trials)} trials, and the validation error after each of their epochs.",
+        f"{some(len(trials), 'trial')}, and the validation error after each of the epochs.",
     )
     rows = [
         [
@@ -107,14 +118,15 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     seconds = sum(trial.duration.total_seconds() for trial in trials if trial.duration)
     done, whole = sum(len(trial.intermediate_values) for trial in trials), len(trials) * settings.epochs
     report.text(
-        f"Of {len(trials)} trials, {fates.count('complete')} ran all {settings.epochs} epochs, "
-        f"{fates.count('pruned')} were pruned, and {fates.count('diverged')} diverged. Together they ran "
-        f"{done:,} epochs in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
+        f"Of {some(len(trials), 'trial')}, {fates.count('complete')} ran to the end, "
+        f"{fates.count('pruned')} {'was' if fates.count('pruned') == 1 else 'were'} pruned, and "
+        f"{fates.count('diverged')} diverged. Together they ran "
+        f"{some(done, 'epoch')} in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
         "pruning."
     )
     report.expect(
         "Pruning saves at least a tenth of the epochs.",
-        f"{done:,} of {whole:,} epochs were run.",
+        f"{done:,} of {some(whole, 'epoch')} {'was' if done == 1 else 'were'} run.",
         done <= 0.9 * whole,
     )
     first, later = trials[: search.RANDOM_TRIALS], trials[search.RANDOM_TRIALS :]
@@ -132,7 +144,7 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
     """Add the importance of each hyper-parameter."""
     report.section("What mattered")
     if math.ceil(BETTER * whole) in (whole, 0):
-        report.text(f"{whole} complete trials are too few to measure importance.")
+        report.text(f"Too few complete trials to measure importance: {whole}.")
         return
     found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BETTER))
     figure, axes = sweep.axes_of("importance", "")
@@ -179,11 +191,12 @@ def compare(
             sweep.curves([default, found], "train_loss", log=True),
             sweep.curves([default, found], "validation_accuracy"),
         ],
-        f"Mean and range over {len(seeds)} seeds that the search did not use.",
+        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use.",
     )
     sweep.table(
         report, "best-and-default", [default, found], "hyper-parameters",
-        f"After {base.epochs} epochs: means over the seeds, and the range of the test accuracy.", ["seconds"],
+        f"After {some(base.epochs, 'epoch')}: means over the seeds, and the range of the test accuracy.",
+        ["seconds"],
     )  # fmt: skip
     value, again = float(best.value or 0.0), found.mean("validation_accuracy")
     report.text(
@@ -231,7 +244,7 @@ def history(trials: Sequence[FrozenTrial]) -> Figure:
     least = np.minimum.accumulate(errors)
     least[np.isinf(least)] = np.nan
     axes.step(range(1, len(trials) + 1), least, where="post", color="#1b9e77", label="best so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     sweep.legend(figure)
     return figure
 
@@ -239,14 +252,14 @@ def history(trials: Sequence[FrozenTrial]) -> Figure:
 def scatter(trials: Sequence[FrozenTrial], values: Sequence[float], xlabel: str) -> tuple[Figure, Any]:
     """The last error of each trial against the value; the colour shows how the trial ended."""
     figure, axes = sweep.axes_of(xlabel, "validation error")
-    for name, color in COLORS.items():
+    for name, style in STYLES.items():
         points = [
             (value, 1 - last_accuracy(trial))
             for trial, value in zip(trials, values, strict=True)
             if fate(trial) == name
         ]
         if points:
-            axes.scatter(*zip(*points, strict=True), color=color, label=name, s=22, zorder=2)
+            axes.scatter(*zip(*points, strict=True), label=name, s=22, zorder=2, **style)
     axes.set_yscale("log")
     return figure, axes
 
@@ -254,13 +267,13 @@ def scatter(trials: Sequence[FrozenTrial], values: Sequence[float], xlabel: str)
 def curves(trials: Sequence[FrozenTrial]) -> Figure:
     """The error of each trial against the epoch."""
     figure, axes = sweep.axes_of("epoch", "validation error")
-    for name, color in COLORS.items():
+    for name, style in STYLES.items():
         lines = [trial.intermediate_values for trial in trials if fate(trial) == name]
         for i, values in enumerate(lines):
             errors = [1 - accuracy for accuracy in values.values()]
             label = None if i else name
-            axes.plot(list(values), errors, color=color, marker="o", markersize=2.5, linewidth=1, label=label)
+            axes.plot(list(values), errors, markersize=3, linewidth=1, label=label, **style)
     axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     sweep.legend(figure)
     return figure

@@ -56,8 +56,9 @@ def run(options: Options, report: Report) -> None:
     i = variants.index(best)
     smallest, largest = variants[0], variants[-1]
     report.text(
-        f"On the validation examples, {best.label} is best, with {best.mean('validation_accuracy'):.4f}; its "
-        f"test accuracy is {best.mean('test_accuracy'):.4f}. With the smallest rate, {smallest.label}, "
+        f"On the validation examples, {sweep.winners(variants)}, with "
+        f"{best.mean('validation_accuracy'):.4f}. On the test examples: "
+        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. With the smallest rate, {smallest.label}, "
         f"training reaches a loss of {smallest.mean('train_loss'):.4g} in the same number of steps, with "
         f"{best.label} of {best.mean('train_loss'):.4g}. {fate(largest)}"
     )

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import losses, nn, optim
 from xpnet.model import Model
@@ -16,6 +15,7 @@ from xpnet.studies import _threshold_neurons
 from xpnet.studies._threshold_neurons import GATES, INPUTS, draw_points, in_words
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 # Weights and bias of one sigmoid unit. The numbers are large so that σ is close to 0 or 1.
 UNITS = {

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from xpnet import backend as backends
 from xpnet import data
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError
+from xpnet.train.arguments import Parser
 
 T = TypeVar("T")
 
@@ -51,31 +52,20 @@ class Options:
 
     def load_dataset(self) -> data.Dataset:
         """The data set. Raises DataError where it cannot be loaded."""
-        return data.load(self.dataset, self.data_dir, self.download)
+        return data.load(self.dataset, self.data_dir, self.download).as_images()
 
     def make_backend(self, dtype: str = "float32") -> Backend:
         """The backend. Raises BackendError where it cannot be used."""
         return backends.get(self.backend, self.device, dtype)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(" ".join(message.split()))
-
-
-def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser of the options that all studies share. It returns only the options given."""
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def make_parser(prog: str, description: str, usage: str = "%(prog)s [options]") -> Parser:
+    """A parser of the options that all studies share. It gives only the options given."""
+    parser = Parser(prog, description, usage)
     add = parser.add_argument
     add("--backend", help=f"array library: {', '.join(backends.BACKENDS)}")
     add("--device", help="device of the array library, for example cuda:1")
-    add("--dataset", help=f"{', '.join(data.datasets.DATASETS)}, or {data.datasets.CSV_FORM}")
+    add("--dataset", help=", ".join(data.datasets.choices()))
     add(
         "--data-dir",
         metavar="DIR",
@@ -98,8 +88,8 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> tuple[str, O
 
     Raises ConfigError, in one line, for an option that does not exist or has a wrong value.
     """
-    parser = make_parser(prog, description)
+    parser = make_parser(prog, description, usage="%(prog)s NAME [options]")
     names = "name of a study; `list` prints the names, `all` runs all studies in order"
     parser.add_argument("name", metavar="NAME", help=names)
-    options = vars(parser.parse_args(arguments))
+    options = parser.options(arguments)
     return options.pop("name"), Options(**options)

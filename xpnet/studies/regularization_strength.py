@@ -6,6 +6,8 @@ a large network from memorising a small training set. Too strong a penalty also 
 Hertz, "A simple weight decay can improve generalization", 1991.)
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from xpnet.studies import sweep
@@ -57,7 +59,8 @@ def run(options: Options, report: Report) -> None:
     report.text(
         f"Without a penalty, the final training accuracy is {none.mean('train_accuracy'):.2%}, and the test "
         f"accuracy {none.mean('test_accuracy'):.2%}. With the strongest penalty, λ = {strongest.label}, the "
-        f"training accuracy is {strongest.mean('train_accuracy'):.2%}. {verdict(none, best)}"
+        f"training accuracy is {strongest.mean('train_accuracy'):.2%}. "
+        f"{verdict(none, best, sweep.ties(variants))}"
     )
     norms = [variant.mean("weight_norm") for variant in variants]
     report.expect(
@@ -83,13 +86,15 @@ def run(options: Options, report: Report) -> None:
     )
 
 
-def verdict(none: sweep.Variant, best: sweep.Variant) -> str:
-    """Whether a penalty helps, in a sentence."""
+def verdict(none: sweep.Variant, best: sweep.Variant, equal: Sequence[sweep.Variant]) -> str:
+    """Whether a penalty helps, in a sentence; `equal` look as good as the best."""
+    others = [f"λ = {variant.label}" for variant in equal if variant is not best]
+    also = f", and as good is {sweep.together(others)}" if others else ""
     if best is none:
-        return "On the validation images, training without a penalty is best."
+        return f"On the validation images, training without a penalty is best{also}."
     gain = 100 * (best.mean("test_accuracy") - none.mean("test_accuracy"))
     return (
-        f"On the validation images λ = {best.label} is best; its test accuracy is "
+        f"On the validation images λ = {best.label} is best{also}; its test accuracy is "
         f"{best.mean('test_accuracy'):.2%}, {abs(gain):.2f} points {'more' if gain > 0 else 'less'} than "
         "without a penalty."
     )

@@ -18,13 +18,15 @@ from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 from xpnet import data
+from xpnet._util.output import say
 from xpnet.errors import ConfigError
 from xpnet.studies.options import Options
+from xpnet.train import drawing
 from xpnet.train import folder as folders
 from xpnet.train.config import Config
+from xpnet.train.drawing import Figure
 from xpnet.train.experiment import versions
 
 PAGE = "report.html"
@@ -127,6 +129,7 @@ class Report:
         self.sections = [Section("", [])]
         self.expectations: list[Expectation] = []
         self.settings: dict[str, str] = {}
+        self.failure = ""  # why the study ended early
         self.dataset: data.Dataset | None = None
         self.files = {f"{EXPECTATIONS}.csv"}
         self.started, self.began_at = time.monotonic(), datetime.now().astimezone()
@@ -198,7 +201,14 @@ class Report:
         or more. `alt` is the text for screen readers; default: the caption.
         """
         figures = [figures] if isinstance(figures, Figure) else figures
-        self._add(Pictures([_picture(figure) for figure in figures], caption, alt or caption))
+        try:
+            pictures = [_picture(figure) for figure in figures]
+        except Exception as error:  # of any kind: Matplotlib, its fonts, memory
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"{self.folder}: not drawn ({reason}): {caption}", error=True)
+            self.text(f"A picture is missing: it could not be drawn ({reason}). {caption}")
+            return
+        self._add(Pictures(pictures, caption, alt or caption))
 
     def expect(self, claim: str, result: str, holds: bool) -> None:
         """Add an expectation, the result, and whether they agree. The page lists them at the top."""
@@ -218,6 +228,10 @@ class Report:
         """The number of expectations that agree with the results, in words."""
         agree, n = sum(each.holds for each in self.expectations), len(self.expectations)
         return f"{agree} of {n} expectations agree" if n else "no expectations"
+
+    def too_small(self) -> bool:
+        """Whether a quick run differs from an expectation: it is too small to judge."""
+        return self.options.quick and not all(each.holds for each in self.expectations)
 
     def write(self) -> Path:
         """Write the page, and the expectations as a CSV file; return the page's path."""
@@ -310,7 +324,8 @@ def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Cell]]) -> No
 
 def _picture(figure: Figure) -> Picture:
     file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with drawing.defaults():
+        figure.savefig(file, format="svg", metadata={"Date": None}, backend="svg")
     width, height = figure.get_size_inches() * PIXELS_PER_INCH
     encoded = base64.b64encode(file.getvalue()).decode()
     return Picture(f"data:image/svg+xml;base64,{encoded}", round(width), round(height))

@@ -156,7 +156,8 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 def opened(folder: Path) -> Iterator[optuna.Study]:
     """Lock and open the search in that folder, or begin a new one there.
 
-    Raises ConfigError where another process uses it, and CheckpointError where its journal is damaged.
+    Raises ConfigError where another process uses it, or its journal is gone, and CheckpointError where the
+    journal is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / JOURNAL
@@ -165,6 +166,10 @@ def opened(folder: Path) -> Iterator[optuna.Study]:
     except BlockingIOError as error:
         raise ConfigError(f"{folder}: expected a search that no process uses, got one in use") from error
     with lock:
+        if (folder / CONFIG_FILE).exists() and not (path.is_file() and b"\n" in path.read_bytes()):
+            raise ConfigError(
+                f"--resume: expected the log of the trials in {path}, got none; begin a new search"
+            )
         repair(path)
         try:
             storage = JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
@@ -213,10 +218,11 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Request:
         metavar="FOLDER",
         help=f"resume the search in that folder; only these may change: {changeable}",
     )
-    given = vars(parser.parse_args(arguments))
+    given = parser.options(arguments)
     folder = given.pop("resume", None)
     if folder is not None:
-        return Request(*_resumed(Path(folder), given), Path(folder))
+        folder = folders.user_path("--resume", folder)
+        return Request(*_resumed(folder, given), folder)
     own = {name: given.pop(name) for name in dataclasses.asdict(QUICK) if name in given}
     options = Options(**given)
     return Request(options, dataclasses.replace(options.choose(Settings(), quick=QUICK), **own), None)
@@ -226,7 +232,7 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
     """The options of the search in that folder, with the ones given now."""
     path = folder / CONFIG_FILE
     try:
-        saved = yaml.safe_load(path.read_text())
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
         if set(saved) != names:
             raise ValueError("its options are not those of a search")

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from xpnet import data, tree
@@ -19,10 +16,13 @@ from xpnet.model import Model
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
+from xpnet.train.drawing import COLORS, Figure, whole_numbers
 from xpnet.train.experiment import make_model
 
 DIVERGED = Evaluation(math.nan, math.nan, None)
 PARTS = ("train", "validation", "test")
+DASHES = ("-", "--", "-.", ":")
+MARKERS = "osD^vPX"
 
 
 class Data(NamedTuple):
@@ -127,7 +127,10 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
         raise ConfigError(f"--dataset {options.dataset}: {error}") from error
     report.trained_on(dataset)
     first = data.Examples(dataset.train.x[:examples], dataset.train.y[:examples])
-    return Data(*data.split(first, config.train_fraction), dataset.test, dataset.classes)
+    parts = data.split(
+        first, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
+    )
+    return Data(*parts, dataset.test, dataset.classes)
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:
@@ -182,6 +185,24 @@ def sweep(
     return variants
 
 
+def ties(variants: Sequence[Variant]) -> list[Variant]:
+    """The variants whose validation accuracy is that of the best one in four digits, in order."""
+    means = [f"{variant.mean('validation_accuracy'):.4f}" for variant in variants]
+    most = means[variants.index(best(variants))]
+    return [variant for variant, mean in zip(variants, means, strict=True) if mean == most]
+
+
+def winners(variants: Sequence[Variant], prefix: str = "") -> str:
+    """The best on validation, and all that look as good: `relu is best`; `relu and tanh are equally best`."""
+    labels = [f"{prefix}{variant.label}" for variant in ties(variants)]
+    return f"{together(labels)} {'is' if len(labels) == 1 else 'are equally'} best"
+
+
+def together(words: Sequence[str]) -> str:
+    """`a`; `a and b`; `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def best(variants: Sequence[Variant], quantity: str = "validation_accuracy") -> Variant:
     """The variant with the highest mean, or the lowest for a loss. Diverged variants do not count."""
     sign = -1 if quantity.endswith("loss") else 1
@@ -205,6 +226,8 @@ def table(
 ) -> None:
     """Add a row for each variant: final means over the seeds, and the range of the test accuracy.
 
+    Training loss and accuracy are those of the trained network, not the means over the last epoch.
+
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
     all runs go to the file `name`-epochs.csv.
     """
@@ -225,6 +248,7 @@ def table(
     formats = {
         column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest", "gap"))
     }
+    caption += " Train loss and accuracy are those of the trained network."
     report.table(name, columns, rows, caption, formats)
     epochs = [
         (variant.label, run.seed, *metrics)
@@ -232,12 +256,27 @@ def table(
         for run in variant.runs
         for metrics in run.history
     ]
-    report.numbers(f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs, "All epochs of all runs:")
+    report.numbers(
+        f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs,
+        "All epochs of all runs, where training loss and accuracy are means over the batches of the epoch:",
+    )  # fmt: skip
 
 
-def colors(count: int) -> list[Any]:
-    """`count` colours, from dark to light."""
-    return list(colormaps["viridis"](np.linspace(0, 0.88, count)))
+def colors(count: int) -> list[str]:
+    """`count` colours; the first seven differ for colour-blind readers, too."""
+    return [COLORS[i % len(COLORS)] for i in range(count)]
+
+
+def styles(count: int) -> list[dict[str, Any]]:
+    """`count` styles of lines that differ in colour, dashes and markers, for screens, print and all eyes."""
+    return [
+        {
+            "color": color,
+            "linestyle": DASHES[(i % len(COLORS) + i // len(COLORS)) % len(DASHES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
+        for i, color in enumerate(colors(count))
+    ]
 
 
 def curves(
@@ -247,13 +286,14 @@ def curves(
 
     The line ends where the first run diverged or stopped early: later epochs have no mean.
     """
-    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
-    for variant, color in zip(variants, colors(len(variants)), strict=True):
+    when = " during the epoch" if quantity.startswith("train") else ""  # the mean over its batches
+    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " ") + when)
+    for variant, style in zip(variants, styles(len(variants)), strict=True):
         values = variant.curve(quantity)
         epochs = np.arange(1, values.shape[1] + 1)
-        axes.plot(epochs, values.mean(0), color=color, label=variant.label, marker="o", markersize=2.5)
-        axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.plot(epochs, values.mean(0), label=variant.label, markersize=3, **style)
+        axes.fill_between(epochs, values.min(0), values.max(0), color=style["color"], alpha=0.2, linewidth=0)
+    whole_numbers(axes)
     if log:
         axes.set_yscale("log")
     legend(figure, what)
@@ -275,7 +315,7 @@ def against(
     figure, axes = axes_of(
         xlabel, quantities[0].replace("_", " ") if one else quantities[0].partition("_")[2]
     )
-    for quantity, color in zip(quantities, ("#1f77b4", "#d95f02", "#1b9e77"), strict=False):
+    for quantity, style in zip(quantities, styles(len(quantities)), strict=True):
         finals = np.array([variant.final(quantity) for variant in variants])
         mean, low, high = finals.mean(1), finals.min(1), finals.max(1)
         bars = np.array([mean - low, high - mean])
@@ -283,11 +323,10 @@ def against(
             values,
             mean,
             bars,
-            color=color,
             label=quantity.replace("_", " "),
-            marker="o",
             markersize=4,
             capsize=3,
+            **style,
         )
     if log and 0 in values:
         axes.set_xscale("symlog", linthresh=min(value for value in values if value))

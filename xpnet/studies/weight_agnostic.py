@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from xpnet import data, tree
 from xpnet.backend import Backend
@@ -34,10 +33,12 @@ from xpnet.studies._shared_weight import (
 )
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
+from xpnet.train.drawing import Figure
 
 SWEPT = np.linspace(-3, 3, 61)
 DRAWS = 100  # of random weights for all connections
-COLORS = ("#1f77b4", "#d95f02", "#1b9e77")
+COLORS = ("#1f77b4", "#d95f02")
+MARKERS = ("o", "^")
 
 
 def run(options: Options, report: Report) -> None:
@@ -82,8 +83,8 @@ def sweep_the_weight(report: Report, swept: dict[str, np.ndarray], all_random: n
     figure, axes = sweep.axes_of("shared weight w", "test accuracy")
     low, high = np.quantile(all_random, (0.05, 0.95), axis=0)
     axes.fill_between(SWEPT, low, high, color="#cccccc", alpha=0.6, linewidth=0, label="90% of random ones")
-    for (name, values), color in zip(swept.items(), COLORS, strict=True):
-        axes.plot(SWEPT, values, color=color, marker="o", markersize=3, label=name)
+    for (name, values), style in zip(swept.items(), sweep.styles(len(swept)), strict=True):
+        axes.plot(SWEPT, values, markersize=3, label=name, **style)
     sweep.legend(figure)
     report.figure(
         figure, "Each topology with one weight for all connections. Guessing has an accuracy of 0.5."
@@ -135,9 +136,9 @@ def regions(report: Report, topology: Topology, test: data.Examples, backend: Ba
     for axes, w, each in zip(figure.subplots(2, 2).flat, shown, logits, strict=True):
         answer = each.argmax(axis=-1).reshape(u.shape)
         axes.contourf(u, v, answer, levels=[-0.5, 0.5, 1.5], colors=["#cfe2f3", "#fce5cd"])
-        for label, color in enumerate(COLORS[:2]):
+        for label, (color, marker) in enumerate(zip(COLORS, MARKERS, strict=True)):
             of_class = test.x[test.y == label][:100]
-            axes.scatter(of_class[:, 0], of_class[:, 1], s=3, color=color)
+            axes.scatter(of_class[:, 0], of_class[:, 1], s=4, color=color, marker=marker)
         axes.set(title=f"w = {w:g}", xticks=[], yticks=[])
     report.figure(figure, "The predictions of the grown topology with four weights, and some test examples.")
     report.text(

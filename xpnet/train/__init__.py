@@ -2,5 +2,6 @@
 
 from xpnet.train.config import Config
 from xpnet.train.experiment import run
+from xpnet.train.trained_run import TrainedRun
 
-__all__ = ["Config", "run"]
+__all__ = ["Config", "TrainedRun", "run"]

@@ -1,50 +1,69 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
-import difflib
-import itertools
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import docstring_parser
-import jsonargparse
+import yaml
 
 from xpnet._util.choices import Choice, takers
-from xpnet.data.datasets import CSV_FORM, DATASETS
+from xpnet._util.output import deliver
+from xpnet._util.text import did_you_mean, docstring
+from xpnet.data import datasets
 from xpnet.errors import ConfigError
-from xpnet.train.config import CONFIG_FILE, Config, choices_of, option_name
+from xpnet.train import yaml_file
+from xpnet.train.arguments import Parser, YesNo
+from xpnet.train.config import CONFIG_FILE, Config, choices_of, kind_of, option_name
+from xpnet.train.folder import user_path
+from xpnet.train.values import Found, convert, described, shown
 
 CHANGEABLE_ON_RESUME = (
     "epochs", "checkpoint_every", "data_dir", "download", "backend", "device", "quiet",
 )  # fmt: skip
 SHARED = ("epochs",)  # options that some choices take, but that mean the same for all runs
+DESCRIPTION = "Train a network and write a folder with its metrics, parameters and pictures."
 
 
-def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
+def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -> tuple[Config, Path | None]:
     """The config that command-line arguments and the YAML files they name describe.
 
-    With `--resume RUN_DIR` it is the config of that run, and the folder is returned with it.
+    Options on the command line win over those in files, wherever they stand, and later files over earlier
+    ones. With `--resume RUN_DIR` it is the config of that run, and the folder is returned with it.
+    `--print_config` prints the config as YAML and ends the program.
 
     Raises ConfigError, in one line, for an option that does not exist, a value of the wrong type, or an
-    option that differs from the resumed run's and cannot change.
+    option that differs from the resumed run's and cannot change. If a file is at fault, the line names it.
     """
-    parser = make_parser(prog)
-    given = _values(parser, arguments, defaults=False)
-    resume = given.pop("resume", None)
+    found = make_parser(prog, description).options(arguments)
+    resume, files = found.pop("resume", None), found.pop("config", [])
+    show = found.pop("print_config", False)
+    given, places = _from_files(files)
+    for name, value in found.items():
+        given[name] = _value(_FIELDS[name], value, option_name(name))
+        places.pop(name, None)
+    folder = None
     if resume is None:
-        options = _values(parser, arguments)
-        del options["resume"]
-        return Config(**options), None
-    folder = Path(resume)
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise ConfigError(f"--resume: expected the folder of a run, got {folder}, without a {CONFIG_FILE}")
-    options = _values(parser, ["--config", str(path)])
-    del options["resume"]
-    return change_on_resume(Config(**options), given), folder
+        config = _made(given, places)
+    else:
+        folder = user_path("--resume", resume)
+        path = folder / CONFIG_FILE
+        if not path.is_file():
+            raise ConfigError(
+                f"--resume: expected the folder of a run, got {folder}, without a {CONFIG_FILE}"
+            )
+        config = change_on_resume(read(path), given)
+    if show:
+        deliver(yaml.safe_dump(asdict(config), sort_keys=False))
+        raise SystemExit(0)
+    return config, folder
+
+
+def read(path: Path) -> Config:
+    """The config that a YAML file describes. ConfigError, with its file and line, for a wrong option."""
+    return _made(*_from_files([path]))
 
 
 def change_on_resume(config: Config, given: dict[str, Any]) -> Config:
@@ -61,39 +80,48 @@ def change_on_resume(config: Config, given: dict[str, Any]) -> Config:
     return replace(config, **given)
 
 
-def make_parser(prog: str) -> jsonargparse.ArgumentParser:
+def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
     """A parser with `--config`, `--resume` and an option for each field of `Config`."""
-    parser = jsonargparse.ArgumentParser(
-        prog=prog,
-        description="Train a network and write a folder with its metrics, parameters and pictures.",
-        exit_on_error=False,
-        allow_abbrev=False,
-        formatter_class=_Formatter,
+    parser = Parser(prog, description)
+    add = parser.add_argument
+    add(
+        "--config",
+        metavar="FILE",
+        action="append",
+        help="YAML file of options; options on the command line override it, and later files earlier ones",
     )
-    parser.add_argument("--config", action="config", help="YAML file of options; later options override it")
     changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
-    parser.add_argument(
+    add(
         "--resume",
         metavar="RUN_DIR",
         help=f"resume the run in that folder with its own options; only these may change: {changeable}",
     )
+    add(
+        "--print_config",
+        "--print-config",
+        action="store_true",
+        help="print all options as a YAML file for --config, and do nothing else",
+    )
     helps = option_helps()
     for option in fields(Config):
-        kind: dict[str, Any] = {"type": option.type, "default": option.default}
+        more: dict[str, Any] = {}
         if option.type is bool:
-            yes_no = jsonargparse.ActionYesNo(yes_prefix="", no_prefix="no-")
-            kind = {"action": yes_no, "default": option.default}
+            more = {"action": YesNo}
         elif isinstance(option.default, tuple):
-            kind = {"type": int, "nargs": "*", "default": list(option.default)}
-        parser.add_argument(option_name(option.name), help=helps[option.name], **kind)
+            more = {"nargs": "*", "metavar": "N"}
+        else:
+            more = {"metavar": option.name.upper()}
+        add(option_name(option.name), help=helps[option.name], **more)
     return parser
 
 
 def option_helps() -> dict[str, str]:
     """The help of each option: its line in the docstring of `Config`, with the choices of the registries."""
-    described = docstring_parser.parse(Config.__doc__ or "").params
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in described}
+    described = docstring_parser.parse(docstring(Config)).params
+    helps = dict.fromkeys(_FIELDS, "")
+    helps |= {param.arg_name: " ".join((param.description or "").split()) for param in described}
     registries: dict[str, Mapping[str, Choice[Any]]] = {}
+    rows: dict[str, list[str]] = {"dataset": _rows(datasets.choices())}
     for option in fields(Config):
         name, choices = option.name, choices_of(option)
         listed = [other for other, registry in registries.items() if registry is choices]
@@ -101,11 +129,24 @@ def option_helps() -> dict[str, str]:
             helps[name] += f"; the choices of {option_name(listed[0])}"
         elif isinstance(choices, Mapping) and all(isinstance(each, Choice) for each in choices.values()):
             registries[name] = choices
-            helps[name] = _listed(helps[name], choices)
+            rows[name] = _rows(choices)
         elif choices:
             helps[name] += f": {', '.join(choices)}"
-    helps["dataset"] = _listed(f"{helps['dataset']}, or {CSV_FORM}", DATASETS)
-    return {name: text + _taken_by(name, registries.values()) for name, text in helps.items()}
+    for option in fields(Config):
+        name, default = option.name, _as_text(option.default)
+        text = f"{helps[name]}{_taken_by(name, registries.values())}"
+        first = f"{text} (type: {kind_of(option.type)}, default: {default})"
+        helps[name] = "\n".join([first, *rows.get(name, [])]).replace("%", "%%")
+    return helps
+
+
+def _as_text(value: Any) -> str:
+    """A value as it stands on the command line or in a file."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "[]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _taken_by(option: str, registries: Iterable[Mapping[str, Choice[Any]]]) -> str:
@@ -127,62 +168,47 @@ def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _listed(text: str, registry: Mapping[str, Choice[Any]]) -> str:
-    """A help text with a line for each choice, under the type and default."""
+def _rows(registry: Mapping[str, Choice[Any]]) -> list[str]:
+    """A line for each choice."""
     width = max(map(len, registry))
-    lines = [f"  {name:{width}}  {choice.help}" for name, choice in registry.items()]
-    return "\n".join([f"{text} (type: %(type)s, default: %(default)s)", *lines])
+    return [f"  {name:{width}}  {choice.help}" for name, choice in registry.items()]
 
 
-class _Formatter(jsonargparse.DefaultHelpFormatter):
-    """Keeps the line breaks of help texts."""
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        lines = []
-        for line in text.splitlines():
-            indent = " " * (len(line) - len(line.lstrip()) + 2) if line.startswith(" ") else ""
-            lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
-        return lines
+_FIELDS = {option.name: option for option in fields(Config)}
 
 
-def _values(
-    parser: jsonargparse.ArgumentParser, arguments: Sequence[str], defaults: bool = True
-) -> dict[str, Any]:
-    """The options that arguments name, or all options. ConfigError for one that cannot be read."""
+def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options of YAML files, and the file and line where each stands."""
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for path in paths:
+        for name, (found, line) in yaml_file.read(user_path("--config", path)).items():
+            place = f"{path}: line {line}"
+            if name not in _FIELDS:
+                like = did_you_mean(name, _FIELDS) or "; see --help"
+                raise ConfigError(f"{place}: no option is called {name!r}{like}")
+            values[name] = _value(_FIELDS[name], found, f"{place}: {option_name(name)}")
+            places[name] = place
+    return values, places
+
+
+def _value(option: Field[Any], found: Found | bool, what: str) -> Any:
+    """The value of an option. ConfigError, which begins with `what`, for a text that is not of its type."""
+    if isinstance(found, bool):
+        return found
     try:
-        found = parser.parse_args(list(arguments), defaults=defaults).as_dict()
-    except (jsonargparse.ArgumentError, UnicodeError) as error:
-        raise ConfigError(f"{_file_at_fault(parser, arguments)}{_reason(error)}") from error
-    found.pop("config", None)
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+        return convert(found, option.type)
+    except ValueError as error:
+        raise ConfigError(f"{what}: expected {described(option.type)}, got {shown(found)}") from error
 
 
-def _file_at_fault(parser: jsonargparse.ArgumentParser, arguments: Sequence[str]) -> str:
-    """The first YAML file of the arguments that cannot be read, and a colon; empty where all can."""
-    named = [after for argument, after in itertools.pairwise(arguments) if argument == "--config"]
-    named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
-    for path in filter(lambda path: Path(path).is_file(), named):
-        try:
-            parser.parse_args(["--config", path])
-        except (jsonargparse.ArgumentError, UnicodeError):
-            return f"{path}: "
-    return ""
-
-
-def _reason(error: Exception) -> str:
-    """The parser's message on one line, in the words of the other errors, with a similar option's name."""
-    text = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
-    text = re.sub(r'^Parser key "(\w+)"', lambda match: option_name(match[1]), text)
-    text = re.sub(r"Expected an? <class '(\w+)'>\. Got value: ", r"expected \1, got ", text)
-    if text.startswith("Unexpected config:"):
-        return f"expected lines of the form `option: value`{text.removeprefix('Unexpected config:')}"
-    unknown = re.match(r"Option '(\w+)' is not accepted|unrecognized arguments: --(?:no-)?([\w-]+)", text)
-    if unknown:
-        name = (unknown[1] or unknown[2]).replace("-", "_")
-        close = difflib.get_close_matches(name, [option.name for option in fields(Config)], 1)
-        text += (
-            f"; did you mean {close[0] if unknown[1] else option_name(close[0])}?"
-            if close
-            else "; see --help"
-        )
-    return text
+def _made(values: dict[str, Any], places: dict[str, str]) -> Config:
+    """The config of these values. An error about one from a file begins with its place."""
+    try:
+        return Config(**values)
+    except ConfigError as error:
+        named = re.match(r"--([\w-]+): ", str(error))
+        name = named[1].replace("-", "_") if named else ""
+        if name in places:
+            raise ConfigError(f"{places[name]}: {error}") from error
+        raise

@@ -5,15 +5,22 @@ options from a command line and YAML files.
 """
 
 import math
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from xpnet import data, init, losses, optim, schedules
 from xpnet._util.checks import has_type, settled
+from xpnet._util.choices import Choice
+from xpnet._util.text import did_you_mean, short
 from xpnet.backend import BACKENDS, DTYPES
 from xpnet.errors import ConfigError
 from xpnet.train.registry import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES
+
+T = TypeVar("T")
 
 CONFIG_FILE = "config.yaml"  # in the folder of a run
 
@@ -32,7 +39,9 @@ class Config:
         dataset: the images and labels
         data_dir: folder of the data sets; default $XPNET_DATA, else the user's cache
         download: download a data set that is not in its folder
-        train_fraction: share of the training images to train on; the last ones are for validation
+        train_fraction: share of the training images to train on; the others are for validation; 1: none are
+        split: which images to train on: the first of the file, as many of each class (stratified) or random
+            ones
         normalize: scale each channel to mean 0 and standard deviation 1 over the images to train on
         random_crop: in training, shift each image by up to this many pixels and fill with zeros; 0: off
         horizontal_flip: in training, mirror half of the images
@@ -91,6 +100,7 @@ class Config:
     data_dir: str | None = None
     download: bool = True
     train_fraction: float = 0.8
+    split: str = one_of(data.splits.HOW, "first")
     normalize: bool = False
     random_crop: int = 0
     horizontal_flip: bool = False
@@ -150,12 +160,15 @@ class Config:
             choices = choices_of(option)
             if not has_type(value, option.type) or (choices and value not in choices):
                 expected = ", ".join(choices) or kind_of(option.type)
-                raise ConfigError(f"{option_name(option.name)}: expected {expected}, got {value!r}")
+                like = did_you_mean(value, choices) if isinstance(value, str) else ""
+                raise ConfigError(
+                    f"{option_name(option.name)}: expected {expected}, got {short(value)}{like}"
+                )
         at_least_0 = ("random_crop", "cutout", "early_stopping", "micro_batch", "seed")
         at_least_1 = ("kernel_size", "schedule_every", "epochs", "batch_size")
         counts = ("channels", "pool", "hidden")
         for name, ok, expected in (
-            ("train_fraction", 0 < self.train_fraction < 1, "above 0 and below 1"),
+            ("train_fraction", 0 < self.train_fraction <= 1, "above 0 and at most 1"),
             *((name, getattr(self, name) >= 0, "at least 0") for name in at_least_0),
             *((name, getattr(self, name) >= 1, "at least 1") for name in at_least_1),
             *((name, min(getattr(self, name), default=1) >= 1, "numbers of at least 1") for name in counts),
@@ -167,7 +180,15 @@ class Config:
             ("l2", 0 <= self.l2 < math.inf, "a finite number and at least 0"),
         ):
             if not ok:
-                raise ConfigError(f"{option_name(name)}: expected {expected}, got {getattr(self, name)}")
+                raise ConfigError(
+                    f"{option_name(name)}: expected {expected}, got {short(getattr(self, name))}"
+                )
+        if self.train_fraction == 1 and (self.early_stopping or self.schedule == "plateau"):
+            name = "early_stopping" if self.early_stopping else "schedule"
+            raise ConfigError(
+                f"{option_name(name)}: expected validation images with {getattr(self, name)}, got "
+                "--train-fraction 1, which leaves none"
+            )
         self.make_loss()
         self.make_optimizer()
         self.make_schedule()
@@ -177,7 +198,8 @@ class Config:
         for name in ("normalize", "random_crop", "horizontal_flip", "cutout", "channels"):
             if getattr(self, name) and len(input_shape) != 3:
                 raise ConfigError(
-                    f"{option_name(name)}: expected a data set of images, got inputs of shape {input_shape}"
+                    f"{option_name(name)}: expected a data set of images, got inputs of shape {input_shape}; "
+                    "rows of a CSV file become images with ,shape=HEIGHTxWIDTH after the files"
                 )
 
     def weight_initializer(self) -> init.Initializer:
@@ -189,18 +211,24 @@ class Config:
             raise ConfigError(
                 f"--label-smoothing: expected --loss {' or '.join(smoothing)} with it, got {self.loss}"
             )
-        return LOSSES[self.loss].build(self)
+        return self._build(LOSSES[self.loss])
 
     def make_optimizer(self) -> optim.Optimizer:
-        optimizer = OPTIMIZERS[self.optimizer].build(self)
+        optimizer = self._build(OPTIMIZERS[self.optimizer])
         if self.clip_norm:
-            optimizer = optim.ClipNorm(optimizer, self.clip_norm)
+            with naming({"max_norm": "clip_norm"}):
+                optimizer = optim.ClipNorm(optimizer, self.clip_norm)
         if self.average_weights:
-            optimizer = optim.AverageWeights(optimizer, self.average_weights)
+            with naming({"decay": "average_weights"}):
+                optimizer = optim.AverageWeights(optimizer, self.average_weights)
         return optimizer
 
     def make_schedule(self) -> schedules.Schedule | None:
-        return SCHEDULES[self.schedule].build(self)
+        return self._build(SCHEDULES[self.schedule])
+
+    def _build(self, choice: Choice[T]) -> T:
+        with naming(choice.options):
+            return choice.build(self)
 
     def make_augmentation(self) -> data.augment.Augmentation | None:
         """The augmentation of training images: crop, flip and cutout, in this order."""
@@ -212,6 +240,25 @@ class Config:
         if self.cutout:
             chosen.append(data.augment.Cutout(self.cutout))
         return data.augment.Compose(*chosen) if chosen else None
+
+
+@contextmanager
+def naming(options: Mapping[str, str]) -> Iterator[None]:
+    """Begin a ConfigError about an argument with the option that supplies it."""
+    try:
+        yield
+    except ConfigError as error:
+        about = re.search(r"expected (\w+) to be", str(error))
+        if about and about[1] in options:
+            raise ConfigError(f"{option_name(options[about[1]])}: {error}") from error
+        raise
+
+
+def parse(arguments: Sequence[str], prog: str) -> tuple[Config, Path | None]:
+    """`command_line.parse`: the config that command-line arguments describe, and the folder to resume."""
+    from xpnet.train import command_line  # imports this module
+
+    return command_line.parse(arguments, prog)
 
 
 def option_name(field_name: str) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import platform
+import shlex
 import statistics
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import data
+from xpnet._util.output import say
 from xpnet._util.version import __version__
 from xpnet.backend import Backend
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
@@ -18,7 +19,7 @@ from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 from xpnet.train import folder as folders
-from xpnet.train import networks, plots
+from xpnet.train import networks, recorded_data
 from xpnet.train.config import Config
 from xpnet.train.reporting import Best, Interrupts, MetricsFile, ProgressBar, Timer
 
@@ -35,10 +36,12 @@ class Outcome(NamedTuple):
 def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     """Train as the config says, test the epoch that is best on validation, and write the run folder.
 
-    The folder holds `config.yaml` (all options, to run again), `metrics.csv` (a row for each epoch),
-    `best.npz` (the parameters of the best epoch), `curves.png`, `confusion.png`, `summary.json`, and
-    `checkpoints/`, from which the run can resume. SIGINT (Ctrl-C) and SIGTERM end the training after
-    the current step, with a checkpoint; the other files then cover the complete epochs.
+    The folder holds `config.yaml` (all options, to run again), `data.json` (sizes, class names and checksums
+    of the data, and how the inputs were made of files), `metrics.csv` (a row for each epoch), `best.npz` (the
+    parameters of the best epoch), `summary.json`, `curves.png`, `confusion.png`, and `checkpoints/`, from
+    which the run can resume. A picture that cannot be drawn costs a line on standard error. SIGINT (Ctrl-C),
+    SIGTERM, SIGHUP and SIGUSR1 end the training after the current step, with a checkpoint; the other files
+    then cover the complete epochs.
 
     Arguments:
         config: all options.
@@ -47,12 +50,23 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
 
     Returns the content of `summary.json`.
 
-    Raises ConfigError, DataError or BackendError before it writes anything, CheckpointError where a file
-    cannot be written or read, and DivergedError after an epoch with a loss or parameter that is not finite.
+    Raises ConfigError, DataError or BackendError before it writes anything, also where the run to resume has
+    no checkpoint or began with other data; CheckpointError where a file cannot be written or read, and
+    DivergedError after an epoch with a loss or parameter that is not finite.
     """
-    dataset = data.load(config.dataset, config.data_dir, config.download)
-    train, validation = data.split(dataset.train, config.train_fraction)
+    if resume is None:
+        folders.check_new(config.output_dir, config.name)  # before the data are read
+    else:
+        resume = folders.user_path("--resume", resume)
+        folders.check_checkpoints(resume)
+    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
+    train, validation = data.split(
+        dataset.train, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
+    )
     config.check_inputs(train.x.shape[1:])
+    recorded = recorded_data.describe(dataset)
+    if resume is not None:
+        recorded_data.check(resume, recorded)
     test, normalization = dataset.test, None
     if config.normalize:
         normalization = data.channel_statistics(train.x)
@@ -60,25 +74,35 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
             data.Examples(data.normalize(x, normalization), y) for x, y in (train, validation, test)
         )
     model = make_model(config, train.x.shape[1:], dataset.classes)
-    opened = folders.new(config) if resume is None else folders.old(Path(resume))
-    with opened as folder:
+    opened = folders.new(config) if resume is None else folders.old(resume)
+    with opened as folder, Interrupts() as interrupts:
         checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
         if not config.quiet:
-            print(
-                f"{dataset.name}: {len(train.x):,} training, {len(validation.x):,} validation and "
-                f"{len(test.x):,} test images\n{model.backend}, seed {config.seed}\n\n"
+            say(
+                f"{first_line(dataset, train, validation, test)}\n{model.backend}, seed {config.seed}\n\n"
                 f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
             restore(model, config, checkpoints, folder)
-        outcome = train_model(model, config, train, validation, checkpoints, folder)
+        recorded_data.write(folder, recorded, normalization)
+        outcome = train_model(model, config, train, validation, checkpoints, folder, interrupts)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
+
+
+def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:
+    """The data set, the sizes of its training, validation and test part, and what was found in reading it."""
+    counts = [
+        f"{len(part.y):,} {name}" if len(part.y) else f"no {name}"
+        for name, part in zip(("training", "validation", "test"), parts, strict=True)
+    ]
+    kind = "images" if dataset.train.x.ndim == 4 else "examples"
+    return "; ".join([f"{dataset.name}: {counts[0]}, {counts[1]} and {counts[2]} {kind}", *dataset.notes])
 
 
 def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
     """Load the newest checkpoint of the run in that folder. ConfigError for too few epochs."""
     for error in checkpoints.resume(model):
-        print(f"{error}; using the checkpoint before it", file=sys.stderr)
+        say(f"{error}; using the checkpoint before it", error=True)
     if config.epochs < model.epoch + (model.epoch_step > 0):
         raise ConfigError(
             f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "
@@ -86,7 +110,7 @@ def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path
         )
     folders.write_config(folder, config)
     if not config.quiet:
-        print(f"resuming {folder} after epoch {model.epoch}, step {model.epoch_step}\n")
+        say(f"resuming {folder} after epoch {model.epoch}, step {model.epoch_step}\n")
 
 
 def report(
@@ -98,17 +122,11 @@ def report(
     outcome: Outcome,
     folder: Path,
 ) -> dict[str, Any]:
-    """Test the model, draw the pictures, write `summary.json` and return what it holds."""
+    """Test the model, write `summary.json`, print the last line, and then draw the pictures.
+
+    Returns what `summary.json` holds.
+    """
     tested = model.evaluate(*test)
-    title = f"{config.name} on {dataset.name}, {config.backend}"
-    if outcome.history:
-        plots.curves(folder / "curves.png", outcome.history, outcome.best, title)
-    accuracy = f"test accuracy {tested.accuracy:.4f}"
-    predictions = model.predict(test.x)
-    if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
-        predictions = predictions.argmax(axis=-1)
-    class_names = dataset.class_names or tuple(map(str, range(dataset.classes)))
-    plots.confusion(folder / "confusion.png", test.y, predictions, class_names, f"{title}: {accuracy}")
     rates = [metrics.images_per_second for metrics in outcome.history]
     summary = {
         "name": config.name,
@@ -129,16 +147,52 @@ def report(
         "interrupted": outcome.interrupted,
         "versions": versions(model.backend),
     }
-    folders.write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-    of = (
-        f"epoch {outcome.best.epoch}, the best on validation"
-        if outcome.best
-        else "before the first epoch's end"
-    )
-    print(f"{accuracy} ({of}); files in {folder}")
+    folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
+    accuracy = f"test accuracy {tested.accuracy:.4f}"
+    of = "before the first epoch's end"
+    if outcome.best:
+        which = "the last" if outcome.best.validation_accuracy is None else "the best on validation"
+        of = f"epoch {outcome.best.epoch}, {which}"
+    say(f"{accuracy} ({of}); files in {folder}")
     if outcome.interrupted:
-        print(f"interrupted; resume with --resume {folder}")
+        say(f"interrupted; resume with --resume {shlex.quote(str(folder))}")
+    title = f"{config.name} on {dataset.name}, {config.backend}"
+    draw(model, dataset, test, outcome, folder, title, accuracy)
     return summary
+
+
+def draw(
+    model: Model,
+    dataset: data.Dataset,
+    test: data.Examples,
+    outcome: Outcome,
+    folder: Path,
+    title: str,
+    accuracy: str,
+) -> None:
+    """Draw the pictures. One that fails is named on standard error: the results are written already."""
+
+    def curves(path: Path) -> None:
+        from xpnet.train import plots  # imports Matplotlib, which may fail and takes a while
+
+        if outcome.history:
+            plots.curves(path, outcome.history, outcome.best, title)
+
+    def confusion(path: Path) -> None:
+        from xpnet.train import plots
+
+        predictions = model.predict(test.x)
+        if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
+            predictions = predictions.argmax(axis=-1)
+        plots.confusion(path, test.y, predictions, dataset.label_names, f"{title}: {accuracy}")
+
+    for name, picture in (("curves.png", curves), ("confusion.png", confusion)):
+        try:
+            (folder / name).unlink(missing_ok=True)  # of the run before it was resumed
+            picture(folder / name)
+        except Exception as error:  # of any kind: Matplotlib, its fonts, memory, a full disk
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"{folder / name}: not drawn ({reason})", error=True)
 
 
 def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Model:
@@ -165,24 +219,25 @@ def train_model(
     validation: data.Examples,
     checkpoints: Checkpoints,
     folder: Path,
+    interrupts: Interrupts,
 ) -> Outcome:
     """Fit the model and write files during training; end with the best parameters."""
-    best, timer = Best(folder / "best.npz"), Timer()
-    watchers: list[Callback] = [MetricsFile(folder / "metrics.csv"), best, timer]
+    best, timer = Best(folder / folders.BEST), Timer()
+    watchers: list[Callback] = [best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
-    progress = ProgressBar(config.epochs, len(train.x))
+    progress, table = ProgressBar(config.epochs, len(train.x)), MetricsFile(folder / folders.METRICS)
     try:
         # DivergedError says more than the warnings of NumPy.
-        with Interrupts() as interrupts, np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             model.fit(
                 *train,
                 epochs=config.epochs - model.epoch,
                 batch_size=config.batch_size,
-                validation=validation,
+                validation=validation if len(validation.y) else None,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
-                callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints],
+                callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints, table],
                 progress=False,  # it has its own
             )
     except DivergedError as error:

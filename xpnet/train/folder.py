@@ -1,6 +1,7 @@
 """The folder of a run: made once, locked by the process that uses it."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +15,8 @@ from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
 
 CHECKPOINTS = "checkpoints"
+METRICS, SUMMARY, BEST = "metrics.csv", "summary.json", "best.npz"
+LONGEST_NAME = 200  # bytes: file systems allow 255, with the date
 
 
 @contextmanager
@@ -40,9 +43,9 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file completely or not at all."""
+    """Write a small file completely or not at all, in UTF-8."""
     with files.saving(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # a file name may hold bytes that are no letters
 
 
 def make(output_dir: str | None, name: str) -> Path:
@@ -50,16 +53,16 @@ def make(output_dir: str | None, name: str) -> Path:
 
     Raises ConfigError where it exists and is not empty, or cannot be made.
     """
-    if output_dir:
-        folder = Path(output_dir)
-        check_new(folder)
-    else:
-        stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-        numbered = (stamped.with_name(f"{stamped.name}-{i}") for i in count(2))
-        folder = stamped
-        while folder.exists():  # another run started in the same second
-            folder = next(numbered)
+    check_new(output_dir, name)
     try:
+        if output_dir:
+            folder = user_path("--output-dir", output_dir)
+        else:
+            stamped = Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+            numbered = (stamped.with_name(f"{stamped.name}-{i}") for i in count(2))
+            folder = stamped
+            while folder.exists():  # another run started in the same second
+                folder = next(numbered)
         if folder.is_dir():
             folder.rmdir()
         folder.mkdir(parents=True)
@@ -68,8 +71,17 @@ def make(output_dir: str | None, name: str) -> Path:
     return folder
 
 
-def check_new(folder: Path) -> None:
-    """ConfigError unless the folder is missing or empty."""
+def check_new(output_dir: str | None, name: str = "") -> None:
+    """ConfigError unless `output_dir` is missing or empty, or without it `name` can end a folder's name."""
+    if not output_dir:
+        one_part = name.isprintable() and not {"/", "\\"} & set(name) and name.strip(" .")
+        if not one_part or len(name.encode()) > LONGEST_NAME:
+            raise ConfigError(
+                f"--name: expected a name for a folder in runs/, at most {LONGEST_NAME} bytes without a "
+                f"slash, got {name!r}"
+            )
+        return
+    folder = user_path("--output-dir", output_dir)
     try:
         taken = any(folder.iterdir()) if folder.is_dir() else folder.exists()
     except OSError as error:
@@ -77,6 +89,29 @@ def check_new(folder: Path) -> None:
     if taken:
         what = f", a run: resume it with --resume {folder}" if (folder / CONFIG_FILE).exists() else ""
         raise ConfigError(f"--output-dir: expected a folder that does not exist, got {folder}{what}")
+
+
+def user_path(option: str, path: str | Path) -> Path:
+    """The path that an option gives, with the home folder for `~`. ConfigError where no file can have it."""
+    expanded = os.path.expanduser(path)
+    if str(path).startswith("~") and expanded == str(path):
+        raise ConfigError(f"{option}: expected a path, got {path}: no such user")
+    if "\0" in expanded:
+        raise ConfigError(f"{option}: expected a path, got {str(path)!r}")
+    return Path(expanded)
+
+
+def check_checkpoints(folder: Path) -> None:
+    """ConfigError for a run that has results, but no checkpoint: resumed, it would overwrite them."""
+    if any((folder / CHECKPOINTS).glob("epoch-*.safetensors")):
+        return
+    table = folder / METRICS  # a row is written after the checkpoint of its epoch
+    epochs = table.read_bytes().count(b"\n") - 1 if table.is_file() else 0
+    if epochs > 0 or (folder / SUMMARY).exists():
+        raise ConfigError(
+            f"--resume: expected a checkpoint in {folder / CHECKPOINTS}, got none for a run with results; "
+            f"to begin again in a new folder, use --config {folder / CONFIG_FILE}"
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from xpnet import data, gradcheck, tree
 from xpnet.errors import ConfigError
 from xpnet.model import Model
 from xpnet.random import Key, generator
+from xpnet.train import folder as folders
 from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
@@ -42,7 +43,7 @@ def check(config: Config, resume: Path | None = None) -> list[Row]:
     Raises ConfigError, DataError or BackendError where the network cannot be made, and CheckpointError where
     the parameters of the run cannot be read.
     """
-    dataset = data.load(config.dataset, config.data_dir, config.download)
+    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
     config.check_inputs(dataset.train.x.shape[1:])
     examples = min(EXAMPLES, config.batch_size)
     if config.batch_norm and examples < 2:
@@ -52,7 +53,7 @@ def check(config: Config, resume: Path | None = None) -> list[Row]:
         x = data.normalize(x, data.channel_statistics(dataset.train.x))
     model = make_model(replace(config, dtype="float64"), x.shape[1:], dataset.classes)
     if resume is not None:
-        model.load(resume / "best.npz")
+        model.load(resume / folders.BEST)
     in_training(model)
     rng = generator(config.seed, "gradcheck")
     found = gradcheck.measure(model, x + NOISE * rng.standard_normal(x.shape), y, tolerance=TOLERANCE)

@@ -3,8 +3,10 @@
 import csv
 import io
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,10 +16,15 @@ from tqdm import tqdm
 
 from xpnet import tree
 from xpnet._util import files
+from xpnet._util.output import say
 from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = tuple(signal.Signals[name] for name in NAMES if hasattr(signal, name))  # Windows has two of them
+BY_HAND = (signal.SIGINT, signal.SIGTERM)
+HANGUP = getattr(signal, "SIGHUP", None)
 REDRAW_SECONDS = 0.5  # of the progress bar: drawing it waits for the device
 
 
@@ -33,13 +40,18 @@ class ProgressBar(Callback):
         self.drawn_at = time.monotonic()
 
     def on_step(self, model: Model, step: int, n_steps: int) -> None:
+        with suppress(OSError):  # the terminal is gone
+            self.draw(model, step, n_steps)
+
+    def draw(self, model: Model, step: int, n_steps: int) -> None:
+        """Draw the bar, if half a second has passed."""
         if self.bar is None:
             self.bar = tqdm(
                 total=self.epochs * n_steps,
                 initial=model.epoch * n_steps + step - 1,
                 unit=" steps",
                 mininterval=0,
-                disable=None,  # unless standard error is a terminal
+                disable=None if sys.stderr else True,  # None: unless standard error is a terminal
                 leave=False,
                 dynamic_ncols=True,
             )
@@ -54,21 +66,33 @@ class ProgressBar(Callback):
         width = len(str(self.epochs))
         line = (
             f"epoch {metrics.epoch:{width}}/{self.epochs}"
-            f"  train loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
-            f"  validation loss {metrics.validation_loss:.4f} accuracy {metrics.validation_accuracy:.4f}"
-            f"  {metrics.images_per_second:,.0f} images/s"
+            f"  train loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)}"
         )
-        tqdm.write(line)
+        if metrics.validation_loss is not None:
+            accuracy = _accuracy(metrics.validation_accuracy)
+            line += f"  validation loss {metrics.validation_loss:.4f}{accuracy}"
+        with suppress(OSError):  # the terminal is gone
+            if self.bar is not None:
+                self.bar.clear()
+        say(f"{line}  {metrics.images_per_second:,.0f} images/s")
         if metrics.epoch == self.epochs:
             self.close()
 
     def close(self) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with suppress(OSError):
+                self.bar.close()
+
+
+def _accuracy(value: float | None) -> str:
+    return "" if value is None else f" accuracy {value:.4f}"
 
 
 class MetricsFile(Callback):
-    """`metrics.csv`: a row for each epoch, a column for each field of `EpochMetrics`."""
+    """`metrics.csv`: a row for each epoch, a column for each field of `EpochMetrics`.
+
+    Pass it after the checkpoints, so that a row says that there was a checkpoint of its epoch.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,7 +113,10 @@ class MetricsFile(Callback):
 
 
 class Best(Callback):
-    """`best.npz`: the parameters of the first epoch with the highest validation accuracy."""
+    """`best.npz`: the parameters of the first epoch with the highest validation accuracy.
+
+    Without validation, those of the last epoch.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,8 +125,7 @@ class Best(Callback):
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         accuracy = metrics.validation_accuracy
-        assert accuracy is not None
-        if self.metrics is None or accuracy > (self.metrics.validation_accuracy or 0.0):
+        if self.metrics is None or accuracy is None or accuracy > (self.metrics.validation_accuracy or 0.0):
             self.metrics = metrics
             snapshot = tree.items(model.snapshot())
             self.arrays = {name: model.backend.to_numpy(array) for name, array in snapshot}
@@ -142,7 +168,11 @@ class Timer(Callback):
 
 
 class Interrupts(Callback):
-    """End `fit` after the current step on SIGINT (Ctrl-C) or SIGTERM; a second signal ends the process.
+    """End `fit` after the current step on the signals that ask a process to end.
+
+    SIGINT (Ctrl-C) and SIGTERM; SIGHUP, when the terminal or the connection is gone; SIGUSR1, SIGUSR2 and
+    SIGXCPU, by which batch systems announce the end of a job's time. A second SIGINT or SIGTERM ends the
+    process.
 
     Use it in a `with` block. Outside the main thread, which alone receives signals, it does nothing.
 
@@ -154,23 +184,27 @@ class Interrupts(Callback):
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.asked = False
         self.before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self.handle)
+            for number in SIGNALS:
+                if number != HANGUP or signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup
+                    self.before[number] = signal.signal(number, self.handle)
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by a C library
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        if self.received:
-            signal.raise_signal(number)
-        self.received = signal.Signals(number)
+        self.received = self.received or signal.Signals(number)
+        if number in BY_HAND:  # others come twice, from kernel and shell, or before a SIGTERM
+            if self.asked:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            self.asked = True
 
     def on_start(self, model: Model) -> None:
         self.stop(model)

@@ -1,9 +1,10 @@
-"""Exit status and error line of all scripts."""
+"""Exit status, error line and output of all scripts."""
 
 import signal
-import sys
+import threading
 from collections.abc import Callable
 
+from xpnet._util import output
 from xpnet.errors import DivergedError, Error
 
 
@@ -11,12 +12,16 @@ def exit_status(prog: str, action: Callable[[], int | None]) -> int:
     """Run the action and return the exit status of the script: the action's own, or 0 for None.
 
     2 for an option or a file that cannot be used, and 3 for a loss that diverged, each with one line on
-    standard error that begins with `prog`; 130 after Ctrl-C.
+    standard error that begins with `prog`; 130 after Ctrl-C. Output that cannot be written, to a reader that
+    is gone or in an encoding without some character, changes neither the action nor its status.
     """
-    try:
-        return action() or 0
-    except (Error, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 3 if isinstance(error, DivergedError) else 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    if threading.current_thread() is threading.main_thread():  # scripts replace it during their imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with output.patient():
+        try:
+            return action() or 0
+        except (Error, OSError) as error:
+            output.say(f"{prog}: {error}", error=True)
+            return 3 if isinstance(error, DivergedError) else 2
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT

@@ -1,24 +1,22 @@
 """The command line of `scripts/doctor.py`."""
 
-import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from xpnet._util import files
+from xpnet._util.output import say
+from xpnet._util.text import did_you_mean
 from xpnet.backend import BACKENDS
 from xpnet.errors import ConfigError
+from xpnet.train.arguments import Parser
 from xpnet.train.doctor import finding, machine, report
 from xpnet.train.doctor.finding import WRONG, Finding
 from xpnet.train.doctor.machine import Machine
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(" ".join(message.split()))
+from xpnet.train.folder import user_path
 
 
 def run(arguments: Sequence[str], prog: str, description: str | None) -> int:
@@ -31,7 +29,7 @@ def run(arguments: Sequence[str], prog: str, description: str | None) -> int:
     here = machine.describe()
     findings = [each for name in names for each in examine(name)]
     seconds = time.perf_counter() - began
-    print(report.text(here, findings, seconds))
+    say(report.text(here, findings, seconds))
     if path is not None:
         write(path, here, findings, seconds)
     return 1 if any(each.status == WRONG for each in findings) else 0
@@ -39,26 +37,21 @@ def run(arguments: Sequence[str], prog: str, description: str | None) -> int:
 
 def parse(arguments: Sequence[str], prog: str, description: str | None) -> tuple[list[str], Path | None]:
     """The names of the backends to check, and the JSON file to write. ConfigError for a wrong option."""
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog, description)
     parser.add_argument(
         "--backend",
         nargs="+",
         metavar="NAME",
-        default=list(BACKENDS),
         help=f"check these only: {', '.join(BACKENDS)}",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was found to this file")
-    options = parser.parse_args(arguments)
-    names = list(dict.fromkeys(options.backend))
+    parser.add_argument("--json", metavar="FILE", help="write all that was found to this file")
+    options = parser.options(arguments)
+    names = list(dict.fromkeys(options.get("backend", BACKENDS)))
     for name in names:
         if name not in BACKENDS:
-            raise ConfigError(f"--backend: expected some of {', '.join(BACKENDS)}, got {name!r}")
-    path: Path | None = options.json
+            like = did_you_mean(name, BACKENDS)
+            raise ConfigError(f"--backend: expected some of {', '.join(BACKENDS)}, got {name!r}{like}")
+    path = user_path("--json", options["json"]) if "json" in options else None
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigError(f"--json: expected a file in a folder that exists, got {path}")
     return names, path

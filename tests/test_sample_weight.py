@@ -407,3 +407,27 @@ def test_integer_weights_are_repeated_examples(case: Any, seed: int, micro_batch
     )
     assert found.loss == pytest.approx(expected.loss, rel=1e-9)
     assert found.errors == expected.errors
+
+
+# Guards.
+
+
+def test_a_batch_of_a_class_that_weighs_nothing() -> None:
+    model = make(losses.CrossEntropy(class_weights=(0.0, 1.0, 1.0)), l2=0.0)
+    assert model.fit(X, np.zeros(40, int), epochs=1)[0].train_loss == 0
+
+
+@pytest.mark.parametrize(
+    "labels", [Y - 1, Y + 1, Y[:, None], Y.astype(float), np.array(["a", "b"] * 20), Y[:-1]]
+)
+def test_labels_that_fit_nothing(labels: np.ndarray) -> None:
+    with pytest.raises(Error):
+        make().fit(X, labels, epochs=1)
+
+
+@pytest.mark.parametrize("y", [X[:, 0], (10 * X[:, 0]).astype(int), 0 * Y, X[:-1, :1]], ids=str)
+def test_targets_of_one_output_never_become_a_square(y: np.ndarray) -> None:
+    model = xpnet.Model(nn.Linear(4, 1), losses.MeanSquaredError(), optim.SGD(0.1))
+    with pytest.raises(ShapeError, match=r"\(40, 1\)"):
+        model.fit(X, y, epochs=1)
+    model.fit(X, (10 * X[:, :1]).astype(int), epochs=1)  # integers are numbers

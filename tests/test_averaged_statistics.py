@@ -179,7 +179,7 @@ def test_a_checkpoint_of_an_earlier_version_can_be_read(optimizer: optim.Optimiz
     """The averaged network then starts with the statistics of the other one."""
     model = make_model(optimizer=optimizer)
     model.fit(*points(), epochs=1)
-    saved = model._capture()
+    saved = checkpoint.capture(model._training, model.backend, model.seed)
     del saved["averaged_statistics"]
     checkpoint.write(tmp_path / "checkpoint", saved)
     resumed = make_model(optimizer=optimizer)

@@ -10,7 +10,7 @@ import cases
 import xpnet
 from cases import LayerCase, LossCase
 from xpnet import data, losses, nn, optim
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError, ShapeError
 
 SCALES = (1.0, 1e-25, 100.0)  # the square of the second is no float32, nor is exp of the third
 
@@ -42,10 +42,21 @@ def test_every_layer(case: LayerCase) -> None:
     for scale in SCALES:
         x = case.draw_x() if case.entries else scale * case.draw_x()
         model = xpnet.Model(net, losses.MeanAbsoluteError(), optim.SGD(1e-3), l2=1e-3)
-        use(model, x, np.ones(shape))
+        if len(x) == 1:  # too few for batch normalisation, which warns
+            x = np.concatenate([x, x + 1, 2 * x, x - 1])
+        use(model, x, np.ones((len(x), *shape[1:])))
 
 
-@pytest.mark.parametrize("case", cases.LOSSES, ids=str)
+def is_for_models(case: LossCase) -> bool:
+    """Whether a `Model` takes such outputs and targets; a loss alone takes more."""
+    try:
+        case.loss.check(case.shape, np.asarray(case.target))
+    except (ConfigError, ShapeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("case", [case for case in cases.LOSSES if is_for_models(case)], ids=str)
 def test_every_loss(case: LossCase) -> None:
     for scale in SCALES:
         model = xpnet.Model(nn.Linear(3, case.shape[1]), case.loss, optim.SGD(1e-3))

@@ -279,10 +279,10 @@ def train(optimizer: optim.Optimizer) -> xpnet.Model:
     )  # fmt: skip
     loss = losses.CrossEntropy(class_weights=(1.0, 2.0, 0.5))
     model = xpnet.Model(net, loss, optimizer, l2=1e-3)
-    model.fit(x, y, epochs=2, batch_size=10, schedule=schedules.Cosine(epochs=3))
+    model.fit(x, y, epochs=2, batch_size=10, schedule=schedules.Cosine(epochs=6))
     model.params = tree.map(lambda p: p * 0.9, model.params)
-    model.fit(x, y, epochs=1, batch_size=10, schedule=schedules.Cosine(epochs=3))
-    model.fit(x[:23], y[:23], epochs=2, batch_size=10, schedule=schedules.Cosine(epochs=3))
+    model.fit(x, y, epochs=1, batch_size=10, schedule=schedules.Cosine(epochs=6))
+    model.fit(x[:23], y[:23], epochs=2, batch_size=10, schedule=schedules.Cosine(epochs=6))
     return model
 
 

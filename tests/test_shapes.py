@@ -52,7 +52,7 @@ def test_classes_are_what_they_are_called():
 
 
 def test_no_linear_model_can_tell_them_apart():
-    _, train, test, classes, _ = load("shapes")
+    _, train, test, classes, *_ = load("shapes")
     mean = train.x.mean()
     x, test_x = (examples.x.reshape(len(examples.y), -1) - mean for examples in (train, test))
     for ridge in (10, 100, 1000):  # least squares; of these, 100 is best

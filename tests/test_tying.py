@@ -216,3 +216,11 @@ def test_refuses_wrong_names_and_shapes(net, ties, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         make_model(nn.Tied(net, ties))
     assert str(error.value).startswith(message)
+
+
+def test_ids_stay_integers() -> None:
+    """As float32, 2²⁴ + 1 would be 2²⁴."""
+    net = nn.Tied(nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 7)), {"1.weight": "0.weight.T"})
+    assert net.integers == range(7)
+    with pytest.raises(ShapeError, match="from 0 to 6, got 7"):
+        xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1)).predict(np.array([7, 0]))

@@ -348,7 +348,7 @@ class Model(Learner):
 
     def __repr__(self) -> str:
         calls = repr(self.net), repr(self.loss_function), text.constructor_call(self.optimizer)
-        made_of = ", ".join(text.short(call) for call in calls)
+        made_of = ", ".join(text.shortened(call) for call in calls)
         return (
             f"<Model of {made_of}: {self.parameter_count():,} parameters in {self.backend.dtype_name} "
             f"on {self.backend.name}, epoch {self.epoch}>"

@@ -104,10 +104,14 @@ class Backend:
 
         Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
+        host = None
         with self._reading(x):
             if not self.owns(x) or not self.xp.isdtype(x.dtype, NUMBERS):
                 host = self.on_host(x, real)
-                return self.from_host(host if isinstance(host, np.ndarray) else host[:])
+                host = host if isinstance(host, np.ndarray) else host[:]
+        if host is not None:
+            return self.from_host(host)  # an error here is not one of x
+        with self._reading(x):
             real = real or self.xp.isdtype(x.dtype, "real floating")
             dtype = self.dtype if real else self.index_dtype
             x = x if x.dtype == dtype else self._cast(x, dtype)

@@ -66,6 +66,10 @@ class Tied(Container):
     def examples(self) -> Examples:
         return self.net.examples
 
+    @property
+    def integers(self) -> range | None:
+        return self.net.integers
+
     def init(self, rng: Generator) -> Tree:
         params = self.net.init(rng)
         shapes = {name: tuple(leaf.shape) for name, leaf in tree.items(params) if hasattr(leaf, "shape")}

@@ -14,10 +14,12 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
+from xpnet.backend._cupy_fused import kernel
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend.backends import Backend, one_line
-from xpnet.backend.ops import CapturedOps
+from xpnet.backend.fused import Fused
+from xpnet.backend.ops import FUNCTIONS, CapturedOps
 from xpnet.errors import BackendError
 
 Array = Any  # a CuPy array with all of its methods
@@ -139,6 +141,11 @@ class CuPyOps(CapturedOps, library="cupy"):
         """CuPy's own: array-api-compat's `sign` fetches a value to the host."""
         return self.cupy.sign(x)
 
+    def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
+        """One kernel."""
+        formula = function.formula(kinds)
+        return kernel(formula, function.__name__, function.overwrites, self.cupy, FUNCTIONS)
+
     def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""
         with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
@@ -151,13 +158,6 @@ class CuPyOps(CapturedOps, library="cupy"):
         if parts > 1:
             rows = rows.reshape(*batch, parts, n // parts, columns).sum(axis=-2)
         return rows.sum(axis=-2)
-
-    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
-        x -= factor * y
-        return x
-
-    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
-        return self.subtract_scaled(x, factor, y / z)
 
 
 def _divisor(n: int) -> int:

@@ -1,0 +1,178 @@
+"""The formula of an elementwise function: what it computes from its arguments, step by step."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+OPERATORS = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "/": "({} / {})", "negative": "(-{})"}
+
+
+class Symbol:
+    """A value in a formula: an argument, or an operation on other values. Equal operations are one symbol.
+
+    Attributes:
+        operation: "argument", an operator such as "+", or the name of a function.
+        operands: the name of the argument, or the symbols and numbers that the operation takes.
+        kind: "array", "scalar" (an array of one element, or of one for each network) or "number".
+    """
+
+    def __init__(
+        self, operation: str, operands: tuple[Any, ...], kind: str, table: "dict[Any, Symbol]"
+    ) -> None:
+        self.operation = operation
+        self.operands = operands
+        self.kind = kind
+        self.table = table
+
+    @property
+    def symbols(self) -> list["Symbol"]:
+        """The operands without the numbers."""
+        return [each for each in self.operands if isinstance(each, Symbol)]
+
+    def __add__(self, other: Any) -> Any:
+        return _sum(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _sum(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self if _is(other, 0) else apply("-", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return apply("-", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _product(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _product(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self if _is(other, 1) else apply("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return 0 if _is(other, 0) else apply("/", other, self)
+
+    def __neg__(self) -> Any:
+        return apply("negative", self)
+
+    def __bool__(self) -> bool:
+        raise TypeError("expected no condition on an argument in a fused function, got one")
+
+
+def _is(value: Any, number: int) -> bool:
+    return not isinstance(value, Symbol) and bool(value == number)
+
+
+def _sum(left: Any, right: Any) -> Any:
+    if _is(left, 0):
+        return right
+    return left if _is(right, 0) else apply("+", left, right)
+
+
+def _product(left: Any, right: Any) -> Any:
+    if _is(left, 0) or _is(right, 0):
+        return 0
+    if _is(left, 1):
+        return right
+    return left if _is(right, 1) else apply("*", left, right)
+
+
+def apply(operation: str, *operands: Any) -> Symbol:
+    """The symbol of an operation, at least one of whose operands is a symbol."""
+    table = next(each.table for each in operands if isinstance(each, Symbol))
+    key = operation, *operands
+    if key not in table:
+        kinds = {each.kind for each in operands if isinstance(each, Symbol)}
+        kind = next(each for each in ("array", "scalar", "number") if each in kinds)
+        table[key] = Symbol(operation, operands, kind, table)
+    return table[key]
+
+
+def kinds(arguments: tuple[Any, ...]) -> tuple[str, ...]:
+    """The kind of each argument, for `trace`: an "array" has the shape of the first."""
+    shape = arguments[0].shape or None  # operations on 0-d arrays are operations on scalars
+    return tuple([_kind(argument, shape) for argument in arguments])
+
+
+def _kind(argument: Any, shape: tuple[int, ...] | None) -> str:
+    if not hasattr(argument, "ndim"):
+        return "0" if argument == 0 else "1" if argument == 1 else "number"
+    return "array" if argument.shape == shape else "scalar"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What a fused function computes.
+
+    Arguments:
+        names: the names of all arguments.
+        arguments: the symbols of the arguments, by name, without numbers 0 and 1.
+        results: the results, in order.
+        operations: the operations on arrays that the results need, each after its operands.
+    """
+
+    names: tuple[str, ...]
+    arguments: dict[str, Symbol]
+    results: tuple[Symbol, ...]
+    operations: tuple[Symbol, ...]
+
+
+def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str, ...]) -> Formula:
+    """The formula of a function for arguments of these kinds; see `Fused.formula`."""
+    table: dict[Any, Symbol] = {}
+    arguments = {
+        name: Symbol("argument", (name,), kind, table)
+        for name, kind in zip(names, kinds, strict=True)
+        if kind not in ("0", "1")
+    }
+    found = function(
+        *[arguments.get(name, int(kind in "1")) for name, kind in zip(names, kinds, strict=True)]
+    )
+    results = found if isinstance(found, tuple) else (found,)
+    operations: dict[Symbol, None] = {}
+
+    def visit(symbol: Symbol) -> None:
+        if symbol.kind != "array" or symbol.operation == "argument" or symbol in operations:
+            return
+        for operand in symbol.symbols:
+            visit(operand)
+        operations[symbol] = None
+
+    for result in results:
+        visit(result)
+    return Formula(names, arguments, results, tuple(operations))
+
+
+def python(value: Any, names: Mapping[Any, str] = MappingProxyType({})) -> str:
+    """The Python expression of a number or of a symbol, in terms of arguments and of symbols with `names`."""
+    if not isinstance(value, Symbol):
+        return repr(value)
+    if value in names:
+        return names[value]
+    if value.operation == "argument":
+        return str(value.operands[0])
+    operands = [python(each, names) for each in value.operands]
+    if value.operation in OPERATORS:
+        return OPERATORS[value.operation].format(*operands)
+    return f"{value.operation}({', '.join(operands)})"
+
+
+def define(names: tuple[str, ...], lines: list[str], scope: Mapping[str, Any]) -> Callable[..., Any]:
+    """A Python function of arguments with these names, whose body is `lines`."""
+    made = dict(scope)
+    exec("\n    ".join([f"def function({', '.join(names)}):", *lines]), made)
+    found: Callable[..., Any] = made["function"]
+    return found
+
+
+def as_written(formula: Formula, functions: Mapping[str, Any]) -> Callable[..., Any]:
+    """The formula as a Python function of its arguments, with `functions` by the names of operations."""
+    lines: list[str] = []
+    names: dict[Any, str] = {}
+    for i, symbol in enumerate(formula.operations):
+        lines.append(f"x_{i} = {python(symbol, names)}")
+        names[symbol] = f"x_{i}"
+    results = ", ".join([python(each, names) for each in formula.results])
+    return define(formula.names, [*lines, f"return {results}"], functions)

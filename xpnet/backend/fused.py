@@ -1,0 +1,75 @@
+"""Elementwise functions in one pass over memory: `fused`, and the functions that may stand in one.
+
+Write the formula of one element with operators and the functions below:
+
+    @fused(overwrites=2)
+    def momentum_step(p, v, g, learning_rate, momentum):
+        v = momentum * v + g
+        return p - learning_rate * v, v
+
+    p, v = momentum_step(p, v, g, 0.1, 0.9)
+
+As it stands, it works on arrays of every library. Libraries that can do it in one pass read the formula from
+the function, once, by calling it with symbols in place of arrays.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.backend._formula import Formula, Symbol, apply, trace
+from xpnet.backend.ops import FUNCTIONS, ops
+
+
+class Fused:
+    """An elementwise function of arrays and numbers; see `fused`.
+
+    Attributes:
+        function: the function as written.
+        overwrites: the number of leading arguments that the results in the same places may overwrite.
+        names: the names of the arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], overwrites: int = 0) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.overwrites = overwrites
+        self.names = tuple(inspect.signature(function).parameters)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return ops(arguments[0]).fused(self, arguments)
+
+    def formula(self, kinds: tuple[str, ...]) -> Formula:
+        """The formula for arguments of these kinds: "array", "scalar", "number", "0" or "1".
+
+        A number 0 or 1 is part of the formula, in which terms with a factor 0 and factors of 1 drop out.
+        """
+        return trace(self.function, self.names, kinds)
+
+
+def fused(overwrites: int = 0) -> Callable[[Callable[..., Any]], Fused]:
+    """Decorate an elementwise function, for libraries to run it in one pass over memory.
+
+    The function takes an array, more arrays of its shape or that broadcast to it, and scalars: numbers, 0-d
+    arrays on the device, or one for each of K networks, (K, 1, ..., 1). It returns an array or a tuple of
+    them, each of the first argument's shape, dtype and device. It may use operators and the functions of
+    `xpnet.backend.fused`, but no `if` that depends on an argument.
+
+    Arguments:
+        overwrites: result i may overwrite argument i, for all i below this number: use the result.
+    """
+    return lambda function: Fused(function, overwrites)
+
+
+# The functions of a formula: of symbols, arrays and numbers.
+
+
+def sqrt(x: Any) -> Any:
+    """√x."""
+    return apply("sqrt", x) if isinstance(x, Symbol) else FUNCTIONS["sqrt"](x)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1: the sign of x."""
+    return apply("sign", x) if isinstance(x, Symbol) else FUNCTIONS["sign"](x)

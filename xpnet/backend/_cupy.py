@@ -18,7 +18,7 @@ from xpnet.backend._cupy_fused import kernel
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend.backends import Backend, one_line
-from xpnet.backend.fused import Fused
+from xpnet.backend.fused import Fused, positive_part, where_positive
 from xpnet.backend.ops import FUNCTIONS, CapturedOps
 from xpnet.errors import BackendError
 
@@ -145,6 +145,12 @@ class CuPyOps(CapturedOps, library="cupy"):
         """One kernel."""
         formula = function.formula(kinds)
         return kernel(formula, function.__name__, function.overwrites, self.cupy, FUNCTIONS)
+
+    def positive_part(self, x: Array) -> Array:
+        return positive_part(x)
+
+    def where_positive(self, x: Array, y: Array) -> Array:
+        return where_positive(x, y)
 
     def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""

@@ -5,7 +5,17 @@ from typing import Any
 
 from xpnet.backend._formula import OPERATORS, Formula, Symbol, define, python
 
-WORDS = {**OPERATORS, "sqrt": "sqrt({})", "sign": "({0} > 0 ? T(1) : {0} < 0 ? T(-1) : {0})"}
+WORDS = {
+    **OPERATORS,
+    "copy": "{}",
+    "sqrt": "sqrt({})",
+    "exp": "exp({})",
+    "log": "log({})",
+    "sign": "({0} > 0 ? T(1) : {0} < 0 ? T(-1) : {0})",
+    "maximum": "({0} > {1} || {0} != {0} ? {0} : {1})",
+    "minimum": "({0} < {1} || {0} != {0} ? {0} : {1})",
+    "where": "({0} ? {1} : {2})",
+}
 
 
 def kernel(

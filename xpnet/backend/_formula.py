@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-OPERATORS = {"+": "({} + {})", "-": "({} - {})", "*": "({} * {})", "/": "({} / {})", "negative": "(-{})"}
+OPERATORS = {each: f"({{}} {each} {{}})" for each in ("+", "-", "*", "/", ">", "<")} | {"negative": "(-{})"}
+COMPARISONS = (">", "<")
 
 
 class Symbol:
@@ -56,6 +57,12 @@ class Symbol:
 
     def __neg__(self) -> Any:
         return apply("negative", self)
+
+    def __gt__(self, other: Any) -> Any:
+        return apply(">", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return apply("<", self, other)
 
     def __bool__(self) -> bool:
         raise TypeError("expected no condition on an argument in a fused function, got one")
@@ -130,7 +137,9 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
     found = function(
         *[arguments.get(name, int(kind in "1")) for name, kind in zip(names, kinds, strict=True)]
     )
-    results = found if isinstance(found, tuple) else (found,)
+    given = found if isinstance(found, tuple) else (found,)
+    # A result that is an argument must be an array of its own: the caller may overwrite it.
+    results = tuple([apply("copy", each) if each.operation == "argument" else each for each in given])
     operations: dict[Symbol, None] = {}
 
     def visit(symbol: Symbol) -> None:

@@ -17,7 +17,15 @@ import pooch
 from xpnet._util.version import __version__
 from xpnet.backend._formula import OPERATORS, Formula, Symbol, define, python
 
-WORDS = {**OPERATORS, "sqrt": "math.sqrt({})", "sign": "sign({})"}
+WORDS = {
+    **OPERATORS,
+    "copy": "{}",
+    "sqrt": "math.sqrt({})",
+    "sign": "sign({})",
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
+    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "where": "({1} if {0} else {2})",
+}
 
 # One loop over the elements, in the order in which they lie in memory. Numba makes vector instructions of it.
 TEMPLATE = """\

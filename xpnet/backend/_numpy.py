@@ -138,14 +138,30 @@ def _sign(x: Any, out: Any = None) -> Any:
     return out
 
 
+def _where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
+    result = np.where(condition, x, y)
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
 UFUNCS = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
     "/": np.divide,
+    ">": np.greater,
+    "<": np.less,
     "negative": np.negative,
+    "copy": np.positive,
     "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
     "sign": _sign,
+    "where": _where,
 }
 
 

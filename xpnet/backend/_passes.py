@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xpnet.backend._formula import Formula, Symbol, define, python
+from xpnet.backend._formula import COMPARISONS, Formula, Symbol, define, python
 
 
 def passes(
@@ -61,6 +61,8 @@ class _Places:
 
     def _out(self, i: int, symbol: Symbol) -> tuple[str, bool]:
         """The name of the array for the result of operation i, and whether it is a new array."""
+        if symbol.operation in COMPARISONS:
+            return f"condition_{i}", True
         target = self.target.get(symbol)
         if target is not None and self._is_free(target, i):
             return target, False

@@ -180,7 +180,9 @@ class TorchOps(CapturedOps, library="torch"):
         return self.torch.ops.aten.threshold_backward(x, y, 0)
 
     def fused(self, function: Fused, arguments: tuple[Any, ...]) -> Any:
-        if arguments[0].device.type == "cpu":  # a number takes a pass less than a tensor of one element
+        if (
+            arguments[0].ndim and arguments[0].device.type == "cpu"
+        ):  # a number takes a pass less than a tensor of one element
             arguments = tuple([each.item() if getattr(each, "ndim", 1) == 0 else each for each in arguments])
         return super().fused(function, arguments)
 

@@ -102,13 +102,25 @@ def words(torch: Any) -> Mapping[str, Callable[..., Any]]:
     def divide(x: Any, y: Any, out: Any = None) -> Any:
         return torch.div(x, y, out=out) if torch.is_tensor(x) else torch.reciprocal(y, out=out).mul_(x)
 
+    def where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
+        result = torch.where(condition, x, y)
+        return result if out is None else out.copy_(result)
+
     return {
         "+": either_way(torch.add),
         "-": subtract,
         "*": either_way(torch.mul),
         "/": divide,
+        ">": torch.gt,
+        "<": torch.lt,
         "negative": torch.neg,
+        "copy": lambda x, out=None: x.clone() if out is None else out.copy_(x),
         "sqrt": torch.sqrt,
+        "exp": torch.exp,
+        "log": torch.log,
+        "maximum": either_way(lambda x, y, out: torch.clamp(x, min=y, out=out)),
+        "minimum": either_way(lambda x, y, out: torch.clamp(x, max=y, out=out)),
+        "where": where,
         "sign": torch.sign,
         "add_scaled": lambda x, y, s, out=None: torch.add(x, y, alpha=s, out=out),
         "addcmul": lambda x, y, z, s, out=None: torch.addcmul(x, y, z, value=s, out=out),

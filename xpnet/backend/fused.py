@@ -65,11 +65,53 @@ def fused(overwrites: int = 0) -> Callable[[Callable[..., Any]], Fused]:
 # The functions of a formula: of symbols, arrays and numbers.
 
 
+def _call(name: str, *operands: Any) -> Any:
+    is_symbolic = any(isinstance(each, Symbol) for each in operands)
+    return apply(name, *operands) if is_symbolic else FUNCTIONS[name](*operands)
+
+
 def sqrt(x: Any) -> Any:
     """√x."""
-    return apply("sqrt", x) if isinstance(x, Symbol) else FUNCTIONS["sqrt"](x)
+    return _call("sqrt", x)
+
+
+def exp(x: Any) -> Any:
+    """eˣ."""
+    return _call("exp", x)
+
+
+def log(x: Any) -> Any:
+    """The natural logarithm of x."""
+    return _call("log", x)
 
 
 def sign(x: Any) -> Any:
     """-1, 0 or 1: the sign of x."""
-    return apply("sign", x) if isinstance(x, Symbol) else FUNCTIONS["sign"](x)
+    return _call("sign", x)
+
+
+def maximum(x: Any, y: Any) -> Any:
+    """The larger of x and y."""
+    return _call("maximum", x, y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller of x and y."""
+    return _call("minimum", x, y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition is true, such as `v > 0`, else y."""
+    return _call("where", condition, x, y)
+
+
+@fused()
+def positive_part(x: Any) -> Any:
+    """max(x, 0)."""
+    return maximum(x, 0)
+
+
+@fused()
+def where_positive(x: Any, y: Any) -> Any:
+    """x where y > 0, else 0."""
+    return where(y > 0, x, 0)

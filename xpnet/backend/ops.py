@@ -298,7 +298,30 @@ def device(x: Array) -> Any:
 
 
 # The functions of fused formulas, of arrays and of numbers, by the names of their operations.
-FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "sqrt": lambda x: namespace(x).sqrt(x) if hasattr(x, "ndim") else math.sqrt(x),
+
+
+def _array_function(name: str, of_numbers: Callable[..., Any]) -> Callable[..., Any]:
+    def function(*operands: Any) -> Any:
+        like = next((each for each in operands if hasattr(each, "ndim")), None)
+        if like is None:
+            return of_numbers(*operands)
+        xp = namespace(like)
+        arrays = [
+            each if hasattr(each, "ndim") else xp.asarray(each, dtype=like.dtype, device=device(like))
+            for each in operands
+        ]
+        return getattr(xp, name)(*arrays)
+
+    return function
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sqrt": _array_function("sqrt", math.sqrt),
+    "exp": _array_function("exp", math.exp),
+    "log": _array_function("log", math.log),
+    "maximum": _array_function("maximum", max),
+    "minimum": _array_function("minimum", min),
     "sign": lambda x: ops(x).sign(x),
+    "copy": lambda x: namespace(x).asarray(x, copy=True),
+    "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
 }

@@ -1,5 +1,6 @@
 """CuPy: arrays on an NVIDIA GPU."""
 
+import contextvars
 import functools
 import importlib
 import math
@@ -115,12 +116,22 @@ class CuPy(Backend):
             )
         )
 
-    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.cached_property
+    def cublas(self) -> Any:
+        """nvmath's cuBLAS; None if it is not installed."""
         try:
-            cublas = importlib.import_module("nvmath.bindings.cublas")
+            return importlib.import_module("nvmath.bindings.cublas")
         except ImportError:
+            return None
+
+    @property
+    def adds_products(self) -> bool:  # type: ignore[override]  # in captured steps alone
+        return self.cublas is not None
+
+    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        if self.cublas is None:
             return super().compile_loop(step)
-        return CapturedLoop(step, CuPyRecorder(self.library, cublas, self.tf32))
+        return CapturedLoop(step, CuPyRecorder(self.library, self.cublas, self.tf32))
 
 
 class CuPyOps(CapturedOps, library="cupy"):
@@ -152,6 +163,18 @@ class CuPyOps(CapturedOps, library="cupy"):
     def where_positive(self, x: Array, y: Array) -> Array:
         return where_positive(x, y)
 
+    def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
+        """One product that cuBLAS adds to `total`, in a captured step."""
+        product = _product.get()
+        if product is None or not total.flags.c_contiguous or hasattr(decay, "ndim"):
+            return super().add_product(total, left, right, scale, decay)
+        if hasattr(scale, "ndim"):
+            right, scale = scale * right, 1
+        return product.add_to(total, left, right, scale, decay)
+
+    def inner_product(self, x: Array, y: Array) -> Array:
+        return _inner_product(self.cupy)(x, y, axis=(x.ndim - 2, x.ndim - 1))
+
     def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""
         with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
@@ -164,6 +187,15 @@ class CuPyOps(CapturedOps, library="cupy"):
         if parts > 1:
             rows = rows.reshape(*batch, parts, n // parts, columns).sum(axis=-2)
         return rows.sum(axis=-2)
+
+
+# cuBLAS for the step that this thread is recording.
+_product: contextvars.ContextVar[CuBLAS | None] = contextvars.ContextVar("product", default=None)
+
+
+@functools.cache
+def _inner_product(cupy: Any) -> Callable[..., Array]:
+    return cupy.ReductionKernel("T x, T y", "T sum", "x * y", "a + b", "sum = a", "0", "xpnet_inner_product")
 
 
 def _divisor(n: int) -> int:
@@ -222,7 +254,11 @@ class CuPyRecorder:
 
             allocator = self.cupy.cuda.using_allocator(self.pool.malloc)
             with allocator, stream, replaced_matmul(self.cupy.ndarray, product, is_current):
-                yield stream
+                token = _product.set(product)
+                try:
+                    yield stream
+                finally:
+                    _product.reset(token)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from typing import Any
 
 OPERATORS = {each: f"({{}} {each} {{}})" for each in ("+", "-", "*", "/", ">", "<")} | {"negative": "(-{})"}
 COMPARISONS = (">", "<")
+REDUCTIONS = ("row_sum", "row_max", "row_argmax")
 
 
 class Symbol:
@@ -15,7 +16,8 @@ class Symbol:
     Attributes:
         operation: "argument", an operator such as "+", or the name of a function.
         operands: the name of the argument, or the symbols and numbers that the operation takes.
-        kind: "array", "scalar" (an array of one element, or of one for each network) or "number".
+        kind: "array" (n, d); "row" (n, 1), one for each row; "column" (d,), one for each column; "scalar",
+            any other array that broadcasts; or "number".
     """
 
     def __init__(
@@ -91,22 +93,35 @@ def apply(operation: str, *operands: Any) -> Symbol:
     table = next(each.table for each in operands if isinstance(each, Symbol))
     key = operation, *operands
     if key not in table:
-        kinds = {each.kind for each in operands if isinstance(each, Symbol)}
-        kind = next(each for each in ("array", "scalar", "number") if each in kinds)
-        table[key] = Symbol(operation, operands, kind, table)
+        table[key] = Symbol(operation, operands, _kind_of(operation, operands), table)
     return table[key]
 
 
+def _kind_of(operation: str, operands: tuple[Any, ...]) -> str:
+    kinds = {each.kind for each in operands if isinstance(each, Symbol)}
+    if operation in REDUCTIONS:
+        return "row"
+    if operation == "one_hot" or {"row", "column"} <= kinds:
+        return "array"
+    return next(each for each in ("array", "row", "column", "scalar", "number") if each in kinds)
+
+
 def kinds(arguments: tuple[Any, ...]) -> tuple[str, ...]:
-    """The kind of each argument, for `trace`: an "array" has the shape of the first."""
-    shape = arguments[0].shape or None  # operations on 0-d arrays are operations on scalars
-    return tuple([_kind(argument, shape) for argument in arguments])
+    """The kind of each argument, for `trace`, by its shape: the first is an array."""
+    shape = arguments[0].shape
+    return tuple([_kind_of_argument(argument, shape) for argument in arguments])
 
 
-def _kind(argument: Any, shape: tuple[int, ...] | None) -> str:
+def _kind_of_argument(argument: Any, shape: tuple[int, ...]) -> str:
     if not hasattr(argument, "ndim"):
         return "0" if argument == 0 else "1" if argument == 1 else "number"
-    return "array" if argument.shape == shape else "scalar"
+    if not shape or argument.shape == ():
+        return "scalar"  # also operations on 0-d arrays
+    if argument.shape == shape:
+        return "array"
+    if len(shape) > 1 and argument.shape == shape[-1:]:
+        return "column"
+    return "row" if argument.shape == (*shape[:-1], 1) else "scalar"
 
 
 @dataclass(frozen=True)
@@ -117,13 +132,23 @@ class Formula:
         names: the names of all arguments.
         arguments: the symbols of the arguments, by name, without numbers 0 and 1.
         results: the results, in order.
-        operations: the operations on arrays that the results need, each after its operands.
+        steps: the operations that the results need and that are arrays or rows, each after its operands.
     """
 
     names: tuple[str, ...]
     arguments: dict[str, Symbol]
     results: tuple[Symbol, ...]
-    operations: tuple[Symbol, ...]
+    steps: tuple[Symbol, ...]
+
+    @property
+    def operations(self) -> tuple[Symbol, ...]:
+        """The operations on arrays."""
+        return tuple([each for each in self.steps if each.kind == "array"])
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether no element depends on others of its row."""
+        return all(each.operation not in REDUCTIONS for each in self.steps)
 
 
 def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str, ...]) -> Formula:
@@ -140,18 +165,18 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
     given = found if isinstance(found, tuple) else (found,)
     # A result that is an argument must be an array of its own: the caller may overwrite it.
     results = tuple([apply("copy", each) if each.operation == "argument" else each for each in given])
-    operations: dict[Symbol, None] = {}
+    steps: dict[Symbol, None] = {}
 
     def visit(symbol: Symbol) -> None:
-        if symbol.kind != "array" or symbol.operation == "argument" or symbol in operations:
-            return
-        for operand in symbol.symbols:
-            visit(operand)
-        operations[symbol] = None
+        if symbol.operation != "argument" and symbol not in steps:
+            for operand in symbol.symbols:
+                visit(operand)
+            if symbol.kind in ("array", "row"):
+                steps[symbol] = None
 
     for result in results:
         visit(result)
-    return Formula(names, arguments, results, tuple(operations))
+    return Formula(names, arguments, results, tuple(steps))
 
 
 def python(value: Any, names: Mapping[Any, str] = MappingProxyType({})) -> str:
@@ -180,7 +205,7 @@ def as_written(formula: Formula, functions: Mapping[str, Any]) -> Callable[..., 
     """The formula as a Python function of its arguments, with `functions` by the names of operations."""
     lines: list[str] = []
     names: dict[Any, str] = {}
-    for i, symbol in enumerate(formula.operations):
+    for i, symbol in enumerate(formula.steps):
         lines.append(f"x_{i} = {python(symbol, names)}")
         names[symbol] = f"x_{i}"
     results = ", ".join([python(each, names) for each in formula.results])

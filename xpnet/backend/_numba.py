@@ -1,4 +1,4 @@
-"""Fused functions on NumPy with Numba: one loop over the elements."""
+"""Fused functions on NumPy with Numba: one loop over the elements, or over the rows."""
 
 import functools
 import hashlib
@@ -15,23 +15,34 @@ import numpy as np
 import pooch
 
 from xpnet._util.version import __version__
-from xpnet.backend._formula import OPERATORS, Formula, Symbol, define, python
+from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
 
 WORDS = {
     **OPERATORS,
     "copy": "{}",
     "sqrt": "math.sqrt({})",
+    "exp": "math.exp({})",
+    "log": "math.log({})",
     "sign": "sign({})",
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
     "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "where": "({1} if {0} else {2})",
+    "one_hot": "(one if {0} == j else zero)",
 }
-
-# One loop over the elements, in the order in which they lie in memory. Numba makes vector instructions of it.
-TEMPLATE = """\
+# Numba has no vector form of these: NumPy's own are faster, except on short rows.
+SLOW = ("exp", "log")
+SHORT = 64  # elements
+START = {"row_sum": "zero", "row_max": "-np.inf * one", "row_argmax": "0"}
+MORE = {
+    "row_sum": "{0} = {0} + {1}",
+    "row_max": "{0} = {1} if {1} > {0} or {1} != {1} else {0}",
+    "row_argmax": "{0}, {0}_of = (j, {1}) if {1} > {0}_of else ({0}, {0}_of)",
+}
+HEAD = """\
 import math
 
 import numba
+import numpy as np
 
 
 @numba.njit(inline="always")
@@ -41,8 +52,6 @@ def sign(x):
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def loop({arguments}):
-    for i in range({first}.size):
-        {body}
 """
 
 
@@ -61,44 +70,168 @@ def loop(
         formula: the formula.
         overwrites: see `Fused`.
         otherwise: the same function in another form, for what the loop cannot do.
-        scalars: functions of scalars, by the names of operations.
+        scalars: functions of scalars and numbers, by the names of operations.
     """
-    if not formula.operations or any(each.operation not in WORDS for each in formula.operations):
+    of_rows = not formula.is_elementwise
+    if not formula.operations or (not of_rows and any(each.operation in SLOW for each in formula.operations)):
         return otherwise
-    arrays = [name for name, symbol in formula.arguments.items() if symbol.kind == "array"]
-    outputs = [*formula.names[:overwrites], *[f"result_{i}" for i in range(len(formula.results))]]
-    outputs = outputs[: len(formula.results)]
-    new = [name for name in outputs if name not in arrays]
-    numbers = {
-        python(each): f"number_{i}"
-        for i, each in enumerate(each for symbol in formula.operations for each in symbol.operands)
-        if not isinstance(each, Symbol) or each.kind != "array"
-    }
-    in_loop = ", ".join([*arrays, *new, *numbers.values()])
-    lines = [f"{name}_i = {name}[i]" for name in arrays]
-    names: dict[Any, str] = {symbol: f"{name}_i" for name, symbol in formula.arguments.items()}
-    for i, symbol in enumerate(formula.operations):
-        operands = [numbers.get(python(each)) or names[each] for each in symbol.operands]
-        lines.append(f"x_{i} = {WORDS[symbol.operation].format(*operands)}")
-        names[symbol] = f"x_{i}"
-    lines += [f"{name}[i] = {names[each]}" for name, each in zip(outputs, formula.results, strict=True)]
-    source = TEMPLATE.format(arguments=in_loop, first=arrays[0], body="\n        ".join(lines))
+    return _Loop(formula, overwrites).function(otherwise, scalars)
 
-    orders = [" and ".join([f"{name}.flags.{each}_contiguous" for name in arrays]) for each in "cf"]
-    several = [f"{name}.ndim" for name, symbol in formula.arguments.items() if symbol.kind == "scalar"]
-    given = ", ".join(formula.names)
-    flat = [f"{name}.ravel('K')" for name in [*arrays, *new]]
-    call = [
-        f"if not ({orders[0]} or {orders[1]}){''.join([f' or {each}' for each in several])}:",
-        f"    return otherwise({given})",
-        f"number = {arrays[0]}.dtype.type",
-        *[f"{name} = empty_like({arrays[0]})" for name in new],
-        f"compiled({', '.join([*flat, *[f'number({each})' for each in numbers]])})",
-        f"return {', '.join(outputs)}",
-    ]
-    compiled = _module(source).loop
-    scope = {"compiled": compiled, "otherwise": otherwise, "empty_like": np.empty_like}
-    return define(formula.names, call, {**scalars, **scope})
+
+class _Loop:
+    """The source of a loop, and of the function that calls it.
+
+    Everything that does not depend on elements or rows is computed once, before the loop.
+    """
+
+    def __init__(self, formula: Formula, overwrites: int) -> None:
+        self.formula = formula
+        by_kind: dict[str, list[str]] = {}
+        for name, symbol in formula.arguments.items():
+            by_kind.setdefault(symbol.kind, []).append(name)
+        self.arrays, self.rows = by_kind["array"], by_kind.get("row", [])
+        self.scalars = by_kind.get("scalar", [])
+        names = [*formula.names[:overwrites], *[f"result_{i}" for i in range(len(formula.results))]]
+        self.outputs = dict(zip(names, formula.results, strict=False))
+        self.new = [name for name in self.outputs if name not in self.arrays]
+        self.numbers: dict[str, str] = {}  # the name of the argument of the loop, by its source
+        self.columns: dict[str, str] = {}
+        self.is_flat = not self.rows and all(
+            each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
+        )
+
+    def function(self, otherwise: Callable[..., Any], scalars: Mapping[str, Any]) -> Callable[..., Any]:
+        """The function of the formula's arguments, which calls the compiled loop."""
+        body = self._flat() if self.is_flat else self._by_rows()
+        inner = [*self.arrays, *self.rows, *self.new, *self.columns.values(), *self.numbers.values()]
+        head = HEAD.format(arguments=", ".join([*inner, "one", "zero"]))
+        compiled = _module(head + "".join([f"    {line}\n" for line in body])).loop
+
+        first, given = self.arrays[0], ", ".join(self.formula.names)
+        orders = "cf" if self.is_flat else "c"
+        unfit = [
+            f"({' and '.join([f'{name}.flags.{order}_contiguous' for name in self.arrays])})"
+            for order in orders
+        ]
+        unfit = [f"not ({' or '.join(unfit)})", *[f"{name}.ndim" for name in self.scalars]]
+        if any(each.operation in SLOW for each in self.formula.operations):
+            unfit.append(f"{first}.shape[-1] > {SHORT}")
+        flat = "ravel('K')" if self.is_flat else f"reshape(-1, {first}.shape[-1])"
+        shapes = {"array": flat, "row": "reshape(-1)"}
+        passed = [f"{name}.{flat}" for name in self.arrays]
+        passed += [f"{name}.reshape(-1)" for name in self.rows]
+        passed += [f"{name}.{shapes[self.outputs[name].kind]}" for name in self.new]
+        passed += [f"np.asarray({source}, {first}.dtype)" for source in self.columns]
+        passed += [f"number({source})" for source in [*self.numbers, "1", "0"]]
+        lines = [
+            f"if {' or '.join(unfit)}:",
+            f"    return otherwise({given})",
+            f"number = {first}.dtype.type",
+            *[f"{name} = {self._new(self.outputs[name])}" for name in self.new],
+            f"compiled({', '.join(passed)})",
+            f"return {', '.join(self.outputs)}",
+        ]
+        scope = {**scalars, "compiled": compiled, "otherwise": otherwise, "np": np}
+        return define(self.formula.names, lines, scope)
+
+    def _new(self, result: Symbol) -> str:
+        """The source of an array for a result."""
+        first = self.arrays[0]
+        if result.kind == "row":
+            return f"np.empty((*{first}.shape[:-1], 1), {first}.dtype)"
+        return f"np.empty_like({first})"  # in the same order in memory
+
+    def _flat(self) -> list[str]:
+        """One loop over all elements."""
+        names: dict[Any, str] = {self.formula.arguments[name]: f"{name}_i" for name in self.arrays}
+        lines = [f"{name}_i = {name}[i]" for name in self.arrays]
+        for symbol in self.formula.steps:
+            names[symbol] = f"x_{len(names)}"
+            lines.append(f"{names[symbol]} = {self._expression(symbol, names)}")
+        lines += [f"{name}[i] = {self._value(result, names)}" for name, result in self.outputs.items()]
+        return [f"for i in range({self.arrays[0]}.size):", *_indented(lines)]
+
+    def _by_rows(self) -> list[str]:
+        """A loop over the rows, in each of which loops over its elements come one after the other.
+
+        The first loop computes what depends on elements alone, the next one what depends on its reductions.
+        An element that a later loop needs again is kept in an array of d.
+        """
+        steps = self.formula.steps
+        level: dict[Symbol, int] = dict.fromkeys(self.formula.arguments.values(), 0)
+        for symbol in steps:
+            before = max([level.get(each, 0) for each in symbol.symbols], default=0)
+            level[symbol] = before + (symbol.operation in REDUCTIONS)
+        last: dict[Symbol, int] = {}  # the number of the last loop that reads a symbol
+        for symbol in steps:
+            for each in symbol.symbols:
+                last[each] = max(last.get(each, 0), level[symbol] - (symbol.operation in REDUCTIONS))
+        names: dict[Any, str] = {self.formula.arguments[name]: f"{name}[i, j]" for name in self.arrays}
+        names |= {self.formula.arguments[name]: f"{name}[i]" for name in self.rows}
+        kept, lines = [], []
+        for number in range(max(level.values(), default=0) + 1):
+            here = [each for each in steps if level[each] == number]
+            for symbol in here:
+                if symbol.kind == "row" and symbol.operation not in REDUCTIONS:
+                    names[symbol] = f"x_{len(names)}"
+                    lines.append(f"{names[symbol]} = {self._expression(symbol, names)}")
+            inner = []
+            for symbol in here:
+                if symbol.kind == "array":
+                    names[symbol] = f"x_{len(names)}"
+                    inner.append(f"{names[symbol]} = {self._expression(symbol, names)}")
+                    inner += [
+                        f"{name}[i, j] = {names[symbol]}"
+                        for name, each in self.outputs.items()
+                        if each is symbol
+                    ]
+            for symbol in steps:
+                if symbol.operation in REDUCTIONS and level[symbol] == number + 1:
+                    (operand,) = symbol.operands
+                    names[symbol] = f"x_{len(names)}"
+                    lines.append(f"{names[symbol]} = {START[symbol.operation]}")
+                    if symbol.operation == "row_argmax":
+                        lines.append(f"{names[symbol]}_of = -np.inf * one")
+                    inner.append(MORE[symbol.operation].format(names[symbol], self._value(operand, names)))
+            for symbol in here:
+                if symbol.kind == "array" and last.get(symbol, 0) > number:
+                    kept.append(f"kept_{len(kept)}")
+                    inner.append(f"{kept[-1]}[j] = {names[symbol]}")
+                    names[symbol] = f"{kept[-1]}[j]"
+            if inner:
+                lines += ["for j in range(d):", *_indented(inner)]
+        lines += [
+            f"{name}[i] = {self._value(each, names)}"
+            for name, each in self.outputs.items()
+            if each.kind == "row"
+        ]
+        first = self.arrays[0]
+        return [
+            f"n, d = {first}.shape",
+            *[f"{name} = np.empty(d, {first}.dtype)" for name in kept],
+            "for i in range(n):",
+            *_indented(lines),
+        ]
+
+    def _outputs(self, symbol: Symbol) -> list[str]:
+        """The names of the arrays that take this result."""
+        return [name for name, result in self.outputs.items() if result is symbol]
+
+    def _expression(self, symbol: Symbol, names: Mapping[Any, str]) -> str:
+        operands = [self._value(each, names) for each in symbol.operands]
+        return WORDS[symbol.operation].format(*operands)
+
+    def _value(self, operand: Any, names: Mapping[Any, str]) -> str:
+        if operand in names:
+            return names[operand]
+        source = python(operand)
+        if isinstance(operand, Symbol) and operand.kind == "column":
+            return self.columns.setdefault(source, f"column_{len(self.columns)}") + "[j]"
+        return self.numbers.setdefault(source, f"number_{len(self.numbers)}")
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def _module(source: str) -> ModuleType:

@@ -16,6 +16,7 @@ import threadpoolctl
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend import _numpy_bare, _numpy_blas, _numpy_rows
+from xpnet.backend._formula import as_written
 from xpnet.backend._numba import loop, numba_is_installed
 from xpnet.backend._parts import PairwiseSum, PartsBarrier
 from xpnet.backend._passes import passes
@@ -188,7 +189,10 @@ class NumPyOps(Ops, library="numpy"):
     def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
         """One loop where Numba is installed, else passes."""
         formula = function.formula(kinds)
-        result = passes(formula, function.overwrites, UFUNCS, FUNCTIONS)
+        if formula.is_elementwise:
+            result = passes(formula, function.overwrites, UFUNCS, FUNCTIONS)
+        else:
+            result = as_written(formula, FUNCTIONS)
         return loop(formula, function.overwrites, result, FUNCTIONS) if numba_is_installed() else result
 
     # Without the next three, a step of 784-10 with batch 64 takes 3% more time.

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._facts import Facts
+from xpnet.backend._formula import as_written
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._lazy import LazyArray
 from xpnet.backend._passes import passes
@@ -187,7 +188,10 @@ class TorchOps(CapturedOps, library="torch"):
         return super().fused(function, arguments)
 
     def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
-        formula = with_three_arguments(function.formula(kinds))
+        formula = function.formula(kinds)
+        if not formula.is_elementwise:
+            return as_written(formula, FUNCTIONS)
+        formula = with_three_arguments(formula)
         return passes(formula, function.overwrites, words(self.torch), FUNCTIONS)
 
     def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:

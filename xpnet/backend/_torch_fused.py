@@ -79,7 +79,7 @@ def with_three_arguments(formula: Formula) -> Formula:
 
     for result in results:
         visit(result)
-    return replace(formula, results=results, operations=tuple(operations))
+    return replace(formula, results=results, steps=tuple(operations))
 
 
 def _negative(s: Any) -> Any:

@@ -105,6 +105,30 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return _call("where", condition, x, y)
 
 
+# Functions of rows, of x (n, d) along its last axis. A library may compute them, and what depends on them, in
+# one pass over each row.
+
+
+def row_sum(x: Any) -> Any:
+    """Σᵢ xₙᵢ, (n, 1)."""
+    return _call("row_sum", x)
+
+
+def row_max(x: Any) -> Any:
+    """maxᵢ xₙᵢ, (n, 1)."""
+    return _call("row_max", x)
+
+
+def row_argmax(x: Any) -> Any:
+    """The position of the first maximum of each row, (n, 1), in the dtype of x."""
+    return _call("row_argmax", x)
+
+
+def one_hot(labels: Any, like: Any) -> Any:
+    """1 in the column of each label (n, 1), 0 elsewhere, in the shape and dtype of `like` (n, d)."""
+    return _call("one_hot", labels, like)
+
+
 @fused()
 def positive_part(x: Any) -> Any:
     """max(x, 0)."""

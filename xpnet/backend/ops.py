@@ -315,6 +315,11 @@ def _array_function(name: str, of_numbers: Callable[..., Any]) -> Callable[..., 
     return function
 
 
+def _one_hot(labels: Array, like: Array) -> Array:
+    classes = namespace(like).arange(like.shape[-1], dtype=labels.dtype, device=device(labels))
+    return namespace(like).astype(labels == classes, like.dtype)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": _array_function("sqrt", math.sqrt),
     "exp": _array_function("exp", math.exp),
@@ -323,5 +328,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "minimum": _array_function("minimum", min),
     "sign": lambda x: ops(x).sign(x),
     "copy": lambda x: namespace(x).asarray(x, copy=True),
+    "row_sum": lambda x: ops(x).row_sums(x),
+    "row_max": lambda x: ops(x).row_maxima(x),
+    "row_argmax": lambda x: namespace(x).astype(namespace(x).argmax(x, axis=-1, keepdims=True), x.dtype),
+    "one_hot": _one_hot,
     "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
 }

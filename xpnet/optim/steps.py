@@ -69,7 +69,12 @@ def decay_weights(grads: Tree, params: Tree, strength: Number) -> Tree:
     """g + λ w for weights, g for other parameters: the gradient of the loss plus λ/2 · Σ w²."""
     if is_zero(strength):
         return grads
-    return tree.map_weights(lambda g, w: g + _along(strength, w) * w, grads, params)
+    return tree.map_weights(lambda g, w: _decay(g, w, _along(strength, w)), grads, params)
+
+
+@fused()
+def _decay(g: Any, w: Any, strength: Any) -> Any:
+    return g + strength * w
 
 
 def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tree:
@@ -128,7 +133,7 @@ def _average_squares(s: Any, g: Any, beta: Any) -> Any:
 
 def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
     """g + μ v."""
-    return tree.map(lambda g, v: g + _along(momentum, v) * v, grads, velocity)
+    return tree.map(lambda g, v: _decay(g, v, _along(momentum, v)), grads, velocity)
 
 
 def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:

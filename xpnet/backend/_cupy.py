@@ -155,7 +155,7 @@ class CuPyOps(CapturedOps, library="cupy"):
     def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
         """One kernel."""
         formula = function.formula(kinds)
-        return kernel(formula, function.__name__, function.overwrites, self.cupy, FUNCTIONS)
+        return kernel(formula, function.name, function.overwrites, self.cupy, FUNCTIONS)
 
     def positive_part(self, x: Array) -> Array:
         return positive_part(x)

@@ -141,9 +141,9 @@ class _Rows:
         at = [f"int {name}_at = 0;"] if symbol.operation == "row_argmax" else []
         self.lines += [f"T {name} = {START[symbol.operation]};", *at]
         self._loop([*loop, more.format(name, value, "j")])
-        other = [f"const T z = __shfl_xor_sync(~0u, {name}, o);"]
-        other += [f"const int z_at = __shfl_xor_sync(~0u, {name}_at, o);" for _ in at]
-        combine = " ".join([*other, more.format(name, "z", "z_at")])
+        other = [f"const T other = __shfl_xor_sync(~0u, {name}, o);"]
+        other += [f"const int other_at = __shfl_xor_sync(~0u, {name}_at, o);" for _ in at]
+        combine = " ".join([*other, more.format(name, "other", "other_at")])
         self.lines.append(f"for (int o = {WARP // 2}; o > 0; o >>= 1) {{ {combine} }}")
         self.names[symbol] = f"{name}_at" if at else name
         return self.names[symbol]

@@ -29,7 +29,7 @@ WORDS = {
     "where": "({1} if {0} else {2})",
     "one_hot": "(one if {0} == j else zero)",
 }
-# Numba has no vector form of these: NumPy's own are faster, except on short rows.
+# Numba makes no vector instructions of these, nor of sums: NumPy's own are faster, except on short rows.
 SLOW = ("exp", "log")
 SHORT = 64  # elements
 START = {"row_sum": "zero", "row_max": "-np.inf * one", "row_argmax": "0"}
@@ -114,7 +114,7 @@ class _Loop:
             for order in orders
         ]
         unfit = [f"not ({' or '.join(unfit)})", *[f"{name}.ndim" for name in self.scalars]]
-        if any(each.operation in SLOW for each in self.formula.operations):
+        if not self.formula.is_elementwise:
             unfit.append(f"{first}.shape[-1] > {SHORT}")
         flat = "ravel('K')" if self.is_flat else f"reshape(-1, {first}.shape[-1])"
         shapes = {"array": flat, "row": "reshape(-1)"}
@@ -168,7 +168,8 @@ class _Loop:
                 last[each] = max(last.get(each, 0), level[symbol] - (symbol.operation in REDUCTIONS))
         names: dict[Any, str] = {self.formula.arguments[name]: f"{name}[i, j]" for name in self.arrays}
         names |= {self.formula.arguments[name]: f"{name}[i]" for name in self.rows}
-        kept, lines = [], []
+        kept: list[str] = []
+        lines: list[str] = []
         for number in range(max(level.values(), default=0) + 1):
             here = [each for each in steps if level[each] == number]
             for symbol in here:

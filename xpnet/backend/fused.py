@@ -27,13 +27,15 @@ class Fused:
 
     Attributes:
         function: the function as written.
+        name: its name.
         overwrites: the number of leading arguments that the results in the same places may overwrite.
-        names: the names of the arguments.
+        names: the names of its arguments.
     """
 
     def __init__(self, function: Callable[..., Any], overwrites: int = 0) -> None:
         functools.update_wrapper(self, function)
         self.function = function
+        self.name = function.__name__
         self.overwrites = overwrites
         self.names = tuple(inspect.signature(function).parameters)
 

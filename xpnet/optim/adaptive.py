@@ -161,14 +161,20 @@ class Adam(Optimizer):
     def _step(self, step: Fused, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         if not state:
             return params, state
-        a = self.beta1 * state["mean_weight"] + 1
-        b = self.beta2 * state["square_weight"] + 1
+        a = next_weight(state["mean_weight"], self.beta1)
+        b = next_weight(state["square_weight"], self.beta2)
         numbers = {name: getattr(self, name) for name in ("learning_rate", "beta1", "beta2", "epsilon")}
         params, mean, square = each_leaf(
             step, params, state["mean"], state["square"], grads,
             a=a, b=b, **numbers, weight_decay=self.weight_decay,
         )  # fmt: skip
         return params, {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
+
+
+@fused(overwrites=1)
+def next_weight(weight: Any, beta: Any) -> Any:
+    """β a + 1: the sum of the weights of all gradients, after one more."""
+    return beta * weight + 1
 
 
 @fused(overwrites=3)
@@ -264,7 +270,7 @@ class NAdam(Optimizer):
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         if not state:
             return params, state
-        b, step = self.beta2 * state["square_weight"] + 1, state["step"] + 1
+        b, step = next_weight(state["square_weight"], self.beta2), state["step"] + 1
         momentum, next_momentum = self._momentum(step), self._momentum(step + 1)
         product = state["momentum_product"] * momentum
         params, mean, square = each_leaf(

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -231,6 +232,14 @@ class _Loop:
         return self.numbers.setdefault(source, f"number_{len(self.numbers)}")
 
 
+@functools.cache
+def _tell() -> None:
+    """Say, once, why the first steps on a machine take longer."""
+    logging.getLogger("xpnet").warning(
+        "compiling loops with Numba: the first run on this machine takes some seconds longer"
+    )
+
+
 def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
@@ -243,6 +252,7 @@ def _module(source: str) -> ModuleType:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{name}.py"
             if not path.exists():
+                _tell()
                 temporary = path.with_suffix(f".{os.getpid()}")
                 temporary.write_text(source)
                 temporary.replace(path)

@@ -12,7 +12,21 @@ from laws import fetch
 from xpnet.backend import _numba, _numpy
 from xpnet.backend._formula import kinds
 from xpnet.backend._passes import passes
-from xpnet.backend.fused import Fused, exp, fused, log, maximum, minimum, sign, sqrt, where
+from xpnet.backend.fused import (
+    Fused,
+    exp,
+    fused,
+    log,
+    maximum,
+    minimum,
+    one_hot,
+    row_argmax,
+    row_max,
+    row_sum,
+    sign,
+    sqrt,
+    where,
+)
 from xpnet.backend.ops import FUNCTIONS
 from xpnet.optim import adaptive, momentum
 
@@ -134,6 +148,45 @@ def test_the_forms_for_numpy_have_the_same_bits(step: Fused, dtype: str) -> None
             found = results_of(form(*[layout(array.copy()) for array in drawn], *numbers))
             for result, wanted in zip(found, expected, strict=True):
                 assert np.array_equal(result, wanted), name
+
+
+@fused()
+def normalized(x: Any, scale: Any, shift: Any, epsilon: Any) -> Any:
+    centered = x - row_max(x) / 2
+    inverse = 1 / sqrt(row_sum(centered * centered) + epsilon)
+    return centered * inverse * scale + shift, inverse
+
+
+@fused()
+def softmax_error(z: Any, labels: Any, share: Any) -> Any:
+    shifted = z - row_max(z)
+    p = exp(shifted)
+    t = one_hot(labels, z)
+    value = log(row_sum(p)) - row_sum(where(t > 0, shifted, 0))
+    return (p / row_sum(p) - t) * share, value, row_argmax(z)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 10), (1, 3), (5, 70), (2, 6, 4), (3, 3)])
+def test_formulas_of_rows(make_backend: MakeBackend, shape: tuple[int, ...], dtype: str) -> None:
+    backend, rng = make_backend(dtype), np.random.default_rng(0)
+    x = np.round(rng.normal(size=shape), 1).astype(dtype)  # with equal elements in a row
+    d = shape[-1]
+    labels = rng.integers(d, size=(*shape[:-1], 1))
+    cases: list[tuple[Fused, list[Any]]] = [
+        (softmax_error, [x, labels, 0.25]),
+        (softmax_error, [x, labels, np.asarray(0.25, dtype)]),
+        (normalized, [x, rng.normal(size=d).astype(dtype), rng.normal(size=d).astype(dtype), 0.1]),
+        (normalized, [x, np.asarray(2.0, dtype), rng.normal(size=(*shape[:-1], 1)).astype(dtype), 0.1]),
+    ]
+    for function, arguments in cases:
+        expected = function.function(
+            *[np.asarray(each, "f8") if np.ndim(each) else each for each in arguments]
+        )
+        given = [backend.asarray(each) if hasattr(each, "ndim") else each for each in arguments]
+        for result, wanted in zip(function(*given), expected, strict=True):
+            assert result.dtype == backend.dtype
+            np.testing.assert_allclose(fetch(backend, result), wanted, 1e-5 if dtype == "float32" else 1e-12)
 
 
 def test_a_condition_on_an_argument_is_refused() -> None:

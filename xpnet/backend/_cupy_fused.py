@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
+from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, as_written, define, python
 
 WORDS = {
     **OPERATORS,
@@ -36,7 +36,7 @@ def kernel(
         scalars: functions of numbers, by the names of operations.
     """
     if not formula.is_elementwise:
-        return _Rows(formula, f"xpnet_{name}", cupy).function(scalars)
+        return _Rows(formula, f"xpnet_{name}", cupy).function(as_written(formula, scalars), scalars)
     numbers: dict[str, str] = {}
     names: dict[Symbol, str] = {each: name for name, each in formula.arguments.items()}
     lines: list[str] = []
@@ -103,7 +103,8 @@ class _Rows:
         self.outputs = [f"result_{i}" for i in range(len(formula.results))]
         self.programs: dict[Any, Any] = {}
 
-    def function(self, scalars: Mapping[str, Any]) -> Callable[..., Any]:
+    def function(self, otherwise: Callable[..., Any], scalars: Mapping[str, Any]) -> Callable[..., Any]:
+        """The function of the formula's arguments; `otherwise` for a scalar that is one for each network."""
         for output, result in zip(self.outputs, self.formula.results, strict=True):
             if result.kind == "row":
                 value = self._of_row(result)
@@ -116,7 +117,15 @@ class _Rows:
         given = ", ".join([*self.arguments])
         values = ", ".join(self.numbers)
         body = [f"return launch([{given}], [{values}])"]
-        return define(self.formula.names, body, {**scalars, "launch": self._launch})
+        several = [f"{name}.ndim" for name, each in self.arguments.items() if each.kind == "scalar"]
+        if several:
+            body = [
+                f"if {' or '.join(several)}:",
+                f"    return otherwise({', '.join(self.formula.names)})",
+                *body,
+            ]
+        scope = {**scalars, "launch": self._launch, "otherwise": otherwise}
+        return define(self.formula.names, body, scope)
 
     def _loop(self, lines: list[str]) -> None:
         self.lines += [f"for (int j = lane; j < d; j += {WARP}) {{", *[f"  {line}" for line in lines], "}"]

@@ -171,7 +171,9 @@ class _Loop:
         names |= {self.formula.arguments[name]: f"{name}[i]" for name in self.rows}
         kept: list[str] = []
         lines: list[str] = []
-        for number in range(max(level.values(), default=0) + 1):
+        n_loops = max(level.values(), default=0) + 1
+        last |= dict.fromkeys(self.formula.results, n_loops - 1)
+        for number in range(n_loops):
             here = [each for each in steps if level[each] == number]
             for symbol in here:
                 if symbol.kind == "row" and symbol.operation not in REDUCTIONS:
@@ -182,11 +184,6 @@ class _Loop:
                 if symbol.kind == "array":
                     names[symbol] = f"x_{len(names)}"
                     inner.append(f"{names[symbol]} = {self._expression(symbol, names)}")
-                    inner += [
-                        f"{name}[i, j] = {names[symbol]}"
-                        for name, each in self.outputs.items()
-                        if each is symbol
-                    ]
             for symbol in steps:
                 if symbol.operation in REDUCTIONS and level[symbol] == number + 1:
                     (operand,) = symbol.operands
@@ -200,13 +197,11 @@ class _Loop:
                     kept.append(f"kept_{len(kept)}")
                     inner.append(f"{kept[-1]}[j] = {names[symbol]}")
                     names[symbol] = f"{kept[-1]}[j]"
+            if number == n_loops - 1:  # after all that reads an array which a result overwrites
+                inner += [f"{name}[i, j] = {names[each]}" for name, each in self._outputs("array")]
             if inner:
                 lines += ["for j in range(d):", *_indented(inner)]
-        lines += [
-            f"{name}[i] = {self._value(each, names)}"
-            for name, each in self.outputs.items()
-            if each.kind == "row"
-        ]
+        lines += [f"{name}[i] = {self._value(each, names)}" for name, each in self._outputs("row")]
         first = self.arrays[0]
         return [
             f"n, d = {first}.shape",
@@ -215,9 +210,9 @@ class _Loop:
             *_indented(lines),
         ]
 
-    def _outputs(self, symbol: Symbol) -> list[str]:
-        """The names of the arrays that take this result."""
-        return [name for name, result in self.outputs.items() if result is symbol]
+    def _outputs(self, kind: str) -> list[tuple[str, Symbol]]:
+        """The results of this kind, with the names of their arrays."""
+        return [(name, result) for name, result in self.outputs.items() if result.kind == kind]
 
     def _expression(self, symbol: Symbol, names: Mapping[Any, str]) -> str:
         operands = [self._value(each, names) for each in symbol.operands]

@@ -268,6 +268,7 @@ class LossCase:
 
 
 _SOFT = np.random.default_rng(7).dirichlet(np.ones(3), size=4)
+_MASS = _SOFT * [[2.0], [0.0], [0.5], [1.0]]
 _REAL = np.random.default_rng(8).uniform(-2, 2, (4, 3))
 _WEIGHTS = (0.5, 2.0, 1.25)
 LOSSES = [
@@ -282,7 +283,17 @@ LOSSES = [
     LossCase("soft", losses.CrossEntropy(class_weights=_WEIGHTS), (4, 3), _SOFT),
     LossCase("labels", losses.CrossEntropy(0.2, _WEIGHTS), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("soft", losses.CrossEntropy(0.2, _WEIGHTS), (4, 3), _SOFT),
+    LossCase("rows of any sum", losses.CrossEntropy(), (4, 3), _MASS),
+    LossCase("rows of any sum", losses.CrossEntropy(0.2, _WEIGHTS), (4, 3), _MASS),
+    LossCase("labels", losses.CrossEntropy(class_weights={1: 3.0}), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("labels", losses.CrossEntropy(ignore_label=-100), (4, 3), np.array([0, -100, 1, 2])),
+    LossCase("none counts", losses.CrossEntropy(ignore_label=-1), (2, 3), np.array([-1, -1])),
+    LossCase("labels", losses.CrossEntropy(0.2, _WEIGHTS, 1), (4, 3), np.array([0, 2, 1, 2])),
+    LossCase("rows of any sum", losses.CrossEntropy(0.2, _WEIGHTS, -100), (4, 3), _MASS),
     LossCase("real", losses.BinaryCrossEntropy(), (4, 3), _SOFT),
+    LossCase("real", losses.BinaryCrossEntropy(2.5), (4, 3), _SOFT),
+    LossCase("real", losses.BinaryCrossEntropy((2.5, 0.5, 1.0)), (4, 3), _SOFT),
+    LossCase("labels", losses.BinaryCrossEntropy(pos_weight=3), (5, 1), np.array([0, 1, 1, 0, 1])),
     LossCase("yes and no", losses.BinaryCrossEntropy(), (4, 3), np.eye(3)[[0, 2, 1, 2]]),
     LossCase("labels", losses.BinaryCrossEntropy(), (5, 1), np.array([0, 1, 1, 0, 1])),
     LossCase("labels", losses.Hinge(), (4, 3), np.array([0, 2, 1, 2])),
@@ -296,6 +307,7 @@ LOSSES = [
     LossCase("real", losses.MeanSquaredError(), (4, 3), _SOFT),
     LossCase("labels", losses.MeanSquaredError(), (4, 3), np.array([0, 2, 1, 2])),
     LossCase("one output", losses.MeanSquaredError(), (5, 1), np.linspace(-1, 1, 5)[:, None]),
+    LossCase("counts", losses.MeanSquaredError(), (5, 1), np.array([3, 0, 1, 7, 2])),
 ]
 
 # `test_optim.textbook` has the formula from each paper.

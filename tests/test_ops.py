@@ -139,12 +139,21 @@ ENTRIES = {
     "where_positive": Entry(
         lambda x, y: np.where(y > 0, x, 0), [(normal(2, 4), Y), (normal(3, 5), normal(3, 5))]
     ),
+    "where_nonzero": Entry(
+        lambda x, y: np.where(y != 0, x, 0), [(normal(2, 4), Y), (np.array([np.inf, -np.inf, 2]), np.array([0.0, 1, -1]))]
+    ),
     "exp_or_infinity": Entry(np.exp, [(np.array([-np.inf, -1e4, 0, 1, 89, 710, 1e4]),)]),
     "sign": Entry(np.sign, [(X,)]),
     "row_maxima": Entry(lambda x: x.max(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "row_sums": Entry(lambda x: x.sum(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "inner_product": Entry(
         lambda x, y: (x * y).sum(axis=(-2, -1)), [(normal(*shape), normal(*shape)) for shape in SHAPES]
+    ),
+    "weighted_sum": Entry(
+        lambda weights, x: (weights * np.where(weights == 0, 0, x)).sum(axis=(-2, -1)),
+        [(normal(*shape), normal(*shape)) for shape in SHAPES]
+        + [(np.eye(3), np.where(np.eye(3) == 0, -np.inf, 2.0)), (np.eye(2), np.full((2, 2), -np.inf))]
+        + [(np.stack([np.eye(3)] * 2), np.where(np.eye(3) == 0, -np.inf, np.ones((2, 3, 3))))],
     ),
     "sum_of_rows": Entry(lambda rows: rows.sum(axis=-2), [(normal(*shape),) for shape in SHAPES]),
     "sum_of_products": Entry(

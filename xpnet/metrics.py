@@ -7,14 +7,18 @@ class Evaluation(NamedTuple):
     """The result of `Model.evaluate`.
 
     Fields:
-        loss: the mean over all examples.
-        accuracy: the share of examples whose class is predicted right; None if the targets are not classes.
-        errors: the number of examples whose class is predicted wrong; None if the targets are not classes.
+        loss: the mean over all examples, or over those that the loss counts.
+        accuracy: the share of these examples whose class is predicted right; None if the targets are not
+            classes, or no example counts.
+        errors: the number of examples whose class is predicted wrong, or the sum of their weights; None if
+            the targets are not classes.
+
+    With weights of examples, loss and accuracy are weighted means.
     """
 
     loss: float
     accuracy: float | None
-    errors: int | None
+    errors: float | None
 
 
 class EpochMetrics(NamedTuple):

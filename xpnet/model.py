@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import checkpoint, divergence, evaluation, loop, memory, summary, trees
+from xpnet._training import checkpoint, divergence, evaluation, judging, loop, memory, summary, trees
 from xpnet._training.learner import Learner
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
@@ -84,6 +84,7 @@ class Model(Learner):
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] = (),
         data_on_device: bool | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> list[EpochMetrics]:
         """Train for a number of epochs.
 
@@ -103,6 +104,10 @@ class Model(Learner):
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
+            sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
+                Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
+                has no gradient. Loss and accuracy of the training are weighted means over the epoch.
+                The statistics of batch normalisation are not weighted, nor is the validation.
 
         Returns the metrics of these epochs; `history` holds the metrics of all epochs.
 
@@ -110,8 +115,8 @@ class Model(Learner):
         DivergedError if the loss or a parameter is infinite or NaN; the error names the step and the layer
         where it began. After a DivergedError, or an exception in a step, the model is as before the epoch.
         """
-        require_integer("fit", "epochs", epochs, least=0)
-        require_integer("fit", "batch_size", batch_size)
+        epochs = require_integer("fit", "epochs", epochs, least=0)
+        batch_size = require_integer("fit", "batch_size", batch_size)
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ConfigError(f"fit: expected schedule to be an xpnet Schedule or None, got {schedule!r}")
         for each in callbacks:
@@ -122,7 +127,12 @@ class Model(Learner):
         need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else data_on_device
-            data = loop.Data(*self._inputs.place(x, y, on_device), on_device)
+            placed, target = self._inputs.place(x, y, on_device)
+            target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
+            data = loop.Data(placed, target, on_device)
+            if self.epoch_step:
+                judging.require_same_weights(self.state.totals, target)
+            self._use_loss(judging.for_training(self.loss_function, target, self.backend))
             held_out = None if validation is None else self._inputs.place(*validation, on_device)
             self._grads, self._fitting = None, True
             try:
@@ -153,20 +163,30 @@ class Model(Learner):
 
         If it is infinite or NaN, `fit` ends after the current step.
         """
-        loss = float(self.state.totals.loss) / examples
+        loss = evaluation.of_totals(self.state.totals, examples, penalty=0.0).loss
         if not math.isfinite(loss):
             self.stop()
         return loss
 
     def evaluate(
-        self, x: ArrayLike, y: ArrayLike, batch_size: int = 250, data_on_device: bool | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        batch_size: int = 250,
+        data_on_device: bool | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Evaluation:
-        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory."""
-        require_integer("evaluate", "batch_size", batch_size)
+        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
+
+        With `sample_weight` (n,), loss and accuracy are weighted means, and `errors` is the sum of the
+        weights of the wrong predictions.
+        """
+        batch_size = require_integer("evaluate", "batch_size", batch_size)
         need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
         on_device = need.fits() if data_on_device is None else data_on_device
-        examples = self._inputs.place(x, y, on_device)
-        return evaluation.evaluate(self._program, self._variables(), *examples, batch_size)
+        placed, target = self._inputs.place(x, y, on_device)
+        target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
+        return evaluation.evaluate(self._program, self._variables(), placed, target, batch_size)
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host."""
@@ -180,7 +200,7 @@ class Model(Learner):
         return self._predict(x, batch_size, probabilities)
 
     def _predict(self, x: ArrayLike, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        require_integer("predict", "batch_size", batch_size)
+        batch_size = require_integer("predict", "batch_size", batch_size)
         x = self._inputs.place_x(x)
         return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
 
@@ -258,10 +278,13 @@ class Model(Learner):
             "micro_batch": self.micro_batch,
             **self._options,
         }
-        return {"arguments": arguments, "training": self.training, "saved": self._capture()}
+        loss = self.objective.loss
+        return {"arguments": arguments, "loss": loss, "training": self.training, "saved": self._capture()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._is_copy = True  # whose warnings have been given
         Model.__init__(self, **state["arguments"])
+        self._use_loss(state["loss"])
         self.training = state["training"]
         self._resume(state["saved"], "pickle", own_layout=False)
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet._util.checks import is_number
+from xpnet._util.checks import is_number, settled
 from xpnet.errors import ConfigError
 
 
@@ -218,7 +218,7 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
 
 def _require(schedule: Schedule, name: str, above: float | None = None, below: float = math.inf) -> None:
     """ConfigError unless above < argument < below; without `above`, unless 0 <= argument < below."""
-    value = getattr(schedule, name)
+    value = settled(schedule, name)
     ok = is_number(value) and value < below and (value >= 0 if above is None else value > above)
     if not ok:
         least = "at least 0" if above is None else f"above {above:g}"

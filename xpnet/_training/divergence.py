@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import cost
+from xpnet._training import cost, judging
 from xpnet._training.state import State
 from xpnet._training.step import Objective
 from xpnet._util.examples import Examples
@@ -124,7 +124,7 @@ def _find_origin(
     step_inputs = {
         "in the parameters before it": (state.params, state.statistics),
         "in the inputs": ops(x).take(x, index),
-        "in the targets": ops(target).take(target, index),
+        "in the targets": judging.take(target, index),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in step_inputs.items():

@@ -1,14 +1,16 @@
 """Training by hand: a network with its loss, its optimizer and the state of training."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from xpnet import backend as backends
 from xpnet import optim, random, tree
-from xpnet._training import memory, trees
+from xpnet._training import judging, last_layers, memory, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import Augment, Objective, noise_stream
+from xpnet._util.checks import python_number
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
@@ -54,11 +56,15 @@ class Learner:
         self.net = net
         self.loss_function = loss
         self._optimizer = optimizer
-        self.micro_batch = micro_batch
-        self.seed = seed
+        self.micro_batch = python_number(micro_batch)
+        self.seed = python_number(seed)
         self.objective = Objective(net, loss, l2)
+        last_layers.check(net, loss)
+        if not getattr(self, "_is_copy", False):
+            last_layers.warn(net, loss, stacklevel=2)
         self.backend = backends.get(backend, device, dtype, tf32)
         self.training = True
+        l2 = self.objective.l2
         self._options = {"dtype": dtype, "device": device, "l2": l2, "augment": augment, "tf32": tf32}
         self._inputs = Inputs(net, loss, self.backend)
         self._program = self._compile()
@@ -203,38 +209,50 @@ class Learner:
         self._last_forward = _Forward(net, params, prediction, residuals)
         return prediction
 
-    def loss(self, target: ArrayLike) -> float:
-        """The loss of the last `forward`, with the L2 penalty. Waits for the device."""
-        last, target = self._last(target)
-        value, _ = self.loss_function.forward(last.prediction, target)
+    def loss(self, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """The loss of the last `forward`, with the L2 penalty. Waits for the device.
+
+        With `sample_weight`, as `fit` takes it, it is a weighted mean, in `backward` too.
+        """
+        last, placed = self._last(target, sample_weight)
+        totals, _ = judging.judge(self.objective.loss, last.prediction, placed)
+        value = judging.mean(totals, last.prediction.shape[0])
         return float(self.objective.penalized(last.params, value))
 
     def errors(self, target: ArrayLike) -> int:
         """The number of wrong predictions in the last `forward`. Waits for the device."""
-        last, target = self._last(target)
-        errors = self.loss_function.errors(last.prediction, target)
+        last, placed = self._last(target)
+        errors = self.loss_function.errors(last.prediction, placed)
         if errors is None:
             raise ShapeError(
                 f"{self.loss_function}: expected integer labels to count errors, got real targets"
             )
         return int(errors)
 
-    def backward(self, target: ArrayLike) -> None:
+    def backward(self, target: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
-        (net, params, prediction, residuals), target = self._last(target)
-        _, loss_residuals = self.loss_function.forward(prediction, target)
+        (net, params, prediction, residuals), placed = self._last(target, sample_weight)
+        _, judged = judging.judge(self.objective.loss, prediction, placed)
+        dprediction = judging.gradient(self.objective.loss, judged)
         with self.backend.precision():
-            grads = net.parameter_gradients(params, residuals, self.loss_function.backward(loss_residuals))
+            grads = net.parameter_gradients(params, residuals, dprediction)
         grads = self.objective.penalized_gradients(params, grads)
         total = optim.zeros_like(self.params) if self._grads is None else self._grads
         self._grads = tree.map(lambda total, g: total + g, total, grads)
 
-    def _last(self, target: ArrayLike) -> tuple[_Forward, Array]:
-        """The last `forward`, and its target on the device."""
+    def _last(self, target: ArrayLike, sample_weight: ArrayLike | None = None) -> tuple[_Forward, Any]:
+        """The last `forward`, and its target on the device, with weights if there are any."""
         last = self._last_forward
         if last is None:
             raise Error("Model: expected a call of forward(x) first, got none")
-        return last, self._inputs.place_target(last.prediction.shape, target)
+        placed = self._inputs.place_target(last.prediction.shape, target)
+        return last, judging.weighted(self.objective.loss, placed, sample_weight, self.backend)
+
+    def _use_loss(self, loss: Loss) -> None:
+        """Minimise this loss from now on, `loss_function` with numbers that `fit` has computed."""
+        if loss != self.objective.loss:
+            self.objective = replace(self.objective, loss=loss)
+            self._program = self._compile()
 
     def zero_grads(self) -> None:
         """Set `grads` to zero."""

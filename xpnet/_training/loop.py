@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, each followed by validation."""
 
+import itertools
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -7,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet import tree
 from xpnet._training import divergence, evaluation
 from xpnet._training.divergence import StepRange
+from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
 from xpnet._training.state import Batches, Progress, Training
 from xpnet._training.step import zero_totals
@@ -26,7 +29,7 @@ class Data(NamedTuple):
     """Checked inputs and targets, on the device or on the host."""
 
     x: Array
-    y: Array
+    y: Array | Weighted
     on_device: bool = True
 
 
@@ -96,13 +99,14 @@ class _Buffers:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.arrays: tuple[Array | None, Array | None] = (None, None)
+        self.arrays: list[Array] = []
 
-    def load(self, x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
-        """Arrays with x and y in their first rows."""
-        of_x, of_y = self.arrays
-        self.arrays = loaded = self.backend.refilled(of_x, x), self.backend.refilled(of_y, y)
-        return loaded
+    def load(self, x: np.ndarray, y: Any) -> tuple[Array, Any]:
+        """Arrays with x and y in their first rows; y may have weights."""
+        pairs = itertools.zip_longest(self.arrays, tree.leaves((x, y)))
+        self.arrays = [self.backend.refilled(buffer, array) for buffer, array in pairs]
+        loaded, *target = self.arrays
+        return loaded, Weighted(*target) if isinstance(y, Weighted) else target[0]
 
 
 class _Start(NamedTuple):
@@ -155,7 +159,7 @@ def _train_epoch(
 
 
 def _ranges(
-    backend: Backend, data: tuple[Array, Array], stacks: list[Array], rates: list[float] | None, skipped: int
+    backend: Backend, data: tuple[Array, Any], stacks: list[Array], rates: list[float] | None, skipped: int
 ) -> Generator[StepRange, None, None]:
     """The steps of these stacks of batches, without the first `skipped` steps."""
     first = 0

@@ -17,10 +17,17 @@ from xpnet.tree import Array, Tree
 
 
 class Totals(NamedTuple):
-    """Sums over examples: 0-d arrays, or numbers before the first step. errors is None without classes."""
+    """Sums over examples: 0-d arrays, or numbers before the first step.
+
+    Fields:
+        loss: the losses, each times its weight if examples have weights.
+        errors: the errors likewise; None if the targets are not classes.
+        count: the weights, or the number of examples that the loss counts; None if it counts all.
+    """
 
     loss: Any
     errors: Any
+    count: Any = None
 
 
 class State(NamedTuple):

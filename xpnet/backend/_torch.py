@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -166,6 +167,14 @@ class TorchOps(CapturedOps, library="torch"):
         if x.dtype not in (self.torch.float32, self.torch.float64):
             return "pass x.to(torch.float32)"
         return "pass x.cpu()"
+
+    def weighted_sum(self, weights: Array, x: Array) -> Array:
+        """On a CPU without a pass to replace infinite x, which takes 9 µs, unless the sum is NaN."""
+        if x.ndim == 2 and x.device.type == "cpu":
+            total = self.inner_product(weights, x)
+            if math.isfinite(float(total)):
+                return total
+        return super().weighted_sum(weights, x)
 
     def take(self, x: Array, index: Array) -> Array:
         """5 µs for 64 rows of 784; array-api-compat's `take` looks for negative positions first, 12 µs."""

@@ -98,6 +98,10 @@ class Ops:
         """x where y > 0, else 0."""
         return self.xp.where(y > 0, x, self.xp.zeros_like(x))
 
+    def where_nonzero(self, x: Array, y: Array) -> Array:
+        """x where y ≠ 0, else 0, also where x is infinite."""
+        return self.xp.where(y != 0, x, self.xp.zeros_like(x))
+
     def exp_or_infinity(self, x: Array) -> Array:
         """eˣ, without a warning on overflow."""
         return self.xp.exp(x)
@@ -131,6 +135,10 @@ class Ops:
     def inner_product(self, x: Array, y: Array) -> Array:
         """Σₙ Σᵢ xₙᵢ yₙᵢ, (...)."""
         return self.xp.sum(x * y, axis=(-2, -1))
+
+    def weighted_sum(self, weights: Array, x: Array) -> Array:
+        """Σₙ Σᵢ weightsₙᵢ xₙᵢ, (...). An element of weight 0 adds 0, also where x is infinite."""
+        return self.inner_product(weights, self.where_nonzero(x, weights))
 
     def sum_of_rows(self, rows: Array) -> Array:
         """Σₙ rowsₙ, (..., columns)."""

@@ -11,10 +11,9 @@ All raise ConfigError for an argument out of its range, and ShapeError unless x 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from xpnet._util.checks import require_integer
+from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
@@ -72,8 +71,8 @@ class HorizontalFlip:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
-        p = self.probability
-        if not isinstance(p, Real) or isinstance(p, bool) or not 0 <= p <= 1:
+        p = settled(self, "probability")
+        if not is_number(p) or not 0 <= p <= 1:
             raise ConfigError(f"{self}: expected probability to be a number from 0 to 1, got {p!r}")
 
     def __call__(self, x: Array, key: Key) -> Array:
@@ -173,6 +172,7 @@ def _zero(x: Array) -> Array:
 
 def _require_positive_integer(augmentation: Augmentation, **arguments: Any) -> None:
     for name, value in arguments.items():
+        settled(augmentation, name)
         require_integer(augmentation, name, value)
         if value > LARGEST:
             raise ConfigError(f"{augmentation}: expected {name} to be at most {LARGEST:,}, got {value:,}")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from xpnet import tree
 from xpnet.backend import LazyArray
 from xpnet.tree import Array
 
@@ -22,17 +23,18 @@ class Chunk(NamedTuple):
     """The examples of some batches: each row of `indices` holds the positions of one batch in x and y."""
 
     x: np.ndarray
-    y: np.ndarray
+    y: Any
     indices: np.ndarray
 
 
 def chunks(
-    x: HostArray, y: HostArray, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
+    x: HostArray, y: Any, indices: np.ndarray, dtype: str, chunk_bytes: int | None = None
 ) -> Generator[Chunk, None, None]:
     """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 
     Arguments:
-        x, y: inputs and targets of all examples; may be memory-mapped, or `LazyArray`s.
+        x, y: inputs and targets of all examples; may be memory-mapped, or `LazyArray`s; y may be a tree of
+            them.
         indices: positions of examples, a row for each batch.
         dtype: dtype of the returned inputs.
         chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
@@ -45,7 +47,8 @@ def chunks(
     def read(rows: np.ndarray) -> Chunk:
         # Read in the order of the file; `indices` then points into the chunk.
         positions, in_chunk = np.unique(rows, return_inverse=True)
-        return Chunk(x[positions].astype(dtype, copy=False), y[positions], in_chunk.reshape(rows.shape))
+        targets = tree.map(lambda array: array[positions], y)
+        return Chunk(x[positions].astype(dtype, copy=False), targets, in_chunk.reshape(rows.shape))
 
     return prefetched(read, [indices[first : first + rows] for first in range(0, len(indices), rows)])
 

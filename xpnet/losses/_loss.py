@@ -1,6 +1,5 @@
 """The base class of all losses, and what they share."""
 
-import math
 from typing import Any, NoReturn
 
 from xpnet._util.examples import Examples
@@ -66,6 +65,15 @@ class Loss:
         """The true class of each example, integers (..., n); None if the targets are not classes."""
         return target if has_labels(prediction, target) else None
 
+    def count(self, prediction_shape: tuple[int, ...], target: Array) -> Array | None:
+        """The number of examples that the value is the mean of, integers (...); None for all n.
+
+        A loss that ignores examples says here how many it does not ignore: the mean over an epoch and over
+        parts of a batch depends on it. `forward` gives 0 for a batch in which no example counts, and `errors`
+        counts no ignored example.
+        """
+        return None
+
     def predict(self, prediction: Array) -> Array:
         """The prediction in the user's terms: the output itself, or the class of each example (..., n)."""
         return prediction
@@ -74,26 +82,36 @@ class Loss:
         """The number of classes that integer labels may name, for predictions with n_out columns."""
         return n_out
 
+    def check_outputs(self, n_out: int) -> None:
+        """ConfigError unless the loss can judge predictions with n_out columns.
+
+        `Model` calls it as soon as it knows the columns of the network's output.
+        """
+
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
         """ShapeError unless the target fits a prediction of this shape.
 
         For integer labels this reads their values, which waits for the device.
         """
         *batch, n_out = prediction_shape
+        self.check_outputs(n_out)
         xp = namespace(target)
         if xp.isdtype(target.dtype, "integral") and target.ndim == len(batch):
             if tuple(target.shape) != tuple(batch):
                 self._refuse(f"{batch[-1]} labels, one for each example", f"{target.shape[-1]}")
             if min(batch) > 0:
-                low, high = int(xp.min(target)), int(xp.max(target))
-                last = self.classes(n_out) - 1
-                if low < 0 or high > last:
-                    self._refuse(f"labels from 0 to {last}", f"labels from {low} to {high}")
+                self._check_range(target, self.classes(n_out) - 1)
         elif tuple(target.shape) != tuple(prediction_shape) or not xp.isdtype(target.dtype, "real floating"):
             self._refuse(
                 f"integer labels of shape {tuple(batch)} or real targets of shape {tuple(prediction_shape)}",
                 f"{target.dtype} of shape {tuple(target.shape)}",
             )
+
+    def _check_range(self, labels: Array, last: int) -> None:
+        xp = namespace(labels)
+        low, high = int(xp.min(labels)), int(xp.max(labels))
+        if low < 0 or high > last:
+            self._refuse(f"labels from 0 to {last}", f"labels from {low} to {high}")
 
     def _refuse(self, expected: str, got: str) -> NoReturn:
         raise ShapeError(f"{self}: expected {expected}, got {got}")
@@ -108,11 +126,6 @@ class Loss:
     def __repr__(self) -> str:
         """The constructor call, without arguments that have their default value."""
         return constructor_call(self)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a hyper-parameter is a finite Python number."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def has_labels(prediction: Array, target: Array) -> bool:

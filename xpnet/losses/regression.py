@@ -1,14 +1,16 @@
 """Losses for regression: functions of prediction - target, averaged over examples and outputs.
 
-Shapes: prediction y (..., n, d), target t (..., n, d), or integer labels (..., n) that stand for
-one-hot rows.
+Shapes: prediction y (..., n, d), target t (..., n, d), or for d > 1 integer labels (..., n) that stand for
+one-hot rows. For one output no integer is a label: numbers (..., n) are targets (..., n, 1). `Model` takes
+targets of one output in the shape (n, 1) alone, as its errors say, so that (n,) never meets (n, 1).
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from xpnet._util.checks import is_number, settled
 from xpnet.backend import namespace, ops
-from xpnet.losses._loss import Loss, has_labels, is_finite, one_hot
+from xpnet.losses._loss import Loss, has_labels, one_hot
 from xpnet.tree import Array
 
 
@@ -17,12 +19,32 @@ class DifferenceResiduals(NamedTuple):
 
 
 def difference_of(prediction: Array, target: Array) -> Array:
-    """y - t, where integer labels stand for one-hot rows t."""
-    return prediction - (one_hot(target, like=prediction) if has_labels(prediction, target) else target)
+    """y - t, where integer labels stand for one-hot rows t if y has more than one column."""
+    if not has_labels(prediction, target):
+        return prediction - target
+    if prediction.shape[-1] == 1:
+        return prediction - namespace(prediction).astype(target[..., None], prediction.dtype)
+    return prediction - one_hot(target, like=prediction)
+
+
+class Regression(Loss):
+    """Base class of losses for regression."""
+
+    examples = "independent"
+
+    def labels(self, prediction: Array, target: Array) -> Array | None:
+        return None if prediction.shape[-1] == 1 else super().labels(prediction, target)
+
+    def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
+        *batch, n_out = prediction_shape
+        if n_out == 1 and tuple(target.shape) == tuple(batch):
+            expected = f"targets of shape {tuple(prediction_shape)} for one output"
+            self._refuse(expected, f"{target.dtype} of shape {tuple(target.shape)}; pass y[:, None]")
+        super().check(prediction_shape, target)
 
 
 @dataclass(frozen=True, repr=False)
-class MeanSquaredError(Loss):
+class MeanSquaredError(Regression):
     """Squared difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ (yₙᵢ - tₙᵢ)²
@@ -32,7 +54,7 @@ class MeanSquaredError(Loss):
     PyTorch and Keras define the mean squared error in the same way. The definition 1/(2n) Σ‖y - t‖² of some
     courses is d/2 times this value.
 
-    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+    Shapes: y (..., n, d), target (..., n, d), or for d > 1 integer labels (..., n): one-hot rows.
     """
 
     examples = "independent"
@@ -49,14 +71,14 @@ class MeanSquaredError(Loss):
 
 
 @dataclass(frozen=True, repr=False)
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(Regression):
     """Absolute difference between prediction and target, averaged over the n examples and d outputs.
 
     L = 1/(n d) Σₙ Σᵢ |yₙᵢ - tₙᵢ|
 
     dy = sign(y - t) / (n d), which is 0 where y = t
 
-    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+    Shapes: y (..., n, d), target (..., n, d), or for d > 1 integer labels (..., n): one-hot rows.
     """
 
     examples = "independent"
@@ -78,7 +100,7 @@ class HuberResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Huber(Loss):
+class Huber(Regression):
     """Huber loss: quadratic for small differences, linear for large ones, so that outliers weigh less.
 
     r = y - t,  c = min(max(r, -δ), δ)
@@ -88,7 +110,7 @@ class Huber(Loss):
 
     This is PyTorch's HuberLoss. For δ → ∞ it becomes half the mean squared error.
 
-    Shapes: y (..., n, d), target (..., n, d), or integer labels (..., n) that stand for one-hot rows.
+    Shapes: y (..., n, d), target (..., n, d), or for d > 1 integer labels (..., n): one-hot rows.
 
     Arguments:
         delta: δ > 0, where the loss changes from quadratic to linear.
@@ -103,7 +125,8 @@ class Huber(Loss):
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        self._require(is_finite(self.delta) and self.delta > 0, "delta", "a finite number above 0")
+        ok = is_number(settled(self, "delta")) and self.delta > 0
+        self._require(ok, "delta", "a finite number above 0")
 
     def forward(self, prediction: Array, target: Array) -> tuple[Array, HuberResiduals]:
         xp = namespace(prediction)

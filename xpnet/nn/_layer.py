@@ -3,10 +3,10 @@
 import functools
 import math
 from dataclasses import fields
-from numbers import Integral
 from typing import Any, NamedTuple, NoReturn
 
 from xpnet import init, tree
+from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples
 from xpnet._util.text import constructor_call
 from xpnet.errors import ConfigError, ShapeError
@@ -206,8 +206,8 @@ def show_shape(shape: Shape) -> str:
 def require_positive_integers(layer: Layer, **arguments: Any) -> None:
     """ConfigError unless each hyper-parameter is an integer of at least 1."""
     for name, value in arguments.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{layer}: expected {name} to be an integer of at least 1, got {value!r}")
+        settled(layer, name)
+        require_integer(layer, name, value)
 
 
 def require_initializers(layer: Layer) -> None:
@@ -221,7 +221,7 @@ def require_initializers(layer: Layer) -> None:
 
 def require_number(layer: Layer, name: str, below: float = math.inf) -> None:
     """ConfigError unless the hyper-parameter is a number, 0 <= number < below."""
-    value = getattr(layer, name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < below:
+    value = settled(layer, name)
+    if not is_number(value) or not 0 <= value < below:
         limit = "a finite number" if below == math.inf else f"a number below {below:g}"
         raise ConfigError(f"{layer}: expected {name} to be {limit} and at least 0, got {value!r}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from xpnet import special
+from xpnet._util.checks import is_number, settled
 from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import NoResiduals, SameShape
@@ -87,7 +88,7 @@ class LeakyReLU(SameShape):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.slope, int | float) and 0 <= self.slope <= 1):
+        if not (is_number(settled(self, "slope")) and 0 <= self.slope <= 1):
             raise ConfigError(f"LeakyReLU: expected slope to be a number from 0 to 1, got {self.slope!r}")
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:
@@ -124,7 +125,7 @@ class ELU(SameShape):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.alpha, int | float) and 0 <= self.alpha < math.inf):
+        if not (is_number(settled(self, "alpha")) and self.alpha >= 0):
             raise ConfigError(f"ELU: expected alpha to be a finite number and at least 0, got {self.alpha!r}")
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, OutputResiduals]:

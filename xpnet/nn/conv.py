@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import ClassVar, Literal, NamedTuple
 
 from xpnet import init
+from xpnet._util.checks import settled
 from xpnet._util.windows import output_lengths
 from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
@@ -48,8 +48,8 @@ class _Conv(Layer):
         require_initializers(self)
         require_per_axis(self, "kernel_size")
         require_per_axis(self, "stride")
-        is_integer = isinstance(self.padding, Integral) and not isinstance(self.padding, bool)
-        if self.padding != "same" and not (is_integer and self.padding >= 0):
+        padding = settled(self, "padding")
+        if padding != "same" and not (type(padding) is int and padding >= 0):
             raise ConfigError(
                 f"{self}: expected padding to be 'same' or an integer of at least 0, got {self.padding!r}"
             )
@@ -187,7 +187,7 @@ class Conv1d(_Conv):
 
 def require_per_axis(layer: Layer, name: str) -> None:
     """ConfigError unless the hyper-parameter is an integer of at least 1, or a tuple of one for each axis."""
-    value, axes = getattr(layer, name), layer.axes  # type: ignore[attr-defined]
+    value, axes = settled(layer, name), layer.axes  # type: ignore[attr-defined]
     values = per_axis(value, axes)
     if len(values) != axes:
         raise ConfigError(f"{layer}: expected {name} to be an integer or {axes} of them, got {value!r}")

@@ -5,6 +5,7 @@ import math
 from dataclasses import is_dataclass, replace
 from typing import Self
 
+from xpnet._util.checks import is_in_range, settled
 from xpnet.errors import ConfigError
 from xpnet.optim.steps import Number
 from xpnet.tree import Tree
@@ -57,19 +58,14 @@ class Optimizer:
 
 
 def require(optimizer: Optimizer, *names: str, below: float = math.inf, zero: bool = True) -> None:
-    """ConfigError unless each hyper-parameter is an array or a finite number, 0 <= number < below.
+    """ConfigError unless each hyper-parameter is a finite number, 0 <= number < below, or an array of them.
 
-    With zero=False, 0 is out of range too.
+    With zero=False, 0 is out of range too. NumPy's numbers become Python's; arrays stay arrays. An array's
+    values are checked if they are on the host.
     """
     for name in names:
-        value = getattr(optimizer, name)
-        if isinstance(value, float) and type(value) is not float:
-            # NumPy's float64 is a subclass of float that would turn float32 parameters into float64.
-            value = float(value)
-            object.__setattr__(optimizer, name, value)
-        if hasattr(value, "ndim"):
-            continue
-        if not (isinstance(value, int | float) and 0 <= value < below and (zero or value > 0)):
+        value = settled(optimizer, name, arrays=True)
+        if not is_in_range(value, below, zero):
             limit = "a finite number" if below == math.inf else f"a number below {below:g}"
             least = "at least 0" if zero else "above 0"
             raise ConfigError(

@@ -131,26 +131,27 @@ def agrees_with_numpy(trial: LossTrial, backend: Backend) -> None:
 
 
 def is_the_mean_over_the_batch(trial: LossTrial, backend: Backend) -> None:
-    """The value and the gradient of a batch are the means over its examples, each computed alone."""
+    """Value and gradient of a batch are the means over its examples that count, each computed alone."""
     prediction, target = backend.copy(trial.prediction), backend.copy(trial.target)
-    n = prediction.shape[0]
+    n, counted = prediction.shape[0], trial.loss.count(prediction.shape, target)
+    n_counted = n if counted is None else max(int(counted), 1)
     whole, residuals = trial.loss.forward(prediction, target)
     gradient = backend.to_numpy(trial.loss.backward(residuals))
     values, rows = [], []
     for i in range(n):
         value, residuals = trial.loss.forward(prediction[i : i + 1, ...], target[i : i + 1, ...])
         values.append(float(value))
-        rows.append(backend.to_numpy(trial.loss.backward(residuals)) / n)
-    fault = difference(float(whole), np.mean(values), 1e-11)
+        rows.append(backend.to_numpy(trial.loss.backward(residuals)) / n_counted)
+    fault = difference(float(whole), np.sum(values) / n_counted, 1e-11)
     if fault:
         raise LawError(
             f"the value{fault}, the mean of the {n} examples' own values; "
-            "divide by the number of examples, prediction.shape[-2], and by "
+            "divide by the number of examples, prediction.shape[-2] or what `count` returns, and by "
             "nothing else that depends on the batch"
         )
     fault = difference(gradient, np.concatenate(rows), 1e-11)
     if fault:
-        raise LawError(f"the gradient{fault}, the example's own gradient divided by n = {n}")
+        raise LawError(f"the gradient{fault}, the example's own gradient divided by n = {n_counted}")
 
 
 def stacked_losses_match_single_ones(trial: LossTrial, backend: Backend) -> None:

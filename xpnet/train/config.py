@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from xpnet import data, init, losses, optim, schedules
-from xpnet._util.checks import has_type
+from xpnet._util.checks import has_type, settled
 from xpnet.backend import BACKENDS, DTYPES
 from xpnet.errors import ConfigError
 from xpnet.train.registry import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES
@@ -143,7 +143,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            value = getattr(self, option.name)
+            value = settled(self, option.name)
             if isinstance(value, list):  # from a YAML file
                 value = tuple(value)
                 object.__setattr__(self, option.name, value)

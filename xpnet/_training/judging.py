@@ -1,0 +1,141 @@
+"""The loss of a batch: sums for the totals, and the gradient of the mean; examples may have weights."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet._training.state import Totals
+from xpnet.backend import Backend, namespace, ops
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.losses import CrossEntropy, Loss
+from xpnet.tree import Array, ArrayLike
+
+
+class Weighted(NamedTuple):
+    """Targets with the weight of each example, (n,): what the engine takes in place of an array."""
+
+    target: Any
+    weights: Any
+
+
+class Judged(NamedTuple):
+    """What `gradient` needs. Fields: the loss's residuals, and the weight of each example, or None."""
+
+    residuals: Any
+    weights: Array | None
+
+
+def take(target: Array | Weighted, index: Array) -> Any:
+    """The targets at the positions `index`, with their weights."""
+    if isinstance(target, Weighted):
+        return Weighted(take(target.target, index), take(target.weights, index))
+    return ops(target).take(target, index)
+
+
+def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Totals, Judged]:
+    """The sums over the examples of a batch.
+
+    With weights w, they are Σ wₙ lₙ, Σ wₙ eₙ and Σ wₙ over the examples that count: lₙ is the loss of one
+    example, eₙ is 1 for an error. An example of weight 0 adds nothing, whatever its loss.
+
+    Shapes: prediction (n, d), target as the loss says.
+    """
+    if isinstance(target, Weighted):
+        return _judge_each(loss, prediction, *target)
+    value, residuals = loss.forward(prediction, target)
+    count = loss.count(tuple(prediction.shape), target)
+    n = prediction.shape[0] if count is None else namespace(value).astype(count, value.dtype)
+    return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals, None)
+
+
+def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) -> tuple[Totals, Judged]:
+    xp, n = namespace(prediction), prediction.shape[0]
+    rows, row_targets = prediction[:, None, :], target[:, None, ...]  # n networks of one example
+    values, residuals = loss.forward(rows, row_targets)
+    if tuple(values.shape) != (n,):
+        raise ConfigError(
+            f"sample_weight: expected {loss} to give {n} values for predictions of shape "
+            f"{tuple(rows.shape)}, got {tuple(values.shape)}; sum over the last two axes, axis=(-2, -1)"
+        )
+    count = loss.count(tuple(rows.shape), row_targets)
+    if count is not None:
+        weights = weights * xp.astype(count, weights.dtype)
+    values = xp.where(weights > 0, values, xp.zeros_like(values))
+    errors = loss.errors(rows, row_targets)
+    if errors is not None:
+        errors = xp.sum(weights * xp.astype(errors, weights.dtype))
+    totals = Totals(xp.sum(weights * values), errors, xp.sum(weights))
+    return totals, Judged(residuals, weights)
+
+
+def gradient(loss: Loss, judged: Judged) -> Array:
+    """The gradient (n, d) of the mean over the examples that count, weighted if they have weights."""
+    dprediction = loss.backward(judged.residuals)
+    if judged.weights is None:
+        return dprediction
+    weights, dprediction = judged.weights, dprediction[:, 0, :]
+    xp = namespace(weights)
+    share = (weights / at_least_one(xp.sum(weights)))[:, None]
+    return share * xp.where(share > 0, dprediction, xp.zeros_like(dprediction))
+
+
+def number(totals: Totals) -> Array:
+    """The count of totals that have one, in the dtype of their loss."""
+    return namespace(totals.loss).astype(totals.count, totals.loss.dtype)
+
+
+def at_least_one(count: Array) -> Array:
+    """A divisor: the count, or 1 where it is 0 and every sum is 0 too."""
+    xp = namespace(count)
+    return xp.where(count > 0, count, xp.ones_like(count))
+
+
+def mean(totals: Totals, n: int) -> Array:
+    """The mean loss of a batch of n examples, a 0-d array."""
+    return totals.loss / (n if totals.count is None else at_least_one(number(totals)))
+
+
+def weighted(
+    loss: Loss, target: Any, weights: ArrayLike | None, backend: Backend, on_device: bool = True
+) -> Any:
+    """Placed targets with the weights of their examples, on the device or on the host, if there are any.
+
+    Raises ShapeError unless they are n finite numbers of at least 0, one of them above 0; ConfigError if the
+    loss is no mean over the examples.
+    """
+    if weights is None:
+        return target
+    n = target.shape[0]
+    if loss.examples != "independent":
+        raise ConfigError(
+            f"sample_weight: expected a loss whose examples are independent, got {loss}, "
+            f"whose examples are {loss.examples!r}"
+        )
+    host = backend.numbers(weights)[:]
+    if host.shape != (n,):
+        raise ShapeError(f"sample_weight: expected {n} weights of shape ({n},), got {host.shape}")
+    if not (np.all(np.isfinite(host)) and np.all(host >= 0) and np.any(host > 0)):
+        got = f"weights from {np.min(host):g} to {np.max(host):g}"
+        raise ShapeError(f"sample_weight: expected finite weights of at least 0, one above 0, got {got}")
+    place = backend.asarray if on_device else backend.on_host
+    return Weighted(target, place(host, real=True))
+
+
+def for_training(loss: Loss, target: Any, backend: Backend) -> Loss:
+    """The loss to minimise on these targets: balanced class weights come from them."""
+    if not isinstance(loss, CrossEntropy) or loss.class_weights != "balanced":
+        return loss
+    target, weights = target if isinstance(target, Weighted) else (target, None)
+    given: Any = backend.numbers(target)[:]
+    return loss.balanced(given, None if weights is None else backend.numbers(weights)[:])
+
+
+def require_same_weights(totals: Totals, target: Any) -> None:
+    """ConfigError unless an interrupted epoch goes on with weights where it began with them, and without."""
+    count = totals.count
+    began = count is not None and namespace(count).isdtype(count.dtype, "real floating")
+    if began != isinstance(target, Weighted):
+        raise ConfigError(
+            f"fit: expected {'a' if began else 'no'} sample_weight, as in the interrupted epoch, got "
+            f"{'none' if began else 'one'}; set model.epoch_step = 0 to restart the epoch"
+        )

@@ -9,7 +9,9 @@ import pytest
 
 from conftest import MakeBackend
 from laws import fetch
-from xpnet.backend import _numba, _numpy
+from xpnet import losses
+from xpnet._training import judging
+from xpnet.backend import Backend, _numba, _numpy
 from xpnet.backend._formula import kinds
 from xpnet.backend._passes import passes
 from xpnet.backend.fused import (
@@ -196,3 +198,36 @@ def test_a_condition_on_an_argument_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no condition on an argument in a fused function"):
         absolute(np.ones(3))
+
+
+def judged_by(backend: Backend, logits: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:
+    totals, judged = judging.judge(losses.CrossEntropy(), backend.asarray(logits), backend.asarray(labels))
+    assert totals.count is None
+    return totals.loss, totals.errors, judging.gradient(losses.CrossEntropy(), judged)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 10), (1, 2), (40, 3), (3, 65), (2, 700)])
+def test_cross_entropy_at_once_is_cross_entropy(
+    make_backend: MakeBackend, shape: tuple[int, int], dtype: str
+) -> None:
+    """Also of equal logits, of a class that is ruled out, and of logits that are large or not finite."""
+    backend, rng = make_backend(dtype), np.random.default_rng(0)
+    labels = rng.integers(1, shape[1], size=shape[0])
+    logits = np.round(rng.normal(size=shape), 1)
+    ruled_out, infinite, not_a_number = (logits.copy() for _ in range(3))
+    ruled_out[:, 0] = -np.inf
+    infinite[0, labels[0]] = -np.inf
+    not_a_number[0, 0] = np.nan
+    for given in (logits, 0 * logits, 1e4 * logits, ruled_out, infinite, not_a_number):
+        given = given.astype(dtype)
+        loss = losses.CrossEntropy()
+        with np.errstate(all="ignore"):
+            value, residuals = loss.forward(given, labels)
+            expected = value * shape[0], loss.errors(given, labels), loss.backward(residuals)
+        found = judged_by(backend, given, labels)
+        tolerance = 1e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(fetch(backend, found[0]), expected[0], tolerance)
+        np.testing.assert_allclose(fetch(backend, found[2]), expected[2], tolerance, tolerance)
+        if not np.isnan(given).any():
+            assert int(found[1]) == expected[1]

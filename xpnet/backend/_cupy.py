@@ -137,6 +137,8 @@ class CuPy(Backend):
 class CuPyOps(CapturedOps, library="cupy"):
     """In-place forms: a captured step would have to copy another result back into the buffer."""
 
+    fuses_rows = True
+
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
         self.cupy = importlib.import_module("cupy")

@@ -1,5 +1,6 @@
 """Fused functions on CuPy: one kernel."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,27 +44,35 @@ def kernel(
 
     def value(operand: Any) -> str:
         """The C++ name of an operand; adds the lines that compute it."""
+        if type(operand) is int:
+            return str(operand)  # as it is, it makes no real number of an integer
+        if type(operand) is float and math.isinf(operand):
+            return "INFINITY" if operand > 0 else "-INFINITY"  # not in the dtype of the first argument
         if not isinstance(operand, Symbol) or operand.kind == "number":
             return numbers.setdefault(python(operand), f"number_{len(numbers)}")
         if operand not in names:
             expression = WORDS[operand.operation].format(*[value(each) for each in operand.operands])
             names[operand] = f"x_{len(lines)}"
-            lines.append(f"T {names[operand]} = {expression};")
+            lines.append(f"const auto {names[operand]} = {expression};")
         return names[operand]
 
     results = [value(result) for result in formula.results]
     outputs = [f"result_{i}" for i in range(len(results))]
     lines += [f"{output} = {result};" for output, result in zip(outputs, results, strict=True)]
     arrays = [each for each, symbol in formula.arguments.items() if symbol.kind != "number"]
+    types = dict(zip(arrays, "TUVWXYZABCDEFGHIJKLMNOPQRS", strict=False)) | dict.fromkeys(
+        numbers.values(), "T"
+    )
+    overwritten = formula.names[: len(outputs)][:overwrites]
+    new = [f"empty_like({formula.names[0]})" for _ in outputs[overwrites:]]
+    types |= {output: types[name] for output, name in zip(outputs, overwritten, strict=False)}
     compiled = cupy.ElementwiseKernel(
-        ", ".join([f"T {each}" for each in [*arrays, *numbers.values()]]),
-        ", ".join([f"T {each}" for each in outputs]),
+        ", ".join([f"{types[each]} {each}" for each in [*arrays, *numbers.values()]]),
+        ", ".join([f"{types.get(each, 'T')} {each}" for each in outputs]),
         "\n".join(lines),
         f"xpnet_{name}",
     )
-    new = [f"empty_like({formula.names[0]})" for _ in outputs[overwrites:]]
-    targets = [*formula.names[: len(outputs)][:overwrites], *new]
-    call = f"return compiled({', '.join([*arrays, *numbers, *targets])})"
+    call = f"return compiled({', '.join([*arrays, *numbers, *overwritten, *new])})"
     return define(formula.names, [call], {**scalars, "compiled": compiled, "empty_like": cupy.empty_like})
 
 

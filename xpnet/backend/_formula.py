@@ -1,5 +1,6 @@
 """The formula of an elementwise function: what it computes from its arguments, step by step."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -182,7 +183,7 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
 def python(value: Any, names: Mapping[Any, str] = MappingProxyType({})) -> str:
     """The Python expression of a number or of a symbol, in terms of arguments and of symbols with `names`."""
     if not isinstance(value, Symbol):
-        return repr(value)
+        return repr(value) if math.isfinite(value) else f'float("{value}")'
     if value in names:
         return names[value]
     if value.operation == "argument":

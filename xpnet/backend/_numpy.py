@@ -171,6 +171,7 @@ class NumPyOps(Ops, library="numpy"):
 
     def __init__(self, xp: Any) -> None:
         super().__init__(_numpy_bare)
+        self.fuses_rows = numba_is_installed()
 
     def window_view(self, x: Array, kernel: Lengths, stride: Lengths) -> Array:
         """A strided view: one copy of it takes a third of the time of stacking the taps."""

@@ -28,6 +28,8 @@ class Ops:
         xp: the array API namespace of the library.
     """
 
+    fuses_rows: bool = False  # whether fused functions of rows take one pass
+
     def __init__(self, xp: Any) -> None:
         self.xp = xp
         self._programs: dict[tuple[Any, tuple[str, ...]], Callable[..., Any]] = {}

@@ -44,7 +44,7 @@ def all_functions(x: Any, y: Any, scale: Any, shift: Any) -> Any:
 @fused(overwrites=1)
 def swapped(x: Any, y: Any, factor: Any) -> Any:
     """Each result reads what the other may overwrite."""
-    return y - factor * x, x + factor * y
+    return y - factor * x, x + factor * y, factor * (x + y)
 
 
 STEPS = {  # the number of arrays, and the numbers

@@ -11,6 +11,7 @@ from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, as_wr
 WORDS = {
     **OPERATORS,
     "copy": "{}",
+    "filled": "T({1})",
     "sqrt": "sqrt({})",
     "exp": "exp({})",
     "log": "log({})",

@@ -164,8 +164,7 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
         *[arguments.get(name, int(kind in "1")) for name, kind in zip(names, kinds, strict=True)]
     )
     given = found if isinstance(found, tuple) else (found,)
-    # A result that is an argument must be an array of its own: the caller may overwrite it.
-    results = tuple([apply("copy", each) if each.operation == "argument" else each for each in given])
+    results = tuple([_fresh(each, arguments[names[0]]) for each in given])
     steps: dict[Symbol, None] = {}
 
     def visit(symbol: Symbol) -> None:
@@ -178,6 +177,13 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
     for result in results:
         visit(result)
     return Formula(names, arguments, results, tuple(steps))
+
+
+def _fresh(result: Any, first: Symbol) -> Symbol:
+    """The result as an array of its own, which the caller may overwrite, also of an argument or a number."""
+    if not isinstance(result, Symbol):
+        return apply("filled", first, result)
+    return apply("copy", result) if result.operation == "argument" else result
 
 
 def python(value: Any, names: Mapping[Any, str] = MappingProxyType({})) -> str:

@@ -21,6 +21,7 @@ from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, defin
 WORDS = {
     **OPERATORS,
     "copy": "{}",
+    "filled": "{1}",
     "sqrt": "math.sqrt({})",
     "exp": "math.exp({})",
     "log": "math.log({})",

@@ -139,6 +139,12 @@ def _sign(x: Any, out: Any = None) -> Any:
     return out
 
 
+def _filled(x: Any, value: Any, out: Any = None) -> Any:
+    result = np.empty_like(x) if out is None else out
+    result[...] = value
+    return result
+
+
 def _where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
     result = np.where(condition, x, y)
     if out is None:
@@ -156,6 +162,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "<": np.less,
     "negative": np.negative,
     "copy": np.positive,
+    "filled": _filled,
     "sqrt": np.sqrt,
     "exp": np.exp,
     "log": np.log,

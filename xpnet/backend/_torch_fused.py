@@ -115,6 +115,7 @@ def words(torch: Any) -> Mapping[str, Callable[..., Any]]:
         "<": torch.lt,
         "negative": torch.neg,
         "copy": lambda x, out=None: x.clone() if out is None else out.copy_(x),
+        "filled": lambda x, value, out=None: torch.full_like(x, value) if out is None else out.fill_(value),
         "sqrt": torch.sqrt,
         "exp": torch.exp,
         "log": torch.log,

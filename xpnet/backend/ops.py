@@ -337,6 +337,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "maximum": _array_function("maximum", max),
     "minimum": _array_function("minimum", min),
     "sign": lambda x: ops(x).sign(x),
+    "filled": lambda x, value: namespace(x).full_like(x, value),
     "copy": lambda x: namespace(x).asarray(x, copy=True),
     "row_sum": lambda x: ops(x).row_sums(x),
     "row_max": lambda x: ops(x).row_maxima(x),

@@ -135,7 +135,7 @@ def test_shares_are_rounded_as_written() -> None:
 
 @pytest.mark.parametrize("x", [{"x": X}, iter(X), 3.0, np.array(3.0)], ids=lambda x: type(x).__name__)
 def test_what_has_no_slices_is_refused_in_one_line(x: Any) -> None:
-    with pytest.raises(ShapeError, match="expected an array or a list of examples for|of numbers, got a"):
+    with pytest.raises(ShapeError, match=r"expected an array or a list of examples for|of numbers, got a"):
         make_model().fit(x, Y, validation_split=0.2)
     with pytest.raises(ShapeError, match="uneven rows"):
         make_model().fit([[1.0, 2.0], [1.0]] * 5, Y[:10], validation_split=0.2)

@@ -144,12 +144,6 @@ ENTRIES = {
     ),
     "exp_or_infinity": Entry(np.exp, [(np.array([-np.inf, -1e4, 0, 1, 89, 710, 1e4]),)]),
     "sign": Entry(np.sign, [(X,)]),
-    "subtract_scaled": Entry(lambda x, factor, y: x - factor * y, SCALED),
-    "subtract_ratio": Entry(
-        lambda x, factor, y, z: x - factor * y / z, [(*case, 1 + normal(2, 3) ** 2) for case in SCALED]
-    ),
-    "decay_and_add": Entry(lambda x, factor, y: factor * x + y, SCALED),
-    "add_square": Entry(lambda x, y: x + y**2, [(normal(2, 3), normal(2, 3))]),
     "row_maxima": Entry(lambda x: x.max(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "row_sums": Entry(lambda x: x.sum(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "inner_product": Entry(

@@ -71,6 +71,23 @@ def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     return function(tree, *others)
 
 
+def map_several(
+    function: Callable[..., tuple[Any, ...]], n: int, *trees: Tree, key: str = ""
+) -> tuple[Tree, ...]:
+    """n trees of the n results of `function(key, *leaves)` for the leaves in the same place of all trees.
+
+    The key is the last one on the path to the leaf.
+    """
+    first = trees[0]
+    if isinstance(first, dict):
+        found = {k: map_several(function, n, *[tree[k] for tree in trees], key=k) for k in first}
+        return tuple([{k: branches[i] for k, branches in found.items()} for i in range(n)])
+    if isinstance(first, tuple):
+        parts = [map_several(function, n, *branches) for branches in zip(*trees, strict=True)]
+        return tuple([tuple([branches[i] for branches in parts]) for i in range(n)])
+    return function(key, *trees)
+
+
 def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the name and the array of each leaf, the keys of a dict in sorted order."""
     # JAX sorts the dicts that pass through `jit`: the order of the leaves must not depend on it.

@@ -8,6 +8,7 @@ from xpnet._training.state import Totals
 from xpnet.backend import Backend, namespace, ops
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import CrossEntropy, Loss
+from xpnet.losses.fast import at_once
 from xpnet.tree import Array, ArrayLike
 
 
@@ -19,10 +20,14 @@ class Weighted(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What `gradient` needs. Fields: the loss's residuals, and the weight of each example, or None."""
+    """What `gradient` needs.
+
+    Fields: the loss's residuals; the weight of each example, or None; the gradient where it is already known.
+    """
 
     residuals: Any
-    weights: Array | None
+    weights: Array | None = None
+    gradient: Array | None = None
 
 
 def without_weights(target: Any) -> Any:
@@ -47,10 +52,12 @@ def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Tota
     """
     if isinstance(target, Weighted):
         return _judge_each(loss, prediction, *target)
+    if (found := at_once(loss, prediction, target)) is not None:
+        return Totals(found.loss, found.errors), Judged(None, gradient=found.gradient)
     value, residuals = loss.forward(prediction, target)
     count = loss.count(prediction.shape, target)
     n = prediction.shape[0] if count is None else namespace(value).astype(count, value.dtype)
-    return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals, None)
+    return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals)
 
 
 def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) -> tuple[Totals, Judged]:
@@ -75,6 +82,8 @@ def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) ->
 
 def gradient(loss: Loss, judged: Judged) -> Array:
     """The gradient (n, d) of the mean over the examples that count, weighted if they have weights."""
+    if judged.gradient is not None:
+        return judged.gradient
     dprediction = loss.backward(judged.residuals)
     if judged.weights is None:
         return dprediction

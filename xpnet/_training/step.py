@@ -15,6 +15,7 @@ from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples, combined
 from xpnet._util.warning import Once
 from xpnet.backend import Backend, namespace, ops
+from xpnet.backend.fused import fused, where
 from xpnet.data.batches import slices
 from xpnet.errors import ConfigError
 from xpnet.losses import Loss
@@ -168,15 +169,27 @@ def training_step(
         grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
-        totals_so_far = _add_totals(state.totals, totals)
-        xp = namespace(totals_so_far.loss)
-        finite_steps = state.finite_steps + xp.astype(xp.isfinite(totals_so_far.loss), xp.int32)
-        new = State(
-            params, statistics, optimizer_state, totals_so_far, state.step + 1, finite_steps, averaged
+        totals_so_far = tree.map(
+            lambda sum, more: None if more is None else add(sum, more), state.totals, totals
         )
+        finite_steps = count_if_finite(state.finite_steps, totals_so_far.loss)
+        done = add(state.step, 1)
+        new = State(params, statistics, optimizer_state, totals_so_far, done, finite_steps, averaged)
         return new, totals
 
     return step
+
+
+@fused(overwrites=1)
+def add(total: Any, more: Any) -> Any:
+    """total + more."""
+    return total + more
+
+
+@fused(overwrites=1)
+def count_if_finite(count: Any, value: Any) -> Any:
+    """count + 1 if the value is finite, else count."""
+    return where(value < math.inf, where(value > -math.inf, count + 1, count), count)
 
 
 def averaged_statistics(net: Layer, state: State, params: Tree, x: Array, alone: bool) -> Tree:

@@ -34,7 +34,6 @@ class CuBLAS:
         compute = cublas.ComputeType
         cuda_r_32f, cuda_r_64f = 0, 1
         self.types = {"f": (cuda_r_32f, compute.COMPUTE_32F), "d": (cuda_r_64f, compute.COMPUTE_64F)}
-        self.scalars = {char: (np.ones((), char), np.zeros((), char)) for char in "fd"}
 
     def use(self, workspace: Array, tf32: bool) -> None:
         """Set the memory and the precision of the products that follow.
@@ -57,18 +56,25 @@ class CuBLAS:
             )
         batch = np.broadcast_shapes(tuple(left_batch), tuple(right_batch))
         y = self.xp.empty((*batch, rows, columns), dtype=left.dtype)
+        return self.add_to(y, left, right, 1, 0)
+
+    def add_to(self, y: Array, left: Array, right: Array, scale: float, decay: float) -> Array:
+        """decay · y + scale · left @ right, which overwrites y: an array in C order."""
+        *batch, rows, columns = y.shape
+        inner = left.shape[-1]
         if 0 in (*y.shape, inner):
-            y[...] = 0
+            y *= decay
             return y
-        left, left_order, left_step, left_next = self._matrices(left, batch)
-        right, right_order, right_step, right_next = self._matrices(right, batch)
+        left, left_order, left_step, left_next = self._matrices(left, tuple(batch))
+        right, right_order, right_step, right_next = self._matrices(right, tuple(batch))
         number, compute = self.types[left.dtype.char]
-        one, zero = (scalar.ctypes.data for scalar in self.scalars[left.dtype.char])
+        scalars = [np.array(value, left.dtype.char) for value in (scale, decay)]
+        alpha, beta = (value.ctypes.data for value in scalars)
         # For each operand: address, type, leading dimension, distance between matrices.
         self.cublas.gemm_strided_batched_ex(
-            self.handle, right_order, left_order, columns, rows, inner, one,
+            self.handle, right_order, left_order, columns, rows, inner, alpha,
             self.pointer(right), number, right_step, right_next,
-            self.pointer(left), number, left_step, left_next, zero,
+            self.pointer(left), number, left_step, left_next, beta,
             self.pointer(y), number, columns, rows * columns,
             math.prod(batch), compute, self.cublas.GemmAlgo.DEFAULT,
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """CuPy: arrays on an NVIDIA GPU."""
 
+import contextvars
 import functools
 import importlib
 import math
@@ -14,11 +15,13 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
+from xpnet.backend._cupy_fused import kernel
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._reading import one_line
 from xpnet.backend.backends import Backend
-from xpnet.backend.ops import CapturedOps
+from xpnet.backend.fused import Fused, positive_part, where_positive
+from xpnet.backend.ops import FUNCTIONS, CapturedOps
 from xpnet.errors import BackendError
 
 Array = Any  # a CuPy array with all of its methods
@@ -114,16 +117,28 @@ class CuPy(Backend):
             )
         )
 
-    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.cached_property
+    def cublas(self) -> Any:
+        """nvmath's cuBLAS; None if it is not installed."""
         try:
-            cublas = importlib.import_module("nvmath.bindings.cublas")
+            return importlib.import_module("nvmath.bindings.cublas")
         except ImportError:
+            return None
+
+    @property
+    def adds_products(self) -> bool:  # type: ignore[override]  # in captured steps alone
+        return self.cublas is not None
+
+    def compile_loop(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        if self.cublas is None:
             return super().compile_loop(step)
-        return CapturedLoop(step, CuPyRecorder(self.library, cublas, self.tf32))
+        return CapturedLoop(step, CuPyRecorder(self.library, self.cublas, self.tf32))
 
 
 class CuPyOps(CapturedOps, library="cupy"):
     """In-place forms: a captured step would have to copy another result back into the buffer."""
+
+    fuses_rows = True
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)
@@ -140,6 +155,29 @@ class CuPyOps(CapturedOps, library="cupy"):
         """CuPy's own: array-api-compat's `sign` fetches a value to the host."""
         return self.cupy.sign(x)
 
+    def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
+        """One kernel."""
+        formula = function.formula(kinds)
+        return kernel(formula, function.name, function.overwrites, self.cupy, FUNCTIONS)
+
+    def positive_part(self, x: Array) -> Array:
+        return positive_part(x)
+
+    def where_positive(self, x: Array, y: Array) -> Array:
+        return where_positive(x, y)
+
+    def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
+        """One product that cuBLAS adds to `total`, in a captured step."""
+        product = _product.get()
+        if product is None or not total.flags.c_contiguous or hasattr(decay, "ndim"):
+            return super().add_product(total, left, right, scale, decay)
+        if hasattr(scale, "ndim"):
+            right, scale = scale * right, 1
+        return product.add_to(total, left, right, scale, decay)
+
+    def inner_product(self, x: Array, y: Array) -> Array:
+        return _inner_product(self.cupy)(x, y, axis=(x.ndim - 2, x.ndim - 1))
+
     def _new_constant(self, values: tuple[float, ...], like: Array) -> Array:
         """Outside the memory of the graph that is recorded: the constant stays when the graph goes."""
         with self.cupy.cuda.using_allocator(self.cupy.get_default_memory_pool().malloc):
@@ -153,12 +191,14 @@ class CuPyOps(CapturedOps, library="cupy"):
             rows = rows.reshape(*batch, parts, n // parts, columns).sum(axis=-2)
         return rows.sum(axis=-2)
 
-    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
-        x -= factor * y
-        return x
 
-    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
-        return self.subtract_scaled(x, factor, y / z)
+# cuBLAS for the step that this thread is recording.
+_product: contextvars.ContextVar[CuBLAS | None] = contextvars.ContextVar("product", default=None)
+
+
+@functools.cache
+def _inner_product(cupy: Any) -> Callable[..., Array]:
+    return cupy.ReductionKernel("T x, T y", "T sum", "x * y", "a + b", "sum = a", "0", "xpnet_inner_product")
 
 
 def _divisor(n: int) -> int:
@@ -217,7 +257,11 @@ class CuPyRecorder:
 
             allocator = self.cupy.cuda.using_allocator(self.pool.malloc)
             with allocator, stream, replaced_matmul(self.cupy.ndarray, product, is_current):
-                yield stream
+                token = _product.set(product)
+                try:
+                    yield stream
+                finally:
+                    _product.reset(token)
 
 
 @functools.cache

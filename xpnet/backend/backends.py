@@ -104,7 +104,7 @@ class Backend:
 
         Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
-        host = None
+        host: Any = None
         with self._reading(x):
             if not self.owns(x) or not self.xp.isdtype(x.dtype, NUMBERS):
                 host = self.on_host(x, real)

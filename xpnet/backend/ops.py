@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
 from xpnet._util.windows import Lengths, output_lengths, taps
+from xpnet.backend._formula import as_written, kinds
 from xpnet.tree import Array
+
+if TYPE_CHECKING:
+    from xpnet.backend.fused import Fused
 
 Padding = Sequence[tuple[int, int]]  # zeros before and after each axis between the examples and the channels
 
@@ -24,8 +28,11 @@ class Ops:
         xp: the array API namespace of the library.
     """
 
+    fuses_rows: bool = False  # whether fused functions of rows take one pass
+
     def __init__(self, xp: Any) -> None:
         self.xp = xp
+        self._programs: dict[tuple[Any, tuple[str, ...]], Callable[..., Any]] = {}
 
     def __init_subclass__(cls, library: str | None = None) -> None:
         if library is not None:
@@ -105,24 +112,17 @@ class Ops:
         """-1, 0 or 1: the sign of x."""
         return self.xp.sign(x)
 
-    def subtract_scaled(self, x: Array, factor: Any, y: Array) -> Array:
-        """x - factor · y. May overwrite x."""
-        return x - factor * y
+    def fused(self, function: "Fused", arguments: tuple[Any, ...]) -> Any:
+        """`function(*arguments)`; see `xpnet.backend.fused`. May overwrite its leading arguments."""
+        key = function, kinds(arguments)
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = self.compile_fused(*key)
+        return program(*arguments)
 
-    def subtract_ratio(self, x: Array, factor: Any, y: Array, z: Array) -> Array:
-        """x - factor · y / z. May overwrite x and z."""
-        return x - factor * (y / z)
-
-    def decay_and_add(self, x: Array, factor: Any, y: Array) -> Array:
-        """factor · x + y. May overwrite x."""
-        x *= factor
-        x += y
-        return x
-
-    def add_square(self, x: Array, y: Array) -> Array:
-        """x + y². May overwrite x."""
-        x += y * y
-        return x
+    def compile_fused(self, function: "Fused", kinds: tuple[str, ...]) -> Callable[..., Any]:
+        """A function of the arguments of `function`, for arguments of these kinds."""
+        return as_written(function.formula(kinds), FUNCTIONS)
 
     # Rows.
 
@@ -305,3 +305,43 @@ def namespace(x: Array) -> Any:
 def device(x: Array) -> Any:
     """The device of an array; None if it does not have the attribute, as JAX's tracers do not."""
     return ops(x).device(x)
+
+
+# The functions of fused formulas, of arrays and of numbers, by the names of their operations.
+
+
+def _array_function(name: str, of_numbers: Callable[..., Any]) -> Callable[..., Any]:
+    def function(*operands: Any) -> Any:
+        like = next((each for each in operands if hasattr(each, "ndim")), None)
+        if like is None:
+            return of_numbers(*operands)
+        xp = namespace(like)
+        arrays = [
+            each if hasattr(each, "ndim") else xp.asarray(each, dtype=like.dtype, device=device(like))
+            for each in operands
+        ]
+        return getattr(xp, name)(*arrays)
+
+    return function
+
+
+def _one_hot(labels: Array, like: Array) -> Array:
+    classes = namespace(like).arange(like.shape[-1], dtype=labels.dtype, device=device(labels))
+    return namespace(like).astype(labels == classes, like.dtype)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "sqrt": _array_function("sqrt", math.sqrt),
+    "exp": _array_function("exp", math.exp),
+    "log": _array_function("log", math.log),
+    "maximum": _array_function("maximum", max),
+    "minimum": _array_function("minimum", min),
+    "sign": lambda x: ops(x).sign(x),
+    "filled": lambda x, value: namespace(x).full_like(x, value),
+    "copy": lambda x: namespace(x).asarray(x, copy=True),
+    "row_sum": lambda x: ops(x).row_sums(x),
+    "row_max": lambda x: ops(x).row_maxima(x),
+    "row_argmax": lambda x: namespace(x).astype(namespace(x).argmax(x, axis=-1, keepdims=True), x.dtype),
+    "one_hot": _one_hot,
+    "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
+}

@@ -1,6 +1,9 @@
 """Penalties on the parameters, added to a loss."""
 
-from xpnet.backend import namespace
+import functools
+import operator
+
+from xpnet.backend import namespace, ops
 from xpnet.tree import Array
 
 
@@ -15,5 +18,6 @@ def l2(weights: list[Array], strength: float) -> Array:
         weights: the arrays to penalise, `xpnet.tree.weights(params)`.
         strength: λ.
     """
-    penalty = sum(namespace(w).sum(w * w) for w in weights)
-    return 0.5 * strength * penalty
+    rows = [namespace(w).reshape(w, (1, -1)) for w in weights]
+    squares = [ops(row).inner_product(row, row) for row in rows]
+    return 0.5 * strength * functools.reduce(operator.add, squares)

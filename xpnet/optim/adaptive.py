@@ -2,26 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from xpnet import tree
 from xpnet.backend import namespace
+from xpnet.backend.fused import Fused, fused, sign, sqrt
 from xpnet.optim._optimizer import Optimizer, require
-from xpnet.optim.steps import (
-    Number,
-    accumulate,
-    accumulate_squares,
-    average,
-    average_squares,
-    decay_weights,
-    descend,
-    descend_by_root,
-    interpolate,
-    shrink_weights,
-    sign,
-    start_weight,
-    weighted_sum,
-    zeros_like,
-)
+from xpnet.optim.steps import Number, each_leaf, start_weight, zeros_like
 from xpnet.tree import Array, Tree
 
 
@@ -60,10 +47,21 @@ class RMSprop(Optimizer):
         return {"square": zeros_like(params)}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        grads = decay_weights(grads, params, self.weight_decay)
-        square = average_squares(state["square"], grads, self.beta)
-        params = descend_by_root(params, grads, square, self.epsilon, self.learning_rate)
+        numbers = {"learning_rate": self.learning_rate, "beta": self.beta, "epsilon": self.epsilon}
+        params, square = each_leaf(
+            rmsprop_step, params, state["square"], grads, **numbers, weight_decay=self.weight_decay
+        )
         return params, {"square": square}
+
+
+@fused(overwrites=2)
+def rmsprop_step(
+    w: Any, v: Any, g: Any, learning_rate: Any, beta: Any, epsilon: Any, weight_decay: Any
+) -> Any:
+    """(w, v) after `RMSprop`'s step."""
+    g = g + weight_decay * w
+    v = beta * v + (1 - beta) * (g * g)
+    return w - learning_rate * (g / (sqrt(v) + epsilon)), v
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,19 @@ class Adagrad(Optimizer):
         return {"square": zeros_like(params)}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        grads = decay_weights(grads, params, self.weight_decay)
-        square = accumulate_squares(state["square"], grads)
-        params = descend_by_root(params, grads, square, self.epsilon, self.learning_rate)
+        numbers = {"learning_rate": self.learning_rate, "epsilon": self.epsilon}
+        params, square = each_leaf(
+            adagrad_step, params, state["square"], grads, **numbers, weight_decay=self.weight_decay
+        )
         return params, {"square": square}
+
+
+@fused(overwrites=2)
+def adagrad_step(w: Any, s: Any, g: Any, learning_rate: Any, epsilon: Any, weight_decay: Any) -> Any:
+    """(w, s) after `Adagrad`'s step."""
+    g = g + weight_decay * w
+    s = s + g * g
+    return w - learning_rate * (g / (sqrt(s) + epsilon)), s
 
 
 @dataclass(frozen=True)
@@ -149,19 +156,39 @@ class Adam(Optimizer):
         }
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        return self._step(params, decay_weights(grads, params, self.weight_decay), state)
+        return self._step(adam_step, params, grads, state)
 
-    def _step(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
+    def _step(self, step: Fused, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         if not state:
             return params, state
-        mean = accumulate(state["mean"], grads, self.beta1)
-        square = accumulate_squares(state["square"], grads, self.beta2)
-        a = self.beta1 * state["mean_weight"] + 1
-        b = self.beta2 * state["square_weight"] + 1
-        root_b = namespace(b).sqrt(b)
-        # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which takes two passes over the arrays less.
-        params = descend_by_root(params, mean, square, self.epsilon * root_b, self.learning_rate * root_b / a)
+        a = next_weight(state["mean_weight"], self.beta1)
+        b = next_weight(state["square_weight"], self.beta2)
+        numbers = {name: getattr(self, name) for name in ("learning_rate", "beta1", "beta2", "epsilon")}
+        params, mean, square = each_leaf(
+            step, params, state["mean"], state["square"], grads,
+            a=a, b=b, **numbers, weight_decay=self.weight_decay,
+        )  # fmt: skip
         return params, {"mean": mean, "mean_weight": a, "square": square, "square_weight": b}
+
+
+@fused(overwrites=1)
+def next_weight(weight: Any, beta: Any) -> Any:
+    """β a + 1: the sum of the weights of all gradients, after one more."""
+    return beta * weight + 1
+
+
+@fused(overwrites=3)
+def adam_step(
+    w: Any, m: Any, v: Any, g: Any,
+    a: Any, b: Any, learning_rate: Any, beta1: Any, beta2: Any, epsilon: Any, weight_decay: Any,
+) -> Any:  # fmt: skip
+    """(w, m, v) after `Adam`'s step, with a and b after it."""
+    g = g + weight_decay * w
+    m = beta1 * m + g
+    v = beta2 * v + g * g
+    # (m/a) / (√(v/b) + ε) = √b/a · m / (√v + ε √b), which has two divisions of arrays less.
+    root = sqrt(b)
+    return w - learning_rate * root / a * (m / (sqrt(v) + epsilon * root)), m, v
 
 
 @dataclass(frozen=True)
@@ -178,7 +205,17 @@ class AdamW(Adam):
     weight_decay: Number = 0.01
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        return self._step(shrink_weights(params, self.learning_rate, self.weight_decay), grads, state)
+        return self._step(adamw_step, params, grads, state)
+
+
+@fused(overwrites=3)
+def adamw_step(
+    w: Any, m: Any, v: Any, g: Any,
+    a: Any, b: Any, learning_rate: Any, beta1: Any, beta2: Any, epsilon: Any, weight_decay: Any,
+) -> Any:  # fmt: skip
+    """(w, m, v) after `AdamW`'s step, with a and b after it."""
+    w = (1 - learning_rate * weight_decay) * w
+    return adam_step.function(w, m, v, g, a, b, learning_rate, beta1, beta2, epsilon, 0)
 
 
 @dataclass(frozen=True)
@@ -233,24 +270,41 @@ class NAdam(Optimizer):
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         if not state:
             return params, state
-        grads = decay_weights(grads, params, self.weight_decay)
-        mean = average(state["mean"], grads, self.beta1)
-        square = accumulate_squares(state["square"], grads, self.beta2)
-        b, step = self.beta2 * state["square_weight"] + 1, state["step"] + 1
+        b, step = next_weight(state["square_weight"], self.beta2), state["step"] + 1
         momentum, next_momentum = self._momentum(step), self._momentum(step + 1)
         product = state["momentum_product"] * momentum
-        grads_factor = (1 - momentum) / (1 - product)
-        mean_factor = next_momentum / (1 - product * next_momentum)
-        direction = weighted_sum(grads_factor, grads, mean_factor, mean)
-        root_b = namespace(b).sqrt(b)  # multiply by √b as in Adam, which saves two passes over the arrays
-        rate, epsilon = self.learning_rate * root_b, self.epsilon * root_b
-        params = descend_by_root(params, direction, square, epsilon, rate)
+        params, mean, square = each_leaf(
+            nadam_step, params, state["mean"], state["square"], grads,
+            b=b,
+            grads_factor=(1 - momentum) / (1 - product),
+            mean_factor=next_momentum / (1 - product * next_momentum),
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            weight_decay=self.weight_decay,
+        )  # fmt: skip
         weights = {"square_weight": b, "momentum_product": product, "step": step}
         return params, {"mean": mean, "square": square, **weights}
 
     def _momentum(self, step: Array) -> Array:
         """μ = β₁ (1 - ½ 0.96^(ψt))."""
         return self.beta1 * (1 - namespace(step).exp(math.log(0.96) * self.momentum_decay * step) / 2)
+
+
+@fused(overwrites=3)
+def nadam_step(
+    w: Any, m: Any, v: Any, g: Any,
+    b: Any, grads_factor: Any, mean_factor: Any,
+    learning_rate: Any, beta1: Any, beta2: Any, epsilon: Any, weight_decay: Any,
+) -> Any:  # fmt: skip
+    """(w, m, v) after `NAdam`'s step, with b after it and the factors of g and m."""
+    g = g + weight_decay * w
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + g * g
+    direction = grads_factor * g + mean_factor * m
+    root = sqrt(b)  # multiply by √b as in Adam
+    return w - learning_rate * root * (direction / (sqrt(v) + epsilon * root)), m, v
 
 
 @dataclass(frozen=True)
@@ -284,7 +338,16 @@ class Lion(Optimizer):
         return {"mean": zeros_like(params)}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        params = shrink_weights(params, self.learning_rate, self.weight_decay)
-        direction = sign(interpolate(state["mean"], grads, self.beta1))
-        mean = average(state["mean"], grads, self.beta2)
-        return descend(params, direction, self.learning_rate), {"mean": mean}
+        numbers = {"learning_rate": self.learning_rate, "beta1": self.beta1, "beta2": self.beta2}
+        params, mean = each_leaf(
+            lion_step, params, state["mean"], grads, **numbers, weight_decay=self.weight_decay
+        )
+        return params, {"mean": mean}
+
+
+@fused(overwrites=2)
+def lion_step(w: Any, m: Any, g: Any, learning_rate: Any, beta1: Any, beta2: Any, weight_decay: Any) -> Any:
+    """(w, m) after `Lion`'s step."""
+    direction = sign(beta1 * m + (1 - beta1) * g)
+    w = (1 - learning_rate * weight_decay) * w
+    return w - learning_rate * direction, beta2 * m + (1 - beta2) * g

@@ -1,19 +1,12 @@
 """Gradient descent with momentum."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from xpnet.backend.fused import fused
 from xpnet.errors import ConfigError
 from xpnet.optim._optimizer import Optimizer, require
-from xpnet.optim.steps import (
-    Number,
-    accumulate,
-    average,
-    decay_weights,
-    descend,
-    is_zero,
-    look_ahead,
-    zeros_like,
-)
+from xpnet.optim.steps import Number, accumulate, descend, each_leaf, is_zero, zeros_like
 from xpnet.tree import Tree
 
 
@@ -56,12 +49,40 @@ class SGD(Optimizer):
         return {} if is_zero(self.momentum) else {"velocity": zeros_like(params)}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        grads = decay_weights(grads, params, self.weight_decay)
+        rate, decay = self.learning_rate, self.weight_decay
+        if not self.nesterov and is_zero(decay):  # gradients may be products that are added in one go
+            if is_zero(self.momentum):
+                return descend(params, grads, rate), state
+            velocity = accumulate(state["velocity"], grads, self.momentum)
+            return descend(params, velocity, rate), {"velocity": velocity}
         if is_zero(self.momentum):
-            return descend(params, grads, self.learning_rate), state
-        velocity = accumulate(state["velocity"], grads, self.momentum)
-        direction = look_ahead(grads, velocity, self.momentum) if self.nesterov else velocity
-        return descend(params, direction, self.learning_rate), {"velocity": velocity}
+            (params,) = each_leaf(sgd_step, params, grads, learning_rate=rate, weight_decay=decay)
+            return params, state
+        step = nesterov_step if self.nesterov else momentum_step
+        numbers = {"learning_rate": rate, "momentum": self.momentum, "weight_decay": decay}
+        params, velocity = each_leaf(step, params, state["velocity"], grads, **numbers)
+        return params, {"velocity": velocity}
+
+
+@fused(overwrites=1)
+def sgd_step(w: Any, g: Any, learning_rate: Any, weight_decay: Any) -> Any:
+    """w - η (g + λ w)."""
+    return w - learning_rate * (g + weight_decay * w)
+
+
+@fused(overwrites=2)
+def momentum_step(w: Any, v: Any, g: Any, learning_rate: Any, momentum: Any, weight_decay: Any) -> Any:
+    """(w, v) after `SGD`'s step with momentum."""
+    v = momentum * v + (g + weight_decay * w)
+    return w - learning_rate * v, v
+
+
+@fused(overwrites=2)
+def nesterov_step(w: Any, v: Any, g: Any, learning_rate: Any, momentum: Any, weight_decay: Any) -> Any:
+    """(w, v) after `SGD`'s step with nesterov."""
+    g = g + weight_decay * w
+    v = momentum * v + g
+    return w - learning_rate * (g + momentum * v), v
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,13 @@ class EMAMomentum(Optimizer):
         return {"velocity": zeros_like(params)}
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
-        grads = decay_weights(grads, params, self.weight_decay)
-        velocity = average(state["velocity"], grads, self.beta)
-        return descend(params, velocity, self.learning_rate), {"velocity": velocity}
+        numbers = {"learning_rate": self.learning_rate, "beta": self.beta, "weight_decay": self.weight_decay}
+        params, velocity = each_leaf(ema_step, params, state["velocity"], grads, **numbers)
+        return params, {"velocity": velocity}
+
+
+@fused(overwrites=2)
+def ema_step(w: Any, v: Any, g: Any, learning_rate: Any, beta: Any, weight_decay: Any) -> Any:
+    """(w, v) after `EMAMomentum`'s step."""
+    v = beta * v + (1 - beta) * (g + weight_decay * w)
+    return w - learning_rate * v, v

@@ -1,5 +1,8 @@
 """The small steps that optimizers are composed of: functions of trees, one formula each.
 
+`each_leaf` applies a formula of one parameter to all of them. `xpnet.backend.fused` makes one pass over the
+arrays of it where the library can: write a whole update as one formula, as `Adam` does.
+
 A step whose docstring says "May overwrite" may do so with that argument: use the result. No step writes into
 gradients. A hyper-parameter is a Python number, a 0-d array, or an array of length K if every parameter has a
 leading axis of K networks: one value for each network.
@@ -11,6 +14,7 @@ from typing import Any
 
 from xpnet import tree
 from xpnet.backend import Product, device, namespace, ops
+from xpnet.backend.fused import Fused, fused, sqrt
 from xpnet.tree import Array, Tree
 
 Number = Any  # a Python number, a 0-d array or an array of length K
@@ -37,11 +41,40 @@ def start_weight(beta: Number, params: Tree) -> Array:
     return namespace(first).zeros((), dtype=first.dtype, device=device(first))
 
 
+def each_leaf(step: Fused, *trees: Tree, **numbers: Number) -> tuple[Tree, ...]:
+    """The trees of the results of a fused step, computed for the leaves in the same place of all trees.
+
+    The step overwrites as many arguments as it has results.
+
+    Arguments:
+        step: a function of one leaf of each tree, and then of the numbers.
+        trees: the trees.
+        numbers: the numbers, by the names of the step's arguments and in their order. `weight_decay` is 0 for
+            leaves that are no weights, such as biases.
+    """
+    names = tuple(numbers)
+    decays = "weight_decay" in numbers
+
+    def of_leaf(key: str, *leaves: Any) -> tuple[Any, ...]:
+        values = [_along(numbers[name], leaves[0]) for name in names]
+        if decays and key != "weight":
+            values[names.index("weight_decay")] = 0
+        found = step(*leaves, *values)
+        return found if isinstance(found, tuple) else (found,)
+
+    return tree.map_several(of_leaf, step.overwrites, *trees)
+
+
 def decay_weights(grads: Tree, params: Tree, strength: Number) -> Tree:
     """g + λ w for weights, g for other parameters: the gradient of the loss plus λ/2 · Σ w²."""
     if is_zero(strength):
         return grads
-    return tree.map_weights(lambda g, w: g + _along(strength, w) * w, grads, params)
+    return tree.map_weights(lambda g, w: _decay(g, w, _along(strength, w)), grads, params)
+
+
+@fused()
+def _decay(g: Any, w: Any, strength: Any) -> Any:
+    return g + strength * w
 
 
 def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tree:
@@ -58,50 +91,49 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
             return g.add_to(v, 1, momentum)
-        return ops(v).decay_and_add(v, _along(momentum, v), g)
+        return _accumulate(v, g, _along(momentum, v))
 
     return tree.map(step, velocity, grads)
+
+
+@fused(overwrites=1)
+def _accumulate(v: Any, g: Any, momentum: Any) -> Any:
+    return momentum * v + g
 
 
 def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
     """s ← β s + g². May overwrite s."""
-    has_decay = hasattr(beta, "ndim") or beta != 1
+    return each_leaf(_accumulate_squares, squares, grads, beta=beta)[0]
 
-    def step(s: Array, g: Array) -> Array:
-        if has_decay:
-            s *= _along(beta, s)
-        return ops(s).add_square(s, g)
 
-    return tree.map(step, squares, grads)
+@fused(overwrites=1)
+def _accumulate_squares(s: Any, g: Any, beta: Any) -> Any:
+    return beta * s + g * g
 
 
 def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
     """v ← β v + (1 - β) g. May overwrite v."""
+    return each_leaf(_average, velocity, grads, beta=beta)[0]
 
-    def step(v: Array, g: Array) -> Array:
-        v *= _along(beta, v)
-        v += _along(1 - beta, v) * g
-        return v
 
-    return tree.map(step, velocity, grads)
+@fused(overwrites=1)
+def _average(v: Any, g: Any, beta: Any) -> Any:
+    return beta * v + (1 - beta) * g
 
 
 def average_squares(squares: Tree, grads: Tree, beta: Number) -> Tree:
     """s ← β s + (1 - β) g². May overwrite s."""
+    return each_leaf(_average_squares, squares, grads, beta=beta)[0]
 
-    def step(s: Array, g: Array) -> Array:
-        s *= _along(beta, s)
-        square = g * g
-        square *= _along(1 - beta, s)
-        s += square
-        return s
 
-    return tree.map(step, squares, grads)
+@fused(overwrites=1)
+def _average_squares(s: Any, g: Any, beta: Any) -> Any:
+    return beta * s + (1 - beta) * (g * g)
 
 
 def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
     """g + μ v."""
-    return tree.map(lambda g, v: g + _along(momentum, v) * v, grads, velocity)
+    return tree.map(lambda g, v: _decay(g, v, _along(momentum, v)), grads, velocity)
 
 
 def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
@@ -162,22 +194,27 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
             return d.add_to(p, -learning_rate, 1)
-        return ops(p).subtract_scaled(p, _along(learning_rate, p), d)
+        return _descend(p, d, _along(learning_rate, p))
 
     return tree.map(step, params, direction)
+
+
+@fused(overwrites=1)
+def _descend(p: Any, d: Any, learning_rate: Any) -> Any:
+    return p - learning_rate * d
 
 
 def descend_by_root(
     params: Tree, direction: Tree, squares: Tree, epsilon: Number, learning_rate: Number
 ) -> Tree:
     """p ← p - η d / (√s + ε). May overwrite p."""
+    numbers = {"epsilon": epsilon, "learning_rate": learning_rate}
+    return each_leaf(_descend_by_root, params, direction, squares, **numbers)[0]
 
-    def step(p: Array, d: Array, s: Array) -> Array:
-        root = namespace(s).sqrt(s)
-        root += _along(epsilon, s)
-        return ops(p).subtract_ratio(p, _along(learning_rate, p), d, root)
 
-    return tree.map(step, params, direction, squares)
+@fused(overwrites=1)
+def _descend_by_root(p: Any, d: Any, s: Any, epsilon: Any, learning_rate: Any) -> Any:
+    return p - learning_rate * (d / (sqrt(s) + epsilon))
 
 
 def is_zero(value: Number) -> bool:

@@ -1,0 +1,233 @@
+"""Fused functions give on each library what their formulas say, in every form that a library runs."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import MakeBackend
+from laws import fetch
+from xpnet import losses
+from xpnet._training import judging
+from xpnet.backend import Backend, _numba, _numpy
+from xpnet.backend._formula import kinds
+from xpnet.backend._passes import passes
+from xpnet.backend.fused import (
+    Fused,
+    exp,
+    fused,
+    log,
+    maximum,
+    minimum,
+    one_hot,
+    row_argmax,
+    row_max,
+    row_sum,
+    sign,
+    sqrt,
+    where,
+)
+from xpnet.backend.ops import FUNCTIONS
+from xpnet.optim import adaptive, momentum
+
+
+@fused(overwrites=2)
+def all_functions(x: Any, y: Any, scale: Any, shift: Any) -> Any:
+    gate = where(y > shift, exp(-y), x)
+    low, high = minimum(x, y), maximum(x, 0.5)
+    first = gate * x - low / (2 + high) / scale
+    return first, sign(y) * sqrt(maximum(x, 0)) - where(x < y, y, 1), log(1 + x * x)
+
+
+@fused(overwrites=1)
+def swapped(x: Any, y: Any, factor: Any) -> Any:
+    """Each result reads what the other may overwrite."""
+    return y - factor * x, x + factor * y, factor * (x + y)
+
+
+STEPS = {  # the number of arrays, and the numbers
+    momentum.sgd_step: (2, (0.1, 0.01)),
+    momentum.momentum_step: (3, (0.1, 0.9, 0.01)),
+    momentum.nesterov_step: (3, (0.1, 0.9, 0.01)),
+    momentum.ema_step: (3, (0.1, 0.9, 0.01)),
+    adaptive.rmsprop_step: (3, (0.1, 0.9, 1e-3, 0.01)),
+    adaptive.adagrad_step: (3, (0.1, 1e-3, 0.01)),
+    adaptive.adam_step: (4, (2.0, 3.0, 0.1, 0.9, 0.99, 1e-3, 0.01)),
+    adaptive.adamw_step: (4, (2.0, 3.0, 0.1, 0.9, 0.99, 1e-3, 0.01)),
+    adaptive.nadam_step: (4, (3.0, 0.2, 0.3, 0.1, 0.9, 0.99, 1e-3, 0.01)),
+    adaptive.lion_step: (3, (0.1, 0.9, 0.99, 0.01)),
+    all_functions: (2, (0.5, -0.1)),
+    swapped: (2, (0.3,)),
+}
+steps = pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
+SHAPES = [(7,), (3, 5), (1,), (2, 3, 4), (0, 4), ()]
+
+
+def arrays_of(step: Fused, shape: tuple[int, ...], dtype: str = "float64") -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    count, _ = STEPS[step]
+    drawn = [rng.normal(size=shape) for _ in range(count)]
+    if count > 2 and step is not adaptive.lion_step:
+        drawn[count - 2] = drawn[count - 2] ** 2  # of which a root is taken
+    return [np.asarray(array, dtype) for array in drawn]
+
+
+def results_of(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def as_written(step: Fused, arguments: list[Any]) -> tuple[Any, ...]:
+    return results_of(step.function(*arguments))
+
+
+def variations(step: Fused) -> list[tuple[float, ...]]:
+    """The numbers, with 0 or 1 in place of one of them: those drop out of the formula."""
+    numbers = STEPS[step][1]
+    names = step.names[-len(numbers) :]
+    found = [numbers]
+    for i, name in enumerate(names):
+        for value in (0, 1.0):
+            if name not in ("a", "b", "epsilon", "scale"):
+                found.append((*numbers[:i], value, *numbers[i + 1 :]))
+    return found
+
+
+@steps
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_library_agrees_with_the_formula(make_backend: MakeBackend, step: Fused, dtype: str) -> None:
+    backend = make_backend(dtype)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    for shape, numbers in itertools.product(SHAPES, variations(step)):
+        drawn = arrays_of(step, shape, dtype)
+        with np.errstate(all="ignore"):
+            expected = as_written(step, [*[array.astype("float64") for array in drawn], *numbers])
+        as_arrays = [backend.asarray(np.array(number), real=True) for number in numbers]
+        for scalars in (numbers, as_arrays)[: 1 + (numbers == STEPS[step][1])]:
+            given = [backend.copy(array) for array in drawn]
+            with np.errstate(all="ignore"):
+                found = results_of(step(*given, *scalars))
+            for result, wanted in zip(found, expected, strict=True):
+                assert result.dtype == backend.dtype
+                assert tuple(result.shape) == shape
+                np.testing.assert_allclose(
+                    fetch(backend, result), np.broadcast_to(wanted, shape), tolerance, tolerance
+                )
+            for array, before in list(zip(given, drawn, strict=True))[step.overwrites :]:
+                assert np.array_equal(fetch(backend, array), before)
+                assert all(result is not array for result in found)
+
+
+@steps
+def test_a_scalar_for_each_network_and_one_for_each_column(make_backend: MakeBackend, step: Fused) -> None:
+    backend = make_backend("float64")
+    drawn, numbers = arrays_of(step, (2, 3, 4)), STEPS[step][1]
+    for shape in ((2, 1, 1), (4,), (3, 4)):
+        scalars = [np.linspace(number, 1.1 * number, np.prod(shape)).reshape(shape) for number in numbers]
+        expected = as_written(step, [*drawn, *scalars])
+        found = step(*[backend.copy(array) for array in drawn], *[backend.asarray(each) for each in scalars])
+        for result, wanted in zip(results_of(found), expected, strict=True):
+            np.testing.assert_allclose(fetch(backend, result), wanted, 1e-12, 1e-12)
+
+
+def forms(step: Fused, arguments: list[Any]) -> dict[str, Callable[..., Any]]:
+    """The forms for NumPy: passes over the arrays, and Numba's loop if it is installed."""
+    formula = step.formula(kinds(tuple(arguments)))
+    made = {"passes": passes(formula, step.overwrites, _numpy.UFUNCS, FUNCTIONS)}
+    if _numba.numba_is_installed():
+        made["loop"] = _numba.loop(formula, step.overwrites, made["passes"], FUNCTIONS)
+    return made
+
+
+@steps
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_forms_for_numpy_have_the_same_bits(step: Fused, dtype: str) -> None:
+    for layout in (np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=0)[::2]):
+        drawn, numbers = arrays_of(step, (9, 30), dtype), STEPS[step][1]
+        expected = as_written(step, [*[layout(array) for array in drawn], *numbers])
+        for name, form in forms(step, [*drawn, *numbers]).items():
+            found = results_of(form(*[layout(array.copy()) for array in drawn], *numbers))
+            for result, wanted in zip(found, expected, strict=True):
+                assert np.array_equal(result, wanted), name
+
+
+@fused()
+def normalized(x: Any, scale: Any, shift: Any, epsilon: Any) -> Any:
+    centered = x - row_max(x) / 2
+    inverse = 1 / sqrt(row_sum(centered * centered) + epsilon)
+    return centered * inverse * scale + shift, inverse
+
+
+@fused()
+def softmax_error(z: Any, labels: Any, share: Any) -> Any:
+    shifted = z - row_max(z)
+    p = exp(shifted)
+    t = one_hot(labels, z)
+    value = log(row_sum(p)) - row_sum(where(t > 0, shifted, 0))
+    return (p / row_sum(p) - t) * share, value, row_argmax(z)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 10), (1, 3), (5, 70), (2, 6, 4), (3, 3)])
+def test_formulas_of_rows(make_backend: MakeBackend, shape: tuple[int, ...], dtype: str) -> None:
+    backend, rng = make_backend(dtype), np.random.default_rng(0)
+    x = np.round(rng.normal(size=shape), 1).astype(dtype)  # with equal elements in a row
+    d = shape[-1]
+    labels = rng.integers(d, size=(*shape[:-1], 1))
+    cases: list[tuple[Fused, list[Any]]] = [
+        (softmax_error, [x, labels, 0.25]),
+        (softmax_error, [x, labels, np.asarray(0.25, dtype)]),
+        (normalized, [x, rng.normal(size=d).astype(dtype), rng.normal(size=d).astype(dtype), 0.1]),
+        (normalized, [x, np.asarray(2.0, dtype), rng.normal(size=(*shape[:-1], 1)).astype(dtype), 0.1]),
+    ]
+    for function, arguments in cases:
+        expected = function.function(
+            *[np.asarray(each, "f8") if np.ndim(each) else each for each in arguments]
+        )
+        given = [backend.asarray(each) if hasattr(each, "ndim") else each for each in arguments]
+        for result, wanted in zip(function(*given), expected, strict=True):
+            assert result.dtype == backend.dtype
+            np.testing.assert_allclose(fetch(backend, result), wanted, 1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_a_condition_on_an_argument_is_refused() -> None:
+    @fused()
+    def absolute(x: Any) -> Any:
+        return x if x > 0 else -x
+
+    with pytest.raises(TypeError, match="no condition on an argument in a fused function"):
+        absolute(np.ones(3))
+
+
+def judged_by(backend: Backend, logits: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:
+    totals, judged = judging.judge(losses.CrossEntropy(), backend.asarray(logits), backend.asarray(labels))
+    assert totals.count is None
+    return totals.loss, totals.errors, judging.gradient(losses.CrossEntropy(), judged)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(6, 10), (1, 2), (40, 3), (3, 65), (2, 700)])
+def test_cross_entropy_at_once_is_cross_entropy(
+    make_backend: MakeBackend, shape: tuple[int, int], dtype: str
+) -> None:
+    """Also of equal logits, of a class that is ruled out, and of logits that are large or not finite."""
+    backend, rng = make_backend(dtype), np.random.default_rng(0)
+    labels = rng.integers(1, shape[1], size=shape[0])
+    logits = np.round(rng.normal(size=shape), 1)
+    ruled_out, infinite, not_a_number = (logits.copy() for _ in range(3))
+    ruled_out[:, 0] = -np.inf
+    infinite[0, labels[0]] = -np.inf
+    not_a_number[0, 0] = np.nan
+    for given in (logits, 0 * logits, 1e4 * logits, ruled_out, infinite, not_a_number):
+        given = given.astype(dtype)
+        loss = losses.CrossEntropy()
+        with np.errstate(all="ignore"):
+            value, residuals = loss.forward(given, labels)
+            expected = value * shape[0], loss.errors(given, labels), loss.backward(residuals)
+        found = judged_by(backend, given, labels)
+        tolerance = 1e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(fetch(backend, found[0]), expected[0], tolerance)
+        np.testing.assert_allclose(fetch(backend, found[2]), expected[2], tolerance, tolerance)
+        if not np.isnan(given).any():
+            assert int(found[1]) == expected[1]

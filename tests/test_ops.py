@@ -219,7 +219,8 @@ ENTRIES = {
         lambda table, dy, x, *geometry: table.max_pool_gradient(dy, x, table.max_pool(x, *geometry)[1], *geometry),
     ),
 }  # fmt: skip
-WITHOUT_ARRAYS = {"device", "advice"}  # tested below, and in test_unreadable.py
+# Tested below, in test_unreadable.py and in test_fused.py.
+WITHOUT_ARRAYS = {"device", "advice", "fused", "compile_fused"}
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 LAYOUTS = ["as they are", "transposed", "with gaps"]

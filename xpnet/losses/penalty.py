@@ -7,7 +7,7 @@ from xpnet.backend import namespace, ops
 from xpnet.tree import Array
 
 
-def l2(weights: list[Array], strength: float) -> Array:
+def l2(weights: list[Array], strength: float) -> Array | float:
     """The L2 penalty λ/2 · Σ w² over all elements of all weights.
 
     dw = λ w
@@ -18,6 +18,8 @@ def l2(weights: list[Array], strength: float) -> Array:
         weights: the arrays to penalise, `xpnet.tree.weights(params)`.
         strength: λ.
     """
+    if not weights:
+        return 0.0
     rows = [namespace(w).reshape(w, (1, -1)) for w in weights]
     squares = [ops(row).inner_product(row, row) for row in rows]
     return 0.5 * strength * functools.reduce(operator.add, squares)

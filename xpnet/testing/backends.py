@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet import losses, nn, optim, tree
 from xpnet.backend import DTYPES, Backend, Ops, device, namespace, ops
+from xpnet.backend.fused import fused, sqrt, where
 from xpnet.testing import subject
 from xpnet.testing.compare import assert_close, assert_kept, assert_same, difference, fetch
 from xpnet.testing.report import Law, LawError, Report, try_laws
@@ -115,12 +116,20 @@ FORMULAS: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
 ]  # fmt: skip
 
 
+@fused(overwrites=1)
+def _step(x: Any, y: Any, rate: Any) -> Any:
+    """A formula like that of an optimizer."""
+    y = y - rate * x
+    return x - rate * (y / (sqrt(y * y) + 1)) + where(x > 0, y, 0)
+
+
 _IMAGES, _KERNELS, _D = draw((2, 5, 6, 3), 7), draw((3, 2, 3, 4), 8), draw((2, 3, 2, 4), 9)
 _CONVOLUTION = (2, 3), ((1, 2), (0, 1))  # stride and padding
 AGAINST_REFERENCE: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]] = [
     ("constant", lambda o, x: o.constant((0.5, 2.0), x), (_X,)),
     ("transposed", lambda o, x: o.transposed(x), (_X,)),
     ("sign", lambda o, x: o.sign(x), (_X,)),
+    ("fused", lambda o, x, y: o.fused(_step, (x, y, 0.5)), (_X, _Y)),
     ("pad", lambda o, x: o.pad(x, ((1, 2), (0, 1))), (_IMAGES,)),
     ("window_view", lambda o, x: o.window_view(x, (3, 2), (2, 1)), (_IMAGES,)),
     (

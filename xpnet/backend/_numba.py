@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -13,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pooch
 
 from xpnet._util.version import __version__
 from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
@@ -243,6 +243,7 @@ def _indented(lines: list[str]) -> list[str]:
 def _module(source: str) -> ModuleType:
     """The source as a module in a file of the user's cache, where Numba keeps what it compiled of it."""
     name = "fused_" + hashlib.sha256(f"{__version__} {source}".encode()).hexdigest()[:16]
+    pooch = importlib.import_module("pooch")  # takes long, and few need it
     for folder in (Path(pooch.os_cache("xpnet")) / "fused", Path(tempfile.gettempdir()) / "xpnet-fused"):
         try:
             folder.mkdir(parents=True, exist_ok=True)

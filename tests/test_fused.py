@@ -1,7 +1,10 @@
 """Fused functions give on each library what their formulas say, in every form that a library runs."""
 
 import itertools
+import sys
+import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,9 @@ from laws import fetch
 from xpnet import losses
 from xpnet._training import judging
 from xpnet.backend import Backend, _numba, _numpy
-from xpnet.backend._formula import kinds
+from xpnet.backend._formula import Formula, kinds
 from xpnet.backend._passes import passes
+from xpnet.backend._torch_fused import with_three_arguments
 from xpnet.backend.fused import (
     Fused,
     exp,
@@ -131,25 +135,54 @@ def test_a_scalar_for_each_network_and_one_for_each_column(make_backend: MakeBac
             np.testing.assert_allclose(fetch(backend, result), wanted, 1e-12, 1e-12)
 
 
-def forms(step: Fused, arguments: list[Any]) -> dict[str, Callable[..., Any]]:
-    """The forms for NumPy: passes over the arrays, and Numba's loop if it is installed."""
-    formula = step.formula(kinds(tuple(arguments)))
-    made = {"passes": passes(formula, step.overwrites, _numpy.UFUNCS, FUNCTIONS)}
-    if _numba.numba_is_installed():
-        made["loop"] = _numba.loop(formula, step.overwrites, made["passes"], FUNCTIONS)
-    return made
+@pytest.fixture(params=["Numba", "Python"])
+def compiler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Numba, or Python in its place, which runs the loops as they stand."""
+    if request.param == "Numba":
+        pytest.importorskip("numba", reason="Numba is not installed")
+    else:
+        _numba.numba_is_installed()  # before another module has the name
+        blocked = tmp_path / "file"
+        blocked.touch()
+        fake = types.SimpleNamespace(njit=lambda **options: lambda function: function)
+        monkeypatch.setitem(sys.modules, "numba", fake)
+        monkeypatch.setattr(_numba, "_folders", lambda: [blocked / "folder", tmp_path])
+    return request.param
+
+
+def in_passes_of_three(formula: Formula, overwrites: int) -> Callable[..., Any]:
+    """PyTorch's form, by NumPy."""
+
+    def put(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+    words = {
+        "add_scaled": lambda x, y, s, out=None: put(x + s * y, out),
+        "addcmul": lambda x, y, z, s, out=None: put(x + s * (y * z), out),
+        "addcdiv": lambda x, y, z, s, out=None: put(x + s * (y / z), out),
+    }
+    return passes(with_three_arguments(formula), overwrites, _numpy.UFUNCS | words, FUNCTIONS)
 
 
 @steps
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_forms_for_numpy_have_the_same_bits(step: Fused, dtype: str) -> None:
+def test_the_forms_for_numpy_have_the_same_bits(step: Fused, dtype: str, compiler: str) -> None:
     for layout in (np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=0)[::2]):
         drawn, numbers = arrays_of(step, (9, 30), dtype), STEPS[step][1]
         expected = as_written(step, [*[layout(array) for array in drawn], *numbers])
-        for name, form in forms(step, [*drawn, *numbers]).items():
+        formula = step.formula(kinds((*drawn, *numbers)))
+        in_passes = passes(formula, step.overwrites, _numpy.UFUNCS, FUNCTIONS)
+        for form in (in_passes, _numba.loop(formula, step.overwrites, in_passes, FUNCTIONS)):
             found = results_of(form(*[layout(array.copy()) for array in drawn], *numbers))
             for result, wanted in zip(found, expected, strict=True):
-                assert np.array_equal(result, wanted), name
+                assert np.array_equal(result, wanted)
+        of_three = in_passes_of_three(formula, step.overwrites)
+        found = results_of(of_three(*[layout(array.copy()) for array in drawn], *numbers))
+        for result, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(result, wanted, *((2e-6,) * 2 if dtype == "float32" else (1e-14,) * 2))
 
 
 @fused()
@@ -198,6 +231,30 @@ def test_a_condition_on_an_argument_is_refused() -> None:
 
     with pytest.raises(TypeError, match="no condition on an argument in a fused function"):
         absolute(np.ones(3))
+
+
+def test_loops_over_rows(compiler: str) -> None:
+    rng = np.random.default_rng(0)
+    x, row, column = rng.normal(size=(5, 7)), rng.normal(size=(5, 1)), rng.normal(size=7)
+    labels = rng.integers(7, size=(5, 1))
+    cases: list[tuple[Fused, list[Any]]] = [
+        (softmax_error, [x, labels, 0.25]),
+        (softmax_error, [x, labels, np.array(0.25)]),
+        (normalized, [x, column, row, 0.1]),
+        (swapped, [x, 2 * x, column]),
+        (swapped, [x, 2 * x, row]),
+    ]
+    for function, arguments in cases:
+        expected = as_written(function, arguments)
+        formula = function.formula(kinds(tuple(arguments)))
+        given = [each.copy() if isinstance(each, np.ndarray) else each for each in arguments]
+        form = _numba.loop(formula, function.overwrites, refuse, FUNCTIONS)
+        for result, wanted in zip(form(*given), expected, strict=True):
+            np.testing.assert_allclose(result, wanted, 1e-12, 1e-12)
+
+
+def refuse(*arguments: Any) -> None:
+    raise AssertionError("the loop did not take these arguments")
 
 
 def judged_by(backend: Backend, logits: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from xpnet._util.version import __version__
 from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
+from xpnet.errors import BackendError
 
 WORDS = {
     **OPERATORS,
@@ -240,11 +241,17 @@ def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
+def _folders() -> Iterator[Path]:
+    """Where compiled loops are kept: in the user's cache, or else among the temporary files."""
+    pooch = importlib.import_module("pooch")  # takes long, and few need it
+    yield Path(pooch.os_cache("xpnet")) / "fused"
+    yield Path(tempfile.gettempdir()) / "xpnet-fused"
+
+
 def _module(source: str) -> ModuleType:
     """The source as a module in a file of the user's cache, where Numba keeps what it compiled of it."""
     name = "fused_" + hashlib.sha256(f"{__version__} {source}".encode()).hexdigest()[:16]
-    pooch = importlib.import_module("pooch")  # takes long, and few need it
-    for folder in (Path(pooch.os_cache("xpnet")) / "fused", Path(tempfile.gettempdir()) / "xpnet-fused"):
+    for folder in _folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{name}.py"
@@ -262,4 +269,4 @@ def _module(source: str) -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
-    raise OSError("no folder for compiled loops")
+    raise BackendError("Numba: expected a folder to write loops to, got no cache and no temporary folder")

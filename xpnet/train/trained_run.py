@@ -24,7 +24,7 @@ from xpnet.tree import ArrayLike
 WEIGHTS = ("best", "last")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRun:
     """A trained run: its model, and how the inputs of the model are made. `xpnet.load_run` reads it.
 
@@ -45,6 +45,9 @@ class TrainedRun:
     class_names: tuple[str, ...]
     normalization: data.Normalization | None
     _recorded: "Recorded"
+
+    def __repr__(self) -> str:
+        return f"<TrainedRun {self.folder}, trained on {self.config.dataset}: {self.model!r}>"
 
     def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
         """The class of each example (n,), a position in `class_names`: that of the largest output."""

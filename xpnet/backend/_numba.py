@@ -4,7 +4,6 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import logging
 import os
 import sys
 import tempfile
@@ -231,10 +230,9 @@ class _Loop:
 
 @functools.cache
 def _tell() -> None:
-    """Say, once, why the first steps on a machine take longer."""
-    logging.getLogger("xpnet").warning(
-        "compiling loops with Numba: the first run on this machine takes some seconds longer"
-    )
+    """Say, once and on a terminal, why the first steps on a machine take longer."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print("compiling loops with Numba: the first run here takes some seconds longer", file=sys.stderr)
 
 
 def _indented(lines: list[str]) -> list[str]:

@@ -256,6 +256,22 @@ def test_loops_over_rows(compiler: str) -> None:
             np.testing.assert_allclose(result, wanted, 1e-12, 1e-12)
 
 
+@fused(overwrites=2)
+def with_names_of_loops(n: Any, d: Any, i: Any, j: Any, np: Any, number: Any, T: Any, out: Any) -> Any:
+    return n + i * (d - j), d / np + number * T - out
+
+
+def test_arguments_may_have_any_names(make_backend: MakeBackend) -> None:
+    backend, rng = make_backend("float64"), np.random.default_rng(0)
+    arrays, numbers = [rng.normal(size=(4, 3)) for _ in range(2)], [0.5, 2.0, 3.0, 0.25, 1.5, 0.125]
+    for shape in ((), (4, 1), (3,)):
+        given = [*arrays, *[np.full(shape, number) if shape else number for number in numbers]]
+        expected = as_written(with_names_of_loops, given)
+        placed = [backend.copy(each) if hasattr(each, "ndim") else each for each in given]
+        for result, wanted in zip(with_names_of_loops(*placed), expected, strict=True):
+            np.testing.assert_allclose(fetch(backend, result), wanted, 1e-12)
+
+
 def refuse(*arguments: Any) -> None:
     raise AssertionError("the loop did not take these arguments")
 

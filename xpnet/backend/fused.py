@@ -47,7 +47,8 @@ class Fused:
 
         A number 0 or 1 is part of the formula, in which terms with a factor 0 and factors of 1 drop out.
         """
-        return trace(self.function, self.names, kinds)
+        names = tuple([f"{name}_" for name in self.names])  # no name in what libraries make of it ends so
+        return trace(self.function, names, kinds)
 
 
 def fused(overwrites: int = 0) -> Callable[[Callable[..., Any]], Fused]:

@@ -169,15 +169,26 @@ def training_step(
         grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
-        totals_so_far = tree.map(
-            lambda sum, more: None if more is None else add(sum, more), state.totals, totals
-        )
-        finite_steps = count_if_finite(state.finite_steps, totals_so_far.loss)
-        done = add(state.step, 1)
+        counters = _counters if ops(totals.loss).is_captured else _counters_by_hand
+        totals_so_far, done, finite_steps = counters(state, totals)
         new = State(params, statistics, optimizer_state, totals_so_far, done, finite_steps, averaged)
         return new, totals
 
     return step
+
+
+def _counters_by_hand(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
+    """The totals, the steps and the finite steps of an epoch after a step with these totals."""
+    so_far = _add_totals(state.totals, totals)
+    xp = namespace(so_far.loss)
+    finite_steps = state.finite_steps + xp.astype(xp.isfinite(so_far.loss), xp.int32)
+    return so_far, state.step + 1, finite_steps
+
+
+def _counters(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
+    """The same with one kernel for each."""
+    so_far = tree.map(lambda sum, more: None if more is None else add(sum, more), state.totals, totals)
+    return so_far, add(state.step, 1), count_if_finite(state.finite_steps, so_far.loss)
 
 
 @fused(overwrites=1)

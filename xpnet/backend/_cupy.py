@@ -139,6 +139,7 @@ class CuPyOps(CapturedOps, library="cupy"):
     """In-place forms: a captured step would have to copy another result back into the buffer."""
 
     fuses_rows = True
+    is_captured = True
 
     def __init__(self, xp: Any) -> None:
         super().__init__(xp)

@@ -29,6 +29,7 @@ class Ops:
     """
 
     fuses_rows: bool = False  # whether fused functions of rows take one pass
+    is_captured: bool = False  # whether a fused function saves kernels also where it computes one number
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp

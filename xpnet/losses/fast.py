@@ -35,7 +35,7 @@ def softmax_cross_entropy(z: Any, label: Any, share: Any) -> Any:
 
 def at_once(loss: Loss, logits: Array, target: Array) -> Judgement | None:
     """What `loss` says of these logits (n, d) and labels (n,); None where there is no faster form."""
-    if loss != PLAIN or logits.ndim != 2 or not (has_labels(logits, target) and ops(logits).fuses_rows):
+    if not ops(logits).fuses_rows or loss != PLAIN or logits.ndim != 2 or not has_labels(logits, target):
         return None
     xp = namespace(logits)
     gradient, values, wrong = softmax_cross_entropy(logits, target[:, None], 1 / logits.shape[0])

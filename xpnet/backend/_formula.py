@@ -165,6 +165,11 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
     )
     given = found if isinstance(found, tuple) else (found,)
     results = tuple([_fresh(each, arguments[names[0]]) for each in given])
+    return Formula(names, arguments, results, steps_of(results))
+
+
+def steps_of(results: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    """The operations that the results need and that are arrays or rows, each after its operands."""
     steps: dict[Symbol, None] = {}
 
     def visit(symbol: Symbol) -> None:
@@ -176,7 +181,7 @@ def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str
 
     for result in results:
         visit(result)
-    return Formula(names, arguments, results, tuple(steps))
+    return tuple(steps)
 
 
 def _fresh(result: Any, first: Symbol) -> Symbol:

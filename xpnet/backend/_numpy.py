@@ -128,23 +128,8 @@ def _keep_freed_memory() -> None:
     mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def _sign(x: Any, out: Any = None) -> Any:
-    """`numpy.sign`, which takes twelve times as long where it overwrites its argument."""
-    result = np.sign(x)
-    if out is None:
-        return result
-    out[...] = result
-    return out
-
-
-def _filled(x: Any, value: Any, out: Any = None) -> Any:
-    result = np.empty_like(x) if out is None else out
-    result[...] = value
-    return result
-
-
-def _where(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
-    result = np.where(condition, x, y)
+def _put(result: Any, out: Any) -> Any:
+    """The result, in `out` if that is an array."""
     if out is None:
         return result
     out[...] = result
@@ -160,14 +145,14 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "<": np.less,
     "negative": np.negative,
     "copy": np.positive,
-    "filled": _filled,
+    "filled": lambda x, value, out=None: _put(value, np.empty_like(x) if out is None else out),
     "sqrt": np.sqrt,
     "exp": np.exp,
     "log": np.log,
     "maximum": np.maximum,
     "minimum": np.minimum,
-    "sign": _sign,
-    "where": _where,
+    "sign": lambda x, out=None: _put(np.sign(x), out),  # 12 times as long where it overwrites x itself
+    "where": lambda condition, x, y, out=None: _put(np.where(condition, x, y), out),
 }
 
 

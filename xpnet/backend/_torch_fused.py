@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from xpnet.backend._formula import Formula, Symbol
+from xpnet.backend._formula import Formula, Symbol, steps_of
 
 
 def with_three_arguments(formula: Formula) -> Formula:
@@ -69,17 +69,7 @@ def with_three_arguments(formula: Formula) -> Formula:
         return combine(term, x, False) if found is None and symbol.operation == "+" else found
 
     results = tuple([rewritten(each) for each in formula.results])
-    operations: dict[Symbol, None] = {}
-
-    def visit(symbol: Symbol) -> None:
-        if symbol.kind == "array" and symbol.operation != "argument" and symbol not in operations:
-            for each in symbol.symbols:
-                visit(each)
-            operations[symbol] = None
-
-    for result in results:
-        visit(result)
-    return replace(formula, results=results, steps=tuple(operations))
+    return replace(formula, results=results, steps=steps_of(results))
 
 
 def _negative(s: Any) -> Any:

@@ -47,7 +47,7 @@ class Fused:
 
         A number 0 or 1 is part of the formula, in which terms with a factor 0 and factors of 1 drop out.
         """
-        names = tuple([f"{name}_" for name in self.names])  # no name in what libraries make of it ends so
+        names = tuple([f"{name}_" for name in self.names])  # cannot be a name in generated code
         return trace(self.function, names, kinds)
 
 

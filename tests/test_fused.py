@@ -34,6 +34,7 @@ from xpnet.backend.fused import (
     where,
 )
 from xpnet.backend.ops import FUNCTIONS
+from xpnet.losses.fast import softmax_cross_entropy
 from xpnet.optim import adaptive, momentum
 
 
@@ -307,3 +308,14 @@ def test_cross_entropy_at_once_is_cross_entropy(
         np.testing.assert_allclose(fetch(backend, found[2]), expected[2], tolerance, tolerance)
         if not np.isnan(given).any():
             assert int(found[1]) == expected[1]
+
+
+def test_the_formula_of_cross_entropy_is_cross_entropy() -> None:
+    """Also where no library that fuses rows is installed."""
+    rng = np.random.default_rng(0)
+    logits, labels = np.round(rng.normal(size=(9, 4)), 1), rng.integers(4, size=9)
+    value, residuals = losses.CrossEntropy().forward(logits, labels)
+    gradient, values, wrong = softmax_cross_entropy(logits, labels[:, None], 1 / 9)
+    np.testing.assert_allclose(gradient, losses.CrossEntropy().backward(residuals), 1e-12)
+    np.testing.assert_allclose(values.mean(), value, 1e-12)
+    assert wrong.sum() == losses.CrossEntropy().errors(logits, labels)

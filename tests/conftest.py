@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; before anything imports NumPy
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
     import cuda_on_cpu
 
     cuda_on_cpu.install()
+
+import threadpoolctl
 
 from xpnet import backend
 from xpnet.backend import Backend
@@ -85,6 +90,13 @@ def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
     """`make_backend`, also on slow backends."""
     with at(request.param) as place:
         yield lambda dtype: backend.get(*place, dtype=dtype)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """BLAS, and so the parts of a batch, may use two threads, whatever the environment says."""
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        yield
 
 
 def run_script(

@@ -136,6 +136,7 @@ def test_every_library_has_the_same(place: Place) -> None:
     assert_near(trained(place), trained())
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_parts_over_the_cores_have_those_of_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained(micro_batch=10)
     monkeypatch.setattr(xpnet.backend.NumPy, "workers", 4)

@@ -184,6 +184,7 @@ def test_cupy_without_its_gpu(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_parts_on_several_cores_give_the_bits_of_one(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts of a step give the same in parallel as one after the other."""

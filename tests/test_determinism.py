@@ -11,6 +11,8 @@ from conftest import Place
 from xpnet import data, losses, nn, optim, tree
 from xpnet.backend import _numpy
 
+pytestmark = pytest.mark.usefixtures("two_threads")
+
 Bits = dict[str, bytes]
 
 
@@ -61,15 +63,15 @@ def test_with_another_number_of_threads(threads: int, monkeypatch: pytest.Monkey
 
 def test_two_models_in_two_threads_give_what_each_gives_alone() -> None:
     """One model repeatedly limits BLAS to one thread while the other uses all."""
-    alone = bits(convolutional(micro_batch=13), epochs=4), bits(dense(), epochs=20)
+    alone = bits(convolutional(micro_batch=13)), bits(dense(), epochs=8)
     together: dict[int, Bits] = {}
 
     def run(i: int, model: xpnet.Model, epochs: int) -> None:
         together[i] = bits(model, epochs)
 
     threads = [
-        threading.Thread(target=run, args=(0, convolutional(micro_batch=13), 4)),
-        threading.Thread(target=run, args=(1, dense(), 20)),
+        threading.Thread(target=run, args=(0, convolutional(micro_batch=13), 2)),
+        threading.Thread(target=run, args=(1, dense(), 8)),
     ]
     for thread in threads:
         thread.start()

@@ -70,6 +70,7 @@ def test_every_optimizer(optimizer: optim.Optimizer) -> None:
         use(model, scale * cases.draw((6, 3)), np.zeros((6, 2)))
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_parts_of_a_batch_and_chunks_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads, too: those of the parts and the one that reads."""
     monkeypatch.setattr(xpnet.backend.NumPy, "workers", 2)

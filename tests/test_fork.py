@@ -132,12 +132,13 @@ def in_a_layer():
 
 
 def run(tmp_path: Path, program: str, **environment: str) -> None:
-    """Run a program; its assertions are the test."""
+    """Run a program, on all cores; its assertions are the test."""
     main = PROGRAM.replace("if __name__", HELPERS + "\n\nif __name__") + "".join(
         f"    {line}\n" for line in program.strip().splitlines()
     )
     path = tmp_path / "program.py"
     path.write_text(main)
+    inherited = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(path)]
     root = str(Path(xpnet.__file__).parents[1])
     done = subprocess.run(
@@ -145,7 +146,7 @@ def run(tmp_path: Path, program: str, **environment: str) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"PYTHONPATH": root} | environment,
+        env=inherited | {"PYTHONPATH": root} | environment,
     )
     assert done.returncode == 0, done.stderr[-2000:]
 

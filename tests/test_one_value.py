@@ -97,6 +97,7 @@ def test_the_last_micro_batch_of_one_counts_as_no_measurement() -> None:
     np.testing.assert_allclose(model.statistics[1]["running_mean"], expected, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}])
 def test_one_example_with_several_positions_is_a_batch(
     options: dict[str, int], monkeypatch: pytest.MonkeyPatch

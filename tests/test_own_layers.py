@@ -70,6 +70,7 @@ class MeanOfReLU(nn.ReLU):
         return dx - dx.mean(axis=0), {}
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("layer", [Center(), MeanOfReLU()], ids=str)
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_layer_that_mixes_examples_need_not_say_so(

@@ -106,6 +106,7 @@ def test_equal_weights_are_none() -> None:
     assert weighted.evaluate(X, Y, sample_weight=[2] * 40).accuracy == plain.evaluate(X, Y).accuracy
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_parts_on_cores_weigh_as_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     def model() -> xpnet.Model:
         net = nn.Sequential(

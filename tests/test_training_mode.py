@@ -203,6 +203,7 @@ def test_micro_batches_make_the_same_step(place: Place) -> None:
     assert float(parts.state.totals.loss) == pytest.approx(float(whole.state.totals.loss), rel=1e-12)
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 def test_parts_side_by_side_share_the_sums_of_batch_normalisation(
     workers: int, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bench-malloc",
         choices=MALLOC,
         default=Options.malloc,
-        help="default, or settled: glibc keeps freed memory",
+        help="settled: glibc keeps freed memory in all contestants; or default",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 import numpy as np
+import threadpoolctl
 
 
 def cores() -> int:
@@ -25,32 +26,39 @@ def no_cuda_device() -> str | None:
     return None
 
 
-def describe(library: str, device: str) -> str:
-    """The version of a library, and its BLAS, threads or GPU: "numpy 2.4.6, openblas …"."""
-    version = f"{library} {importlib.import_module(library).__version__}"
-    return f"{version}, {gpu(library) if device == 'cuda' else cpu(library)}"
+def describe(library: str, device: str, also: tuple[str, ...] = ()) -> str:
+    """The versions of a library and of others, and its BLAS, threads or GPU: "numpy 2.4.6, openblas …"."""
+    versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in (library, *also))
+    return f"{versions}, {gpu(library) if device == 'cuda' else cpu(library)}"
 
 
 def cpu(library: str) -> str:
     """The BLAS of a library, where it is NumPy's, and the number of threads."""
+    if library in ("torch", "jax"):
+        return f"{threads(library)} threads"
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{blas['name']} {blas['version']}, {threads(library)} threads"
+
+
+def threads(library: str) -> int:
+    """The number of threads that a library uses on a CPU; those of NumPy's BLAS for all but two."""
     if library == "torch":
         import torch
 
-        return f"{torch.get_num_threads()} threads"
+        return torch.get_num_threads()
     if library == "jax":
-        return f"{cores()} threads"
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    return f"{blas['name']} {blas['version']}, {blas_threads()}"
-
-
-def blas_threads() -> str:
-    """The number of threads of NumPy's BLAS, by threadpoolctl where it is installed."""
-    try:
-        import threadpoolctl
-    except ImportError:
-        return f"{cores()} threads (unless the environment sets another number)"
+        return cores()
     pools = threadpoolctl.threadpool_info()
-    return f"{max(pool['num_threads'] for pool in pools if pool['user_api'] == 'blas')} threads"
+    return max(pool["num_threads"] for pool in pools if pool["user_api"] == "blas")
+
+
+def require_same_threads(threads: dict[str, int]) -> None:
+    """RuntimeError unless all contestants on a CPU have the same number of threads."""
+    if len(set(threads.values())) > 1:
+        told = ", ".join(f"{n} for {name}" for name, n in threads.items())
+        limits = [f"{name}={os.environ[name]}" for name in os.environ if name.endswith("_NUM_THREADS")]
+        way_out = f"unset {' '.join(limits)}, or use taskset" if limits else "use taskset"
+        raise RuntimeError(f"expected the same number of threads for all contestants, got {told}: {way_out}")
 
 
 def gpu(library: str) -> str:

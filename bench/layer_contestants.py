@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.contestants._contestant import PLACES
 from bench.contestants._torch import import_torch, module
-from bench.contestants._xpnet import find_backend
+from bench.contestants._xpnet import find_backend, switch_numba
 from bench.workloads import SEED
 from xpnet import tree
 from xpnet._training.step import examples_at_once
@@ -100,9 +100,11 @@ class LayerContestant:
     """One library on one device, in float32."""
 
     library: str
+    also: tuple[str, ...] = ()
 
     def __init__(self, device: str = "cpu") -> None:
         self.device, self.precision = device, "float32"
+        self.environment: dict[str, str] = {}
         self.place = PLACES[device, self.precision]
         self.passes: dict[str, Any] = {}
 
@@ -153,9 +155,10 @@ class LayerContestant:
 class XPNetLayer(LayerContestant):
     """xpnet's layer as a training step runs it: compiled, in micro-batches where the backend uses them."""
 
-    def __init__(self, backend: str, device: str = "cpu") -> None:
+    def __init__(self, backend: str, device: str = "cpu", *, numba: bool = False) -> None:
         super().__init__(device)
         self.library = backend
+        switch_numba(self, numba)
 
     def prepare(self) -> None:
         self.backend = find_backend(self)
@@ -269,6 +272,7 @@ LAYER_CONTESTANTS: dict[str, LayerContestant] = {
     name + contestant.place: contestant
     for name, contestant in [
         ("xpnet on NumPy", XPNetLayer("numpy")),
+        ("xpnet on NumPy with Numba", XPNetLayer("numpy", numba=True)),
         ("xpnet on PyTorch", XPNetLayer("torch")),
         ("xpnet on JAX", XPNetLayer("jax")),
         ("PyTorch", PyTorchLayer()),

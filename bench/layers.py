@@ -4,7 +4,7 @@ import math
 from contextlib import ExitStack
 from statistics import median
 
-from bench.environment import no_cuda_device
+from bench.environment import no_cuda_device, require_same_threads
 from bench.layer_contestants import LAYER_CASES, LAYER_CONTESTANTS, LAYER_REFERENCE
 from bench.process import MALLOC, PRECISION, Worker
 from bench.rounds import Record, Result, divide
@@ -28,8 +28,10 @@ class LayerWorkers:
             if contestant.device == "cuda" and (why := no_cuda_device()):
                 self.missing[name] = why
                 continue
-            environment = MALLOC[malloc] | PRECISION[contestant.device, contestant.precision]
+            precision = PRECISION[contestant.device, contestant.precision]
+            environment = MALLOC[malloc] | precision | contestant.environment
             self.workers[name] = self.stack.enter_context(Worker(name, ["layers", name], environment))
+        threads = {}
         for name, worker in list(self.workers.items()):
             hello = worker.answer()
             if "unavailable" in hello:
@@ -37,6 +39,8 @@ class LayerWorkers:
                 del self.workers[name]
             else:
                 self.libraries[name] = hello["library"]
+                threads[name] = hello["threads"]
+        require_same_threads({name: n for name, n in threads.items() if n})
 
     def __enter__(self) -> "LayerWorkers":
         return self

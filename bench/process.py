@@ -12,8 +12,8 @@ from typing import Any
 # contestant: with a pause of 0.05 s PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
 PAUSE = 0.2
 
-# glibc returns large freed blocks to the system, and pays page faults when it allocates them again.
-# "settled" keeps them.
+# glibc returns large freed blocks to the system, and pays page faults when it allocates them again. "settled"
+# keeps them in all contestants. xpnet on NumPy always keeps them, so the default is unfair to the others.
 MALLOC: dict[str, dict[str, str]] = {
     "default": {},
     "settled": {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"},

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.contestants import CONTESTANTS, REFERENCES
-from bench.environment import no_cuda_device
+from bench.environment import no_cuda_device, require_same_threads
 from bench.peaks import peak
 from bench.process import MALLOC, PRECISION, Worker
 from bench.workloads import SEED, Workload
@@ -32,7 +32,7 @@ class Options:
 
     images: int | None = None
     rounds: int | None = None
-    malloc: str = "default"
+    malloc: str = "settled"
 
 
 class Result(NamedTuple):
@@ -46,7 +46,8 @@ def compare(workload: Workload, contestants: list[str], options: Options, *, lea
     """Run all rounds of one workload.
 
     Raises ValueError where the number of images is not a multiple of the batch size, AssertionError where the
-    losses of the contestants differ or, with `learns`, do not fall, RuntimeError where a process ends.
+    losses of the contestants differ or, with `learns`, do not fall, RuntimeError where a process ends or has
+    another number of threads.
     """
     images, rounds = options.images or workload.images, options.rounds or workload.rounds
     if not 0 < images <= workload.data_set or images % workload.batch_size:
@@ -60,15 +61,18 @@ def compare(workload: Workload, contestants: list[str], options: Options, *, lea
             if contestant.device == "cuda" and (why := no_cuda_device()):
                 missing[name] = why
                 continue
-            environment = MALLOC[options.malloc] | PRECISION[contestant.device, contestant.precision]
+            precision = PRECISION[contestant.device, contestant.precision]
+            environment = MALLOC[options.malloc] | precision | contestant.environment
             workers[name] = stack.enter_context(
                 Worker(name, ["epochs", name, workload.name, str(images)], environment)
             )
+        threads = {}
         for name, worker in workers.items():
             hello = worker.answer()
             if "unavailable" in hello:
                 missing[name] = hello["unavailable"]
                 continue
+            threads[name] = hello["threads"]
             records[name] = {
                 "workload": workload.name,
                 "contestant": name,
@@ -80,6 +84,7 @@ def compare(workload: Workload, contestants: list[str], options: Options, *, lea
                 "batch size": workload.batch_size,
                 "malloc": options.malloc,
             }
+        require_same_threads({name: n for name, n in threads.items() if n})
         losses, seconds = take_turns({name: workers[name] for name in records}, rounds)
     require_same_loss(losses)
     if learns:

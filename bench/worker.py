@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant, Unavailable
-from bench.environment import describe, gpu
+from bench.environment import describe, gpu, threads
 from bench.layer_contestants import LAYER_CONTESTANTS, LayerContestant
 from bench.points import POINTS
 from bench.workloads import WORKLOADS, parts
@@ -49,11 +49,16 @@ def main(kind: str, *arguments: str) -> None:
     prepare = {"epochs": prepare_epochs, "layers": prepare_layers}[kind]
     try:
         contestant, turn = prepare(*arguments)
+        library = describe(contestant.library, contestant.device, contestant.also)
     except (ImportError, Unavailable) as error:
         answer(unavailable=" ".join(str(error).split()))
         return
-    library, device = contestant.library, contestant.device
-    answer(library=describe(library, device), gpu=gpu(library) if device == "cuda" else None)
+    on_gpu = contestant.device == "cuda"
+    answer(
+        library=library,
+        gpu=gpu(contestant.library) if on_gpu else None,
+        threads=None if on_gpu else threads(contestant.library),
+    )
     for line in sys.stdin:
         answer(**turn(line.rstrip("\n")))
 

@@ -4,7 +4,7 @@ To add a network, add a row to `WORKLOADS`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import tree
-from xpnet.nn import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential, Sigmoid
+from xpnet.nn import BatchNorm, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential, Sigmoid
 from xpnet.optim import SGD, Adam
 from xpnet.random import generator
 
@@ -30,12 +30,13 @@ class Workload:
     Arguments:
         network: the name of the network.
         input_shape: the shape of an image, (pixels,) or (height, width, channels).
-        layers: `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, and activations without arguments.
-        optimizer: plain SGD, or Adam without weight decay.
+        layers: `Linear`, `Conv2d`, `MaxPool2d`, `BatchNorm`, `Flatten`, and activations without arguments.
+        optimizer: SGD, plain or with Nesterov momentum, or Adam; without weight decay.
         batch_size: images in a step.
         images: images in an epoch, unless the command line sets them; a multiple of the batch size.
         rounds: rounds, unless the command line sets them.
         data_set: images in the data set; 0 for as many as fill 150 MB.
+        l2: λ of the penalty λ/2 Σw² over the weights.
     """
 
     network: str
@@ -46,6 +47,7 @@ class Workload:
     images: int
     rounds: int = 20
     data_set: int = 0
+    l2: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.data_set:
@@ -69,6 +71,10 @@ class Workload:
         params = Sequential(*self.layers).init(generator(SEED, "bench weights"))
         return tree.map(lambda array: array.astype(np.float32), params)
 
+    def penalty(self, weights: Iterable[np.ndarray]) -> float:
+        """λ/2 Σw²."""
+        return self.l2 / 2 * sum(float(np.vdot(w, w)) for w in weights) if self.l2 else 0.0
+
     def walk(self) -> Iterator[tuple[Any, dict[str, np.ndarray], tuple[int, ...]]]:
         """Each layer with its initial parameters and the shape of its input for a batch."""
         shape = (self.batch_size, *self.input_shape)
@@ -82,7 +88,7 @@ class Workload:
         For a convolution, n is the number of window positions in all images, and k the elements of a window.
         """
         for layer, params, shape in self.walk():
-            if params:
+            if "weight" in params:
                 weight = params["weight"]
                 m = weight.shape[-1]
                 yield (math.prod(layer.output_shape(shape)[:-1]), weight.size // m, m), weight
@@ -97,19 +103,23 @@ class Workload:
         return 3 * sum(products) - products[0]
 
 
-def dense(activation: type[Layer], *sizes: int) -> tuple[Layer, ...]:
-    """Linear layers between these sizes, and activations between the layers."""
+def dense(activation: type[Layer], *sizes: int, norm: bool = False) -> tuple[Layer, ...]:
+    """Linear layers between these sizes; between them activations, with batch normalisation before each."""
     layers: list[Layer] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [Linear(n_in, n_out), activation()]
-    return tuple(layers[:-1])
+        layers += [Linear(n_in, n_out), *([BatchNorm(n_out)] if norm else []), activation()]
+    return tuple(layers[: -2 if norm else -1])
 
 
-def convolve(size: int, *channels: int, padding: Any = 0) -> tuple[Layer, ...]:
-    """Convolutions of size x size between these numbers of channels, each followed by a ReLU."""
+def convolve(size: int, *channels: int, padding: Any = 0, norm: bool = False) -> tuple[Layer, ...]:
+    """Convolutions of size x size between these numbers of channels, each followed by a ReLU.
+
+    With `norm`, batch normalisation comes before each ReLU.
+    """
     layers: list[Layer] = []
     for n_in, n_out in pairwise(channels):
-        layers += [Conv2d(n_in, n_out, size, padding=padding), ReLU()]
+        convolution = Conv2d(n_in, n_out, size, padding=padding)
+        layers += [convolution, *([BatchNorm(n_out)] if norm else []), ReLU()]
     return tuple(layers)
 
 
@@ -149,6 +159,23 @@ WORKLOADS = {
             images=9_600,
         ),
         Workload(
+            "784-512-512-10 relu nesterov l2",  # scripts/configs/mlp.yaml
+            (784,),
+            dense(ReLU, 784, 512, 512, 10),
+            SGD(0.1, momentum=0.9, nesterov=True),
+            batch_size=100,
+            images=9_600,
+            l2=0.00003,
+        ),
+        Workload(
+            "784-512-512-10 relu norm",
+            (784,),
+            dense(ReLU, 784, 512, 512, 10, norm=True),
+            SGD(0.1),
+            batch_size=128,
+            images=9_600,
+        ),
+        Workload(
             "784-2048-2048-10 relu",
             (784,),
             dense(ReLU, 784, 2048, 2048, 10),
@@ -164,6 +191,22 @@ WORKLOADS = {
                 *convolve(5, 1, 16),
                 MaxPool2d(2),
                 *convolve(5, 16, 32),
+                MaxPool2d(2),
+                Flatten(),
+                *dense(ReLU, 512, 128, 10),
+            ),
+            SGD(0.1),
+            batch_size=128,
+            images=6_400,
+            rounds=12,
+        ),
+        Workload(
+            "conv5x5x16-norm-pool-conv5x5x32-norm-pool-128-10 relu",
+            (28, 28, 1),
+            (
+                *convolve(5, 1, 16, norm=True),
+                MaxPool2d(2),
+                *convolve(5, 16, 32, norm=True),
                 MaxPool2d(2),
                 Flatten(),
                 *dense(ReLU, 512, 128, 10),

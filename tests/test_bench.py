@@ -1,6 +1,7 @@
 """The speed suite's arithmetic and tables, without measurements."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # bench is not an installed package
 
-from bench import peaks, points, rounds, scaling, table
-from bench.workloads import WORKLOADS, parts
+from bench import environment, peaks, points, publish, rounds, scaling, table
+from bench.contestants import CONTESTANTS, Unavailable
+from bench.workloads import WORKLOADS, Workload, convolve, dense, parts
+from xpnet.nn import Flatten, Linear, ReLU
+from xpnet.optim import SGD
+from xpnet.train.config import Config
 
 DENSE = WORKLOADS["784-128-10 sigmoid, batch 64"]
 
@@ -164,3 +169,103 @@ def test_the_entries_of_the_scaling_figure_look_different() -> None:
     styles = [*scaling.STYLES.values(), *scaling.MEMORY_STYLES.values()]
     looks = [(style["color"], style.get("marker", ""), style.get("linestyle", "-")) for style in styles]
     assert len(set(looks)) == len(looks)
+
+
+NESTEROV = SGD(0.05, momentum=0.9, nesterov=True)
+L2 = Workload("", (20,), dense(ReLU, 20, 8, 4), NESTEROV, 16, 64, data_set=64, l2=0.1)
+NORM = replace(
+    L2, input_shape=(6, 6, 1), layers=(*convolve(3, 1, 4, norm=True), Flatten(), *dense(ReLU, 64, 8, 4, norm=True)), l2=0.0
+)  # fmt: skip
+
+
+def losses(contestant: str, workload: Workload) -> list[float]:
+    CONTESTANTS[contestant].prepare(workload, parts(workload, workload.images))
+    return [CONTESTANTS[contestant].epoch(number) for number in range(3)]
+
+
+@pytest.mark.parametrize("contestant", ["PyTorch eager", "PyTorch eager, not fused", "JAX jit", "JAX scan"])
+def test_l2_and_momentum_are_xpnets(contestant: str) -> None:
+    """Their L2 is weight decay, as it is with xpnet, but for the loss that xpnet tells."""
+    pytest.importorskip(CONTESTANTS[contestant].library)
+    with_decay = replace(L2, l2=0.0, optimizer=replace(NESTEROV, weight_decay=0.1))
+    assert losses(contestant, L2) == pytest.approx(losses("xpnet on NumPy", with_decay), rel=1e-5)
+
+
+def test_the_penalty_is_taken_off_xpnets_loss() -> None:
+    small = replace(L2, l2=1e-3)
+    with_decay = replace(L2, l2=0.0, optimizer=replace(NESTEROV, weight_decay=1e-3))
+    assert losses("xpnet on NumPy", small) == pytest.approx(losses("xpnet on NumPy", with_decay), rel=2e-4)
+
+
+@pytest.mark.parametrize("contestant", ["PyTorch eager", "JAX jit"])
+def test_batch_normalisation_is_xpnets(contestant: str) -> None:
+    pytest.importorskip(CONTESTANTS[contestant].library)
+    assert losses(contestant, NORM) == pytest.approx(losses("xpnet on NumPy", NORM), rel=1e-5)
+
+
+def test_sklearn_has_xpnets_options() -> None:
+    """It draws its own batches, so that losses tell little."""
+    pytest.importorskip("sklearn")
+    losses("scikit-learn", L2)
+    options = CONTESTANTS["scikit-learn"].net.get_params()
+    assert (options["momentum"], options["nesterovs_momentum"], options["alpha"]) == (0.9, True, 0.1 * 16)
+    with pytest.raises(Unavailable, match="scikit-learn has no BatchNorm, Conv2d, Flatten"):
+        losses("scikit-learn", NORM)
+
+
+def test_the_rows_of_numpy_differ_by_numba() -> None:
+    numpy, numba = (CONTESTANTS[f"xpnet on NumPy{by}"] for by in ("", " with Numba"))
+    assert (numpy.environment, numba.environment) == ({"XPNET_FAST": "0"}, {"XPNET_FAST": "1"})
+    assert (numpy.also, numba.also) == ((), ("numba",))
+
+
+def test_the_default_of_the_command_line_is_a_workload() -> None:
+    workload, config = WORKLOADS["784-512-512-10 relu nesterov l2, batch 100"], Config()
+    widths = [layer.n_out for layer in workload.layers if isinstance(layer, Linear)]
+    assert widths == [*config.hidden, 10]
+    assert workload.optimizer == SGD(config.learning_rate, config.momentum, config.nesterov)
+    assert (workload.batch_size, workload.l2) == (config.batch_size, config.l2)
+
+
+def test_contestants_with_other_numbers_of_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.require_same_threads({"PyTorch eager": 2, "JAX jit": 2})
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    with pytest.raises(
+        RuntimeError, match=r"got 1 for xpnet on NumPy, 2 for JAX jit: unset .*OPENBLAS_NUM_THREADS"
+    ):
+        environment.require_same_threads({"xpnet on NumPy": 1, "JAX jit": 2})
+
+
+def test_the_documents_have_the_figures_of_the_results() -> None:
+    runs = [table.load(str(file)) for file in sorted(publish.RESULTS.glob("*.json"))]
+    for path, text in publish.documents(runs).items():
+        assert (publish.ROOT / path).read_text() == text, "python -m bench.publish writes it"
+
+
+def test_the_table_of_the_documents_has_a_row_for_each_workload() -> None:
+    assert list(publish.ROWS) == list(WORKLOADS)
+
+
+def test_the_documents_table_shows_medians_and_leaves_out_empty_columns() -> None:
+    def measured(contestant: str, *ratios: float) -> table.Record:
+        return record(contestant, [1.0], **{"ratio to PyTorch": list(ratios), "ratio to JAX": list(ratios)})
+
+    records = [
+        measured("xpnet on NumPy with Numba", 0.5, 0.1, 0.25), measured("xpnet on NumPy", 0.75),
+        measured("JAX jit", 0.5), measured("JAX scan", 0.4),
+    ]  # fmt: skip
+    found = {(each["workload"], each["contestant"]): each for each in records}
+    header, _, row = publish.speed_table(found).splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "", "**xpnet on NumPy with Numba**", "**on NumPy**", "JAX", "NumPy with Numba / JAX",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "784-128-10, batch 64",
+        "0.25",
+        "0.75",
+        "0.40",
+        "0.25",
+    ]
+    told = publish.paragraph(found, {"cores": 2, "cpu": {"brand_raw": "CPU"}})
+    assert "takes 0.75 to 0.75 of the time of eager PyTorch on the 1 networks" in told.replace("\n", " ")
+    assert "0.25 to 0.25 with Numba" in told.replace("\n", " ")

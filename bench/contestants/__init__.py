@@ -41,6 +41,7 @@ def on_cuda(precision: str) -> dict[str, Contestant]:
 
 ON_CPU = {
     "xpnet on NumPy": XPNet("numpy"),
+    "xpnet on NumPy with Numba": XPNet("numpy", numba=True),
     "xpnet on PyTorch": XPNet("torch"),
     "xpnet on JAX": XPNet("jax"),
     "PyTorch eager": PyTorch(),

@@ -19,11 +19,13 @@ class Contestant:
     """
 
     library: str
+    also: tuple[str, ...] = ()  # other modules whose versions belong to the result
     draws_own_batches: ClassVar[bool] = False
 
     def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
         self.device = device
         self.precision = precision
+        self.environment: dict[str, str] = {}  # of its process, beside what all contestants get
 
     @property
     def place(self) -> str:

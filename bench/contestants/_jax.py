@@ -8,7 +8,7 @@ import numpy as np
 from bench.contestants._contestant import Contestant, Unavailable
 from bench.workloads import Part, Workload, batches
 from xpnet import tree
-from xpnet.nn import Conv2d, Flatten, Linear, MaxPool2d
+from xpnet.nn import BatchNorm, Conv2d, Flatten, Linear, MaxPool2d
 from xpnet.nn._windows import per_axis
 from xpnet.optim import SGD, Adam
 
@@ -27,21 +27,26 @@ class JAX(Contestant):
             raise Unavailable("JAX finds no CUDA device") from error
         self.jax, self.batch_size = jax, workload.batch_size
 
-        def mean_loss(params: Any, x: Any, y: Any) -> Any:
-            for layer, layer_params in zip(workload.layers, params, strict=True):
-                x = apply(jax, layer, layer_params, x)
+        def mean_loss(params: Any, statistics: Any, x: Any, y: Any) -> Any:
+            new = []
+            for layer, *variables in zip(workload.layers, params, statistics, strict=True):
+                x, of_layer = apply(jax, layer, *variables, x)
+                new.append(of_layer)
             log_p = jax.nn.log_softmax(x)
-            return -jax.numpy.take_along_axis(log_p, y[:, None], axis=1).mean()
+            return -jax.numpy.take_along_axis(log_p, y[:, None], axis=1).mean(), tuple(new)
 
         def step(state: Any, x: Any, y: Any, index: Any) -> Any:
-            params, slots, total = state
-            loss, grads = jax.value_and_grad(mean_loss)(params, x[index], y[index])
-            params, slots = update(jax, workload.optimizer, params, grads, slots)
-            return params, slots, total + loss
+            params, statistics, slots, total = state
+            learn = jax.value_and_grad(mean_loss, has_aux=True)
+            (loss, statistics), grads = learn(params, statistics, x[index], y[index])
+            params, slots = update(jax, workload, params, grads, slots)
+            return params, statistics, slots, total + loss
 
         self.compile(step)
         params = workload.initial_params()
-        self.params, self.slots = jax.device_put((params, first_slots(workload.optimizer, params)), device)
+        statistics = tuple(first_statistics(layer) for layer in workload.layers)
+        state = params, statistics, first_slots(workload.optimizer, params)
+        self.state = jax.device_put(state, device)
         self.parts = jax.device_put([(x, y.astype(np.int32)) for x, y in parts], device)
 
     def compile(self, step: Any) -> None:
@@ -57,8 +62,8 @@ class JAX(Contestant):
     def epoch(self, number: int) -> float:
         x, y = self.parts[number % len(self.parts)]
         order = batches(len(x), self.batch_size, number).astype(np.int32)
-        state = self.params, self.slots, self.jax.numpy.zeros((), device=x.device)
-        self.params, self.slots, total = self.jax.block_until_ready(self.run(state, x, y, order))
+        state = *self.state, self.jax.numpy.zeros((), device=x.device)
+        *self.state, total = self.jax.block_until_ready(self.run(state, x, y, order))
         return float(total) / len(order)
 
 
@@ -80,16 +85,33 @@ class ScannedJAX(JAX):
 
 
 def first_slots(rule: SGD | Adam, params: Any) -> Any:
-    """The optimizer's state before the first step: empty, or Adam's moments and step count."""
+    """The optimizer's state before the first step: the velocity, if any, or Adam's moments and step count."""
     if isinstance(rule, SGD):
-        return ()
+        return tree.map(np.zeros_like, params) if rule.momentum else ()
     mean, square = (tree.map(np.zeros_like, params) for _ in range(2))
     return mean, square, np.float32(0)
 
 
-def update(jax: Any, rule: SGD | Adam, params: Any, grads: Any, slots: Any) -> Any:
+def first_statistics(layer: Any) -> Any:
+    """The running mean and variance of batch normalisation; of other layers nothing."""
+    if not isinstance(layer, BatchNorm):
+        return ()
+    return np.zeros(layer.features, np.float32), np.ones(layer.features, np.float32)
+
+
+def update(jax: Any, workload: Workload, params: Any, grads: Any, slots: Any) -> Any:
     """Parameters and the optimizer's state after a step."""
+    rule = workload.optimizer
+    if workload.l2:
+        grads = tuple(
+            g | {"weight": g["weight"] + workload.l2 * p["weight"]} if "weight" in p else g
+            for p, g in zip(params, grads, strict=True)
+        )
     if isinstance(rule, SGD):
+        if rule.momentum:
+            slots = jax.tree.map(lambda v, g: rule.momentum * v + g, slots, grads)
+            ahead = jax.tree.map(lambda v, g: g + rule.momentum * v, slots, grads)
+            grads = ahead if rule.nesterov else slots
         return jax.tree.map(lambda p, g: p - rule.learning_rate * g, params, grads), slots
     b1, b2 = rule.beta1, rule.beta2
     m, v, t = slots
@@ -104,8 +126,24 @@ def update(jax: Any, rule: SGD | Adam, params: Any, grads: Any, slots: Any) -> A
     return jax.tree.map(descend, params, m, v), (m, v, t)
 
 
-def apply(jax: Any, layer: Any, params: Any, x: Any) -> Any:
-    """The output of a layer, written in JAX."""
+def apply(jax: Any, layer: Any, params: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    """The output of a layer in training, written in JAX, and its new statistics."""
+    if isinstance(layer, BatchNorm):
+        return normalize(jax, layer, params, statistics, x)
+    return apply_without_statistics(jax, layer, params, x), ()
+
+
+def normalize(jax: Any, layer: BatchNorm, params: Any, statistics: Any, x: Any) -> tuple[Any, Any]:
+    axes = tuple(range(x.ndim - 1))
+    n = math.prod(x.shape[:-1])
+    mean, variance = x.mean(axis=axes), x.var(axis=axes)
+    factor = params["scale"] * jax.lax.rsqrt(variance + layer.epsilon)
+    new = jax.lax.stop_gradient((mean, variance * n / (n - 1)))
+    statistics = jax.tree.map(lambda old, new: old + layer.momentum * (new - old), statistics, new)
+    return (x - mean) * factor + params["shift"], statistics
+
+
+def apply_without_statistics(jax: Any, layer: Any, params: Any, x: Any) -> Any:
     lax = jax.lax
     match layer:
         case Linear():

@@ -27,11 +27,11 @@ class ScikitLearn(Contestant):
             raise Unavailable(f"scikit-learn has no {', '.join(sorted(kinds - names.keys()))}")
         activation = names[kinds.pop()] if kinds else "identity"
         params = [layer_params for layer_params in workload.initial_params() if layer_params]
-        self.parts = parts
+        self.parts, self.penalty = parts, workload.penalty
         self.net = MLPClassifier(
             [len(layer_params["bias"]) for layer_params in params[:-1]],
             activation=activation,
-            alpha=0,
+            alpha=workload.l2 * workload.batch_size,
             batch_size=workload.batch_size,
             random_state=SEED,
             **solver(workload.optimizer),
@@ -45,12 +45,12 @@ class ScikitLearn(Contestant):
 
     def epoch(self, number: int) -> float:
         self.net.partial_fit(*self.parts[number % len(self.parts)])
-        return float(self.net.loss_)
+        return float(self.net.loss_) - self.penalty(self.net.coefs_)
 
 
 def solver(rule: SGD | Adam) -> dict[str, Any]:
     """An optimizer of xpnet as arguments of `MLPClassifier`."""
     rate = {"learning_rate_init": rule.learning_rate}
     if isinstance(rule, SGD):
-        return {"solver": "sgd", "momentum": 0, "nesterovs_momentum": False} | rate
+        return {"solver": "sgd", "momentum": rule.momentum, "nesterovs_momentum": rule.nesterov} | rate
     return {"solver": "adam", "beta_1": rule.beta1, "beta_2": rule.beta2, "epsilon": rule.epsilon} | rate

@@ -16,7 +16,7 @@ class PyTorch(Contestant):
 
     Images are (n, channels, height, width). With `channels_last`, they and the network are laid out in memory
     as (n, height, width, channels), which PyTorch's documentation recommends for speed. So are the fused
-    optimizers, used here; `fused=False` is PyTorch's default, which makes a difference with Adam.
+    optimizers, used here; `fused=False` is PyTorch's default, which is slower with momentum and Adam.
     """
 
     library = "torch"
@@ -37,13 +37,13 @@ class PyTorch(Contestant):
         torch = import_torch(self.device)
         if self.channels_last and not workload.has_channels:
             raise Unavailable("for images with channels only")
-        if not self.fused and not isinstance(workload.optimizer, Adam):
-            raise Unavailable("for Adam only")
+        if not self.fused and workload.optimizer == SGD(workload.optimizer.learning_rate):
+            raise Unavailable("for optimizers with a state only")
         torch.backends.cudnn.benchmark = True  # shapes stay the same: let cuDNN time its algorithms
         self.torch, self.batch_size = torch, workload.batch_size
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         net = network(torch, workload).to(self.device, memory_format=layout)
-        self.optimizer = optimizer(torch, workload.optimizer, net.parameters(), self.fused or None)
+        self.optimizer = optimizer(torch, workload, net, self.fused or None)
         self.mean_loss = lambda x, y: torch.nn.functional.cross_entropy(net(x), y)
         self.parts = []
         for pixels, labels in parts:
@@ -107,14 +107,18 @@ def import_torch(device: str) -> Any:
     return torch
 
 
-def optimizer(torch: Any, rule: SGD | Adam, parameters: Any, fused: bool | None) -> Any:
-    """The optimizer of PyTorch that does what one of xpnet does."""
-    match rule:
-        case SGD(rate, momentum=0):
-            return torch.optim.SGD(parameters, lr=rate, fused=fused)
+def optimizer(torch: Any, workload: Workload, net: Any, fused: bool | None) -> Any:
+    """The optimizer of PyTorch that does what the workload's does, with weight decay in the place of L2."""
+    weights = [p for p in net.parameters() if p.ndim > 1]
+    others = [p for p in net.parameters() if p.ndim == 1]
+    groups = [{"params": weights, "weight_decay": workload.l2}, {"params": others}]
+    parameters = groups if workload.l2 else net.parameters()
+    match workload.optimizer:
+        case SGD(rate, momentum, nesterov, weight_decay=0):
+            return torch.optim.SGD(parameters, lr=rate, momentum=momentum, nesterov=nesterov, fused=fused)
         case Adam(rate, beta1, beta2, epsilon):
             return torch.optim.Adam(parameters, lr=rate, betas=(beta1, beta2), eps=epsilon, fused=fused)
-    raise Unavailable(f"no optimizer for {rule}")
+    raise Unavailable(f"no optimizer for {workload.optimizer}")
 
 
 def network(torch: Any, workload: Workload) -> Any:

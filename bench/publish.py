@@ -1,0 +1,131 @@
+"""Write measured figures where people read them: `python -m bench.publish`.
+
+Every bench/results/NAME.json was written by `pytest --benchmark-json`. This writes its tables beside it, in
+NAME.md, and from the epochs of all of them the table of `xpnet/docs/speed.md` and README's paragraph.
+"""
+
+import contextlib
+import io
+import itertools
+import re
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import table
+from bench.table import Record, align
+
+ROOT = Path(__file__).parents[1]
+RESULTS, SPEED, README = ROOT / "bench/results", "xpnet/docs/speed.md", "README.md"
+Run = tuple[dict[str, Any], list[Record]]
+Records = dict[tuple[str, str], Record]  # by workload and contestant
+ROWS = {
+    "784-10 softmax, batch 64": "784-10, batch 64",
+    "784-128-10 sigmoid, batch 64": "784-128-10, batch 64",
+    "784-512-512-10 relu, batch 128": "784-512-512-10, batch 128",
+    "784-512-512-10 relu adam, batch 128": "… with Adam",
+    "784-512-512-10 relu nesterov l2, batch 100": "… with Nesterov momentum and L2, batch 100",
+    "784-512-512-10 relu norm, batch 128": "… with batch normalisation",
+    "784-2048-2048-10 relu, batch 512": "784-2048-2048-10, batch 512",
+    "conv5x5x16-pool-conv5x5x32-pool-128-10 relu, batch 128": "CNN A, batch 128",
+    "conv5x5x16-norm-pool-conv5x5x32-norm-pool-128-10 relu, batch 128": "… with batch normalisation",
+    "conv3x3x32-conv3x3x32-pool-conv3x3x64-conv3x3x64-pool-10 relu, batch 128": "CNN B, batch 128",
+}
+# Contestants, of which the one with the lowest median counts, and what their times are shares of.
+COLUMNS = {
+    "**xpnet on NumPy with Numba**": (("xpnet on NumPy with Numba",), "PyTorch"),
+    "**on NumPy**": (("xpnet on NumPy",), "PyTorch"),
+    "on PyTorch": (("xpnet on PyTorch",), "PyTorch"),
+    "on JAX": (("xpnet on JAX",), "PyTorch"),
+    "PyTorch, eager": (("PyTorch eager", "PyTorch eager, channels last"), "PyTorch"),
+    "`torch.compile`": (("torch.compile",), "PyTorch"),
+    "JAX": (("JAX jit", "JAX scan"), "PyTorch"),
+    "scikit-learn": (("scikit-learn",), "PyTorch"),
+    "NumPy with Numba / JAX": (("xpnet on NumPy with Numba",), "JAX"),
+    "NumPy / products": (("xpnet on NumPy",), "limit"),
+}
+TABLE = re.compile(r"(?<=\n)(?:\|.*\n)+")
+PARAGRAPH = re.compile(r"(?<=## How fast it is\n\n).*?(?=\n\n)", re.DOTALL)
+
+
+def documents(runs: list[Run]) -> dict[str, str]:
+    """The texts of `speed.md` and README with these figures, by their paths.
+
+    Arguments:
+        runs: each what `bench.table.load` gives. The first record of a workload and contestant counts.
+    """
+    runs = [(run, [record for record in records if record["suite"] == "epochs"]) for run, records in runs]
+    machine = next(run for run, records in runs if records)["machine_info"]
+    found = {(r["workload"], r["contestant"]): r for _, records in reversed(runs) for r in records}
+    speed, readme = ((ROOT / path).read_text() for path in (SPEED, README))
+    before, epochs, after = re.split(r"(## Epochs\n.*?\n(?=## ))", speed, maxsplit=1, flags=re.DOTALL)
+    return {
+        SPEED: before + TABLE.sub(lambda _: f"{speed_table(found)}\n", epochs, count=1) + after,
+        README: PARAGRAPH.sub(lambda _: paragraph(found, machine), readme, count=1),
+    }
+
+
+def speed_table(found: Records) -> str:
+    """The table of `speed.md`."""
+    workloads = {workload for workload, _ in found}
+    rows = [
+        (label, *(cell(found, workload, *column) for column in COLUMNS.values()))
+        for workload, label in ROWS.items()
+        if workload in workloads
+    ]
+    used = [i for i in range(1 + len(COLUMNS)) if any(row[i] for row in rows)]
+    return align([tuple(row[i] for i in used) for row in (("", *COLUMNS), *rows)])
+
+
+def cell(found: Records, workload: str, names: tuple[str, ...], reference: str) -> str:
+    """The lowest median of these contestants' ratios."""
+    return min(
+        (f"{each:.2f}" for each in medians(found, [workload], names, reference)), default="", key=float
+    )
+
+
+def medians(found: Records, workloads: Iterable[str], names: tuple[str, ...], reference: str) -> list[float]:
+    """The median over the rounds of each contestant's ratios with each workload."""
+    records = [found[key] for key in itertools.product(workloads, names) if key in found]
+    ratios = [record[f"ratio to {reference}"] for record in records]
+    return [float(np.median(each)) for each in ratios if each]
+
+
+def paragraph(found: Records, machine: dict[str, Any]) -> str:
+    """README's, in lines: the lowest and the highest median of xpnet on NumPy and of scikit-learn."""
+    workloads = list(dict.fromkeys(workload for workload, _ in found))
+
+    def span(name: str) -> str:
+        of_it = medians(found, workloads, (name,), "PyTorch")
+        return f"{min(of_it):.2f} to {max(of_it):.2f}" if of_it else ""
+
+    plain, numba, sklearn = map(span, ("xpnet on NumPy", "xpnet on NumPy with Numba", "scikit-learn"))
+    where = f"{machine['cores']} cores of an {machine['cpu']['brand_raw']}"
+    with_numba = f", {numba} with Numba (`pip install '.[fast]'`)" if numba else ""
+    sentences = [
+        f"On {where}, in float32, training on NumPy takes {plain} of the time of eager PyTorch on the "
+        f"{len(workloads)} networks of the speed suite{with_numba}.",
+        *([f"scikit-learn takes {sklearn} on those that it has."] if sklearn else []),
+        "These are medians of alternating rounds. There are no figures of a GPU yet.",
+        "[Speed](xpnet/docs/speed.md) has the table and how it was measured.",
+    ]
+    text = " ".join(sentences)
+    return textwrap.fill(text, 119, break_long_words=False, break_on_hyphens=False)
+
+
+def main() -> None:
+    """Read all results; write their tables, and the documents."""
+    files = sorted(RESULTS.glob("*.json"))
+    for file in files:
+        with contextlib.redirect_stdout(io.StringIO()) as tables:
+            table.main(str(file))
+        file.with_suffix(".md").write_text(tables.getvalue())
+    for path, text in documents([table.load(str(file)) for file in files]).items():
+        (ROOT / path).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,10 @@ if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
 
     cuda_on_cpu.install()
 
+os.environ.setdefault(
+    "SCIPY_ARRAY_API", "1"
+)  # for scikit-learn's array API support; SciPy reads it when imported
+
 from xpnet import backend
 from xpnet.backend import Backend
 from xpnet.errors import BackendError

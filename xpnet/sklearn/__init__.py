@@ -8,16 +8,14 @@ from xpnet.errors import ConfigError
 try:
     import sklearn.utils.validation
 except ImportError as error:
-    raise ConfigError(
-        "xpnet.sklearn: scikit-learn is not installed; pip install 'xpnet[sklearn]'"
-    ) from error
+    raise ConfigError("xpnet.sklearn: scikit-learn is not installed; pip install 'xpnet[sklearn]'") from error
 if not hasattr(sklearn.utils.validation, "validate_data"):
     raise ConfigError(
         f"xpnet.sklearn: expected scikit-learn 1.6 or later, got {sklearn.__version__}; "
         "pip install 'xpnet[sklearn]'"
     )
 
-from xpnet.sklearn.classifier import XPNetClassifier  # noqa: E402: after the check
-from xpnet.sklearn.regressor import XPNetRegressor  # noqa: E402
+from xpnet.sklearn.classifier import XPNetClassifier
+from xpnet.sklearn.regressor import XPNetRegressor
 
 __all__ = ["XPNetClassifier", "XPNetRegressor"]

@@ -3,7 +3,7 @@
 import numbers
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from xpnet import backend as backends
 from xpnet import nn, optim
+from xpnet._util.checks import is_number
 from xpnet._util.text import did_you_mean
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, ShapeError
@@ -65,6 +66,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     device: Any = None
     dtype: str = "auto"
 
+    n_iter_: int = field(init=False)
+    loss_curve_: list[float] = field(init=False)
+
     # What the classifier and the regressor define.
 
     def _loss(self, n_out: int) -> Loss:
@@ -105,9 +109,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         own = self.callbacks
         more = () if own is None else (own,) if isinstance(own, Callback) else tuple(own)
         epochs = 1 if one_epoch else self.max_iter
+        rows: Any = DenseRows(x) if is_sparse(x) else x
         try:
             self.model_.fit(
-                DenseRows(x) if is_sparse(x) else x,
+                rows,
                 target,
                 epochs=epochs,
                 batch_size=size,
@@ -119,13 +124,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 data_on_device=False if is_sparse(x) else None,
             )
         except KeyboardInterrupt:
-            warnings.warn(f"{self._name()}: the training was interrupted; the model is as far as it came")
+            warnings.warn(
+                f"{self._name()}: the training was interrupted; the model is as far as it came", stacklevel=4
+            )
         self._record(stopping, n, one_epoch)
         if self.n_iter_ == epochs and not stopping.stopped and not one_epoch:
             warnings.warn(
                 f"{self._name()}: reached max_iter={self.max_iter} before the training converged; "
                 "raise max_iter, or tol",
                 ConvergenceWarning,
+                stacklevel=4,
             )
 
     def _record(self, stopping: Stopping, n: int, one_epoch: bool) -> None:
@@ -150,6 +158,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             outputs = tuple(net.output_shape((1, *x.shape[1:])))
         except ShapeError as error:
             raise ConfigError(f"{self._name()}: net does not take X of shape {x.shape}: {error}") from error
+        if outputs != (1, n_out) and not self._fits(outputs, n_out):
+            raise ConfigError(
+                f"{self._name()}: expected net to have {n_out} outputs for each example, got {outputs[1:]}"
+            )
         scale = self._gradient_scale(outputs[-1])
         name, device = self._library(x)
         self.model_ = Model(
@@ -164,10 +176,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         )
         self.n_outputs_ = outputs[-1]
         self.n_layers_ = 1 + len(self._dense())
-        if outputs != (1, n_out) and not self._fits(outputs, n_out):
-            raise ConfigError(
-                f"{self._name()}: expected net to have {n_out} outputs for each example, got {outputs[1:]}"
-            )
 
     def _fits(self, outputs: tuple[int, ...], n_out: int) -> bool:
         """Whether a network with other outputs than (1, n_out) will do."""
@@ -236,7 +244,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _clipped(self, n: int) -> int:
         size = int(self.batch_size)
         if size > n:
-            warnings.warn(f"{self._name()}: batch_size={size} is more than the {n} examples; it is {n}")
+            warnings.warn(
+                f"{self._name()}: batch_size={size} is more than the {n} examples; it is {n}", stacklevel=5
+            )
         return min(size, n)
 
     # Parameters and inputs.
@@ -254,8 +264,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 self._refuse(name, "an integer from 1", value)
         for name, low in (("learning_rate_init", None), ("alpha", 0), ("tol", 0), ("dropout", 0)):
             value = getattr(self, name)
-            real = isinstance(value, numbers.Real) and not isinstance(value, bool) and np.isfinite(value)
-            if not real or (value <= 0 if low is None else value < low) or (name == "dropout" and value >= 1):
+            if (
+                not is_number(value)
+                or (value <= 0 if low is None else value < low)
+                or (name == "dropout" and value >= 1)
+            ):
                 between = "from 0 to below 1" if name == "dropout" else "above 0" if low is None else "from 0"
                 self._refuse(name, f"a number {between}", value)
         if not (isinstance(self.validation_fraction, numbers.Real) and 0 < self.validation_fraction < 1):
@@ -307,9 +320,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _weights(self, sample_weight: Any, x: Any) -> np.ndarray | None:
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(on_host(sample_weight), np.empty((x.shape[0], 1)), ensure_non_negative=True)
+        weights = _check_sample_weight(
+            on_host(sample_weight), np.empty((x.shape[0], 1)), ensure_non_negative=True
+        )
         if not weights.sum() > 0:
-            raise ConfigError(f"{self._name()}: expected sample_weight to hold a weight above 0, got zeros alone")
+            raise ConfigError(
+                f"{self._name()}: expected sample_weight to hold a weight above 0, got zeros alone"
+            )
         return weights
 
     # The trained network.
@@ -346,7 +363,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             raise AttributeError(f"{self._name()} has no {name}: call fit first")
         found = self._dense()
         if not found:
-            raise AttributeError(f"{self._name()} has no {name}: its net is not a Sequential with Linear layers")
+            raise AttributeError(f"{self._name()} has no {name}: its net is no Sequential with Linear layers")
         to_numpy = self.model_.backend.to_numpy
         weights = [to_numpy(each["weight"]) for each in found]
         if key == "weight":

@@ -54,7 +54,7 @@ def get(name: str, device: Any = None, dtype: str = "float32", tf32: bool = Fals
 
 
 def owner(x: Any) -> str | None:
-    """The name of the backend whose library x belongs to, "torch" for a tensor; None for no array."""
+    """The name of the backend whose library x belongs to; None for no array."""
     if not array_api_compat.is_array_api_obj(x):
         return None
     parts = namespace(x).__name__.split(".")

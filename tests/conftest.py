@@ -19,6 +19,9 @@ if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
 
 import threadpoolctl
 
+# For scikit-learn's array API support; SciPy reads it when it is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 from xpnet import backend
 from xpnet.backend import Backend
 from xpnet.errors import BackendError

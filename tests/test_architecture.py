@@ -30,7 +30,7 @@ LAYERS = [
     {"model"},
     {"train"},
     {"runs"},
-    {"studies"},
+    {"studies", "sklearn"},
     {"__main__"},
 ]
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "array_api_compat", "dask", "ndonnx"}
@@ -127,6 +127,7 @@ def test_importing_xpnet_imports_nothing_heavy() -> None:
         "jinja2",
         "scipy",
         "optuna",
+        "sklearn",
     }
     assert "numpy" in loaded
     assert not loaded & heavy

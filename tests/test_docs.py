@@ -25,6 +25,8 @@ from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
+NEEDS = {"sklearn.md": ("sklearn",)}  # the optional libraries that the code of a page uses
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 
@@ -34,6 +36,8 @@ def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of a page run in order in one module; a text block after a block shows its output."""
+    for module_name in NEEDS.get(page.name, ()):
+        pytest.importorskip(module_name, reason=f"{page.name} is about {module_name}")
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -7,6 +7,8 @@ that a library has in a faster form. Everything else uses the standard's functio
 
 from typing import Any
 
+import array_api_compat
+
 from xpnet.backend._cupy import CuPy
 from xpnet.backend._dask import Dask
 from xpnet.backend._facts import Facts
@@ -33,6 +35,7 @@ __all__ = [
     "get",
     "namespace",
     "ops",
+    "owner",
     "sum_over_parts",
 ]
 
@@ -48,6 +51,14 @@ def get(name: str, device: Any = None, dtype: str = "float32", tf32: bool = Fals
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
     return BACKENDS[name](device, dtype, tf32)
+
+
+def owner(x: Any) -> str | None:
+    """The name of the backend whose library x belongs to; None for no array."""
+    if not array_api_compat.is_array_api_obj(x):
+        return None
+    parts = namespace(x).__name__.split(".")
+    return next((name for name, cls in BACKENDS.items() if cls.module.partition(".")[0] in parts), None)
 
 
 def available() -> dict[str, str | None]:

@@ -54,6 +54,8 @@ class CuPy(Backend):
                 f"backend 'cupy': expected an NVIDIA GPU and its driver, got none ({one_line(error)}); "
                 "backend 'numpy' needs no GPU"
             ) from error
+        if isinstance(device, self.library.cuda.Device):
+            device = device.id
         try:
             number = int(str(device).removeprefix("cuda:")) if device not in (None, "cuda") else None
         except ValueError:

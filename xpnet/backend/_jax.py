@@ -29,6 +29,8 @@ class JAX(Backend):
         return importlib.import_module("jax.numpy")
 
     def find_device(self, device: Any) -> Any:
+        if isinstance(device, self.library.Device):
+            return device
         platform, _, number = str(device or "").partition(":")
         try:
             return self.library.devices(platform or None)[int(number or 0)]

@@ -25,6 +25,8 @@ class Strict(Backend):
     devices = "'CPU_DEVICE', 'device1' or 'device2'"
 
     def find_device(self, device: Any) -> Any:
+        if isinstance(device, self.library.Device):
+            return device
         try:
             return self.library.Device(device or "CPU_DEVICE")
         except ValueError:

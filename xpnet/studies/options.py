@@ -1,6 +1,7 @@
 """The options that all studies have."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,6 +10,7 @@ from xpnet import backend as backends
 from xpnet import data
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError
+from xpnet.studies import _processes
 from xpnet.train.arguments import Parser
 
 T = TypeVar("T")
@@ -27,6 +29,8 @@ class Options:
         quick: run a small version that takes seconds.
         output_dir: folder of the report; it must be new; None: runs/DATE-TIME-NAME.
         seed: the first of the seeds that the study uses.
+        processes: trainings at the same time, each on one core; None: one a core with NumPy, else 1. The
+            results do not depend on it.
     """
 
     backend: str = "numpy"
@@ -37,10 +41,16 @@ class Options:
     quick: bool = False
     output_dir: str | None = None
     seed: int = 0
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"--seed: expected at least 0, got {self.seed}")
+        if self.processes is not None:
+            most = math.inf if self.backend == "numpy" and _processes.CAN_FORK else 1
+            if not 1 <= self.processes <= most:
+                few = "at least 1" if most > 1 else "1 with this backend and system"
+                raise ConfigError(f"--processes: expected {few}, got {self.processes}")
 
     def choose(self, full: T, quick: T) -> T:
         """The full or the quick value: `epochs=options.choose(50, quick=3)`."""
@@ -49,6 +59,10 @@ class Options:
     def seeds(self, count: int) -> range:
         """`count` seeds, starting at `seed`."""
         return range(self.seed, self.seed + count)
+
+    def process_count(self) -> int:
+        """The number of trainings that run at the same time."""
+        return self.processes or (_processes.cores() if self.backend == "numpy" else 1)
 
     def load_dataset(self) -> data.Dataset:
         """The data set. Raises DataError where it cannot be loaded."""
@@ -80,6 +94,11 @@ def make_parser(prog: str, description: str, usage: str = "%(prog)s [options]") 
         help="folder of the report; it must be new; default runs/DATE-TIME-NAME",
     )
     add("--seed", type=int, help="the first of the seeds that the study uses")
+    add(
+        "--processes",
+        type=int,
+        help="trainings at the same time, each on one core; default: one a core with NumPy, else 1",
+    )
     return parser
 
 

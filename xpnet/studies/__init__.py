@@ -37,6 +37,7 @@ NAMES = (
     "batch-size",
     "depth-and-width",
     "activation",
+    "five-networks",
     "hyperparameter-search",
     "cnn-vs-mlp",
     "random-labels",

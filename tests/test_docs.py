@@ -97,7 +97,7 @@ def check_script(script: str, *arguments: str) -> None:
         case "scripts/train.py" | "scripts/gradcheck.py":
             parse(arguments, prog=script)
         case "scripts/study.py":
-            name, _ = study_options.parse(arguments, prog=script, description="")
+            name, *_ = study_options.parse(arguments, prog=script, description="")
             assert name in (*studies.NAMES, "list", "all")
         case "scripts/search.py":
             search.parse(arguments, prog=script, description="")

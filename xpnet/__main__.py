@@ -64,8 +64,8 @@ def study(arguments: Sequence[str], call: Call) -> int | None:
     """
     from xpnet.studies import options, runner
 
-    name, chosen = options.parse(arguments, call.prog, call.description)
-    runner.run_and_print(name, chosen, command=shlex.join([*call.words, *arguments]))
+    name, shared, own = options.parse(arguments, call.prog, call.description)
+    runner.run_and_print(name, shared, command=shlex.join([*call.words, *arguments]), **own)
     return None
 
 

@@ -93,8 +93,10 @@ def test_all_runs_each_into_one_folder(
     status, out, err = main(monkeypatch, capsys, "all", "--quick")
     assert (status, err) == (0, "")
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in folder.iterdir()} == set(names)
-    assert [line.partition(":")[0] for line in out.splitlines()] == list(names)
+    assert {path.name for path in folder.iterdir()} == {*names, "report.html"}
+    *lines, last = out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(names)
+    assert last == f"all: 2 of 2 expectations of 2 studies agree; {folder.relative_to(tmp_path)}/report.html"
     for name in names:  # each page has the command that runs this study alone
         assert f"study.py {name} --quick</code>" in (folder / name / "report.html").read_text()
 
@@ -109,6 +111,7 @@ def test_all_runs_each_into_one_folder(
             "python study.py one '--dataset=csv:a b,c'",
         ),
         ("python -m xpnet study --download all", "python -m xpnet study --download one"),
+        ("python study.py --pdf all --quick", "python study.py --pdf one --quick"),
         ("", ""),
     ],
 )

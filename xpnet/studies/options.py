@@ -33,6 +33,7 @@ class Options:
         quick: run a small version that takes seconds.
         output_dir: folder of the report; it must be new; None: runs/DATE-TIME-NAME.
         seed: the first of the seeds that the study uses.
+        pdf: write the report as PDF, too.
     """
 
     backend: str = "numpy"
@@ -43,6 +44,7 @@ class Options:
     quick: bool = False
     output_dir: str | None = None
     seed: int = 0
+    pdf: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -86,6 +88,7 @@ def make_parser(prog: str, description: str, usage: str = "%(prog)s [options]") 
         help="folder of the report; it must be new; default runs/DATE-TIME-NAME",
     )
     add("--seed", type=int, help="the first of the seeds that the study uses")
+    add("--pdf", action="store_true", help="write the report as PDF, too; it needs reportlab and pypdf")
     return parser
 
 

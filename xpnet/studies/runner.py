@@ -13,13 +13,15 @@ from typing import Any
 from xpnet import studies
 from xpnet._util.output import say
 from xpnet._util.text import docstring
+from xpnet.studies import combined
+from xpnet.studies import report as reports
 from xpnet.studies.options import Options, own_options
 from xpnet.studies.report import Report
 from xpnet.train import drawing
 from xpnet.train import folder as folders
 from xpnet.train.config import option_name
 
-FLAGS = ("--quick", "--download", "--no-download")  # options without a value after them
+FLAGS = ("--quick", "--download", "--no-download", "--pdf")  # options without a value after them
 
 
 def run(
@@ -48,6 +50,8 @@ def run(
     if options.output_dir and folder is None:
         folders.check_new(options.output_dir)
     options.make_backend()
+    if options.pdf:
+        reports.printer()  # or an error before the work
     introduction = inspect.cleandoc(docstring(study)).split("\n\n")[1:]
     report = Report(name, studies.title(name), options, introduction, command)
     report.config({each: more.get(each, own.default) for each, own in own_options(name).items()})
@@ -81,11 +85,21 @@ def run_and_print(name: str, options: Options, command: str = "", **more: Any) -
         return
     options.make_backend()
     options.load_dataset()
+    if options.pdf:
+        reports.printer()
     folder = folders.make(options.output_dir, "studies")
-    for each in studies.NAMES:
-        own = {option: more[option] for option in own_options(each) if option in more}
-        where = dataclasses.replace(options, output_dir=str(folder / each))
-        print_result(run(each, where, command_of(each, command, more.keys() - own.keys()), **own))
+    done: list[Report] = []
+    try:
+        for each in studies.NAMES:
+            own = {option: more[option] for option in own_options(each) if option in more}
+            where = dataclasses.replace(options, output_dir=str(folder / each))
+            alone = command_of(each, command, more.keys() - own.keys())
+            done.append(run(each, where, alone, **own))
+            print_result(done[-1])
+    finally:
+        if done:
+            path = combined.write(folder, done, options, command)
+    say(f"all: {combined.verdict(done)}; {_files(path)}")
 
 
 def command_of(name: str, command: str, others: Iterable[str] = ()) -> str:
@@ -109,5 +123,10 @@ def command_of(name: str, command: str, others: Iterable[str] = ()) -> str:
 def print_result(report: Report) -> None:
     """Print a line about a finished report."""
     seconds = time.monotonic() - report.started
-    judged = f"{report.verdict()}{', but quick is too small to judge' if report.too_small() else ''}"
-    say(f"{report.name}: {judged}; {report.path} ({seconds:.1f} s)")
+    judged = f"{report.verdict()}{combined.TOO_SMALL if report.too_small() else ''}"
+    say(f"{report.name}: {judged}; {_files(report.path)} ({seconds:.1f} s)")
+
+
+def _files(page: Path) -> str:
+    printed = page.with_name(reports.PRINTED)
+    return f"{page} and {printed.name}" if printed.exists() else str(page)

@@ -39,7 +39,7 @@ from xpnet.train.experiment import make_model
 JOURNAL = "trials.log"
 RANDOM_TRIALS = 8  # before the sampler uses the results
 PRUNER = optuna.pruners.MedianPruner(n_startup_trials=4)
-CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device")
+CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device", "pdf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +198,7 @@ def repair(path: Path) -> None:
 def write_settings(folder: Path, options: Options, settings: Settings) -> None:
     """Write `config.yaml`, the options that `--resume` reads."""
     asked = dataclasses.asdict(dataclasses.replace(options, output_dir=None)) | dataclasses.asdict(settings)
+    del asked["pdf"]  # each call says it for itself
     folders.write_text(folder / CONFIG_FILE, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
 
 
@@ -233,7 +234,7 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
     path = folder / CONFIG_FILE
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
+        names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)} - {"pdf"}
         if set(saved) != names:
             raise ValueError("its options are not those of a search")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:

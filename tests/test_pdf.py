@@ -9,7 +9,7 @@ import pytest
 from reportlab.pdfbase import pdfmetrics
 
 from conftest import run_script
-from xpnet.studies import _pdf, combined, runner, search
+from xpnet.studies import _pdf_parts, combined, runner, search
 from xpnet.studies.options import Options
 from xpnet.studies.report import PRINTED, Cell, Report, Table
 from xpnet.studies.sweep import axes_of
@@ -98,22 +98,18 @@ def test_a_picture_of_pixels_is_at_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [3, 9, 30])
 def test_no_table_is_wider_than_the_page(columns: int) -> None:
     """Whatever its width, all of its cells are printed, and no number is broken."""
-    _pdf.fonts()
+    _pdf_parts.fonts()
     cells = [Cell("a-name", "", False), *(Cell(f"{i}2,345.678", "", True) for i in range(1, columns))]
-    parts = [
-        each
-        for each in _pdf._table(Table("", [f"column {i}" for i in range(columns)], [cells], ""))
-        if hasattr(each, "_argW")
-    ]
+    parts = _pdf_parts.table_of(Table("", [f"column {i}" for i in range(columns)], [cells], ""))
     shown = [cell.text for part in parts for cell in part._cellvalues[1]]
     assert sorted(set(shown)) == sorted(cell.shown for cell in cells)
     assert (len(parts) > 1) == (columns == 30)
     for part in parts:
-        assert sum(part._argW) <= _pdf.WIDTH
+        assert sum(part._argW) <= _pdf_parts.WIDTH
         assert part._cellvalues[1][0].text == "a-name"
         for width, cell in zip(part._argW, part._cellvalues[1], strict=True):
             assert (
-                pdfmetrics.stringWidth(cell.text, _pdf.SANS, cell.style.fontSize)
+                pdfmetrics.stringWidth(cell.text, _pdf_parts.SANS, cell.style.fontSize)
                 < width - cell.style.fontSize / 2
             )
 
@@ -130,13 +126,22 @@ def test_what_is_too_long_goes_on_the_next_page(tmp_path: Path) -> None:
     assert text.count("x") >= 2 * 4000
 
 
+def test_a_heading_is_on_the_page_of_what_follows(tmp_path: Path) -> None:
+    report = new_report(tmp_path / "run")
+    report.code("\n".join(map(str, range(40))))  # leaves room for a heading, and not for a figure
+    report.section("The heading")
+    report.figure(axes_of("the axis", "y")[0], "A figure.")
+    page, *_ = (text for page in printed(report).pages if "The heading" in (text := page.extract_text()))
+    assert "the axis" in page
+
+
 def test_letters_of_other_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A letter that no installed font has is a question mark, not an error or a box."""
-    _pdf._in_another.cache_clear()
+    _pdf_parts._in_another.cache_clear()
     monkeypatch.setattr("xpnet.train.drawing.fonts_for", lambda text: ([], set(text)))
-    assert _pdf.marked("a 猫 `b 猫` ℓ") == f'a ? <font name="{_pdf.MONO}">b ?</font> ℓ'
-    assert _pdf.marked("y\u0302") == "ŷ"
-    _pdf._in_another.cache_clear()
+    assert _pdf_parts.marked("a 猫 `b 猫` ℓ") == f'a ? <font name="{_pdf_parts.MONO}">b ?</font> ℓ'
+    assert _pdf_parts.marked("y\u0302") == "ŷ"
+    _pdf_parts._in_another.cache_clear()
 
 
 def test_without_the_libraries_nothing_is_begun(

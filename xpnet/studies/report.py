@@ -60,6 +60,10 @@ class Table(NamedTuple):
     file: str
     kind: str = "table"
 
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers, which stand on its right side."""
+        return any(row[column].is_number for row in self.rows)
+
 
 class File(NamedTuple):
     """A CSV file that the page links but does not show."""

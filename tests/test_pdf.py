@@ -167,6 +167,7 @@ def test_one_report_of_several_studies(tmp_path: Path) -> None:
         report.expect("More.", f"Of {name}.", holds)
         report.write()
         reports.append(report)
+        report.started -= 1e6  # the report has been written: its time stands
     page = combined.write(tmp_path, reports, Options(quick=True, pdf=True), "python study.py all").read_text()
     for words in (
         "1 of 2 expectations of 2 studies agree, but quick is too small to judge", '<a href="#second">The title of second</a>',
@@ -175,6 +176,7 @@ def test_one_report_of_several_studies(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert words in page, words
     assert page.count("<h1>") == 1
+    assert page.count("100000") == 1
     reader = pypdf.PdfReader(tmp_path / PRINTED)
     first, *rest = (each.extract_text() for each in reader.pages)
     assert len(rest) == 2

@@ -190,7 +190,7 @@ def _add_report(story: _Story, report: "Report", level: int) -> None:
         for item in section.items:
             _add_item(story, item)
     story.heading("How it was run", level + 1, next(keys))
-    story.add(parts.facts(report.facts()))
+    story.add(parts.facts(report.facts))
     if report.settings:
         story.heading(f"Settings ({len(report.settings)})", 2, next(keys))
         across = 1 if len(report.settings) <= SETTINGS_TOGETHER else 2

@@ -22,6 +22,7 @@ from xpnet.train import drawing
 MARGIN = 15 * mm
 WIDTH, HEIGHT = A4[0] - 2 * MARGIN, A4[1] - 2.2 * MARGIN
 TABLE_SIZES = (8.5, 8, 7.5, 7, 6.5, 6)  # of type in points: the largest in which a table fits
+SHORT = 14  # letters of a text in a table that is not wrapped
 INK, QUIET, LINE, SHADE, GOOD, BAD = map(
     HexColor, ("#1c1c1e", "#55555c", "#bbbbc0", "#f4f4f6", "#1a7f37", "#b3261e")
 )
@@ -111,7 +112,8 @@ def _widths(table: reports.Table, column: int, size: float) -> tuple[float, floa
     lines, words = [table.columns[column]], table.columns[column].split()
     for row in table.rows:
         lines.append(row[column].shown)
-        words += [lines[-1]] if row[column].is_number else lines[-1].split()
+        whole = row[column].is_number or len(lines[-1]) <= SHORT
+        words += [lines[-1]] if whole else lines[-1].split()
 
     def width(texts: Iterable[str]) -> float:
         return max((pdfmetrics.stringWidth(text, BOLD, size) for text in texts), default=0) + size

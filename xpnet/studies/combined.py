@@ -52,5 +52,6 @@ def verdict(collected: Sequence[Report]) -> str:
 
 def row(report: Report) -> Row:
     """The line of a study."""
-    early = f"ended early ({report.failure}); " if report.failure else ""
-    return Row(report.name, report.title, f"{early}{report.verdict()}", report.agrees())
+    agree, n = sum(each.holds for each in report.expectations), len(report.expectations)
+    early = f", ended early ({report.failure})" if report.failure else ""
+    return Row(report.name, report.title, f"{agree} of {n} agree{early}", report.agrees())

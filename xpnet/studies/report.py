@@ -136,6 +136,7 @@ class Report:
         self.sections = [Section("", [])]
         self.expectations: list[Expectation] = []
         self.settings: dict[str, str] = {}
+        self.facts: dict[str, str] = {}  # what the numbers may depend on, once the page is written
         self.failure = ""  # why the study ended early
         self.dataset: data.Dataset | None = None
         self.files = {f"{EXPECTATIONS}.csv"}
@@ -251,18 +252,15 @@ class Report:
         )
         return f"{self.verdict()} with the results.{small if self.too_small() else ''}"
 
-    def facts(self) -> dict[str, str]:
-        """Everything that the numbers may depend on."""
-        dataset = "" if self.dataset is None else _describe(self.dataset)
-        return {"study": self.name} | facts(
-            self.options, self.command, self.began_at, self.started, **{"data set": dataset}
-        )
-
     def write(self) -> Path:
         """Write the page, and the expectations as a CSV file; return the page's path.
 
         With the option `pdf`, write the same as PDF, too.
         """
+        dataset = {} if self.dataset is None else {"data set": _describe(self.dataset)}
+        self.facts = {"study": self.name} | facts(
+            self.options, self.command, self.began_at, self.started, **dataset
+        )
         if self.expectations:
             cells = [[_cell(value) for value in each] for each in self.expectations]
             _write_csv(self.folder / f"{EXPECTATIONS}.csv", ("expected", "result", "agrees"), cells)

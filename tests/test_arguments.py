@@ -167,7 +167,7 @@ def test_of_the_data() -> None:
         (lambda: xpnet.EarlyStopping(np.nan), "EarlyStopping: expected patience to be an integer of at least 1, got nan"),
         (lambda: xpnet.EarlyStopping(3, monitor="val_loss"), "; write monitor='validation_loss'"),
         (lambda: xpnet.EarlyStopping(3, monitor="val_acc"), "; write monitor='validation_accuracy'"),
-        (lambda: xpnet.EarlyStopping(3, monitor=None), "expected monitor validation_loss or validation_accuracy, got None"),
+        (lambda: xpnet.EarlyStopping(3, monitor=None), "expected monitor validation_loss, validation_accuracy, train_loss or train_accuracy, got None"),
         (lambda: xpnet.EarlyStopping(3, min_delta=-1), "EarlyStopping: expected min_delta to be a finite number and at least 0, got -1"),
         (lambda: xpnet.EarlyStopping(3, min_delta=np.nan), "expected min_delta to be a finite number and at least 0, got nan"),
         (lambda: xpnet.EarlyStopping(3, restore="yes"), "EarlyStopping: expected restore to be True or False, got 'yes'"),
@@ -175,6 +175,7 @@ def test_of_the_data() -> None:
         (lambda: xpnet.Checkpoints("a", minutes="3"), "Checkpoints: expected minutes to be above 0, got '3'"),
         (lambda: xpnet.Checkpoints("a", minutes=np.nan), "expected minutes to be above 0, got nan"),
         (lambda: xpnet.Checkpoints("a", minutes=True), "expected minutes to be above 0, got True"),
+        (lambda: xpnet.EarlyStopping(3, monitor="train_acc"), "; write monitor='train_accuracy'"),
         (lambda: xpnet.Checkpoints("a", monitor="accuracy"), "; write monitor='validation_accuracy'"),
     ],
 )  # fmt: skip

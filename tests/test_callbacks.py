@@ -87,9 +87,7 @@ def test_refuses_what_makes_no_sense() -> None:
         ConfigError, match="EarlyStopping: expected patience to be an integer of at least 1, got 0"
     ):
         EarlyStopping(0)
-    with pytest.raises(
-        ConfigError, match=r"EarlyStopping: expected monitor validation_loss or .*, got 'loss'"
-    ):
+    with pytest.raises(ConfigError, match=r"EarlyStopping: expected monitor validation_loss, .*, got 'loss'"):
         EarlyStopping(1, monitor="loss")
     with pytest.raises(ConfigError, match="EarlyStopping: expected validation data with a validation_loss"):
         fit(EarlyStopping(1), validation=False)

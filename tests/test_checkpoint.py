@@ -544,7 +544,5 @@ def test_the_newest_checkpoint_that_is_whole_is_the_one_to_go_on_from(tmp_path: 
 def test_checkpoints_refuse_what_makes_no_sense() -> None:
     with pytest.raises(ConfigError, match="Checkpoints: expected minutes to be above 0, got 0"):
         xpnet.Checkpoints("folder", minutes=0)
-    with pytest.raises(
-        ConfigError, match="Checkpoints: expected monitor validation_loss or validation_accuracy, got 'x'"
-    ):
+    with pytest.raises(ConfigError, match=r"Checkpoints: expected monitor validation_loss, .*, got 'x'"):
         xpnet.Checkpoints("folder", monitor="x")

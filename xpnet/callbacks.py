@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+
 from xpnet._util import files
 from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
+from xpnet.tree import ArrayLike
 
 if TYPE_CHECKING:
     from xpnet.model import Model
 
 
-MONITORS = ["validation_loss", "validation_accuracy"]
+MONITORS = ["validation_loss", "validation_accuracy", "train_loss", "train_accuracy"]
 
 
 class Stateful(Protocol):
@@ -54,7 +57,7 @@ class Callback:
         """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow."""
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        """Called after each complete epoch and its validation."""
+        """Called after each complete epoch and its measurements."""
 
     def on_end(self, model: "Model") -> None:
         """Called at the end of `fit`, also after an exception, in reverse order of the callbacks.
@@ -81,12 +84,13 @@ class EarlyStopping(Callback):
 
     Arguments:
         patience: the number of epochs in a row without improvement after which `fit` stops.
-        monitor: "validation_loss" (lower is better) or "validation_accuracy" (higher is better).
+        monitor: "validation_loss" or "train_loss" (lower is better), or "validation_accuracy" or
+            "train_accuracy" (higher is better); those of the training are what `train_metrics` of `fit` says.
         min_delta: the least improvement that counts.
         restore: whether to restore the best epoch's parameters when `fit` ends, stopped early or not, and
             reset the optimizer. Their copy stays on the device.
 
-    Raises ConfigError for a value out of range; in `fit`, if there is no validation data.
+    Raises ConfigError for a value out of range; in `fit`, if the epochs have no such metric.
 
     Prechelt, "Early stopping, but when?", 1998.
     """
@@ -122,10 +126,11 @@ class EarlyStopping(Callback):
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         score = _score(metrics, self.monitor)
         if score is None:
-            raise ConfigError(
-                f"EarlyStopping: expected validation data with a {self.monitor}, got none; "
-                "pass fit(…, validation=(x, y))"
-            )
+            part, _, quantity = self.monitor.partition("_")
+            data = f"{'training' if part == 'train' else part} data"
+            way_out = f"monitor={part + '_loss'!r} or " if quantity == "accuracy" else ""
+            way_out += "pass fit(…, validation=(x, y))"
+            raise ConfigError(f"EarlyStopping: expected {data} with a {self.monitor}, got none; {way_out}")
         if score > self.best + self.min_delta:
             self.best, self.best_epoch = score, metrics.epoch
             self.snapshot = model.snapshot() if self.restore else None
@@ -157,7 +162,7 @@ class Checkpoints(Callback):
     Arguments:
         folder: the folder; created if it does not exist.
         minutes: the time between checkpoints within an epoch; math.inf for none.
-        monitor: the metric that decides which epoch is best, "validation_accuracy" or "validation_loss".
+        monitor: the metric that decides which epoch is best, one of those of `EarlyStopping`.
 
     Raises ConfigError for a value out of range; in `fit`, if the folder holds a checkpoint later than the
     model. Raises CheckpointError if a file cannot be written.
@@ -264,6 +269,35 @@ class Checkpoints(Callback):
         return max(with_score, key=with_score.__getitem__, default=None)
 
 
+class Predictions(Callback):
+    """Keep the predictions for some examples after each epoch.
+
+    Arguments:
+        x: inputs (n, ...).
+        batch_size: bounds the memory, as in `Model.predict`.
+
+    Attributes:
+        labels: what `Model.predict` gives after each epoch of the last `fit`, on the host: the class of each
+            example (n,), or its outputs (n, d) if the loss has no classes. They go into checkpoints.
+    """
+
+    every_step = False
+
+    def __init__(self, x: ArrayLike, batch_size: int = 250) -> None:
+        self.x = x
+        self.batch_size = require_integer("Predictions", "batch_size", batch_size)
+        self.labels: list[np.ndarray] = []
+
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
+        self.labels.append(model.predict(self.x, self.batch_size))
+
+    def state(self) -> dict[str, Any]:
+        return {"labels": list(self.labels)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.labels = list(state["labels"])
+
+
 def _position(model: "Model") -> tuple[int, int]:
     """(epochs done, steps of the next epoch)."""
     return model.epoch, model.epoch_step
@@ -271,14 +305,15 @@ def _position(model: "Model") -> tuple[int, int]:
 
 def _check_monitor(callback: Callback, monitor: Any) -> None:
     if monitor not in MONITORS:
-        meant = [each for each in MONITORS if each.partition("_")[2][:3] in str(monitor)]  # val_acc, loss
+        found = str(monitor)
+        meant = [each for each in MONITORS if each.partition("_")[2][:3] in found]  # val_acc, loss
+        meant.sort(key=lambda each: each.startswith("train") != found.startswith("train"))
         way_out = f"; write monitor={meant[0]!r}" if meant else ""
-        raise ConfigError(
-            f"{type(callback).__name__}: expected monitor {' or '.join(MONITORS)}, got {monitor!r}{way_out}"
-        )
+        expected = f"expected monitor {', '.join(MONITORS[:-1])} or {MONITORS[-1]}"
+        raise ConfigError(f"{type(callback).__name__}: {expected}, got {monitor!r}{way_out}")
 
 
 def _score(metrics: EpochMetrics, monitor: str) -> float | None:
     """The score; higher is better. None if the epoch has none."""
     value = getattr(metrics, monitor)
-    return -value if value is not None and monitor == "validation_loss" else value
+    return -value if value is not None and monitor.endswith("loss") else value

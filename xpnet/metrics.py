@@ -24,15 +24,22 @@ class Evaluation(NamedTuple):
 class EpochMetrics(NamedTuple):
     """The metrics of one epoch of `Model.fit`.
 
+    All losses include the L2 penalty. An accuracy is None if the targets are not classes.
+
     Fields:
         epoch: counted from 1.
-        train_loss: the mean over the batches of the epoch, each measured before its update.
-        train_accuracy: likewise; None if the targets are not classes.
+        train_loss: the loss on the training examples, as `train_metrics` says.
+        train_accuracy: likewise.
         validation_loss: after the last update; None without validation.
-        validation_accuracy: likewise; None also if the targets are not classes.
+        validation_accuracy: likewise.
         learning_rate: the learning rate of the last step.
-        seconds: the time of the training steps, without validation.
+        seconds: the time of the training steps alone.
         images_per_second: training examples divided by `seconds`.
+        test_loss: after the last update, with `fit(…, test=(x, y))`; else None. Nothing is chosen by it.
+        test_accuracy: likewise.
+        train_metrics: "running": train_loss and train_accuracy are means over the batches of the epoch, each
+            measured before its own update, in training mode (dropout drops, augmentation changes x); or
+            "end": they are those after the last update, in evaluation mode, as `Model.evaluate` gives them.
     """
 
     epoch: int
@@ -43,3 +50,9 @@ class EpochMetrics(NamedTuple):
     learning_rate: float
     seconds: float
     images_per_second: float
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    train_metrics: str = "running"
+
+
+TRAIN_METRICS = ("running", "end")  # what `EpochMetrics.train_metrics` may be

@@ -23,8 +23,8 @@ from xpnet._training import (
     trees,
 )
 from xpnet._training.hooks import Hooks
-from xpnet._training.inputs import naming
 from xpnet._training.learner import Learner
+from xpnet._training.measuring import Measures
 from xpnet._training.step import needs
 from xpnet._training.summary import StepMemory
 from xpnet._util import files, text
@@ -48,8 +48,8 @@ class Model(Learner):
         model.step()
 
     `forward` starts in training mode (dropout drops, batch normalisation uses the batch); `model.eval()`
-    and `model.train()` switch it. `evaluate`, `predict` and the validation in `fit` always use evaluation
-    mode.
+    and `model.train()` switch it. `evaluate`, `predict` and what `fit` measures after an epoch always use
+    evaluation mode.
 
     Inputs x are (n, ...). Targets are integer labels (n,), or what the loss expects. Both may be NumPy
     arrays, lists, or arrays of any library.
@@ -102,6 +102,9 @@ class Model(Learner):
         data_on_device: bool | None = None,
         progress: bool | str = "auto",
         sample_weight: ArrayLike | None = None,
+        train_metrics: str = "running",
+        train_metrics_examples: int | None = None,
+        test: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> list[EpochMetrics]:
         """Train for a number of epochs.
 
@@ -132,7 +135,12 @@ class Model(Learner):
             sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
                 Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
                 has no gradient. Loss and accuracy of the training are weighted means over the epoch.
-                The statistics of batch normalisation are not weighted, nor is the validation.
+                The statistics of batch normalisation are not weighted, nor are validation and test.
+            train_metrics: what `train_loss` and `train_accuracy` of an epoch are. "running": the means over
+                its batches, each measured before its update. "end": those of the network after the last
+                update, as `evaluate` gives them, in evaluation mode: one more pass over x after each epoch.
+            train_metrics_examples: with "end", the number of training examples to measure, the first ones.
+            test: `(x, y)` to evaluate after each epoch as well, for the record: nothing is chosen by it.
 
         Returns the metrics of these epochs; `history` holds the metrics of all epochs.
 
@@ -151,6 +159,9 @@ class Model(Learner):
             schedule=schedule,
             data_on_device=data_on_device,
             progress=progress,
+            train_metrics=train_metrics,
+            train_metrics_examples=train_metrics_examples,
+            test=test,
         )
         if self._fitting:
             raise Error(
@@ -162,10 +173,12 @@ class Model(Learner):
         if validation_split is not None:
             (x, y), validation = held_out.split(validation_split, x, y)
             sample_weight = held_out.training_part(sample_weight, x, validation[0])
-        elif validation is not None:
-            with naming("validation"):
-                validation = self._inputs.read(validation[0]), self._inputs.read(validation[1], "y")
-        need = memory.Need(self.backend, (x, y, *(validation or ())), batch_size, self.step_memory)
+        else:
+            validation = held_out.read(self._inputs, "validation", validation)
+        test = held_out.read(self._inputs, "test", test)
+        need = memory.Need(
+            self.backend, (x, y, *(validation or ()), *(test or ())), batch_size, self.step_memory
+        )
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
             try:
@@ -177,11 +190,12 @@ class Model(Learner):
             if self.epoch_step:
                 judging.require_same_weights(self.state.totals, target)
             self._use_loss(judging.for_training(self.loss_function, target, self.backend))
-            with naming("validation"):
-                evaluated = None if validation is None else self._inputs.place(*validation, on_device)
-            if validation_split is not None and evaluated is not None:
-                labels = judging.without_weights(target), evaluated[1]
+            validated = held_out.place(self._inputs, "validation", validation, on_device)
+            tested = held_out.place(self._inputs, "test", test, on_device)
+            if validation_split is not None and validated is not None:
+                labels = judging.without_weights(target), validated[1]
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
+            n_measured = (train_metrics_examples or data.x.shape[0]) if train_metrics == "end" else 0
             if progress_bar.wanted(progress):
                 called = (progress_bar.ProgressBar(epochs, data.x.shape[0], batch_size), *called)
             try:
@@ -193,7 +207,7 @@ class Model(Learner):
                     epochs=epochs,
                     batch_size=int(batch_size),
                     shuffle=bool(shuffle),
-                    validation=evaluated,
+                    measures=Measures(n_measured, validated, tested),
                     hooks=Hooks(self, self._training, schedule, called),
                 )
             finally:

@@ -17,6 +17,7 @@ from xpnet.backend.backends import DTYPES
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import Loss
+from xpnet.metrics import TRAIN_METRICS
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
@@ -182,8 +183,11 @@ def check_fit(**arguments: Any) -> None:
         require_flag("fit", "progress", progress)
     if arguments["schedule"] is not None:
         require("fit", "schedule", arguments["schedule"])
+    check_train_metrics("fit", arguments["train_metrics"], arguments["train_metrics_examples"])
     check_data(arguments["x"], arguments["y"])
-    check_validation(arguments["validation"], arguments["validation_split"])
+    check_pair("validation", arguments["validation"])
+    check_pair("test", arguments["test"])
+    check_split(arguments["validation"], arguments["validation_split"])
 
 
 def check_data(x: Any, y: Any) -> None:
@@ -197,20 +201,39 @@ def check_data(x: Any, y: Any) -> None:
         raise ConfigError("fit: expected y to be the targets of x, got None; write fit(x, y)")
 
 
-def check_validation(validation: Any, fraction: Any) -> None:
-    """ConfigError unless at most one is given: a pair (x, y), or a number between 0 and 1."""
-    if validation is not None:
-        expected = "fit: expected validation to be a pair (x, y)"
-        if is_number(validation) and 0 < validation < 1:
-            raise ConfigError(f"{expected}, got {validation!r}; write validation_split={validation!r}")
-        if not isinstance(validation, tuple | list):
-            raise ConfigError(f"{expected}, got {_show(validation)}; write validation=(x, y)")
-        if len(validation) != 2:
-            raise ConfigError(f"{expected}, got {len(validation)} items; write validation=(x, y)")
-        if any(each is None for each in validation):
-            raise ConfigError(f"{expected}, got None for one of them; write validation=(x, y)")
-        if fraction is not None:
-            raise ConfigError("fit: expected validation or validation_split, got both")
+def check_train_metrics(where: str, train_metrics: Any, examples: Any) -> None:
+    """ConfigError unless they are "running", or "end" and perhaps a number of examples."""
+    if not (isinstance(train_metrics, str) and train_metrics in TRAIN_METRICS):
+        expected = " or ".join(f'"{each}"' for each in TRAIN_METRICS)
+        raise ConfigError(f"{where}: expected train_metrics to be {expected}, got {_show(train_metrics)}")
+    if examples is not None:
+        require_integer(where, "train_metrics_examples", examples)
+        if train_metrics != "end":
+            raise ConfigError(
+                f'{where}: expected train_metrics="end" with train_metrics_examples={examples}, '
+                f'got "{train_metrics}", which is a mean over all examples'
+            )
+
+
+def check_pair(name: str, pair: Any) -> None:
+    """ConfigError unless it is a pair (x, y) or None."""
+    if pair is None:
+        return
+    expected, way_out = f"fit: expected {name} to be a pair (x, y)", f"write {name}=(x, y)"
+    if name == "validation" and is_number(pair) and 0 < pair < 1:
+        raise ConfigError(f"{expected}, got {pair!r}; write validation_split={pair!r}")
+    if not isinstance(pair, tuple | list):
+        raise ConfigError(f"{expected}, got {_show(pair)}; {way_out}")
+    if len(pair) != 2:
+        raise ConfigError(f"{expected}, got {len(pair)} items; {way_out}")
+    if any(each is None for each in pair):
+        raise ConfigError(f"{expected}, got None for one of them; {way_out}")
+
+
+def check_split(validation: Any, fraction: Any) -> None:
+    """ConfigError unless the share is a number between 0 and 1, and there is no other validation."""
+    if validation is not None and fraction is not None:
+        raise ConfigError("fit: expected validation or validation_split, got both")
     if fraction is not None and not (is_number(fraction) and 0 < fraction < 1):
         way_out = "; write validation=(x, y)" if isinstance(fraction, tuple | list) else ""
         raise ConfigError(

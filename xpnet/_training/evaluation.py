@@ -21,20 +21,26 @@ BATCH_SIZE = 250
 
 
 def evaluate(
-    program: Program, variables: Tree, x: Array, y: Array | Weighted, batch_size: int = BATCH_SIZE
+    program: Program,
+    variables: Tree,
+    x: Array,
+    y: Array | Weighted,
+    batch_size: int = BATCH_SIZE,
+    examples: int | None = None,
 ) -> Evaluation:
-    """Loss with the L2 penalty, and errors. The data may be on the host.
+    """Loss with the L2 penalty, and errors, on the first `examples`; None: on all. They may be on the host.
 
     Raises ShapeError if the loss is not finite because a value in x or y is not.
     """
     backend, objective = program.backend, program.objective
+    n = x.shape[0] if examples is None else min(examples, x.shape[0])
     totals = zero_totals(objective, backend, x, y)
-    for part in slices(x.shape[0], batch_size):
+    for part in slices(n, batch_size):
         batch = backend.asarray(x[part, ...]), _placed(backend, y, part)
         totals, _ = program.evaluate(totals, (variables, *batch))
     with backend.precision():
         penalty = float(objective.penalized(variables, 0.0))
-    found = of_totals(totals, x.shape[0], penalty)
+    found = of_totals(totals, n, penalty)
     if not math.isfinite(found.loss):
         outcome.require_finite(backend, x=x, y=y)
     return found

@@ -1,10 +1,11 @@
-"""The examples that `fit(…, validation_split=…)` holds out for validation."""
+"""The data that `fit` evaluates after each epoch; the examples that `validation_split` holds out."""
 
 import warnings
 from typing import Any
 
 import numpy as np
 
+from xpnet._training.inputs import Inputs, naming
 from xpnet._util.numbers import whole
 from xpnet.backend import LazyArray
 from xpnet.backend._lazy import is_lazy
@@ -25,6 +26,22 @@ def split(fraction: float, *arrays: ArrayLike) -> tuple[tuple[Any, ...], tuple[A
             f"fit: expected validation_split to leave an example to train on, got {fraction} of {n} examples"
         )
     return tuple(_rows(each, 0, first) for each in arrays), tuple(_rows(each, first, n) for each in arrays)
+
+
+def read(inputs: Inputs, name: str, pair: Any) -> tuple[Any, Any] | None:
+    """A pair (x, y) as arrays that can be checked; None for None. Errors start with its name."""
+    if pair is None:
+        return None
+    with naming(name):
+        return inputs.read(pair[0]), inputs.read(pair[1], "y")
+
+
+def place(inputs: Inputs, name: str, pair: tuple[Any, Any] | None, on_device: bool) -> Any:
+    """The pair checked and placed; None for None. Errors start with its name."""
+    if pair is None:
+        return None
+    with naming(name):
+        return inputs.place(*pair, on_device)
 
 
 def training_part(weights: ArrayLike | None, x: Any, x_held_out: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, each followed by validation."""
+"""The training loop: epochs of steps, each followed by its measurements."""
 
 import itertools
 import time
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import divergence, evaluation, outcome
+from xpnet._training import divergence, measuring, outcome
 from xpnet._training.divergence import StepRange
 from xpnet._training.hooks import Hooks
-from xpnet._training.inputs import naming
 from xpnet._training.judging import Weighted
+from xpnet._training.measuring import Measures
 from xpnet._training.program import Program
 from xpnet._training.state import Batches, Start, Training
 from xpnet._training.step import zero_totals
@@ -36,6 +36,13 @@ class Data(NamedTuple):
     on_device: bool = True
 
 
+class _Epoch(NamedTuple):
+    """An epoch whose steps are done: their duration, and where they started."""
+
+    seconds: float
+    start: Start
+
+
 def run(
     program: Program,
     training: Training,
@@ -44,7 +51,7 @@ def run(
     epochs: int,
     batch_size: int,
     shuffle: bool,
-    validation: tuple[Array, Array] | None,
+    measures: Measures,
     hooks: Hooks,
 ) -> list[EpochMetrics]:
     """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs.
@@ -71,10 +78,10 @@ def run(
             if training.stopping:
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
-            seconds = _train_epoch(program, training, data, batches, hooks, buffers)
-            if seconds is None:
+            done = _train_epoch(program, training, data, batches, hooks, buffers)
+            if done is None:
                 break
-            metrics = _epoch_metrics(program, training, batches.examples, seconds, validation)
+            metrics = measuring.epoch_metrics(program, training, data.x, data.y, measures, *done)
             training.progress = training.progress.after_epoch(metrics, hooks.news_of_epoch(metrics))
             history.append(metrics)
             hooks.tell()
@@ -122,8 +129,8 @@ def _train_epoch(
     batches: Batches,
     hooks: Hooks,
     buffers: _Buffers,
-) -> float | None:
-    """Run one epoch of steps. Returns its duration in seconds, or None if it was interrupted."""
+) -> _Epoch | None:
+    """Run one epoch of steps. Returns None if it was interrupted."""
     backend, progress = program.backend, training.progress
     stacks = batch_indices(
         data.x, batches.batch_size, seed=program.seed, epoch=progress.epoch, shuffle=batches.shuffle
@@ -157,7 +164,7 @@ def _train_epoch(
     if divergence.has_diverged(training.state):
         with closing(ranges()) as steps:
             raise _diverged(program, training, start, steps, rates, data)
-    return seconds if training.progress.epoch_step == n_steps else None
+    return _Epoch(seconds, start) if training.progress.epoch_step == n_steps else None
 
 
 def _ranges(
@@ -280,30 +287,3 @@ def _learning_rates(program: Program, epoch: int, schedule: Schedule | None, n_s
     if schedule is None:
         return [rate] * n_steps
     return [rate * factor for factor in schedule.factors_of_steps(epoch, n_steps)]
-
-
-def _epoch_metrics(
-    program: Program,
-    training: Training,
-    n: int,
-    seconds: float,
-    validation: tuple[Array, Array] | None,
-) -> EpochMetrics:
-    """The metrics of the epoch that just ended."""
-    state, progress = training.state, training.progress
-    train = evaluation.of_totals(state.totals, n, penalty=0.0)
-    held_out = None
-    if validation is not None:
-        variables = state.variables(program.optimizer)
-        with naming("validation"):
-            held_out = evaluation.evaluate(program, variables, *validation)
-    return EpochMetrics(
-        epoch=progress.epoch + 1,
-        train_loss=train.loss,
-        train_accuracy=train.accuracy,
-        validation_loss=held_out.loss if held_out else None,
-        validation_accuracy=held_out.accuracy if held_out else None,
-        learning_rate=progress.learning_rate,
-        seconds=seconds,
-        images_per_second=n / seconds,
-    )

@@ -6,8 +6,11 @@ that is worse than most after an epoch is stopped ("pruned"). After some random 
 regions where trials were better. (Bergstra, Bardenet, Bengio and Kégl, "Algorithms for hyper-parameter
 optimization", 2011; Akiba et al., "Optuna: a next-generation hyperparameter optimization framework", 2019.)
 
-The largest of many noisy numbers overestimates. So the best hyper-parameters and the default ones are trained
-again with new seeds, and only these trainings are tested.
+All trials train by gradient descent with Nesterov's momentum of 0.9, from He's initial weights, with a
+learning rate that falls like half a cosine.
+
+The largest of many noisy numbers overestimates. So the best hyper-parameters and the default ones, those of
+`scripts/configs/two_layer.yaml`, are trained again with new seeds, and only these trainings are tested.
 """
 
 import math
@@ -33,13 +36,13 @@ SPACE = (
     ("hidden layers", "1, 2 or 3"),
     ("units", "64, 128, 256 or 512 in each hidden layer"),
     ("activation", "ReLU, GELU, tanh or sigmoid"),
-    ("learning rate", "0.001 to 0.5, log scale"),
+    ("learning rate", "0.003 to 0.3, log scale"),
     ("batch size", "32, 64, 128 or 256"),
-    ("L2", "10⁻⁶ to 10⁻², log scale"),
+    ("L2", "10⁻⁶ to 10⁻³, log scale"),
 )
 NAMES = tuple(name for name, _ in SPACE)
 BETTER = 0.25  # importance: how the best quarter of the complete trials differs
-GOAL = 0.97  # validation accuracy on all of MNIST
+GOALS = {"validation": 0.97, "test": 0.98}  # accuracies on all of MNIST
 STYLES = {
     "complete": {"color": "#1f77b4", "marker": "o"},
     "pruned": {"color": "#999999", "marker": "x"},
@@ -49,11 +52,11 @@ STYLES = {
 
 def run(options: Options, report: Report, settings: search.Settings | None = None) -> None:
     """Search, report the trials, and compare the best trial with the default."""
-    settings = settings or options.choose(search.Settings(), quick=search.QUICK)
-    base = sweep.base_config(options, epochs=settings.epochs)
+    examples = sweep.load(options, report, sweep.base_config(options))
+    settings = settings or options.choose(examples.choose(search.Settings(), search.LARGE), search.QUICK)
+    base = sweep.base_config(options, epochs=settings.epochs, **search.FIXED)
     report.config(base)
     report.config({"trials": settings.trials, "repeats": settings.repeats})
-    examples = sweep.load(options, report, base)
     assert report.dataset is not None
     recorded = recorded_data.describe(report.dataset)
     recorded_data.check(report.folder, recorded)
@@ -69,7 +72,7 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
             return
         importances(report, study, len(whole))
         best = study.best_trial
-        compare(report, base, best, examples, settings)
+        compare(options, report, base, best, examples, settings)
 
 
 def fate(trial: FrozenTrial) -> str:
@@ -178,11 +181,20 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
 
 
 def compare(
-    report: Report, base: Config, best: FrozenTrial, examples: sweep.Data, settings: search.Settings
+    options: Options,
+    report: Report,
+    base: Config,
+    best: FrozenTrial,
+    examples: sweep.Data,
+    settings: search.Settings,
 ) -> None:
     """Train the best hyper-parameters and the default ones with seeds that the search did not use."""
     seeds = range(base.seed + 1, base.seed + 1 + settings.repeats)
-    default, found = sweep.sweep(base, {"default": {}, "best trial": search.chosen(best)}, seeds, examples)
+    changes = {
+        "default": sweep.BASES["two_layer"] | {"schedule": "constant"},
+        "best trial": search.chosen(best),
+    }
+    default, found = sweep.sweep(base, changes, seeds, examples, options.process_count())
     report.section("The best against the default")
     report.text("The command that trains with the hyper-parameters of the best trial:")
     report.code(" \\\n    ".join(["python scripts/train.py", *as_options(base, best)]))
@@ -191,11 +203,13 @@ def compare(
             sweep.curves([default, found], "train_loss", log=True),
             sweep.curves([default, found], "validation_accuracy"),
         ],
-        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use.",
+        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use. The default options are "
+        "those of `two_layer.yaml`.",
     )
     sweep.table(
         report, "best-and-default", [default, found], "hyper-parameters",
-        f"After {some(base.epochs, 'epoch')}: means over the seeds, and the range of the test accuracy.",
+        f"After the last epoch: means over the seeds, and the range of the test accuracy; the best trial has "
+        f"{some(base.epochs, 'epoch')}, the default {default.config.epochs}. Seconds are those of an epoch.",
         ["seconds"],
     )  # fmt: skip
     value, again = float(best.value or 0.0), found.mean("validation_accuracy")
@@ -214,23 +228,27 @@ def compare(
         again < value,
     )
     for part in ("validation", "test"):
+        ours, theirs = (each.final(f"{part}_accuracy") for each in (found, default))
         report.expect(
-            f"The best hyper-parameters have a higher {part} accuracy than the default ones.",
-            f"{sweep.listed([found, default], f'{part}_accuracy')}.",
-            found.mean(f"{part}_accuracy") > default.mean(f"{part}_accuracy"),
+            f"The best hyper-parameters beat the default ones in {part} accuracy by more than the spread over "
+            "the seeds: the least of theirs is above the greatest of the default.",
+            f"Margin {ours.min() - theirs.max():.4f}: {ours.min():.4f} to {ours.max():.4f} against "
+            f"{theirs.min():.4f} to {theirs.max():.4f}.",
+            ours.min() > theirs.max(),
         )
-    if base.dataset == "mnist":
-        report.expect(
-            f"On all of MNIST, the best hyper-parameters have a validation accuracy of {GOAL:.0%} or more.",
-            f"{again:.4f} on average, {value:.4f} in the search.",
-            again >= GOAL,
-        )
+        if base.dataset == "mnist":
+            report.expect(
+                f"On all of MNIST, the best hyper-parameters have a {part} accuracy of {GOALS[part]:.0%} or "
+                "more.",
+                f"{ours.mean():.4f} on average, {ours.min():.4f} at least.",
+                ours.mean() >= GOALS[part],
+            )
 
 
 def as_options(base: Config, best: FrozenTrial) -> list[str]:
     """The hyper-parameters of the trial as command-line options."""
     options = [f"--dataset {base.dataset}", f"--epochs {base.epochs}"]
-    for name, value in search.chosen(best).items():
+    for name, value in (search.FIXED | search.chosen(best)).items():
         values = value if isinstance(value, tuple) else (value,)
         words = [f"{each:.6g}" if isinstance(each, float) else str(each) for each in values]
         options.append(f"{option_name(name)} {' '.join(words)}")

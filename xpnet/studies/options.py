@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -13,6 +14,7 @@ from xpnet import data, studies
 from xpnet._util.text import did_you_mean, docstring
 from xpnet.backend import Backend
 from xpnet.errors import ConfigError
+from xpnet.studies import _processes
 from xpnet.train.arguments import Parser
 from xpnet.train.config import option_name
 from xpnet.train.values import convert, described, shown
@@ -34,6 +36,8 @@ class Options:
         output_dir: folder of the report; it must be new; None: runs/DATE-TIME-NAME.
         seed: the first of the seeds that the study uses.
         pdf: write the report as PDF, too.
+        processes: trainings at the same time, each on one core; None: one a core with NumPy, else 1. The
+            results do not depend on it.
     """
 
     backend: str = "numpy"
@@ -45,10 +49,16 @@ class Options:
     output_dir: str | None = None
     seed: int = 0
     pdf: bool = False
+    processes: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"--seed: expected at least 0, got {self.seed}")
+        if self.processes is not None:
+            most = math.inf if self.backend == "numpy" and _processes.CAN_FORK else 1
+            if not 1 <= self.processes <= most:
+                few = "at least 1" if most > 1 else "1 with this backend and system"
+                raise ConfigError(f"--processes: expected {few}, got {self.processes}")
 
     def choose(self, full: T, quick: T) -> T:
         """The full or the quick value: `epochs=options.choose(50, quick=3)`."""
@@ -57,6 +67,10 @@ class Options:
     def seeds(self, count: int) -> range:
         """`count` seeds, starting at `seed`."""
         return range(self.seed, self.seed + count)
+
+    def process_count(self) -> int:
+        """The number of trainings that run at the same time."""
+        return self.processes or (_processes.cores() if self.backend == "numpy" else 1)
 
     def load_dataset(self) -> data.Dataset:
         """The data set. Raises DataError where it cannot be loaded."""
@@ -89,6 +103,11 @@ def make_parser(prog: str, description: str, usage: str = "%(prog)s [options]") 
     )
     add("--seed", type=int, help="the first of the seeds that the study uses")
     add("--pdf", action="store_true", help="write the report as PDF, too; it needs reportlab and pypdf")
+    add(
+        "--processes",
+        type=int,
+        help="trainings at the same time, each on one core; default: one a core with NumPy, else 1",
+    )
     return parser
 
 

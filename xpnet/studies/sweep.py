@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -13,14 +13,29 @@ from xpnet.callbacks import EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.model import Model
+from xpnet.studies import _processes
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
 from xpnet.train.drawing import COLORS, Figure, whole_numbers
 from xpnet.train.experiment import make_model
 
+LARGE = 20_000  # training examples of a data set that needs fewer epochs and seeds
+QUICK_EXAMPLES = 3000, 1000  # of training and test, at most
+BASES: dict[str, dict[str, Any]] = {  # by the files of their names in scripts/configs
+    "two_layer": {
+        "hidden": (128,), "activation": "sigmoid", "weight_init": "normal", "weight_scale": 0.001,
+        "learning_rate": 0.1, "momentum": 0.0, "nesterov": False, "l2": 0.001, "epochs": 10, "batch_size": 64,
+    },
+    "mlp": {},
+}  # fmt: skip
+Base = Literal["two_layer", "mlp"]
 DIVERGED = Evaluation(math.nan, math.nan, None)
+LOSSES = ("train_loss", "validation_loss")
+ACCURACIES = ("train_accuracy", "validation_accuracy")
+ERRORS = ("train_error", "validation_error")
 PARTS = ("train", "validation", "test")
+T = TypeVar("T")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX"
 
@@ -32,6 +47,10 @@ class Data(NamedTuple):
     validation: data.Examples
     test: data.Examples
     classes: int
+
+    def choose(self, small: T, large: T) -> T:
+        """`large` on a large data set such as all of MNIST, where an epoch has many steps, else `small`."""
+        return large if len(self.train.y) > LARGE else small
 
 
 class Run(NamedTuple):
@@ -119,8 +138,15 @@ def base_config(options: Options, **values: Any) -> Config:
 
 
 def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
-    """Load the data set and split its first `examples` training examples as the config says."""
+    """Load the data set and split its first `examples` training examples as the config says.
+
+    A quick study uses at most the first 3,000 training and 1,000 test examples.
+    """
     dataset = options.load_dataset()
+    test = dataset.test
+    if options.quick:
+        most, of_test = QUICK_EXAMPLES
+        examples, test = min(examples or most, most), data.Examples(test.x[:of_test], test.y[:of_test])
     try:
         config.check_inputs(dataset.train.x.shape[1:])
     except ConfigError as error:
@@ -130,7 +156,7 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
     parts = data.split(
         first, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
     )
-    return Data(*parts, dataset.test, dataset.classes)
+    return Data(*parts, test, dataset.classes)
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:
@@ -162,27 +188,39 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
 
 
 def sweep(
-    base: Config, changes: Mapping[str, Mapping[str, Any]], seeds: Iterable[int], examples: Data
+    base: Config,
+    changes: Mapping[str, Mapping[str, Any]],
+    seeds: Iterable[int],
+    examples: Data | Mapping[str, Data],
+    processes: int = 1,
 ) -> list[Variant]:
     """Train `base` with each change, once for each seed.
 
     Arguments:
         changes: the options that differ, by the label of the variant: `{"0.1": {"learning_rate": 0.1}}`.
         seeds: seeds of the initial weights and the order of the examples.
+        examples: the same for all variants, or those of each label.
+        processes: trainings at the same time; the results do not depend on it.
     """
     seeds = list(seeds)
-    variants = []
-    with tqdm(total=len(changes) * len(seeds), unit=" trainings", leave=False, disable=None) as bar:
-        for label, options in changes.items():
-            config = dataclasses.replace(base, **options)
-            runs = []
-            for seed in seeds:
-                bar.set_description(f"{label}, seed {seed}")
-                model, run = train(dataclasses.replace(config, seed=seed), examples)
-                runs.append(run)
-                bar.update()
-            variants.append(Variant(label, config, model.parameter_count(), runs))
-    return variants
+    configs = {label: dataclasses.replace(base, **options) for label, options in changes.items()}
+    of_label = {label: examples if isinstance(examples, Data) else examples[label] for label in configs}
+    tasks = [(label, seed) for label in configs for seed in seeds]
+
+    def train_one(i: int) -> tuple[int, Run]:
+        label, seed = tasks[i]
+        model, run = train(dataclasses.replace(configs[label], seed=seed), of_label[label])
+        return model.parameter_count(), run
+
+    done: dict[tuple[str, int], tuple[int, Run]] = {}
+    with tqdm(total=len(tasks), unit=" trainings", leave=False, disable=None) as bar:
+        for i, result in _processes.results(train_one, len(tasks), processes):
+            done[tasks[i]] = result
+            bar.update()
+    return [
+        Variant(label, config, done[label, seeds[0]][0], [done[label, seed][1] for seed in seeds])
+        for label, config in configs.items()
+    ]
 
 
 def ties(variants: Sequence[Variant]) -> list[Variant]:

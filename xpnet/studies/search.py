@@ -239,6 +239,7 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
+        saved = {name: value for name, value in saved.items() if name not in EACH_CALL}
         if set(saved) != names - EACH_CALL:
             raise ValueError("its options are not those of a search")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:

@@ -126,7 +126,7 @@ def trained(activation: nn.Layer, h: list[float]) -> _differences.Trained:
             {"weight": np.array([[1.0, -1.0], [-0.5, 0.5]]), "bias": np.zeros(2)},
         )
     sample = data.Examples(np.ones((1, 2)), np.array([0]))
-    return _differences.Trained(models, type(activation).__name__, 2, sample, 1, 1.0, 1)
+    return _differences.Trained(models, _differences.NAMES[type(activation)], 2, sample, 1, 1.0, 1)
 
 
 def test_a_dead_unit_has_gradients_and_differences_of_exactly_zero(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_dead_unit_has_gradients_and_differences_of_exactly_zero(tmp_path: Pat
     assert found.errors["largest", "central", "float64"].any()
     report = Report("finite-differences", options=Options(output_dir=str(tmp_path / "report")))
     finite_differences.report_gradients(report, dead, found, "gradients")
-    assert "is dead" in report.sections[-1].items[-1].text
+    assert "the first hidden unit is dead" in report.sections[-1].items[-1].text
     assert report.expectations[0].holds
 
 

@@ -38,6 +38,7 @@ NAMES = (
     "batch-size",
     "depth-and-width",
     "activation",
+    "five-networks",
     "hyperparameter-search",
     "cnn-vs-mlp",
     "random-labels",

@@ -57,8 +57,8 @@ def results(call: Callable[[int], T], count: int, processes: int) -> Iterator[tu
                     worker.join()
                     if worker.exitcode:
                         raise Error(
-                            f"a process that trains ended with exit code {worker.exitcode}; fewer --processes "
-                            "need less memory"
+                            f"a process that trains ended with exit code {worker.exitcode}; fewer "
+                            "--processes need less memory"
                         ) from None
                     continue
                 if error is not None:

@@ -203,8 +203,8 @@ def compare(
             sweep.curves([default, found], "train_loss", log=True),
             sweep.curves([default, found], "validation_accuracy"),
         ],
-        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use. The default options are "
-        "those of `two_layer.yaml`.",
+        f"Mean and range over {some(len(seeds), 'seed')} that the search did not use. The default options "
+        "are those of `two_layer.yaml`.",
     )
     sweep.table(
         report, "best-and-default", [default, found], "hyper-parameters",
@@ -230,8 +230,8 @@ def compare(
     for part in ("validation", "test"):
         ours, theirs = (each.final(f"{part}_accuracy") for each in (found, default))
         report.expect(
-            f"The best hyper-parameters beat the default ones in {part} accuracy by more than the spread over "
-            "the seeds: the least of theirs is above the greatest of the default.",
+            f"The best hyper-parameters beat the default ones in {part} accuracy by more than the spread "
+            "over the seeds: the least of theirs is above the greatest of the default.",
             f"Margin {ours.min() - theirs.max():.4f}: {ours.min():.4f} to {ours.max():.4f} against "
             f"{theirs.min():.4f} to {theirs.max():.4f}.",
             ours.min() > theirs.max(),

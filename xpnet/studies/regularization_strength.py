@@ -55,8 +55,8 @@ def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> 
     )
     sweep.table(
         report, "regularization-strength", variants, "λ",
-        "Means over the seeds, and the range of the test accuracy. The gap is the training accuracy minus the "
-        "test accuracy. The losses include the penalty.", ["gap", "weight_norm"],
+        "Means over the seeds, and the range of the test accuracy. The gap is the training accuracy minus "
+        "the test accuracy. The losses include the penalty.", ["gap", "weight_norm"],
     )  # fmt: skip
     conclude(report, variants, examples)
 
@@ -73,8 +73,8 @@ def conclude(report: Report, variants: Sequence[sweep.Variant], examples: sweep.
     )
     report.text(
         f"With the strongest penalty, λ = {strongest.label}, the weights shrink to a norm of "
-        f"{strongest.mean('weight_norm'):.3g}, from {none.mean('weight_norm'):.3g} without a penalty, and the "
-        f"training accuracy is {strongest.mean('train_accuracy'):.2%}."
+        f"{strongest.mean('weight_norm'):.3g}, from {none.mean('weight_norm'):.3g} without a penalty, and "
+        f"the training accuracy is {strongest.mean('train_accuracy'):.2%}."
     )
     norms = [variant.mean("weight_norm") for variant in variants]
     report.expect(
@@ -89,8 +89,8 @@ def conclude(report: Report, variants: Sequence[sweep.Variant], examples: sweep.
     )
     chance = 1 / examples.classes
     report.expect(
-        f"With λ = {strongest.label} the penalty outweighs the loss: the training accuracy is less than twice "
-        f"that of chance, {chance:.0%}.",
+        f"With λ = {strongest.label} the penalty outweighs the loss: the training accuracy is less than "
+        f"twice that of chance, {chance:.0%}.",
         f"{sweep.listed([strongest], 'train_accuracy')}.",
         strongest.mean("train_accuracy") < 2 * chance,
     )

@@ -21,7 +21,7 @@ from xpnet.train.drawing import COLORS, Figure, whole_numbers
 from xpnet.train.experiment import make_model
 
 LARGE = 20_000  # training examples of a data set that needs fewer epochs and seeds
-QUICK_EXAMPLES = 3000, 1000  # of training and test, at most
+QUICK_EXAMPLES = 3000, 500  # of training and test, at most
 BASES: dict[str, dict[str, Any]] = {  # by the files of their names in scripts/configs
     "two_layer": {
         "hidden": (128,), "activation": "sigmoid", "weight_init": "normal", "weight_scale": 0.001,
@@ -36,17 +36,19 @@ ACCURACIES = ("train_accuracy", "validation_accuracy")
 ERRORS = ("train_error", "validation_error")
 PARTS = ("train", "validation", "test")
 T = TypeVar("T")
+HUGE = 1e5  # larger values are above the figure: a training that fails may have any
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX"
 
 
 class Data(NamedTuple):
-    """The examples to train on, to choose a variant by, and to test on at the end."""
+    """The examples to train on, to choose a variant by, and to test on at the end, or after each epoch."""
 
     train: data.Examples
     validation: data.Examples
     test: data.Examples
     classes: int
+    test_each_epoch: bool = False
 
     def choose(self, small: T, large: T) -> T:
         """`large` on a large data set such as all of MNIST, where an epoch has many steps, else `small`."""
@@ -72,6 +74,10 @@ class Run(NamedTuple):
     weight_norm: float
     diverged: str
 
+    def accuracies(self) -> list[float | None]:
+        """Accuracy on the training and on the test examples at the end."""
+        return [self.train.accuracy, self.test.accuracy]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variant:
@@ -85,7 +91,7 @@ class Variant:
     def curve(self, quantity: str) -> np.ndarray:
         """A field of `EpochMetrics`, (runs, epochs); nan after an early stop or a divergence.
 
-        "train_error" and "validation_error" are 1 - accuracy.
+        All are those at the end of the epoch. "train_error" and "validation_error" are 1 - accuracy.
         """
         if quantity.endswith("_error"):
             return 1 - self.curve(quantity.replace("error", "accuracy"))
@@ -140,7 +146,7 @@ def base_config(options: Options, **values: Any) -> Config:
 def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
     """Load the data set and split its first `examples` training examples as the config says.
 
-    A quick study uses at most the first 3,000 training and 1,000 test examples.
+    A quick study uses at most the first 3,000 training and 500 test examples.
     """
     dataset = options.load_dataset()
     test = dataset.test
@@ -178,6 +184,8 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
                 schedule=config.make_schedule(),
                 callbacks=stopping,
                 progress=False,
+                train_metrics="end",
+                test=examples.test if examples.test_each_epoch else None,
             )
     except DivergedError as error:
         diverged = str(error)
@@ -264,8 +272,6 @@ def table(
 ) -> None:
     """Add a row for each variant: final means over the seeds, and the range of the test accuracy.
 
-    Training loss and accuracy are those of the trained network, not the means over the last epoch.
-
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
     all runs go to the file `name`-epochs.csv.
     """
@@ -286,7 +292,6 @@ def table(
     formats = {
         column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest", "gap"))
     }
-    caption += " Train loss and accuracy are those of the trained network."
     report.table(name, columns, rows, caption, formats)
     epochs = [
         (variant.label, run.seed, *metrics)
@@ -296,7 +301,7 @@ def table(
     ]
     report.numbers(
         f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs,
-        "All epochs of all runs, where training loss and accuracy are means over the batches of the epoch:",
+        "All epochs of all runs; loss and accuracy are those at the end of the epoch:",
     )  # fmt: skip
 
 
@@ -324,8 +329,7 @@ def curves(
 
     The line ends where the first run diverged or stopped early: later epochs have no mean.
     """
-    when = " during the epoch" if quantity.startswith("train") else ""  # the mean over its batches
-    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " ") + when)
+    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
     for variant, style in zip(variants, styles(len(variants)), strict=True):
         values = variant.curve(quantity)
         epochs = np.arange(1, values.shape[1] + 1)
@@ -334,6 +338,7 @@ def curves(
     whole_numbers(axes)
     if log:
         axes.set_yscale("log")
+        axes.set_ylim(top=min(axes.get_ylim()[1], HUGE))
     legend(figure, what)
     return figure
 

@@ -422,7 +422,9 @@ def test_predictions_for_a_loss_without_probabilities(
         ("export", ["{run}"], "the following arguments are required: FILE.onnx"),
         ("predict", ["nothing.onnx", "x.npy"], "nothing.onnx: No such file or directory"),
         ("predict", ["broken.onnx", "x.npy"], "broken.onnx: expected an ONNX model: "),
-        ("predict", ["empty.onnx", "x.npy"], "empty.onnx: expected an ONNX model with one input (n, ...)"),
+        ("predict", ["one.onnx", "x.npy"], "one.onnx: expected the metadata of an exported run: one output that"),
+        ("predict", ["names.onnx", "x.npy"], "names.onnx: expected the metadata of an exported run: class names"),
+        ("predict", ["empty.onnx", "x.npy"], "empty.onnx: expected an ONNX model with an input (n, ...)"),
         ("predict", ["other.onnx", "x.npy"], "other.onnx: expected inputs as its loader gives them (--prepared)"),
         ("predict", ["other.onnx", "x.npy", "--backend", "numpy"], "--backend: expected the folder of a run with it"),
     ],
@@ -436,6 +438,8 @@ def test_mistakes(
     Path("broken.onnx").write_text("no model")
     Path("empty.onnx").touch()
     xpnet.onnx.export(drawn(nn.Linear(5, 3)), "other.onnx", (5,))
+    xpnet.onnx.export(drawn(nn.Linear(5, 1)), "one.onnx", (5,))
+    xpnet.onnx.export(drawn(nn.Linear(5, 3)), "names.onnx", (5,), metadata={"class_names": "[1, 2, 3]"})
     given = [each.format(run=run) for each in arguments]
     status, out, err = call(program, monkeypatch, capsys, *given)
     assert (status, out) == (2, "")
@@ -443,13 +447,20 @@ def test_mistakes(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("loss", "outputs_", "names"),
+    [(losses.CrossEntropy(), 3, ("a", "b", "c")), (losses.BinaryCrossEntropy(), 1, ("no", "yes"))],
+)
 def test_a_file_without_a_run_takes_prepared_inputs(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    model = drawn(nn.Linear(5, 3), losses.CrossEntropy())
-    xpnet.onnx.export(model, file, (5,), class_names=("a", "b", "c"))
+    loss: losses.Loss, outputs_: int, names: tuple[str, ...], file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    model = drawn(nn.Linear(5, outputs_), loss)
+    xpnet.onnx.export(model, file, (5,), class_names=names)
     np.save(tmp_path / "x.npy", x := cases.draw((4, 5)))
     _, out, _ = call("predict", monkeypatch, capsys, file, tmp_path / "x.npy", "--prepared")
     header, *found = rows(out)
-    assert header == ["input", "class", "p_a", "p_b", "p_c"]
-    assert [row[1] for row in found] == ["abc"[label] for label in model.predict(x)]
+    assert header == ["input", "class", *(f"p_{name}" for name in names)]
+    assert [row[1] for row in found] == [names[label] for label in model.predict(x)]
+    p = model.predict_proba(x)[:, -1]
+    np.testing.assert_allclose(np.array([row[-1] for row in found], float), p, atol=1e-5)

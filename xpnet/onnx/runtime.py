@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet._util.text import shortened
 from xpnet.errors import CheckpointError, ConfigError
+from xpnet.nn._layer import show_shape
 from xpnet.onnx.graph import library
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -41,24 +42,30 @@ def read(path: Path) -> Opened:
     except Exception as error:  # of protobuf, by way of its parts in C++
         raise CheckpointError(f"{path}: expected an ONNX model: {shortened(str(error))}") from error
     stored = {each.name for each in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in stored]
-    values = [each.type.tensor_type for each in (*inputs, *model.graph.output)]
-    shapes = [[dim.dim_value for dim in each.shape.dim] for each in values]
-    if len(inputs) != 1 or len(values) != 2 or len(shapes[1]) != 2 or not all([*shapes[0][1:], shapes[1][1]]):
-        got = ", ".join(f"{each.name} {tuple(shape)}" for each, shape in zip(
-            (*inputs, *model.graph.output), shapes, strict=True
-        ))  # fmt: skip
+    values = [*(each for each in model.graph.input if each.name not in stored), *model.graph.output]
+    lengths = [[dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in values]
+    if len(values) != 2 or len(lengths[1]) != 2 or not all([*lengths[0][1:], lengths[1][1]]):
+        got = ", ".join(
+            f"{each.name} {show_shape(tuple(shape))}" for each, shape in zip(values, lengths, strict=True)
+        )
         raise CheckpointError(
-            f"{path}: expected an ONNX model with one input (n, ...) and one output (n, d), "
-            f"got {got or 'none'}; 0 is a length that the file leaves open"
+            f"{path}: expected an ONNX model with an input (n, ...) and an output (n, d), each length but n "
+            f"known, got {got or 'neither'}"
         )
     try:
-        _, run = runner(model)
-    except ConfigError as error:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(values[0].type.tensor_type.elem_type)
+        _, run_it = runner(model)
+    except (ConfigError, LookupError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(values[0].elem_type)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        try:
+            return run_it(x)
+        except ConfigError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
     told = {each.key: each.value for each in model.metadata_props}
-    return Opened(tuple(shapes[0][1:]), dtype, shapes[1][1], told, run)
+    return Opened(tuple(lengths[0][1:]), dtype, lengths[1][1], told, run)
 
 
 class Runner(NamedTuple):

@@ -89,8 +89,8 @@ def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
         "--config",
         metavar="FILE",
         action="append",
-        help="YAML file of options, or the name of one of scripts/configs; options on the command line override "
-        "it, and later files earlier ones",
+        help="YAML file of options, or the name of one in scripts/configs; options on the command line "
+        "override it, and later files earlier ones",
     )
     changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
     add(

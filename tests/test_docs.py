@@ -20,7 +20,7 @@ from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, pr
 from xpnet import Model, backend, data, init, losses, nn, optim, schedules, studies
 from xpnet.studies import options as study_options
 from xpnet.studies import search
-from xpnet.train import Config, folder, predict
+from xpnet.train import Config, export, folder, predict
 from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
@@ -34,6 +34,8 @@ def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of a page run in order in one module; a text block after a block shows its output."""
+    if page.stem == "onnx":
+        pytest.importorskip("onnx", reason="onnx is not installed")
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -97,12 +99,14 @@ def check_script(script: str, *arguments: str) -> None:
         case "scripts/train.py" | "scripts/gradcheck.py":
             parse(arguments, prog=script)
         case "scripts/study.py":
-            name, _ = study_options.parse(arguments, prog=script, description="")
+            name, *_ = study_options.parse(arguments, prog=script, description="")
             assert name in (*studies.NAMES, "list", "all")
         case "scripts/search.py":
             search.parse(arguments, prog=script, description="")
         case "scripts/predict.py":
             predict.parse(arguments, prog=script, description="")
+        case "scripts/export.py":
+            export.parse(arguments, prog=script, description="")
         case "scripts/doctor.py":
             doctor.parse(arguments, prog=script, description="")
         case _:
@@ -168,7 +172,9 @@ def test_options_that_are_named_exist(page: Path) -> None:
         "--print_config",
         "--version",
     }
-    known |= {option_name(name) for name in predict.Options._fields} | {"--kaggle"}
+    known |= {option_name(name) for name in (*predict.Options._fields, *export.Options._fields)} | {
+        "--kaggle"
+    }
     known |= {
         option_name(field.name)
         for kind in (study_options.Options, search.Settings)

@@ -87,12 +87,32 @@ def test_every_line_of_the_curves_is_named(tmp_path: Path, figures: list[Figure]
     for axes, value in zip(figures[0].axes, ("0.3000", "0.4300"), strict=True):
         names = [text.get_text() for text in axes.get_legend().get_texts()]
         assert names == [
-            "training, mean over the epoch",
+            "training, mean during the epoch",
             "validation, after the epoch",
             f"best epoch, 3: {value}",
         ]
         styles = {line.get_linestyle() for line in axes.lines}
         assert len(styles) == len(axes.lines)
+
+
+def test_the_curves_say_which_training_loss_they_show(tmp_path: Path, figures: list[Figure]) -> None:
+    def names() -> list[str]:
+        plots.curves(tmp_path / "c.png", rows, None, "title")
+        return [text.get_text() for text in figures[-1].axes[0].get_legend().get_texts()]
+
+    rows = [row._replace(train_metrics="end") for row in history(4)]
+    assert names() == ["training, end of epoch", "validation, after the epoch"]
+    rows = [row._replace(test_loss=1.5, test_accuracy=0.5) for row in history(2)] + rows[2:]
+    assert names() == [
+        "training, mean during the epoch",
+        "training, end of epoch",
+        "validation, after the epoch",
+        "test, after the epoch",
+    ]
+    running, end, _, test = figures[-1].axes[0].lines
+    np.testing.assert_array_equal(running.get_ydata(), [1, 0.5, np.nan, np.nan])
+    np.testing.assert_array_equal(end.get_ydata(), [np.nan, np.nan, 1 / 3, 0.25])
+    np.testing.assert_array_equal(test.get_ydata(), [1.5, 1.5, np.nan, np.nan])
 
 
 def test_curves_without_validation(tmp_path: Path, figures: list[Figure]) -> None:

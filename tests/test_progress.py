@@ -52,18 +52,19 @@ def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture) -> No
 def test_a_line_for_each_epoch_where_it_is_asked_for(capfd: pytest.CaptureFixture) -> None:
     model = make_model()
     history = model.fit(X, Y, epochs=2, progress=True)
-    history += model.fit(X, Y, epochs=1, validation=(X, Y), progress=True)
+    history += model.fit(X, Y, epochs=1, validation=(X, Y), train_metrics="end", progress=True)
     history += make_model(losses.MeanSquaredError()).fit(
-        X, X[:, :3], epochs=1, validation_split=0.2, progress=True
+        X, X[:, :3], epochs=1, validation_split=0.2, test=(X, X[:, :3]), progress=True
     )
     out, err = capfd.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        f"epoch 1/2  loss {history[0].train_loss:.4f} accuracy {history[0].train_accuracy:.4f}",
-        f"epoch 2/2  loss {history[1].train_loss:.4f} accuracy {history[1].train_accuracy:.4f}",
-        f"epoch 3/3  loss {history[2].train_loss:.4f} accuracy {history[2].train_accuracy:.4f}"
+        f"epoch 1/2  loss {history[0].train_loss:.4f} accuracy {history[0].train_accuracy:.4f} (running)",
+        f"epoch 2/2  loss {history[1].train_loss:.4f} accuracy {history[1].train_accuracy:.4f} (running)",
+        f"epoch 3/3  loss {history[2].train_loss:.4f} accuracy {history[2].train_accuracy:.4f} (end)"
         f"  validation loss {history[2].validation_loss:.4f} accuracy {history[2].validation_accuracy:.4f}",
-        f"epoch 1/1  loss {history[3].train_loss:.4f}  validation loss {history[3].validation_loss:.4f}",
+        f"epoch 1/1  loss {history[3].train_loss:.4f} (running)"
+        f"  validation loss {history[3].validation_loss:.4f}  test loss {history[3].test_loss:.4f}",
     ]  # fmt: skip
 
 
@@ -78,9 +79,10 @@ def test_a_terminal_shows_one_line_that_is_drawn_again(terminal: Terminal) -> No
         (_, metrics) = make_model().fit(X, Y, epochs=2, batch_size=16, callbacks=Seen())
     *lines, end = terminal.getvalue().split("\r")[1:][-3:]
     assert end.endswith("\n")
-    assert end.strip() == f"epoch 2/2  loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f}"
+    found = f"loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f} (running)"
+    assert end.strip() == f"epoch 2/2  {found}"
     assert lines[1].startswith(
-        f"epoch 2/2  step 3/3  loss {losses_seen[-1]:.4f}  0:00 left  after epoch 1: loss "
+        f"epoch 2/2  step 3/3  running loss {losses_seen[-1]:.4f}  0:00 left  after epoch 1: loss "
     )
     assert terminal.getvalue().count("\n") == 1
     assert len(terminal.getvalue().split("\r")) == 1 + 2 * (3 + 1)

@@ -35,7 +35,8 @@ RUN = [
     "--hidden", "16", "--batch-norm", "--dropout", "0.2", "--input-noise", "0.1", "--random-crop", "2",
     "--average-weights", "0.9", "--schedule", "plateau", "--schedule-every", "1", "--schedule-factor", "0.5",
     "--early-stopping", "14", "--epochs", "16", "--batch-size", "100", "--train-fraction", "0.2",
-    "--checkpoint-every", "0.0001", "--output-dir", "run",
+    "--checkpoint-every", "0.0001", "--train-metrics", "end", "--train-metrics-examples", "300", "--test-each-epoch",
+    "--output-dir", "run",
 ]  # fmt: skip
 
 

@@ -1,18 +1,26 @@
 """Which number `train_loss` is: the mean during the epoch, or that of the trained network at its end."""
 
+import csv
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import xpnet
 from conftest import Place
 from laws import assert_same, fetch
-from xpnet import losses, nn, optim
+from xpnet import data, losses, nn, optim, train
+from xpnet._training import checkpoint
 from xpnet.callbacks import Callback, EarlyStopping, Predictions
 from xpnet.data import augment
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.train import command_line, experiment
+
+ROOT = Path(__file__).parents[1]
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(105, 6)), RNG.integers(3, size=105)
@@ -258,6 +266,91 @@ def test_test_data_that_do_not_fit_are_named() -> None:
         make_model().fit(X, Y, epochs=1, test=(X[:, :5], Y))
 
 
-def test_what_it_says_of_epochs_that_were_recorded_before_it_existed() -> None:
-    row = (1, 0.5, 0.9, None, None, 0.1, 1.0, 100.0)
-    assert EpochMetrics(*row)[8:] == (None, None, "running")
+# Runs.
+
+SMALL = {"hidden": (8,), "batch_norm": True, "dropout": 0.2, "quiet": True}
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "draw", lambda *given: None)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_at_the_end_of_each_epoch(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "run"
+    options = {**SMALL, "quiet": False, "epochs": 1, "train_metrics": "end", "train_metrics_examples": 500}
+    summary = train.run(train.Config(**options, test_each_epoch=True, output_dir=str(folder)))
+    (row,) = rows(folder)
+    assert list(row)[-1] == "train_metrics"
+    run = xpnet.load_run(folder)
+    digits = data.load("mnist-sample")
+    found = run.evaluate(digits.train.x[:500], digits.train.y[:500])
+    assert (float(row["train_loss"]), float(row["train_accuracy"])) == found[:2]
+    assert row["train_metrics"] == "end"
+    assert (float(row["test_loss"]), float(row["test_accuracy"])) == (
+        summary["test_loss"],
+        summary["test_accuracy"],
+    )
+    text = f"train loss {found.loss:.4f} accuracy {found.accuracy:.4f} (end)"
+    told = f"test loss {summary['test_loss']:.4f} accuracy {summary['test_accuracy']:.4f}"
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith("epoch")]
+    assert text in line
+    assert told in line
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_of_an_earlier_version_is_read_and_resumed(tmp_path: Path) -> None:
+    """It has no options and no columns for what it could not measure: its losses are running means."""
+    folder = tmp_path / "run"
+    train.run(train.Config(**SMALL, epochs=1, output_dir=str(folder)))
+    expected = rows(folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name in ("train_metrics", "train_metrics_examples", "test_each_epoch"):
+        del config[name]
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for path in (folder / "checkpoints").glob("epoch-*.safetensors"):
+        saved = checkpoint.read(path)
+        saved["history"] = tuple(row[:8] for row in saved["history"])
+        best = saved["companions"]["Best"]
+        best["metrics"] = best["metrics"][:8]
+        checkpoint.write(path, saved)
+    assert xpnet.load_run(folder, "last").config.train_metrics == "running"
+    config, _ = command_line.parse(["--resume", str(folder), "--epochs", "2"], "train.py")
+    train.run(config, folder)
+    first, second = rows(folder)
+    assert [first] == expected
+    assert first["train_metrics"] == second["train_metrics"] == "running"
+
+
+@pytest.mark.parametrize("name", ["softmax", "two_layer"])
+def test_the_configs_of_a_course_measure_at_the_end(name: str) -> None:
+    config, _ = command_line.parse(["--config", f"{ROOT}/scripts/configs/{name}.yaml"], "train.py")
+    assert (config.train_metrics, config.train_metrics_examples) == ("end", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--train-metrics", "ende"],
+            "--train-metrics: expected running, end, got 'ende'; did you mean end?",
+        ),
+        (
+            ["--train-metrics-examples", "5"],
+            "--train-metrics-examples: expected --train-metrics end with it, got running",
+        ),
+        (
+            ["--train-metrics", "end", "--train-metrics-examples", "0"],
+            "--train-metrics-examples: expected at least 1, got 0",
+        ),
+    ],
+)
+def test_options_that_cannot_be_used(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        command_line.parse(arguments, "train.py")

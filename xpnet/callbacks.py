@@ -57,7 +57,7 @@ class Callback:
         """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow."""
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        """Called after each complete epoch and its validation."""
+        """Called after each complete epoch and its measurements."""
 
     def on_end(self, model: "Model") -> None:
         """Called at the end of `fit`, also after an exception, in reverse order of the callbacks.

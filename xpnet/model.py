@@ -48,8 +48,8 @@ class Model(Learner):
         model.step()
 
     `forward` starts in training mode (dropout drops, batch normalisation uses the batch); `model.eval()`
-    and `model.train()` switch it. `evaluate`, `predict` and the validation in `fit` always use evaluation
-    mode.
+    and `model.train()` switch it. `evaluate`, `predict` and what `fit` measures after an epoch always use
+    evaluation mode.
 
     Inputs x are (n, ...). Targets are integer labels (n,), or what the loss expects. Both may be NumPy
     arrays, lists, or arrays of any library.
@@ -135,7 +135,7 @@ class Model(Learner):
             sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
                 Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
                 has no gradient. Loss and accuracy of the training are weighted means over the epoch.
-                The statistics of batch normalisation are not weighted, nor is the validation.
+                The statistics of batch normalisation are not weighted, nor are validation and test.
             train_metrics: what `train_loss` and `train_accuracy` of an epoch are. "running": the means over
                 its batches, each measured before its update. "end": those of the network after the last
                 update, as `evaluate` gives them, in evaluation mode: one more pass over x after each epoch.

@@ -57,13 +57,15 @@ class ProgressBar(Callback):
         left = (time.monotonic() - self.began) * (self.epochs - done) / done
         where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}/{n_steps}"
         after = f"  after epoch {self.text}" if self.text else ""
-        self._draw(f"{where}  loss {loss:.4f}  {_clock(left)} left{after}")
+        self._draw(f"{where}  running loss {loss:.4f}  {_clock(left)} left{after}")
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        found = f"loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)}"
-        if metrics.validation_loss is not None:
-            found += f"  validation loss {metrics.validation_loss:.4f}"
-            found += _accuracy(metrics.validation_accuracy)
+        found = f"loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)} ({metrics.train_metrics})"
+        for name, loss, accuracy in (
+            ("validation", metrics.validation_loss, metrics.validation_accuracy),
+            ("test", metrics.test_loss, metrics.test_accuracy),
+        ):
+            found += "" if loss is None else f"  {name} loss {loss:.4f}{_accuracy(accuracy)}"
         self.text = f"{metrics.epoch}: {found}"
         line = f"epoch {metrics.epoch}/{self.first + self.epochs}  {found}"
         if not self.redraws:

@@ -39,7 +39,8 @@ from xpnet.train.experiment import make_model
 JOURNAL = "trials.log"
 RANDOM_TRIALS = 8  # before the sampler uses the results
 PRUNER = optuna.pruners.MedianPruner(n_startup_trials=4)
-CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device", "processes")
+CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device", "processes", "pdf")
+EACH_CALL = {"processes", "pdf"}  # not options of a search: each call says them for itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +204,7 @@ def repair(path: Path) -> None:
 def write_settings(folder: Path, options: Options, settings: Settings) -> None:
     """Write `config.yaml`, the options that `--resume` reads."""
     asked = dataclasses.asdict(dataclasses.replace(options, output_dir=None)) | dataclasses.asdict(settings)
-    del asked["processes"]  # of the machine, not of the search
+    asked = {name: value for name, value in asked.items() if name not in EACH_CALL}
     folders.write_text(folder / CONFIG_FILE, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
 
 
@@ -240,7 +241,8 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
-        if {*saved, "processes"} != names:
+        saved = {name: value for name, value in saved.items() if name not in EACH_CALL}
+        if set(saved) != names - EACH_CALL:
             raise ValueError("its options are not those of a search")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -18,6 +18,7 @@ from xpnet._util.choices import Choice
 from xpnet._util.text import did_you_mean, short
 from xpnet.backend import BACKENDS, DTYPES
 from xpnet.errors import ConfigError
+from xpnet.metrics import TRAIN_METRICS
 from xpnet.train.registry import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES
 
 T = TypeVar("T")
@@ -88,6 +89,11 @@ class Config:
         dtype: floating-point type of all arrays
         tf32: let a GPU round the factors of float32 products to TF32, which is faster
         output_dir: folder of the run; it must be new; default runs/DATE-TIME-NAME
+        train_metrics: training loss and accuracy of an epoch: means over its batches, each measured before
+            its update, in training mode (running), or those of the network after the last update, as for
+            validation, which take one more pass over the training images (end)
+        train_metrics_examples: with end, measure on so many training images only, the first ones
+        test_each_epoch: also record test loss and accuracy after each epoch; they choose nothing
         checkpoint_every: minutes between checkpoints within an epoch; each epoch ends with one in any case
         quiet: print the last line only
 
@@ -148,6 +154,9 @@ class Config:
     tf32: bool = False
     # output
     output_dir: str | None = None
+    train_metrics: str = one_of(TRAIN_METRICS, "running")
+    train_metrics_examples: int | None = None
+    test_each_epoch: bool = False
     checkpoint_every: float = 10.0
     quiet: bool = False
 
@@ -178,6 +187,11 @@ class Config:
             ("weight_scale", math.isfinite(self.weight_scale), "a finite number"),
             ("checkpoint_every", self.checkpoint_every > 0, "above 0"),
             ("l2", 0 <= self.l2 < math.inf, "a finite number and at least 0"),
+            (
+                "train_metrics_examples",
+                self.train_metrics_examples is None or self.train_metrics_examples >= 1,
+                "at least 1",
+            ),
         ):
             if not ok:
                 raise ConfigError(
@@ -188,6 +202,10 @@ class Config:
             raise ConfigError(
                 f"{option_name(name)}: expected validation images with {getattr(self, name)}, got "
                 "--train-fraction 1, which leaves none"
+            )
+        if self.train_metrics_examples is not None and self.train_metrics != "end":
+            raise ConfigError(
+                f"--train-metrics-examples: expected --train-metrics end with it, got {self.train_metrics}"
             )
         self.make_loss()
         self.make_optimizer()

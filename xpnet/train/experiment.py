@@ -85,7 +85,8 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         if resume is not None:
             restore(model, config, checkpoints, folder)
         recorded_data.write(folder, recorded, normalization)
-        outcome = train_model(model, config, train, validation, checkpoints, folder, interrupts)
+        parts = train, validation, test
+        outcome = train_model(model, config, parts, checkpoints, folder, interrupts)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
 
 
@@ -215,13 +216,16 @@ def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Mo
 def train_model(
     model: Model,
     config: Config,
-    train: data.Examples,
-    validation: data.Examples,
+    parts: tuple[data.Examples, data.Examples, data.Examples],
     checkpoints: Checkpoints,
     folder: Path,
     interrupts: Interrupts,
 ) -> Outcome:
-    """Fit the model and write files during training; end with the best parameters."""
+    """Fit the model on the first of training, validation and test part, and write files during training.
+
+    The model ends with the best parameters.
+    """
+    train, validation, test = parts
     best, timer = Best(folder / folders.BEST), Timer()
     watchers: list[Callback] = [best, timer]
     if config.early_stopping:
@@ -235,6 +239,9 @@ def train_model(
                 epochs=config.epochs - model.epoch,
                 batch_size=config.batch_size,
                 validation=validation if len(validation.y) else None,
+                test=test if config.test_each_epoch else None,
+                train_metrics=config.train_metrics,
+                train_metrics_examples=config.train_metrics_examples,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
                 callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints, table],

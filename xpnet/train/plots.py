@@ -10,7 +10,13 @@ from xpnet._util import files
 from xpnet.metrics import EpochMetrics
 from xpnet.train.drawing import Axes, Figure, PowerNorm, defaults, one_line, whole_numbers
 
-TRAIN, VALIDATION, MARK = "#1f77b4", "#d95f02", "#666666"
+TRAIN, VALIDATION, TEST, MARK = "#1f77b4", "#d95f02", "#4d9221", "#666666"
+CURVES = (  # the part of the data, its `train_metrics`, the label, the colour and the line
+    ("train", "running", "training, mean during the epoch", TRAIN, "-"),
+    ("train", "end", "training, end of epoch", TRAIN, "-"),
+    ("validation", "", "validation, after the epoch", VALIDATION, "--"),
+    ("test", "", "test, after the epoch", TEST, "-."),
+)
 SHOWN = 40  # classes in a confusion matrix
 NUMBERED = 20  # with numbers in the cells
 NAME = 24  # characters of a class name
@@ -18,7 +24,7 @@ TITLE_LINES = 3
 
 
 def curves(path: Path, history: Sequence[EpochMetrics], best: EpochMetrics | None, title: str) -> None:
-    """Loss and accuracy of training and validation against the epoch, with the best epoch marked."""
+    """Loss and accuracy of training, validation and test against the epoch, with the best epoch marked."""
     with defaults([title]):
         figure = Figure(figsize=(10, 4), layout="constrained")
         _title(figure, title)
@@ -30,11 +36,11 @@ def curves(path: Path, history: Sequence[EpochMetrics], best: EpochMetrics | Non
 
 def _curve(axes: Axes, history: Sequence[EpochMetrics], best: EpochMetrics | None, quantity: str) -> None:
     epochs = [metrics.epoch for metrics in history]
-    for part, name, color, line in (
-        ("train", "training, mean over the epoch", TRAIN, "-"),
-        ("validation", "validation, after the epoch", VALIDATION, "--"),
-    ):
-        values = [getattr(metrics, f"{part}_{quantity}") for metrics in history]
+    for part, when, name, color, line in CURVES:
+        values = [
+            getattr(metrics, f"{part}_{quantity}") if when in ("", metrics.train_metrics) else None
+            for metrics in history
+        ]
         if any(value is not None for value in values):
             numbers = np.array(values, float)  # nan for None
             axes.plot(epochs, numbers, color=color, linestyle=line, label=name, marker="o", markersize=3)

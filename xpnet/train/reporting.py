@@ -58,19 +58,19 @@ class ProgressBar(Callback):
         if not self.bar.disable and time.monotonic() - self.drawn_at > REDRAW_SECONDS:
             loss = model.running_loss(self.n_examples * step // n_steps)
             self.bar.set_description(f"epoch {model.epoch + 1}/{self.epochs}", refresh=False)
-            self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+            self.bar.set_postfix_str(f"running loss {loss:.4f}", refresh=False)
             self.bar.update(model.epoch * n_steps + step - self.bar.n)
             self.drawn_at = time.monotonic()
 
     def on_epoch(self, model: Model, metrics: EpochMetrics) -> None:
         width = len(str(self.epochs))
-        line = (
-            f"epoch {metrics.epoch:{width}}/{self.epochs}"
-            f"  train loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)}"
-        )
+        line = f"epoch {metrics.epoch:{width}}/{self.epochs}  train loss {metrics.train_loss:.4f}"
+        line += f"{_accuracy(metrics.train_accuracy)} ({metrics.train_metrics})"
         if metrics.validation_loss is not None:
             accuracy = _accuracy(metrics.validation_accuracy)
             line += f"  validation loss {metrics.validation_loss:.4f}{accuracy}"
+        if metrics.test_loss is not None:
+            line += f"  test loss {metrics.test_loss:.4f}{_accuracy(metrics.test_accuracy)}"
         with suppress(OSError):  # the terminal is gone
             if self.bar is not None:
                 self.bar.clear()

@@ -410,6 +410,7 @@ INITIALIZERS = [
     InitializerCase(partial(init.normal, std=0.01), 0.01),
     InitializerCase(init.uniform, 1 / np.sqrt(3), 1),
     InitializerCase(partial(init.uniform, low=-0.5, high=0.5), 0.5 / np.sqrt(3), 0.5),
+    InitializerCase(init.fan_out_uniform, np.sqrt(1 / 900), np.sqrt(1 / 300)),
     InitializerCase(init.lecun_normal, np.sqrt(1 / 400)),
     InitializerCase(init.lecun_uniform, np.sqrt(1 / 400), np.sqrt(3 / 400)),
     InitializerCase(init.glorot_normal, np.sqrt(2 / 700)),

@@ -20,12 +20,12 @@ from pages import PAGES, REFERENCE, ROOT, WRITTEN, blocks, commands, differs, pr
 from xpnet import Model, backend, data, init, losses, nn, optim, schedules, studies
 from xpnet.studies import options as study_options
 from xpnet.studies import search
-from xpnet.train import Config, folder, predict
+from xpnet.train import Config, export, folder, predict
 from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
-NEEDS = {"sklearn.md": ("sklearn",)}  # the optional libraries that the code of a page uses
+NEEDS = {"onnx.md": ("onnx",), "sklearn.md": ("sklearn",)}  # the optional libraries that the code of a page uses
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
@@ -101,12 +101,14 @@ def check_script(script: str, *arguments: str) -> None:
         case "scripts/train.py" | "scripts/gradcheck.py":
             parse(arguments, prog=script)
         case "scripts/study.py":
-            name, _ = study_options.parse(arguments, prog=script, description="")
+            name, *_ = study_options.parse(arguments, prog=script, description="")
             assert name in (*studies.NAMES, "list", "all")
         case "scripts/search.py":
             search.parse(arguments, prog=script, description="")
         case "scripts/predict.py":
             predict.parse(arguments, prog=script, description="")
+        case "scripts/export.py":
+            export.parse(arguments, prog=script, description="")
         case "scripts/doctor.py":
             doctor.parse(arguments, prog=script, description="")
         case _:
@@ -172,7 +174,9 @@ def test_options_that_are_named_exist(page: Path) -> None:
         "--print_config",
         "--version",
     }
-    known |= {option_name(name) for name in predict.Options._fields} | {"--kaggle"}
+    known |= {option_name(name) for name in (*predict.Options._fields, *export.Options._fields)} | {
+        "--kaggle"
+    }
     known |= {
         option_name(field.name)
         for kind in (study_options.Options, search.Settings)

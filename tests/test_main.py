@@ -15,7 +15,7 @@ from xpnet import studies
 from xpnet._util.version import __version__
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("train", "predict", "study", "search", "gradcheck", "doctor")
+NAMES = ("train", "predict", "export", "study", "search", "gradcheck", "doctor")
 
 
 def run(
@@ -84,7 +84,7 @@ def test_the_version(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "xpnet: expected one of train, predict, study, search, gradcheck, doctor, got nothing; see xpnet --help"),
+        ([], "xpnet: expected one of train, predict, export, study, search, gradcheck, doctor, got nothing; see xpnet --help"),
         (["trian"], "got 'trian'; did you mean train?"),
         (["train.py"], "did you mean train?"),
         (["Study"], "did you mean study?"),

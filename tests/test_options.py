@@ -370,6 +370,18 @@ def test_print_config_prints_all_options_as_a_file(
     assert from_yaml(tmp_path, out) == Config(epochs=3, name="1e-3 # ö", hidden=(), l2=1e-9)
 
 
+def test_the_name_of_a_shipped_config_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of that name in the working folder comes first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py")])
+    assert parse(["--config", "cnn.yaml"], "train.py")[0].channels == (16, 32)
+    (tmp_path / "cnn.yaml").write_text("channels: 4\n")
+    assert parse(["--config", "cnn.yaml"], "train.py")[0].channels == (4,)
+    for missing in ("cnn", "other.yaml", "configs/mlp.yaml", "./mlp.yaml"):
+        with pytest.raises(ConfigError, match="No such file"):
+            parse(["--config", missing], "train.py")
+
+
 def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "config.yaml").write_text("seed: 4\n")
     with pytest.raises(SystemExit):

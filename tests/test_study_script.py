@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import matplotlib
 import pytest
@@ -92,8 +93,10 @@ def test_all_runs_each_into_one_folder(
     status, out, err = main(monkeypatch, capsys, "all", "--quick")
     assert (status, err) == (0, "")
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in folder.iterdir()} == set(names)
-    assert [line.partition(":")[0] for line in out.splitlines()] == list(names)
+    assert {path.name for path in folder.iterdir()} == {*names, "report.html"}
+    *lines, last = out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(names)
+    assert last == f"all: 2 of 2 expectations of 2 studies agree; {folder.relative_to(tmp_path)}/report.html"
     for name in names:  # each page has the command that runs this study alone
         assert f"study.py {name} --quick</code>" in (folder / name / "report.html").read_text()
 
@@ -108,6 +111,7 @@ def test_all_runs_each_into_one_folder(
             "python study.py one '--dataset=csv:a b,c'",
         ),
         ("python -m xpnet study --download all", "python -m xpnet study --download one"),
+        ("python study.py --pdf all --quick", "python study.py --pdf one --quick"),
         ("", ""),
     ],
 )
@@ -177,12 +181,84 @@ def test_a_mistake_is_one_line_and_status_2(
 
 
 def test_what_the_options_say() -> None:
-    name, options = parse(["x", "--data-dir", "d", "--quick", "--no-download"], "study.py", "")
-    assert (name, options) == ("x", Options(data_dir="d", quick=True, download=False))
-    assert parse(["x"], "study.py", "") == ("x", Options())
+    name, options, own = parse(["x", "--data-dir", "d", "--quick", "--no-download"], "study.py", "")
+    assert (name, options, own) == ("x", Options(data_dir="d", quick=True, download=False), {})
+    assert parse(["x"], "study.py", "") == ("x", Options(), {})
     assert options.choose(50, quick=3) == 3
     assert Options().choose(50, quick=3) == 50
     assert list(Options(seed=4).seeds(3)) == [4, 5, 6]
+
+
+@pytest.fixture
+def with_own_option(names: tuple[str, ...]) -> list[str]:
+    """Give the second study an option of its own. Returns the values that it is run with."""
+    seen = []
+
+    def run(
+        options: Options, report: Report, *, base: Literal["mlp", "two_layer"] = "mlp", rate: float = 1
+    ) -> None:
+        """Run.
+
+        Arguments:
+            base: the network that 100% begins with.
+            rate: a number.
+        """
+        seen.append(f"{base} {rate}")
+        report.table("numbers", ["a"], [[3]])
+
+    sys.modules["xpnet.studies.second"].run = run  # type: ignore[attr-defined]
+    return seen
+
+
+def test_a_study_has_an_option_of_its_own(
+    with_own_option: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = main(monkeypatch, capsys, "--base", "two_layer", "second", "--output-dir", "one")
+    assert (status, err) == (0, "")
+    status, _, err = main(
+        monkeypatch, capsys, "all", "--rate=2", "--base", "two_layer", "--output-dir", "each"
+    )
+    assert (status, err) == (0, "")
+    assert main(monkeypatch, capsys, "second", "--output-dir", "default")[0] == 0
+    assert with_own_option == ["two_layer 1", "two_layer 2.0", "mlp 1"]
+    assert "study.py second --rate=2 --base two_layer</code>" in Path("each/second/report.html").read_text()
+    assert "study.py first-one</code>" in Path("each/first-one/report.html").read_text()
+    assert '<th scope="row">base</th><td>mlp</td>' in Path("default/report.html").read_text()
+
+
+@pytest.mark.usefixtures("with_own_option")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["first-one", "--base", "mlp"], "study.py: --base: only for second, got first-one"),
+        (["second", "--base", "mpl"], "--base: expected mlp or two_layer, got mpl; did you mean mlp?"),
+        (["second", "--rate", "fast"], "--rate: expected float, got fast"),
+        (["second", "--bse", "mlp"], "no option is called '--bse'; did you mean --base?"),
+        (["third", "--base", "mlp"], "no study is called 'third'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_with_an_option_of_one_study(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    status, out, err = main(monkeypatch, capsys, *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+@pytest.mark.usefixtures("with_own_option")
+def test_help_says_which_study_takes_an_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = main(monkeypatch, capsys, "--help")[1]
+    assert "--base BASE" in out
+    assert "for second: the network that 100% begins with. mlp or two_layer; default mlp" in " ".join(
+        out.split()
+    )
 
 
 def test_an_output_folder_that_is_taken_is_refused_before_the_study_runs(

@@ -6,13 +6,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
-from xpnet.studies import runner
+from xpnet.studies import cnn_vs_mlp, runner, sweep
 from xpnet.studies.options import Options
+from xpnet.train.config import Config
+from xpnet.train.experiment import make_model
+
+CONFIGS = Path(__file__).parents[1] / "scripts" / "configs"
 
 NAMES = (
     "initialization", "learning-rate", "regularization-strength", "batch-size", "depth-and-width", "activation",
-    "cnn-vs-mlp", "random-labels",
+    "five-networks", "cnn-vs-mlp", "random-labels",
 )  # fmt: skip
 
 
@@ -25,7 +30,7 @@ class Results:
     def table(self, study: str, name: str) -> list[dict[str, str]]:
         folder = self.folder / study
         if not folder.exists():
-            runner.run(study, Options(quick=True, output_dir=str(folder)))
+            runner.run(study, Options(quick=True, output_dir=str(folder), processes=1))
         with (folder / f"{name}.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
@@ -120,34 +125,55 @@ def test_gradients_vanish_through_sigmoids(results: Results) -> None:
     assert factors["tanh"] < 4
 
 
-def test_the_set_of_twelve_has_accuracies_to_four_decimals(results: Results) -> None:
-    rows = results.table("activation", "sigmoid-or-relu")
-    settings = [
-        (row["hidden layers"], row["activation"], row["learning rate"], row["batch size"]) for row in rows
+def test_five_networks_differ_in_one_option_and_have_four_decimals(results: Results) -> None:
+    rows = results.table("five-networks", "five-networks")
+    assert [list(row.values())[:5] for row in rows] == [
+        ["a", "256", "sigmoid", "0.01", "50"],
+        ["b", "256", "sigmoid", "0.001", "50"],
+        ["c", "256", "relu", "0.01", "50"],
+        ["d", "256", "relu", "0.01", "200"],
+        ["e", "384-256", "relu", "0.01", "50"],
     ]
-    networks = (("256", "sigmoid"), ("256", "relu"), ("384-256", "relu"))
-    assert settings == [
-        (*network, rate, size) for network in networks for rate in ("0.01", "0.001") for size in ("50", "200")
-    ]
-    page = (results.folder / "activation" / "report.html").read_text()
+    page = (results.folder / "five-networks" / "report.html").read_text()
+    epochs = results.table("five-networks", "seeds-epochs")
     for row in rows:
+        (last,) = (each for each in epochs if (each["network"], each["epoch"]) == (row["network"], "6"))
         for column, examples in (("train accuracy", 3000), ("test accuracy", 1000)):
             accuracy = float(row[column])
-            assert accuracy * examples == pytest.approx(
-                round(accuracy * examples)
-            )  # a fraction of these examples
+            assert accuracy * examples == pytest.approx(round(accuracy * examples))  # a fraction of these
             assert f">{accuracy:.4f}</td>" in page
+            assert float(last[column.replace(" ", "_")]) == accuracy
+    assert {row["train_metrics"] for row in epochs} == {"end"}
 
 
 def test_the_networks_that_are_compared_are_of_one_size(results: Results) -> None:
     rows = results.table("cnn-vs-mlp", "networks")
     cnn, *mlps = [int(row["parameters"]) for row in rows]
-    assert cnn == (25 + 1) * 8 + (8 * 25 + 1) * 16 + (7 * 7 * 16 + 1) * 128 + (128 + 1) * 10
+    assert cnn == (9 + 1) * 4 + (4 * 9 + 1) * 8 + (7 * 7 * 8 + 1) * 100 + (100 + 1) * 10
     assert [abs(mlp / cnn - 1) < 0.01 for mlp in mlps] == [True, True]
     epochs = results.table("cnn-vs-mlp", "networks-epochs")
     assert [(row["network"], row["seed"], row["epoch"]) for row in epochs] == [
-        (row["network"], seed, str(epoch)) for row in rows for seed in ("0", "1") for epoch in range(1, 11)
+        (row["network"], seed, str(epoch)) for row in rows for seed in ("0", "1") for epoch in range(1, 7)
     ]
+
+
+def test_the_default_cnn_is_that_of_its_config_and_has_a_parameter_count_of_the_course() -> None:
+    config = Config(**dict(zip(("channels", "kernel_size", "hidden"), cnn_vs_mlp.NETWORK, strict=True)))
+    of_file = Config(**yaml.safe_load((CONFIGS / "cnn.yaml").read_text()))
+    assert (config.channels, config.kernel_size, config.hidden) == (
+        of_file.channels,
+        of_file.kernel_size,
+        of_file.hidden,
+    )
+    assert 500_000 <= make_model(config, (28, 28, 1), 10).parameter_count() <= 1_000_000
+
+
+def test_the_bases_of_the_studies_are_the_configs_of_their_names() -> None:
+    for name, base in sweep.BASES.items():
+        of_file = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        del of_file["name"]
+        of_file.pop("train_metrics", None)  # the studies always measure at the end of an epoch
+        assert Config(**of_file) == Config(**base), name
 
 
 def test_convolutions_are_better_than_as_many_parameters_without(results: Results) -> None:
@@ -159,11 +185,12 @@ def test_regularisation_hinders_fitting(results: Results) -> None:
     rows = {row["technique"]: row for row in results.table("cnn-vs-mlp", "regularisation")}
     plain = rows.pop("none")
     assert list(rows) == ["dropout", "weight decay", "early stopping", "input noise", "augmentation"]
+    del rows["weight decay"]  # 0.003 does next to nothing in 96 steps
     for technique, row in rows.items():
         assert float(row["train loss"]) > float(plain["train loss"]), technique
     assert float(rows["augmentation"]["gap"]) < float(plain["gap"])
     epochs = [row["technique"] for row in results.table("cnn-vs-mlp", "regularisation-epochs")]
-    assert epochs.count("early stopping") < epochs.count("none") == epochs.count("dropout") == 20
+    assert epochs.count("early stopping") < epochs.count("none") == epochs.count("dropout") == 16
 
 
 def test_anything_is_learned_by_heart(results: Results) -> None:
@@ -182,7 +209,7 @@ def test_what_is_learned_of_random_data_is_nothing(results: Results) -> None:
     test = {row["data"]: float(row["test accuracy"]) for row in rows}
     for kind in ("random labels", "Gaussian pixels"):
         assert test[kind] == pytest.approx(0.1, abs=0.06), kind
-    assert test["true data"] > 0.75
+    assert test["true data"] > 0.7
     assert 0.3 < test["50% random labels"] < test["true data"] - 0.2
     assert test["shuffled pixels"] == pytest.approx(test["true data"], abs=0.03)
     assert test["random pixels"] < 0.3

@@ -64,8 +64,8 @@ def study(arguments: Sequence[str], call: Call) -> int | None:
     """
     from xpnet.studies import options, runner
 
-    name, chosen = options.parse(arguments, call.prog, call.description)
-    runner.run_and_print(name, chosen, command=shlex.join([*call.words, *arguments]))
+    name, shared, own = options.parse(arguments, call.prog, call.description)
+    runner.run_and_print(name, shared, command=shlex.join([*call.words, *arguments]), **own)
     return None
 
 
@@ -140,6 +140,7 @@ def predict(arguments: Sequence[str], call: Call) -> int | None:
         PROGRAM runs/20261121-081530-mlp digit.png                  a picture, several, or a folder of them
         PROGRAM runs/20261121-081530-mlp t10k-images-idx3-ubyte.gz --output predictions.csv
         PROGRAM runs/20261121-081530-mlp test.csv --kaggle --output submission.csv
+        PROGRAM model.onnx test.csv                                 a run that `export` wrote to a file
 
     Inputs are scaled and normalized as those of the run, and classes have the names that its data set gives.
 
@@ -151,8 +152,26 @@ def predict(arguments: Sequence[str], call: Call) -> int | None:
     return None
 
 
+def export(arguments: Sequence[str], call: Call) -> int | None:
+    """Write the network of a trained run as an ONNX file, which other programs execute.
+
+        PROGRAM runs/20261121-081530-mlp model.onnx
+        PROGRAM runs/20261121-081530-mlp model.onnx --probabilities    end with the softmax
+        PROGRAM runs/20261121-081530-mlp model.onnx --no-normalization
+
+    The graph normalizes its inputs as the run did; the metadata hold the names of the classes. It is compared
+    with the trained network before the file is written.
+
+    Exit status: 0, 2 for an option, a run or a file that cannot be used, 130 after Ctrl-C.
+    """
+    from xpnet.train import export
+
+    export.run(export.parse(arguments, call.prog, call.description))
+    return None
+
+
 PROGRAMS: dict[str, Callable[[Sequence[str], Call], int | None]] = {
-    each.__name__: each for each in (train, predict, study, search, gradcheck, doctor)
+    each.__name__: each for each in (train, predict, export, study, search, gradcheck, doctor)
 }
 
 

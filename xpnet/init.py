@@ -51,6 +51,15 @@ def _uniform_of_variance(rng: Generator, shape: Shape, variance: float) -> np.nd
     return rng.uniform(-bound, bound, shape)
 
 
+def fan_out_uniform(rng: Generator, shape: Shape) -> np.ndarray:
+    """U(-a, a), a = 1/√fan_out, of variance 1/(3·fan_out): a rule of courses.
+
+    It does not keep the size of signals: the outputs of a linear layer have fan_in/(3·fan_out) times the mean
+    square of its inputs.
+    """
+    return _uniform_of_variance(rng, shape, 1 / (3 * _fans(shape)[1]))
+
+
 def lecun_normal(rng: Generator, shape: Shape) -> np.ndarray:
     """N(0, 1/fan_in), which keeps the variance from input to output in a linear layer.
 

@@ -5,7 +5,7 @@ from xpnet.tree import Array
 
 # P and Q of `erf`, constant terms first, and the bound above which erf rounds to 1. Before rounding, the
 # largest relative error of erf is 1.8e-18 with the first table and 1.3e-8 with the second.
-_DOUBLE = (
+ERF_DOUBLE = (
     (
         1.1283791670955126,
         2.5228947031525073,
@@ -29,7 +29,7 @@ _DOUBLE = (
     ),
     6.0,
 )
-_SINGLE = (
+ERF_SINGLE = (
     (1.12837915315, 1.18549086130, 0.523079259458, 0.0933828583097, 0.000350931508192),
     (1.0, 0.486423222155, 0.0980676706803),
     4.0,
@@ -51,7 +51,7 @@ def erf(x: Array) -> Array:
     (Ralston, "Rational Chebyshev approximation by Remes' algorithms", Numerische Mathematik 7, 1965.)
     """
     xp = namespace(x)
-    p, q, bound = _SINGLE if xp.finfo(x.dtype).bits == 32 else _DOUBLE
+    p, q, bound = ERF_SINGLE if xp.finfo(x.dtype).bits == 32 else ERF_DOUBLE
     size = xp.abs(x)
     size = xp.minimum(size, xp.full_like(size, bound))
     h = _polynomial(p, size)

@@ -16,6 +16,7 @@ from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import EpochMetrics
 from xpnet.nn import Layer
+from xpnet.nn._layer import Shape
 from xpnet.nn.containers import require_shallow
 from xpnet.optim import Optimizer
 from xpnet.tree import Array, ArrayLike, Tree
@@ -187,6 +188,12 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         return self._training.progress.learning_rate
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one example of the last x; None before the first."""
+        seen = self._inputs.input_shape
+        return None if seen is None else seen[1:]
 
     def _update(self, **fields: Any) -> None:
         """Replace these fields of the state."""

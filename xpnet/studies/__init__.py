@@ -1,7 +1,8 @@
 """The experiments: `python scripts/study.py NAME` runs one module and writes one report.
 
 The docstring of a study begins its report: the first line is the title, the paragraphs after it are the
-introduction. Its `run(options, report)` does the experiment and adds the results to the report.
+introduction. Its `run(options, report)` does the experiment and adds the results to the report. Keyword-only
+arguments of `run` are options of that study alone.
 """
 
 import importlib
@@ -37,6 +38,7 @@ NAMES = (
     "batch-size",
     "depth-and-width",
     "activation",
+    "five-networks",
     "hyperparameter-search",
     "cnn-vs-mlp",
     "random-labels",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import optimize
 
-from xpnet import losses, nn
+from xpnet import nn
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.drawing import Figure
@@ -36,11 +36,12 @@ class Search(NamedTuple):
 class Separation(NamedTuple):
     """The result of linear programming for one threshold neuron.
 
-    Either weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ 1, or a certificate y ≥ 0 that no
-    such weights exist: yᵀA = 0 although yᵀ1 > 0.
+    Either weights (w₁, w₂, b) that satisfy all inequalities A (w₁, w₂, b) ≥ c, with c = `sides`, or a
+    certificate y ≥ 0 that no such weights exist: yᵀA = 0 although yᵀc > 0.
     """
 
     inequalities: np.ndarray
+    sides: np.ndarray
     weights: np.ndarray | None
     certificate: np.ndarray | None
 
@@ -51,33 +52,41 @@ def search(options: Options, gate: str) -> Search:
     w1, w2, b = (axis.ravel() for axis in np.meshgrid(GRID, GRID, GRID))
     params = {"weight": backend.asarray(np.stack([w1, w2])), "bias": backend.asarray(b)}
     z, _ = nn.Linear(2, len(b)).forward(params, backend.asarray(INPUTS))
-    fires = backend.to_numpy(losses.BinaryCrossEntropy().predict(z))  # 1 where z > 0
+    fires = threshold(backend.to_numpy(z))
     right = (fires == GATES[gate][:, None]).sum(axis=0)
     return Search(len(b), int((right == len(INPUTS)).sum()), int(right.max()))
+
+
+def threshold(z: np.ndarray) -> np.ndarray:
+    """1 where z ≥ 0, else 0: at exactly 0 the neuron fires."""
+    return (z >= 0).astype(int)
 
 
 def separate(gate: str) -> Separation:
     """Weights for one threshold neuron, or a certificate (Farkas' lemma) that none exist.
 
-    The neuron is right for input x if s (w·x + b) > 0, with s = 1 where the gate gives 1 and s = -1
-    where it gives 0. Weights for this can be scaled up until s (w·x + b) ≥ 1: an inequality for each input.
+    The neuron is right if w·x + b ≥ 0 where the gate gives 1, and w·x + b < 0 where it gives 0. Weights for
+    that can be scaled up until -(w·x + b) ≥ 1 in the second case: an inequality for each input. The weights
+    returned have w·x + b ≥ 1 in the first case too, so that no rounding error changes an output.
     """
     signs = 2 * GATES[gate][:, None] - 1
     inequalities = signs * np.column_stack([INPUTS, np.ones(len(INPUTS))]) + 0.0  # no -0
+    sides = 1.0 - GATES[gate]
     one = np.ones(len(INPUTS))
     found = optimize.linprog(np.zeros(3), A_ub=-inequalities, b_ub=-one, bounds=(None, None))
     if found.success:
-        return Separation(inequalities, found.x, None)
-    refuted = optimize.linprog(-one, A_eq=inequalities.T, b_eq=np.zeros(3), bounds=(0, 1))
-    return Separation(inequalities, None, refuted.x)
+        return Separation(inequalities, sides, found.x, None)
+    refuted = optimize.linprog(-sides, A_eq=inequalities.T, b_eq=np.zeros(3), bounds=(0, 1))
+    return Separation(inequalities, sides, None, refuted.x)
 
 
-def threshold_neuron(options: Options, weights: np.ndarray) -> np.ndarray:
-    """The outputs of the neuron with weights (w₁, w₂, b) for the four inputs: 1 where w·x + b > 0."""
+def threshold_neuron(options: Options, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """w·x + b of the neuron with weights (w₁, w₂, b) for the four inputs, and its outputs, (4,) each."""
     backend = options.make_backend("float64")
     params = {"weight": backend.asarray(weights[:2, None]), "bias": backend.asarray(weights[2:])}
     z, _ = nn.Linear(2, 1).forward(params, backend.asarray(INPUTS))
-    return backend.to_numpy(losses.BinaryCrossEntropy().predict(z))
+    values = backend.to_numpy(z)[:, 0]
+    return values, threshold(values)
 
 
 def run(options: Options, report: Report) -> None:
@@ -91,9 +100,9 @@ def _neurons(options: Options, report: Report) -> None:
     separations = {gate: separate(gate) for gate in NEURONS}
     found = {gate: search(options, gate) for gate in NEURONS}
     report.text(
-        "A threshold neuron gives 1 where w₁x₁ + w₂x₂ + b > 0, and 0 elsewhere. Linear programming finds "
-        "weights that are right for all four inputs, or shows that none exist. As an independent check, "
-        f"all neurons with w₁, w₂ and b from {GRID[0]:g} to {GRID[-1]:g} in steps of "
+        "A threshold neuron gives 1 where w₁x₁ + w₂x₂ + b ≥ 0, and 0 where it is below 0. Linear programming "
+        "finds weights that are right for all four inputs, or shows that none exist. As an independent "
+        f"check, all neurons with w₁, w₂ and b from {GRID[0]:g} to {GRID[-1]:g} in steps of "
         f"1/{1 / (GRID[1] - GRID[0]):g} are tried: {found['AND'].units:,}."
     )
     report.table(
@@ -117,11 +126,34 @@ def _neurons(options: Options, report: Report) -> None:
         "of its line. For XOR and XNOR, the segments between equal outputs cross, so no line separates "
         "them.",
     )
-    right = [
-        gate
+    edge = np.array([1.0, 1.0, -2.0])
+    z, fires = threshold_neuron(options, edge)
+    report.text(
+        f"At exactly 0 the neuron fires: with w = (1, 1) and b = -2, the inputs in the order of the truth "
+        f"table give w·x + b = {', '.join(f'{each:g}' for each in z)}, and the outputs "
+        f"{', '.join(map(str, fires))}: "
+        + (
+            f"{' or '.join(same)}."
+            if (same := [g for g in NEURONS if np.array_equal(fires, GATES[g])])
+            else "no gate."
+        )
+    )
+    found_outputs = {
+        gate: threshold_neuron(options, each.weights)
         for gate, each in separations.items()
-        if each.weights is not None and np.array_equal(threshold_neuron(options, each.weights), GATES[gate])
-    ]
+        if each.weights is not None
+    }
+    report.table(
+        "neuron-outputs",
+        ["gate", "x₁", "x₂", "w·x + b", "output", "gate gives"],
+        [
+            [gate, *map(int, x), *values]
+            for gate, (zs, outputs) in found_outputs.items()
+            for x, *values in zip(INPUTS, zs, outputs, GATES[gate], strict=True)
+        ],
+        "The neurons with these weights, input by input.",
+    )
+    right = [gate for gate, (_, outputs) in found_outputs.items() if np.array_equal(outputs, GATES[gate])]
     report.expect(
         "One threshold neuron can be AND or OR.",
         f"Weights that are right for all four inputs were found for {in_words(right)}.",
@@ -139,33 +171,33 @@ def _neurons(options: Options, report: Report) -> None:
 def _certificates(report: Report) -> None:
     report.section("Why one neuron cannot be XOR or XNOR")
     report.text(
-        "A neuron is right for an input if s (w₁x₁ + w₂x₂ + b) > 0, with s = 1 where the gate gives 1 and "
-        "s = -1 where it gives 0. If that holds for all inputs, w and b can be scaled up until each of "
-        "these numbers is at least 1. Linear programming finds a factor y ≥ 0 for each inequality such that "
-        "the sum is a contradiction: on the left all weights cancel, and on the right is a number above 0. "
-        "By Farkas' lemma such factors exist whenever no weights do."
+        "A neuron is right if w₁x₁ + w₂x₂ + b ≥ 0 for the inputs where the gate gives 1, and below 0 where "
+        "it gives 0. In the second case w and b can be scaled up until -(w₁x₁ + w₂x₂ + b) ≥ 1 for each of "
+        "these inputs. Linear programming finds a factor y ≥ 0 for each inequality such that the sum is a "
+        "contradiction: on the left all weights cancel, and on the right is a number above 0. By Farkas' "
+        "lemma such factors exist whenever no weights do."
     )
     proofs = {}
     for gate in ("XOR", "XNOR"):
-        _, _, y = separation = separate(gate)
+        inequalities, sides, _, y = separate(gate)
         if y is None:
             continue
-        total = y @ separation.inequalities
+        total, right = y @ inequalities, float(y @ sides)
         rows = [
-            [f"({x[0]:g}, {x[1]:g})", int(output), *row, 1.0, factor]
-            for x, output, row, factor in zip(INPUTS, GATES[gate], separation.inequalities, y, strict=True)
+            [f"({x[0]:g}, {x[1]:g})", int(output), *row, side, factor]
+            for x, output, row, side, factor in zip(INPUTS, GATES[gate], inequalities, sides, y, strict=True)
         ]
         report.table(
             f"certificate-{gate.lower()}",
             ["input", gate, "w₁", "w₂", "b", "≥", "times y"],
-            [*rows, ["sum", None, *total, y.sum(), None]],
+            [*rows, ["sum", None, *total, right, None]],
             f"The inequalities of {gate}: the columns hold the coefficients of w₁, w₂ and b. The last row is "
             "the sum of the inequalities, each times its y.",
             dict.fromkeys(("w₁", "w₂", "b", "≥", "times y"), "g"),
         )
-        proofs[gate] = np.allclose(total, 0, atol=1e-9) and y.min() >= 0 and y.sum() > 0
+        proofs[gate] = np.allclose(total, 0, atol=1e-9) and y.min() >= 0 and right > 0.5
         left = " + ".join(f"{each:g} {name}" for each, name in zip(total, ("w₁", "w₂", "b"), strict=True))
-        report.text(f"So weights for {gate} would have to satisfy {left} ≥ {y.sum():g}, which is impossible.")
+        report.text(f"So weights for {gate} would have to satisfy {left} ≥ {right:g}, which is impossible.")
     proved = [gate for gate, holds in proofs.items() if holds]
     report.expect(
         "A certificate proves that no threshold neuron can be XOR or XNOR.",
@@ -196,7 +228,7 @@ def _planes(separations: Mapping[str, Separation]) -> Figure:
         if separation.weights is not None:
             w1, w2, b = separation.weights
             z = w1 * grid + w2 * grid[:, None] + b
-            axes.contourf(grid, grid, z > 0, levels=[0.5, 1.5], colors=["#cfe1f2"])
+            axes.contourf(grid, grid, z >= 0, levels=[0.5, 1.5], colors=["#cfe1f2"])
             axes.contour(grid, grid, z, levels=[0], colors=["#1f77b4"])
         else:
             for output in (0, 1):

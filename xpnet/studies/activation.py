@@ -7,12 +7,10 @@ Bengio, "Understanding the difficulty of training deep feedforward neural networ
 """
 
 from dataclasses import replace
-from itertools import product
-from typing import Any
 
 import numpy as np
 
-from xpnet import data, tree
+from xpnet import tree
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -26,18 +24,21 @@ SHOWN = ("identity", "sigmoid", "tanh", "relu", "gelu")  # in the figures
 
 
 def run(options: Options, report: Report) -> None:
-    """Compare all activations in a shallow and in a deep network, then the settings of the course."""
+    """Compare all activations in a shallow and in a deep network."""
     base = sweep.base_config(
         options, weight_init="glorot-uniform", learning_rate=0.05, momentum=0.0, nesterov=False, l2=0.0,
-        epochs=options.choose(20, quick=8), batch_size=50,
+        epochs=options.choose(20, quick=6), batch_size=50,
     )  # fmt: skip
-    report.config(base)
     examples = sweep.load(options, report, base)
-    seeds = options.seeds(options.choose(5, quick=2))
+    base = replace(base, epochs=examples.choose(base.epochs, large=min(base.epochs, 4)))
+    report.config(base)
+    seeds = options.seeds(options.choose(examples.choose(5, large=3), quick=2))
     names = SHOWN if options.quick else tuple(ACTIVATIONS)
     changes = {name: {"activation": name} for name in names}
-    shallow = sweep.sweep(replace(base, hidden=(64,)), changes, seeds, examples)
-    deep = sweep.sweep(replace(base, hidden=(64,) * DEEP), changes, seeds, examples)
+    shallow, deep = (
+        sweep.sweep(replace(base, hidden=(64,) * layers), changes, seeds, examples, options.process_count())
+        for layers in (1, DEEP)
+    )
     for title, variants, name in (
         ("One hidden layer", shallow, "one-hidden-layer"),
         (f"{DEEP} hidden layers", deep, "deep"),
@@ -75,7 +76,6 @@ def run(options: Options, report: Report) -> None:
         f"{sweep.listed(deep, 'validation_accuracy')}.",
         worst.label == "sigmoid",
     )
-    course_set(options, report)
 
 
 def gradients(report: Report, config: Config, examples: sweep.Data) -> None:
@@ -120,62 +120,3 @@ def bars(norms: dict[str, list[float]]) -> Figure:
     axes.set_xticks(range(2, DEEP + 2))
     sweep.legend(figure)
     return figure
-
-
-def course_set(options: Options, report: Report) -> None:
-    """Sigmoid or ReLU with two learning rates and two batch sizes, and a network with two hidden layers."""
-    base = sweep.base_config(
-        options, weight_init="glorot-uniform", momentum=0.0, nesterov=False, l2=0.0, shuffle=False,
-        epochs=options.choose(50, quick=10),
-    )  # fmt: skip
-    dataset = options.load_dataset()
-    train = data.Examples(dataset.train.x[:3000], dataset.train.y[:3000])
-    test = data.Examples(dataset.test.x[:1000], dataset.test.y[:1000])
-    networks = (((256,), "sigmoid"), ((256,), "relu"), ((384, 256), "relu"))
-    changes: dict[str, dict[str, Any]] = {}
-    for (hidden, activation), rate, size in product(networks, (0.01, 0.001), (50, 200)):
-        label = f"{'-'.join(map(str, hidden))} {activation}, η {rate}, batch {size}"
-        changes[label] = {
-            "hidden": hidden, "activation": activation, "learning_rate": rate, "batch_size": size,
-        }  # fmt: skip
-    variants = sweep.sweep(base, changes, options.seeds(1), sweep.Data(train, test, test, dataset.classes))
-    rows = []
-    for variant in variants:
-        c, accuracies = variant.config, [variant.mean("train_accuracy"), variant.mean("test_accuracy")]
-        layers = "-".join(map(str, c.hidden))
-        rows.append([layers, c.activation, c.learning_rate, c.batch_size, *accuracies])
-    report.section("Sigmoid or ReLU, by learning rate and batch size")
-    report.table(
-        "sigmoid-or-relu",
-        ["hidden layers", "activation", "learning rate", "batch size", "train accuracy", "test accuracy"],
-        rows,
-        f"After {base.epochs} epochs of plain gradient descent on the first {len(train.x):,} training "
-        "images, in the order of the file, from Glorot's initial weights; tested on the first "
-        f"{len(test.x):,} test images.",
-        {"train accuracy": ".4f", "test accuracy": ".4f"},
-    )
-    by_rate = [[v for v in variants if v.config.learning_rate == rate] for rate in (0.01, 0.001)]
-    report.figure(
-        [sweep.curves(some, "validation_accuracy", ylabel="test accuracy") for some in by_rate],
-        "Accuracy on the test images after each epoch, for the two learning rates η.",
-    )
-    sigmoid, relu, deeper = np.array([row[-1] for row in rows]).reshape(3, 4)
-    report.expect(
-        "With one hidden layer of 256, ReLU ends with a higher test accuracy than the sigmoid, for each "
-        "learning rate and batch size.",
-        "; ".join(f"{r:.4f} against {s:.4f}" for r, s in zip(relu, sigmoid, strict=True)) + ".",
-        bool(np.all(relu > sigmoid)),
-    )
-    trained = np.array([row[-2] for row in rows]).reshape(3, 2, 2)  # network, learning rate, batch size
-    higher, smaller = np.sum(trained[:, 0] > trained[:, 1]), np.sum(trained[:, :, 0] > trained[:, :, 1])
-    report.expect(
-        "These trainings are short: for each network, ten times the learning rate, or a quarter of the batch "
-        "size, ends with a higher training accuracy.",
-        f"In {higher} of 6 pairs with the larger learning rate, in {smaller} of 6 with the smaller batches.",
-        bool(higher == 6 and smaller == 6),
-    )
-    report.text(
-        "With two hidden layers instead of one, ReLU's test accuracy changes by "
-        f"{', '.join(f'{100 * change:+.1f}' for change in deeper - relu)} points in the four settings, in "
-        "the table's order."
-    )

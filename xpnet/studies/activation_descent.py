@@ -4,8 +4,8 @@ GELU(x) ≈ x σ(1.702 x) is not monotone: it has one minimum, a little below 0,
 left of it. Gradient descent on this curve shows the effect of the learning rate and of momentum in one
 dimension.
 
-`optim.SGD` steps by x ← x - η f'(x); `optim.EMAMomentum` steps by v ← β v + (1 - β) f'(x), x ← x - η v, and
-starts here with v₀ = f'(x₀).
+`optim.SGD` steps by x ← x - η f'(x). `optim.EMAMomentum` steps by v ← β v + (1 - β) f'(x), x ← x - η v: the
+new v moves x. It starts here with v₀ = f'(x₀), the slope at the start.
 """
 
 from typing import NamedTuple
@@ -104,7 +104,7 @@ def run(options: Options, report: Report) -> None:
     lowest = minimum(options)
     runs = paths(options, lowest)
     _activations(options, report, lowest)
-    _first_steps(report, runs)
+    _first_steps(options, report, runs, lowest)
     _long_paths(options, report, runs, lowest)
 
 
@@ -142,16 +142,18 @@ def _activations(options: Options, report: Report, lowest: float) -> None:
     )
 
 
-def _first_steps(report: Report, runs: list[Path]) -> None:
+def _first_steps(options: Options, report: Report, runs: list[Path], lowest: float) -> None:
     report.section("The first three steps")
     names = [f"{name}{i}{end}" for name, end in (("x", ""), ("f(x", ")")) for i in "₁₂₃"]
     report.table(
         "first-steps",
         ["x₀", "η", "momentum", *names],
         [[*each[:3], *each.points.x[1:4], *each.points.f[1:4]] for each in runs],
-        "The points after the first steps, and the values of the function there.",
-        dict.fromkeys(names, ".5f"),
+        "The points after the first steps, and the values of the function there; momentum starts with v₀ = "
+        "f'(x₀).",
+        dict.fromkeys(names, ".6f"),
     )
+    _momentum(options, report, runs)
     from_0 = [each for each in runs if each.start == 0]
     report.expect(
         "The slope at 0 is 1/2, so the first step from 0 is -η/2.",
@@ -168,6 +170,83 @@ def _first_steps(report: Report, runs: list[Path]) -> None:
         "different second step.",
         f"With and without momentum, x₁ differs by at most {first:.1g}, and x₂ by at least {second:.1g}.",
         first < 1e-12 < second,
+    )
+    _compare(options, report, runs, lowest)
+
+
+def _momentum(options: Options, report: Report, runs: list[Path]) -> None:
+    """The velocities, and the other reading of a rule that writes v without an index."""
+    with_momentum = [each for each in runs if each.momentum == WITH_MOMENTUM]
+    report.text(
+        f"With momentum, v₀ = f'(x₀), v₍ₜ₊₁₎ = β v₍ₜ₎ + (1 - β) f'(x₍ₜ₎) and x₍ₜ₊₁₎ = x₍ₜ₎ - η v₍ₜ₊₁₎, with "
+        f"β = {BETA}. Where a rule writes the last v without an index, it could also be v₍ₜ₎: then the "
+        "second step goes along f'(x₀) once more."
+    )
+    rows = []
+    for each in with_momentum:
+        slopes = each.points.slope[:3]
+        v = [slopes[0]]
+        for slope in slopes:
+            v.append(BETA * v[-1] + (1 - BETA) * slope)
+        rows.append([each.start, each.rate, *slopes, *v])
+    names = [*(f"f'(x{i})" for i in "₀₁₂"), *(f"v{i}" for i in "₀₁₂₃")]
+    report.table(
+        "velocities", ["x₀", "η", *names], rows, "The slopes, and the averages that move x.",
+        dict.fromkeys(names, ".6f"),
+    )  # fmt: skip
+    other = []
+    for each in with_momentum:
+        x = [each.start]
+        velocity = float(curve(options, GELU, np.array(x)).slope[0])
+        for _ in range(3):
+            slope = float(curve(options, GELU, np.array(x[-1:])).slope[0])
+            x.append(x[-1] - each.rate * velocity)
+            velocity = BETA * velocity + (1 - BETA) * slope
+        other.append([each.start, each.rate, *x[1:], *map(float, curve(options, GELU, np.array(x[1:])).f)])
+    names = [f"{name}{i}{end}" for name, end in (("x", ""), ("f(x", ")")) for i in "₁₂₃"]
+    report.table(
+        "first-steps-old-velocity", ["x₀", "η", *names], other,
+        f"The first steps if v₍ₜ₎, not v₍ₜ₊₁₎, moves x; β = {BETA}.", dict.fromkeys(names, ".6f"),
+    )  # fmt: skip
+
+
+def _compare(options: Options, report: Report, runs: list[Path], lowest: float) -> None:
+    """How the learning rates and the methods differ after three steps."""
+    by_run = {each[:3]: each.points for each in runs}
+    least = float(curve(options, GELU, np.array([lowest])).f[0])
+    small, large = by_run[0.0, 0.1, PLAIN], by_run[0.0, 1.0, PLAIN]
+    plain, averaged = by_run[-3.0, 0.1, PLAIN], by_run[-3.0, 0.1, WITH_MOMENTUM]
+    report.table(
+        "after-three-steps",
+        ["x₀", "η", "momentum", "x₃", "f(x₃)", "part of the way down"],
+        [
+            [*each[:3], each.points.x[3], each.points.f[3],
+             float((each.points.f[0] - each.points.f[3]) / (each.points.f[0] - least))]
+            for each in runs
+        ],
+        f"Where the paths are after three steps: 100% is the minimum, {least:.4f}.",
+        {"x₃": ".6f", "f(x₃)": ".6f", "part of the way down": ".2%"},
+    )  # fmt: skip
+    report.expect(
+        "From 0, three steps with η = 1 come nearer to the minimum than with η = 0.1.",
+        f"GELU(x₃) is {large.f[3]:.5f} with η = 1 and {small.f[3]:.5f} with η = 0.1; the minimum is "
+        f"{least:.5f}.",
+        least <= large.f[3] < small.f[3],
+    )
+    late = [
+        each
+        for name in (WITH_MOMENTUM, PLAIN)
+        for each in runs
+        if (each.start, each.momentum) == (-3.0, name)
+    ]
+    growing = "grow" if np.all(np.diff(np.abs(plain.slope[:4])) > 0) else "do not grow"
+    report.expect(
+        "From -3, three steps with momentum are slightly behind those without: the slopes grow on the way, "
+        "and their average lags. Later it is ahead, where it arrives sooner.",
+        f"GELU(x₃) is {averaged.f[3]:.8f} with momentum and {plain.f[3]:.8f} without; the slopes "
+        f"{', '.join(f'{slope:.5f}' for slope in plain.slope[:4])} {growing}. "
+        f"Momentum {_arrives(late[0])}, plain descent {_arrives(late[1])}.",
+        averaged.f[3] > plain.f[3] and growing == "grow" and _steps(late[0]) < _steps(late[1]),
     )
 
 

@@ -1,8 +1,9 @@
 """Backpropagation by hand.
 
-Two networks are so small that every number can be checked on paper. The first is the worked example of a
-machine-learning course: one hidden layer of sigmoid units, a softmax with cross-entropy, one example, one
-step. The second is a regression with two hidden units.
+Some networks are so small that every number can be checked on paper. The first is the worked example of a
+machine-learning course: one hidden layer of sigmoid units, a softmax with cross-entropy, one example. The
+second is a regression with two hidden units. Then come two hidden units that start equal, statements to judge
+by experiment, and gradients through many steps of a recurrent network.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,14 @@ import numpy as np
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.backend import Backend
 from xpnet.model import Model
-from xpnet.studies import _regression_by_hand
+from xpnet.studies import (
+    _matrix_forms,
+    _regression_by_hand,
+    _softmax_jacobian,
+    _statements,
+    _through_time,
+    _two_units,
+)
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.drawing import Figure
@@ -28,6 +36,7 @@ X, LABEL = np.array([[1, 0, 1, 0, 1, 1]], float), np.array([2])
 NETWORK = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid(), nn.Linear(4, 3))
 LEARNING_RATE = 1.0
 L2 = 0.02  # λ of λ/2·Σw²: the course writes 0.01·Σw²
+SHOWN = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # steps of the long training
 
 
 class Trace(NamedTuple):
@@ -57,14 +66,6 @@ class Step(NamedTuple):
     beta: np.ndarray
     loss: float
     gradient_error: float
-
-
-class Jacobian(NamedTuple):
-    """The derivatives ∂sᵢ/∂bⱼ of s = softmax(b), found in three ways."""
-
-    formula: np.ndarray
-    backward: np.ndarray
-    differences: np.ndarray
 
 
 def course_model(options: Options, l2: float = 0.0) -> Model:
@@ -123,38 +124,110 @@ def step(options: Options, l2: float = 0.0) -> Step:
     return Step(dalpha, dbeta, alpha, beta, loss, float(max(checked.directions, checked.entries)))
 
 
-def softmax_jacobian(options: Options, b: np.ndarray, epsilon: float = 1e-5) -> Jacobian:
-    """diag(s) - ssᵀ, `nn.Softmax.backward` and central differences. Shapes: b (d,), each result (d, d)."""
-    backend = options.make_backend("float64")
-    softmax, unit_vectors = nn.Softmax(), np.eye(len(b))
-
-    def s(rows: np.ndarray) -> np.ndarray:
-        return backend.to_numpy(softmax.forward({}, backend.asarray(rows))[0])
-
-    # With dy = eᵢ, row i of the result of `backward` is the gradient of sᵢ.
-    _, residuals = softmax.forward({}, backend.asarray(np.tile(b, (len(b), 1))))
-    backward, _ = softmax.backward({}, residuals, backend.asarray(unit_vectors))
-    differences = (s(b + epsilon * unit_vectors) - s(b - epsilon * unit_vectors)).T / (2 * epsilon)
-    probabilities = s(b[None])[0]
-    formula = np.diag(probabilities) - np.outer(probabilities, probabilities)
-    return Jacobian(formula, backend.to_numpy(backward), differences)
-
-
 def _units(backend: Backend, layer: Tree) -> np.ndarray:
     """The parameters of a linear layer, or their gradients: a row for each unit, its bias first."""
     weight, bias = backend.to_numpy(layer["weight"]), backend.to_numpy(layer["bias"])
     return np.column_stack([bias, weight.T])
 
 
+def long_training(options: Options) -> list[list[Any]]:
+    """Steps of gradient descent on the one example: for the steps of SHOWN the loss, ŷ and the class."""
+    model, rows = course_model(options), []
+    for i in range(SHOWN[-1] + 1):
+        model.forward(X)
+        if i in SHOWN:
+            prediction = model.predict_proba(X)[0]
+            rows.append([i, model.loss(LABEL), *map(float, prediction), int(prediction.argmax()) + 1])
+            model.forward(X)
+        model.zero_grads()
+        model.backward(LABEL)
+        model.step()
+    return rows
+
+
 def run(options: Options, report: Report) -> None:
-    """Show both examples with every intermediate number."""
+    """Show all examples with every intermediate number."""
     report.config({"learning rate": LEARNING_RATE, "λ": L2})
     traced = trace(options)
     steps = {l2: step(options, l2) for l2 in (0.0, L2)}
+    long = long_training(options)
+    _answers(options, report, traced, steps, long)
     _forward_and_back(report, traced)
+    target = np.eye(3)[LABEL[0]]
+    forms = _matrix_forms.columns(ALPHA, BETA, X[0], target, traced)
+    _matrix_forms.report_columns(report, forms, BETA, traced.z)
     _update(report, steps)
-    _jacobian(options, report, traced)
+    _many_steps(report, long)
+    differences = _matrix_forms.of_the_input(ALPHA, BETA, X[0], target)
+    rows = _matrix_forms.rows(options.make_backend("float64"), ALPHA, BETA, X[0], target)
+    _matrix_forms.report_rows(report, rows, differences)
+    _softmax_jacobian.run(options, report, traced.b)
     _regression_by_hand.run(options, report)
+    _two_units.run(options, report)
+    _statements.run(options, report, lambda l2: course_model(options, l2), X, LABEL, L2)
+    _through_time.run(options, report)
+
+
+def _answers(
+    options: Options, report: Report, traced: Trace, steps: dict[float, Step], long: list[list[Any]]
+) -> None:
+    """The questions whose answers are known, in one table."""
+    report.section("The known answers")
+    plain, penalized = steps.values()
+    by_activation = _regression_by_hand.by_activation(options)
+    by_rate = _regression_by_hand.by_learning_rate(options)
+    rows: list[list[Any]] = [
+        ["a₁", traced.a[0], -3],
+        ["z₁", traced.z[0], 0.0474],
+        ["b₂", traced.b[1], 4.0945],
+        ["ŷ₂", traced.y[1], 0.4799],
+        ["predicted class", int(traced.y.argmax()) + 1, 2],
+        ["loss", traced.loss, 2.6912],
+        ["β₂,₁ after a step", plain.beta[1, 1], 1.9772],
+        ["β₁,₀ after a step", plain.beta[0, 0], 0.5477],
+        ["α₃,₄ after a step", plain.alpha[2, 4], 2],
+        ["predicted class after many steps", long[-1][-1], 3],
+        ["loss with L2", penalized.loss, 3.9712],
+        ["loss of the regression", by_activation["ReLU"].losses[0], _regression_by_hand.LOSS],
+        ["activation with the least loss", _least(by_activation, 0), "tanh"],
+        ["learning rate with the least loss after 2 steps", _least(by_rate, 2), 0.001],
+    ]
+    agree = [answer == known or round(answer, 4) == known for _, answer, known in rows]
+    report.table(
+        "answers",
+        ["question", "answer", "known", "agrees"],
+        [[*row, same] for row, same in zip(rows, agree, strict=True)],
+        "The answers, worked out in the sections below, and those that are known. The file has all digits.",
+        {"answer": ".10g", "known": ".7g"},
+    )
+    wrong = [question for (question, *_), same in zip(rows, agree, strict=True) if not same]
+    report.expect(
+        f"All {len(rows)} known answers come out, to four decimals.",
+        f"{sum(agree)} of them agree" + (f"; not {', '.join(wrong)}." if wrong else "."),
+        all(agree),
+    )
+
+
+def _least(found: dict[Any, _regression_by_hand.Regression], steps: int) -> Any:
+    return min(found, key=lambda name: found[name].losses[steps])
+
+
+def _many_steps(report: Report, long: list[list[Any]]) -> None:
+    report.section("Classification: many steps")
+    report.table(
+        "many-steps",
+        ["steps", "loss", "ŷ₁", "ŷ₂", "ŷ₃", "predicted class"],
+        long,
+        f"Steps with learning rate {LEARNING_RATE:g} on the same example, without L2.",
+        dict.fromkeys(("loss", "ŷ₁", "ŷ₂", "ŷ₃"), ".4f"),
+    )
+    first, last = long[0], long[-1]
+    report.expect(
+        "Before training the prediction is class 2, after many steps it is the true class 3.",
+        f"It is class {first[-1]} with ŷ = {first[first[-1] + 1]:.4f} before, and class {last[-1]} with ŷ = "
+        f"{last[last[-1] + 1]:.4f} after {last[0]} steps.",
+        (first[-1], last[-1]) == (2, 3),
+    )
 
 
 def _forward_and_back(report: Report, traced: Trace) -> None:
@@ -223,6 +296,32 @@ def _update(report: Report, steps: dict[float, Step]) -> None:
         f"It is {plain.loss:.4f} + {penalized.loss - plain.loss:.4f} = {penalized.loss:.4f}.",
         round(penalized.loss, 4) == 3.9712,
     )
+    squares = [float((weights[:, 1:] ** 2).sum()) for weights in (ALPHA, BETA)]
+    report.table(
+        "l2",
+        ["quantity", "formula", "formula's value", "from the layers"],
+        [
+            ["loss with L2", "ℓ + 0.01 (Σ α*² + Σ β*²)", plain.loss + L2 / 2 * sum(squares), penalized.loss],
+            [
+                "G of α₁,₁",
+                "∂ℓ/∂α₁,₁ + 2·0.01·α₁,₁",
+                plain.dalpha[0, 1] + L2 * ALPHA[0, 1],
+                penalized.dalpha[0, 1],
+            ],
+            ["G of α₁,₀, a bias", "∂ℓ/∂α₁,₀", plain.dalpha[0, 0], penalized.dalpha[0, 0]],
+        ],
+        f"The loss with L2 by its formula, where α* and β* are without biases, Σ α*² = {squares[0]:g} and "
+        f"Σ β*² = {squares[1]:g}; and the G of the step α ← α - η G.",
+        {"formula's value": ".6f", "from the layers": ".6f"},
+    )
+    added = np.hstack([(penalized.dalpha - plain.dalpha).ravel(), (penalized.dbeta - plain.dbeta).ravel()])
+    penalty = np.hstack([_penalty_gradient(weights).ravel() for weights in (ALPHA, BETA)])
+    report.expect(
+        "With the penalty 0.01·Σw², a weight w takes the step -η G with G = ∂ℓ/∂w + 2·0.01·w, and a bias b "
+        "with G = ∂ℓ/∂b.",
+        f"The gradients differ from it by at most {np.abs(added - penalty).max():.1g}.",
+        bool(np.allclose(added, penalty, rtol=0, atol=1e-13)),
+    )
     worst = max(each.gradient_error for each in steps.values())
     report.expect(
         "All gradients agree with finite differences to 7 digits.",
@@ -231,23 +330,11 @@ def _update(report: Report, steps: dict[float, Step]) -> None:
     )
 
 
-def _jacobian(options: Options, report: Report, traced: Trace) -> None:
-    report.section("The derivatives of softmax")
-    found = softmax_jacobian(options, traced.b)
-    report.text(
-        "Each output of s = softmax(b) depends on each input. The derivatives ∂sᵢ/∂bⱼ form the matrix "
-        "diag(s) - s sᵀ. `nn.Softmax.backward` never forms it: it computes the product with a "
-        "gradient ds, s (ds - Σ s ds). Unit vectors ds give the matrix row by row."
-    )
-    rows = _named("∂s", found.formula)
-    _table(report, "jacobian", ["", *_names("∂b", 3)], rows, "diag(s) - s sᵀ for the b of the example.")
-    backward, differences = (float(np.abs(each - found.formula).max()) for each in found[1:])
-    report.expect(
-        "The Jacobian of softmax is diag(s) - s sᵀ.",
-        f"`nn.Softmax.backward` differs from it by at most {backward:.1e}, the central differences of "
-        f"`nn.Softmax.forward` by {differences:.1e}.",
-        backward < 1e-14 and differences < 1e-9,
-    )
+def _penalty_gradient(weights: np.ndarray) -> np.ndarray:
+    """2·0.01·w for each weight, 0 for the biases in the first column."""
+    penalty = L2 * weights
+    penalty[:, 0] = 0
+    return penalty
 
 
 def _names(letter: str, count: int) -> list[str]:

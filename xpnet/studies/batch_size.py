@@ -7,6 +7,8 @@ between. (Goyal et al., "Accurate, large minibatch SGD", 2017.) Large batches pa
 them faster.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from xpnet.studies import sweep
@@ -23,13 +25,15 @@ def run(options: Options, report: Report) -> None:
         options, hidden=(128,), learning_rate=RATE, momentum=0.0, nesterov=False, l2=0.0,
         epochs=options.choose(20, quick=4),
     )  # fmt: skip
-    report.config(base)
     examples = sweep.load(options, report, base)
-    seeds = options.seeds(options.choose(5, quick=2))
+    base = replace(base, epochs=examples.choose(base.epochs, large=min(base.epochs, 5)))
+    report.config(base)
+    seeds = options.seeds(options.choose(examples.choose(5, large=3), quick=2))
+    processes = options.process_count()
     n = len(examples.train.x)
 
     report.section("The same learning rate")
-    same = sweep.sweep(base, {f"{size}": {"batch_size": size} for size in SIZES}, seeds, examples)
+    same = sweep.sweep(base, {f"{size}": {"batch_size": size} for size in SIZES}, seeds, examples, processes)
     show(report, "batch-size", same, f"Learning rate {RATE} with all batch sizes")
     smallest, largest = same[0], same[-1]
     steps = {variant: -(-n // variant.config.batch_size) for variant in (smallest, largest)}
@@ -59,7 +63,7 @@ def run(options: Options, report: Report) -> None:
         }
         for size in SIZES
     }
-    scaled = sweep.sweep(base, changes, seeds, examples)
+    scaled = sweep.sweep(base, changes, seeds, examples, processes)
     show(report, "scaled-learning-rate", scaled, f"Learning rate η = {RATE} · B/{OF_SIZE}")
     spread_same, spread_scaled = spread(same), spread(scaled)
     report.text(

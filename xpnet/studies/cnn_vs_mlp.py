@@ -30,6 +30,8 @@ from xpnet.train.experiment import make_model
 
 CNN = "CNN"
 PLAIN = "none"
+NETWORK = (16, 32), 5, (400,)  # channels, kernel size and hidden layer of scripts/configs/cnn.yaml
+SMALL = (4, 8), 3, (100,)
 TECHNIQUES: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "dropout": {"dropout": 0.5},
@@ -42,16 +44,18 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 
 def run(options: Options, report: Report) -> None:
     """Compare networks of equal size, then techniques of regularisation."""
+    channels, kernel_size, hidden = options.choose(NETWORK, quick=SMALL)
     base = sweep.base_config(
-        options, channels=(8, 16), kernel_size=5, pool=(2,), hidden=(128,),
-        learning_rate=0.02, momentum=0.9, nesterov=True, l2=0.0, epochs=10, batch_size=20,
+        options, channels=channels, kernel_size=kernel_size, pool=(2,), hidden=hidden,
+        learning_rate=0.02, momentum=0.9, nesterov=True, l2=0.0,
+        epochs=options.choose(10, quick=6), batch_size=20,
     )  # fmt: skip
     report.config(base)
-    examples = sweep.load(options, report, base, examples=options.choose(10_000, quick=1000))
+    examples = sweep.load(options, report, base, examples=options.choose(10_000, quick=800))
     networks(options, report, base, examples)
-    n = options.choose(1000, quick=200)
+    n = options.choose(1000, quick=120)
     few = examples._replace(train=data.Examples(examples.train.x[:n], examples.train.y[:n]))
-    regularisation(options, report, replace(base, epochs=options.choose(20, quick=10)), few)
+    regularisation(options, report, replace(base, epochs=options.choose(20, quick=16)), few)
 
 
 def parameter_count(config: Config, examples: sweep.Data) -> int:
@@ -81,7 +85,7 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
         "MLP " + "-".join(map(str, mlp.hidden)): {"channels": (), "hidden": mlp.hidden} for mlp in (one, two)
     }
     seeds = options.seeds(options.choose(3, quick=2))
-    cnn, *mlps = variants = sweep.sweep(base, changes, seeds, examples)
+    cnn, *mlps = variants = sweep.sweep(base, changes, seeds, examples, options.process_count())
     sizes = [f"{mlp.parameters:,} with {mlp.label} ({mlp.parameters / size - 1:+.2%})" for mlp in mlps]
 
     report.section("Networks of equal size")
@@ -95,10 +99,13 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
     shape = examples.train.x.shape[1:]
     report.code(make_model(base, shape, examples.classes).summary(shape, base.batch_size))
     report.figure(
-        [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
-        f"Error in each of {base.epochs} epochs, on logarithmic axes: mean and range over {len(seeds)} "
-        "seeds. The training error is the mean over the batches of the epoch, each before its update; a line "
-        "that drops to the axis reached 0.",
+        [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
+        f"Loss on the training and on the validation images at the end of each of {base.epochs} epochs, on "
+        f"logarithmic axes: mean and range over {len(seeds)} seeds.",
+    )
+    report.figure(
+        [sweep.curves(variants, quantity, log=True) for quantity in sweep.ERRORS],
+        "Error at the end of each epoch, on logarithmic axes. A line that drops to the axis reached 0.",
     )
     sweep.table(
         report, "networks", variants, "network",
@@ -138,8 +145,8 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
 
 def regularisation(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
     """Train the CNN on few images, with one technique at a time."""
-    seeds = options.seeds(options.choose(3, quick=2))
-    plain, *others = variants = sweep.sweep(base, TECHNIQUES, seeds, examples)
+    seeds = options.seeds(options.choose(3, quick=1))
+    plain, *others = variants = sweep.sweep(base, TECHNIQUES, seeds, examples, options.process_count())
     stopped, augmented = (
         next(variant for variant in others if variant.label == label)
         for label in ("early stopping", "augmentation")
@@ -154,10 +161,14 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
         f"which shifts each image by up to {value('augmentation')} pixels."
     )
     report.figure(
-        [sweep.curves(variants, f"{part}_error", log=True) for part in ("train", "validation")],
-        f"Error in each epoch: mean and range over {len(seeds)} seeds. Dropout, noise and shifts act in "
-        "training, not in validation. A line that drops to the axis reached 0; a line that ends early "
-        "belongs to runs that stopped early.",
+        [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
+        "Loss on the unchanged training images and on the validation images at the end of each epoch: mean "
+        f"and range over {len(seeds)} seeds. Dropout, noise and shifts act in the training steps alone. A "
+        "line that ends early belongs to runs that stopped early.",
+    )
+    report.figure(
+        [sweep.curves(variants, quantity) for quantity in sweep.ERRORS],
+        "Error at the end of each epoch.",
     )
     report.figure(
         final_errors(variants),

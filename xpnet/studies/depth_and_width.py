@@ -5,6 +5,8 @@ from, and deeper networks build features from features. A network without hidden
 it separates the classes by planes, however long it is trained.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from xpnet.studies import sweep
@@ -24,15 +26,16 @@ def run(options: Options, report: Report) -> None:
         options, learning_rate=0.05, momentum=0.9, nesterov=True, l2=0.0,
         epochs=options.choose(20, quick=4), batch_size=50,
     )  # fmt: skip
-    report.config(base)
     examples = sweep.load(options, report, base)
-    seeds = options.seeds(options.choose(3, quick=2))
+    base = replace(base, epochs=examples.choose(base.epochs, large=min(base.epochs, 5)))
+    report.config(base)
+    seeds = options.seeds(options.choose(examples.choose(3, large=2), quick=2))
     depths, widths = options.choose((DEPTHS, WIDTHS), quick=((1, 3), (8, 32, 128)))
     sizes = [(depth, width) for depth in depths for width in widths]
     changes = {"none": {"hidden": ()}} | {
         f"{depth} x {width}": {"hidden": (width,) * depth} for depth, width in sizes
     }
-    linear, *others = variants = sweep.sweep(base, changes, seeds, examples)
+    linear, *others = variants = sweep.sweep(base, changes, seeds, examples, options.process_count())
     grid = dict(zip(sizes, others, strict=True))
 
     report.section("Accuracy and size")

@@ -31,10 +31,10 @@ def run(options: Options, report: Report) -> None:
     """Train from each kind of initial weights, and observe hidden units that start equal."""
     base = sweep.base_config(
         options, hidden=(512, 512), learning_rate=0.03, momentum=0.0, nesterov=False, l2=0.0,
-        epochs=options.choose(10, quick=5), batch_size=100,
+        epochs=options.choose(10, quick=4), batch_size=100,
     )  # fmt: skip
     report.config(base)
-    examples = sweep.load(options, report, base)
+    examples = sweep.load(options, report, base, examples=options.choose(None, quick=1500))
     start_of_training(report, base, examples)
     training(options, report, base, examples)
     equal_units.train_and_compare(options, report, examples)
@@ -109,14 +109,32 @@ def sizes(model: Model, x: np.ndarray) -> list[tuple[float, float]]:
 def training(options: Options, report: Report, base: Config, examples: sweep.Data) -> None:
     """Train from each kind of initial weights, and compare the curves."""
     changes = {kind: {"weight_init": name} for kind, name in KINDS.items()}
-    variants = sweep.sweep(base, changes, options.seeds(options.choose(5, quick=2)), examples)
+    seeds = options.seeds(options.choose(examples.choose(5, large=3), quick=2))
+    variants = sweep.sweep(base, changes, seeds, examples, options.process_count())
     zeros, normal, glorot = variants
     report.section("Training")
+    report.text(
+        f"The network has {glorot.parameters:,} parameters; its biases start at 0. It is trained by plain "
+        f"gradient descent with a learning rate of {base.learning_rate}, in batches of {base.batch_size}, on "
+        f"{len(examples.train.y):,} images."
+    )
     report.figure(
-        [sweep.curves(variants, "train_loss", log=True), sweep.curves(variants, "validation_accuracy")],
-        f"Training loss, on a logarithmic axis, and validation accuracy after each of {base.epochs} epochs: "
+        [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
+        "Loss on the training and on the validation images at the end of each epoch, on logarithmic axes: "
         f"mean and range over {len(zeros.runs)} seeds.",
     )
+    report.figure(
+        [sweep.curves(variants, quantity) for quantity in sweep.ERRORS],
+        "Error on the training and on the validation images at the end of each epoch.",
+    )
+    losses = [variant.curve("train_loss").mean(0) for variant in variants]
+    report.table(
+        "losses", ["epoch", *KINDS],
+        [[epoch, *map(float, row)] for epoch, row in enumerate(zip(*losses, strict=True), start=1)],
+        "Average loss on all training images at the end of each epoch, by the initial weights: means over "
+        "the seeds.",
+        dict.fromkeys(KINDS, ".5g"),
+    )  # fmt: skip
     sweep.table(
         report,
         "training",
@@ -143,7 +161,7 @@ def training(options: Options, report: Report, base: Config, examples: sweep.Dat
     )
     first = {variant.label: float(variant.curve("train_loss")[:, 0].mean()) for variant in variants}
     report.expect(
-        "In the first epoch, the training loss is least from Glorot's weights.",
+        "After the first epoch, the training loss is least from Glorot's weights.",
         "; ".join(f"{loss:.4g} from {label}" for label, loss in first.items()) + ".",
         first["Glorot"] <= np.nanmin(list(first.values())),
     )

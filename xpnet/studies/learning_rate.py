@@ -3,40 +3,44 @@
 Gradient descent takes steps of `-η ∂L/∂w`. The gradient describes the loss only nearby: a step that is too
 long for the curvature increases the loss, and a step that is too short wastes time. On a quadratic function
 with the largest curvature λ, gradient descent converges exactly for `0 < η < 2/λ`.
-"""
 
-import numpy as np
+All other options are those of a config: `scripts/configs/two_layer.yaml`, or another one with `--base`.
+"""
 
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+RATES = (0.001, 0.01, 0.05, 0.1, 1.0, 10.0, 100.0)
+QUICK = (0.001, 0.1, 1.0, 100.0)
 
 
-def run(options: Options, report: Report) -> None:
-    """Train with each learning rate, and compare."""
-    base = sweep.base_config(
-        options, hidden=(128,), momentum=0.0, nesterov=False, l2=0.0,
-        epochs=options.choose(20, quick=4), batch_size=50,
-    )  # fmt: skip
-    report.config(base)
-    examples = sweep.load(options, report, base)
-    seeds = options.seeds(options.choose(5, quick=2))
-    rates = RATES[::2] if options.quick else RATES
+def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> None:
+    """Train with each learning rate, and compare.
+
+    Arguments:
+        base: the config whose learning rate is changed, and nothing else
+    """
+    config = sweep.base_config(options, **sweep.BASES[base])
+    report.config(config)
+    examples = sweep.load(options, report, config)
+    seeds = options.seeds(options.choose(examples.choose(5, large=3), quick=2))
+    rates = options.choose(RATES, quick=QUICK)
     changes = {f"{rate:g}": {"learning_rate": rate} for rate in rates}
-    variants = sweep.sweep(base, changes, seeds, examples)
+    variants = sweep.sweep(config, changes, seeds, examples, options.process_count())
 
     report.section("Curves")
     report.figure(
-        [
-            sweep.curves(variants, "train_loss", "learning rate", log=True),
-            sweep.curves(variants, "validation_accuracy", "learning rate"),
-        ],
-        f"A network with 128 ReLUs, plain gradient descent in batches of {base.batch_size}: mean and range "
-        f"over {len(seeds)} seeds. A line ends where the loss of a run was no longer finite.",
+        [sweep.curves(variants, quantity, "learning rate", log=True) for quantity in sweep.LOSSES],
+        f"Loss on the training and on the validation images at the end of each epoch, with the options of "
+        f"`{base}.yaml`: mean and range over {len(seeds)} seeds. A line ends where the loss of a run was no "
+        "longer finite.",
     )
-    report.section(f"After {base.epochs} epochs")
+    report.figure(
+        [sweep.curves(variants, quantity, "learning rate") for quantity in sweep.ACCURACIES],
+        "Accuracy on the training and on the validation images at the end of each epoch.",
+    )
+    report.section(f"After {config.epochs} epochs")
     report.figure(
         [
             sweep.against(variants, rates, "learning rate", ["train_loss", "test_loss"]),
@@ -51,7 +55,11 @@ def run(options: Options, report: Report) -> None:
         "learning rate",
         "Means over the seeds, and the range of the test accuracy.",
     )
+    conclude(report, variants)
 
+
+def conclude(report: Report, variants: list[sweep.Variant]) -> None:
+    """Add the conclusions, and compare expectations with results."""
     best = sweep.best(variants)
     i = variants.index(best)
     smallest, largest = variants[0], variants[-1]
@@ -64,14 +72,14 @@ def run(options: Options, report: Report) -> None:
     )
     report.expect(
         "The best rate is neither the smallest nor the largest.",
-        f"{best.label} of {', '.join(changes)}.",
+        f"{best.label} of {', '.join(variant.label for variant in variants)}.",
         0 < i < len(variants) - 1,
     )
-    up_to_best = [variant.mean("train_loss") for variant in variants[: i + 1]]
+    slower = variants[:i]
     report.expect(
-        "Up to the best rate, each larger rate trains faster: the final training loss falls.",
+        "Every rate below the best ends with a higher training loss: it is too slow.",
         f"{sweep.listed(variants[: i + 1], 'train_loss', '.4g')}.",
-        bool(np.all(np.diff(up_to_best) < 0)),
+        all(variant.mean("train_loss") > best.mean("train_loss") for variant in slower),
     )
     report.expect(
         f"The largest rate, {largest.label}, fails: it diverges, or ends with a higher training loss than "

@@ -4,19 +4,20 @@ A neuron with a threshold divides the plane of its two inputs by a line. This su
 for XOR and XNOR (Minsky and Papert, "Perceptrons", 1969): they need a hidden layer of two units.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from xpnet import losses, nn, optim
+from xpnet import losses, nn, optim, tree
 from xpnet.model import Model
-from xpnet.studies import _threshold_neurons
+from xpnet.studies import _circuits, _threshold_neurons
 from xpnet.studies._threshold_neurons import GATES, INPUTS, draw_points, in_words
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.drawing import Figure
 
+LOSS = losses.BinaryCrossEntropy()  # of logits: it contains the sigmoid of the output
 # Weights and bias of one sigmoid unit. The numbers are large so that σ is close to 0 or 1.
 UNITS = {
     "NOT": (-20, 10),
@@ -51,7 +52,7 @@ def network(options: Options, gate: str, seed: int = 0) -> Model:
     net = nn.Sequential(*hidden, nn.Linear(2 if hidden else n_in, 1))
     return Model(
         net,
-        losses.BinaryCrossEntropy(),  # of logits: it contains the sigmoid of the output
+        LOSS,
         OPTIMIZER,
         options.backend,
         seed=seed,
@@ -74,12 +75,35 @@ def hand_set(options: Options, gate: str) -> Model:
     return model
 
 
-def train(options: Options, gate: str, seed: int) -> Trained:
-    """Train the network by gradient descent with momentum, from random weights."""
-    model = network(options, gate, seed)
-    model.fit(inputs(gate), GATES[gate], epochs=EPOCHS, batch_size=len(GATES[gate]), progress=False)
-    result = model.evaluate(inputs(gate), GATES[gate])
-    return Trained(seed, model, int(result.errors or 0), result.loss)
+def gives(probabilities: np.ndarray) -> np.ndarray:
+    """The output of a gate: 1 where the sigmoid is at least 1/2, else 0."""
+    return (probabilities >= 0.5).astype(int)
+
+
+def train(options: Options, gate: str, seeds: Iterable[int]) -> list[Trained]:
+    """Train a network from the random weights of each seed, by gradient descent with momentum.
+
+    All networks are trained at once: their parameters are stacked on a leading axis.
+    """
+    models = [network(options, gate, seed) for seed in seeds]
+    backend, net = models[0].backend, models[0].net
+    hosts = [tree.map(backend.to_numpy, model.params) for model in models]
+    params = tree.map(lambda *arrays: backend.asarray(np.stack(arrays)), *hosts)
+    x = backend.asarray(inputs(gate))
+    target = backend.asarray(np.tile(GATES[gate][:, None].astype(float), (len(models), 1, 1)))
+    state = OPTIMIZER.init(params)
+    for _ in range(EPOCHS):
+        logits, residuals = net.forward(params, x)
+        _, loss_residuals = LOSS.forward(logits, target)
+        _, grads = net.backward(params, residuals, LOSS.backward(loss_residuals))
+        params, state = OPTIMIZER.update(params, grads, state)
+    values = backend.to_numpy(LOSS.forward(net.forward(params, x)[0], target)[0])
+    trained = []
+    for k, (seed, model) in enumerate(zip(seeds, models, strict=True)):
+        model.params = tree.map(lambda stacked, k=k: backend.to_numpy(stacked)[k], params)
+        errors = int((gives(_probabilities(gate, model)) != GATES[gate]).sum())
+        trained.append(Trained(seed, model, errors, float(values[k])))
+    return trained
 
 
 def run(options: Options, report: Report) -> None:
@@ -88,7 +112,7 @@ def run(options: Options, report: Report) -> None:
     report.config({"optimizer": OPTIMIZER, "epochs": EPOCHS, "seeds": len(seeds)})
     _threshold_neurons.run(options, report)
     by_hand = {gate: hand_set(options, gate) for gate in GATES}
-    trained = {gate: [train(options, gate, seed) for seed in seeds] for gate in GATES}
+    trained = {gate: train(options, gate, seeds) for gate in GATES}
     _by_hand(report, by_hand)
     _trained(report, by_hand, trained)
 
@@ -96,10 +120,23 @@ def run(options: Options, report: Report) -> None:
 def _by_hand(report: Report, models: Mapping[str, Model]) -> None:
     report.section("The smallest sigmoid networks, set by hand")
     report.text(
-        "One sigmoid unit is a threshold neuron with a soft edge. With weights of 20 the edge is sharp. XOR "
-        "is (x₁ OR x₂) AND (x₁ NAND x₂): two hidden units and an output unit. XNOR is (x₁ AND x₂) OR (x₁ NOR "
-        "x₂). A single hidden unit is not enough: the output would be a monotone function of one w₁x₁ + w₂x₂ "
-        "+ b."
+        "One sigmoid unit is a threshold neuron with a soft edge: its output counts as 1 where it is at "
+        "least 1/2, that is where w₁x₁ + w₂x₂ + b ≥ 0. With weights of 20 the edge is sharp. XOR is (x₁ OR "
+        "x₂) AND (x₁ NAND x₂): two hidden units and an output unit. XNOR is (x₁ AND x₂) OR (x₁ NOR x₂). "
+        "These are the smallest networks: a single unit is a threshold neuron, and the output of a network "
+        "with a single hidden unit is a monotone function of one w₁x₁ + w₂x₂ + b, so it is right for no more "
+        "gates than a threshold neuron."
+    )
+    report.table(
+        "weights",
+        ["gate", "network", "unit", "works as", "w₁", "w₂", "bias"],
+        _circuits.rows(UNITS, CIRCUITS),
+        "The weights set by hand. The inputs of the output unit of XOR and XNOR are the two hidden units.",
+        dict.fromkeys(("w₁", "w₂", "bias"), "g"),
+    )
+    report.figure(
+        [_circuits.drawing(gate, UNITS, CIRCUITS) for gate in CIRCUITS],
+        "The networks for XOR and XNOR: weights on the lines, biases in the units.",
     )
     report.figure(
         _boundaries(models), "The outputs of the networks with hand-set weights, from 0 (white) to 1 (blue)."
@@ -110,6 +147,15 @@ def _by_hand(report: Report, models: Mapping[str, Model]) -> None:
         "With hand-set weights, the outputs of all gates are 0 and 1 to 3 digits.",
         f"The largest error is {wrong[worst]:.1e}, for {worst}.",
         wrong[worst] < 5e-4,
+    )
+    right = [
+        gate for gate, model in models.items()
+        if np.array_equal(gives(_probabilities(gate, model)), GATES[gate])
+    ]  # fmt: skip
+    report.expect(
+        "With the threshold at 1/2, all gates are right for all inputs.",
+        f"Right for all inputs: {in_words(right)}.",
+        len(right) == len(GATES),
     )
 
 

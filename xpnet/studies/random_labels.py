@@ -31,17 +31,19 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of random labels
 def run(options: Options, report: Report) -> None:
     """Train on true and on randomised data, and compare the results."""
     base = sweep.base_config(
-        options, hidden=(512, 512), learning_rate=0.03, momentum=0.9, nesterov=True, l2=0.0,
-        epochs=options.choose(40, quick=30), batch_size=50,
+        options, hidden=options.choose((512, 512), quick=(256, 256)),
+        learning_rate=0.03, momentum=0.9, nesterov=True, l2=0.0,
+        epochs=options.choose(40, quick=20), batch_size=options.choose(50, quick=20),
     )  # fmt: skip
     report.config(base)
-    examples = sweep.load(options, report, base, examples=options.choose(2500, quick=500))
+    examples = sweep.load(options, report, base, examples=options.choose(2500, quick=400))
     seeds = options.seeds(options.choose(3, quick=2))
     shares = options.choose(SHARES, quick=SHARES[::2])
     rng = np.random.default_rng(options.seed)
     kinds = {TRUE if share == 0 else by_share(share): random_labels(examples, share, rng) for share in shares}
     kinds |= random_pixels(examples, rng)
-    trained = {kind: sweep.sweep(base, {kind: {}}, seeds, kinds[kind])[0] for kind in kinds}
+    variants = sweep.sweep(base, {kind: {} for kind in kinds}, seeds, kinds, options.process_count())
+    trained = dict(zip(kinds, variants, strict=True))
     by_labels = [trained[kind] for kind in list(kinds)[: len(shares)]]
     lottery = by_labels[-1]
     by_pixels = [trained[TRUE], lottery, *(trained[kind] for kind in (SHUFFLED, RANDOM, GAUSSIAN))]
@@ -127,7 +129,7 @@ def show(report: Report, variants: Sequence[sweep.Variant], caption: str) -> Non
     """Add the curves of training and validation accuracy."""
     report.figure(
         [sweep.curves(variants, "train_accuracy"), sweep.curves(variants, "validation_accuracy")],
-        f"Accuracy on the training images, and on the validation images, in each epoch. {caption}",
+        f"Accuracy on the training images, and on the validation images, at the end of each epoch. {caption}",
     )
 
 

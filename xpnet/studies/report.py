@@ -3,6 +3,7 @@
 import base64
 import csv
 import dataclasses
+import importlib
 import io
 import math
 import numbers
@@ -14,6 +15,7 @@ from datetime import datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jinja2
@@ -29,7 +31,7 @@ from xpnet.train.config import Config
 from xpnet.train.drawing import Figure
 from xpnet.train.experiment import versions
 
-PAGE = "report.html"
+PAGE, PRINTED = "report.html", "report.pdf"
 EXPECTATIONS = "expectations"
 PIXELS_PER_INCH = 96  # of CSS
 
@@ -58,6 +60,10 @@ class Table(NamedTuple):
     file: str
     kind: str = "table"
 
+    def is_number(self, column: int) -> bool:
+        """Whether a column holds numbers, which stand on its right side."""
+        return any(row[column].is_number for row in self.rows)
+
 
 class File(NamedTuple):
     """A CSV file that the page links but does not show."""
@@ -68,11 +74,12 @@ class File(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An SVG image, as a data URI, and its size in CSS pixels."""
+    """An SVG image, as a data URI, its size in CSS pixels, and the same as a PDF page where one is wanted."""
 
     uri: str
     width: int
     height: int
+    pdf: bytes
 
 
 class Pictures(NamedTuple):
@@ -129,6 +136,7 @@ class Report:
         self.sections = [Section("", [])]
         self.expectations: list[Expectation] = []
         self.settings: dict[str, str] = {}
+        self.facts: dict[str, str] = {}  # what the numbers may depend on, once the page is written
         self.failure = ""  # why the study ended early
         self.dataset: data.Dataset | None = None
         self.files = {f"{EXPECTATIONS}.csv"}
@@ -202,7 +210,7 @@ class Report:
         """
         figures = [figures] if isinstance(figures, Figure) else figures
         try:
-            pictures = [_picture(figure) for figure in figures]
+            pictures = [_picture(figure, self.options.pdf) for figure in figures]
         except Exception as error:  # of any kind: Matplotlib, its fonts, memory
             reason = " ".join(str(error).split()) or type(error).__name__
             say(f"{self.folder}: not drawn ({reason}): {caption}", error=True)
@@ -231,23 +239,34 @@ class Report:
 
     def too_small(self) -> bool:
         """Whether a quick run differs from an expectation: it is too small to judge."""
-        return self.options.quick and not all(each.holds for each in self.expectations)
+        return self.options.quick and not self.agrees()
+
+    def agrees(self) -> bool:
+        """Whether the study is complete, and all expectations agree with the results."""
+        return not self.failure and all(each.holds for each in self.expectations)
+
+    def judgement(self) -> str:
+        """The verdict in a sentence or two."""
+        small = (
+            " This run is quick: too small to judge the expectations that differ. Run it without `--quick`."
+        )
+        return f"{self.verdict()} with the results.{small if self.too_small() else ''}"
 
     def write(self) -> Path:
-        """Write the page, and the expectations as a CSV file; return the page's path."""
+        """Write the page, and the expectations as a CSV file; return the page's path.
+
+        With the option `pdf`, write the same as PDF, too.
+        """
+        dataset = {} if self.dataset is None else {"data set": _describe(self.dataset)}
+        self.facts = {"study": self.name} | facts(
+            self.options, self.command, self.began_at, self.started, **dataset
+        )
         if self.expectations:
             cells = [[_cell(value) for value in each] for each in self.expectations]
             _write_csv(self.folder / f"{EXPECTATIONS}.csv", ("expected", "result", "agrees"), cells)
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("xpnet.studies", "."),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["prose"] = _prose
-        page = environment.get_template("report.html.j2").render(report=self, facts=self._facts())
-        folders.write_text(self.path, page)
+        render(self.path, "report.html.j2", title=self.title, report=self)
+        if self.options.pdf:
+            printer().write(self.folder / PRINTED, [self])
         return self.path
 
     def _new_csv(self, name: str, columns: Sequence[str], cells: list[list[Cell]]) -> str:
@@ -261,26 +280,49 @@ class Report:
     def _add(self, item: Any) -> None:
         self.sections[-1].items.append(item)
 
-    def _facts(self) -> dict[str, str]:
-        """Everything that the numbers may depend on."""
-        options, backend = self.options, self.options.make_backend()
-        found = versions(backend)
-        for library in ("matplotlib", "scipy", "optuna"):
-            if library in sys.modules:
-                found[library] = metadata.version(library)
-        facts = {
-            "study": self.name,
-            "command": f"`{self.command}`" if self.command else "",
-            "started": f"{self.began_at:%Y-%m-%d %H:%M:%S %Z}",
-            "time taken": f"{time.monotonic() - self.started:.1f} seconds",
-            "size": "quick" if options.quick else "full",
-            "seed": str(options.seed),
-            "backend": f"{options.backend}, device {backend.device}",
-            "data set": "" if self.dataset is None else _describe(self.dataset),
-            "commit": commit(Path(__file__)) or commit(Path(sys.argv[0]).absolute()) or "not known",
-            "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
-        }
-        return {name: fact for name, fact in facts.items() if fact}
+
+def facts(options: Options, command: str, began_at: datetime, started: float, **more: str) -> dict[str, str]:
+    """What the numbers of a run may depend on, and how long it has taken since `started`."""
+    backend = options.make_backend()
+    found = versions(backend)
+    for library in ("matplotlib", "scipy", "optuna"):
+        if library in sys.modules:
+            found[library] = metadata.version(library)
+    facts = {
+        "command": f"`{command}`" if command else "",
+        "started": f"{began_at:%Y-%m-%d %H:%M:%S %Z}",
+        "time taken": f"{time.monotonic() - started:.1f} seconds",
+        "size": "quick" if options.quick else "full",
+        "seed": str(options.seed),
+        "backend": f"{options.backend}, device {backend.device}",
+        **more,
+        "commit": commit(Path(__file__)) or commit(Path(sys.argv[0]).absolute()) or "not known",
+        "versions": ", ".join(f"{name} {version}" for name, version in found.items()),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def render(path: Path, template: str, **values: Any) -> None:
+    """Write a page from a template of this package."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("xpnet.studies", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["prose"] = _prose
+    folders.write_text(path, environment.get_template(template).render(values))
+
+
+def printer() -> ModuleType:
+    """The module that prints reports as PDF. Raises ConfigError where its libraries are not installed."""
+    try:
+        return importlib.import_module("xpnet.studies._pdf")
+    except ImportError as error:
+        raise ConfigError(
+            f"--pdf: expected reportlab and pypdf: pip install reportlab pypdf ({error})"
+        ) from error
 
 
 def commit(file: Path) -> str:
@@ -322,13 +364,18 @@ def _write_csv(path: Path, columns: Sequence[str], rows: list[list[Cell]]) -> No
     folders.write_text(path, text.getvalue())
 
 
-def _picture(figure: Figure) -> Picture:
+def _picture(figure: Figure, pdf: bool) -> Picture:
+    width, height = figure.get_size_inches() * PIXELS_PER_INCH
+    encoded = base64.b64encode(_saved(figure, "svg", {"Date": None})).decode()
+    page = _saved(figure, "pdf", {"CreationDate": None}) if pdf else b""
+    return Picture(f"data:image/svg+xml;base64,{encoded}", round(width), round(height), page)
+
+
+def _saved(figure: Figure, kind: str, metadata: Mapping[str, None]) -> bytes:
     file = io.BytesIO()
     with drawing.defaults():
-        figure.savefig(file, format="svg", metadata={"Date": None}, backend="svg")
-    width, height = figure.get_size_inches() * PIXELS_PER_INCH
-    encoded = base64.b64encode(file.getvalue()).decode()
-    return Picture(f"data:image/svg+xml;base64,{encoded}", round(width), round(height))
+        figure.savefig(file, format=kind, metadata=metadata, backend=kind)
+    return file.getvalue()
 
 
 def _prose(text: str) -> Markup:

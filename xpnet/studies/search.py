@@ -39,7 +39,8 @@ from xpnet.train.experiment import make_model
 JOURNAL = "trials.log"
 RANDOM_TRIALS = 8  # before the sampler uses the results
 PRUNER = optuna.pruners.MedianPruner(n_startup_trials=4)
-CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device")
+CHANGEABLE_ON_RESUME = ("trials", "repeats", "data_dir", "download", "backend", "device", "processes", "pdf")
+EACH_CALL = {"processes", "pdf"}  # not options of a search: each call says them for itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Settings:
                 raise ConfigError(f"{option_name(name)}: expected at least 1, got {value}")
 
 
-QUICK = Settings(trials=12, epochs=3, repeats=2)
+QUICK = Settings(trials=12, epochs=2, repeats=2)
+LARGE = Settings(trials=12, epochs=10, repeats=3)  # of a study on a large data set
+FIXED: dict[str, Any] = {"schedule": "cosine"}  # the same in all trials; the rest are Config's defaults
 
 
 class Request(NamedTuple):
@@ -73,22 +76,24 @@ class Request(NamedTuple):
     resume: Path | None
 
 
-def propose(trial: optuna.Trial) -> dict[str, Any]:
-    """Hyper-parameters from the search space, as options of a `Config`."""
-    layers = trial.suggest_int("hidden layers", 1, 3)
-    units = trial.suggest_categorical("units", (64, 128, 256, 512))
-    return {
+def propose(trial: optuna.Trial, images: bool) -> dict[str, Any]:
+    """Hyper-parameters from the search space, as options of a `Config`. Only images are shifted."""
+    layers = trial.suggest_int("hidden layers", 1, 2)
+    units = trial.suggest_categorical("units", (128, 256, 512))
+    shift = {"random_crop": trial.suggest_int("shift", 0, 2)} if images else {}
+    return shift | {
         "hidden": (units,) * layers,
         "activation": trial.suggest_categorical("activation", ("relu", "gelu", "tanh", "sigmoid")),
-        "learning_rate": trial.suggest_float("learning rate", 1e-3, 0.5, log=True),
+        "learning_rate": trial.suggest_float("learning rate", 1e-2, 0.3, log=True),
         "batch_size": trial.suggest_categorical("batch size", (32, 64, 128, 256)),
-        "l2": trial.suggest_float("L2", 1e-6, 1e-2, log=True),
+        "l2": trial.suggest_float("L2", 1e-6, 1e-3, log=True),
     }
 
 
 def chosen(trial: FrozenTrial) -> dict[str, Any]:
     """The hyper-parameters that `propose` gave for a finished trial."""
-    return propose(optuna.trial.FixedTrial(trial.params))  # type: ignore[arg-type]  # it stands in for a Trial
+    fixed = optuna.trial.FixedTrial(trial.params)
+    return propose(fixed, images="shift" in trial.params)  # type: ignore[arg-type]  # it stands in for a Trial
 
 
 class Watch(Callback):
@@ -113,7 +118,7 @@ def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
     seed = int(random.generator(base.seed, "search", number).integers(1 << 32))
     study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
     trial = study.ask()
-    config = dataclasses.replace(base, **propose(trial))
+    config = dataclasses.replace(base, **propose(trial, images=examples.train.x.ndim == 4))
     model = make_model(config, examples.train.x.shape[1:], examples.classes)
     watch = Watch(trial, config.epochs)
     try:
@@ -123,6 +128,7 @@ def run_trial(study: optuna.Study, base: Config, examples: sweep.Data) -> None:
                 epochs=config.epochs,
                 batch_size=config.batch_size,
                 validation=examples.validation,
+                schedule=config.make_schedule(),
                 callbacks=[watch],
                 progress=False,
             )
@@ -198,6 +204,7 @@ def repair(path: Path) -> None:
 def write_settings(folder: Path, options: Options, settings: Settings) -> None:
     """Write `config.yaml`, the options that `--resume` reads."""
     asked = dataclasses.asdict(dataclasses.replace(options, output_dir=None)) | dataclasses.asdict(settings)
+    asked = {name: value for name, value in asked.items() if name not in EACH_CALL}
     folders.write_text(folder / CONFIG_FILE, yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
 
 
@@ -234,7 +241,8 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Options, Settings]:
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = {field.name for kind in (Options, Settings) for field in dataclasses.fields(kind)}
-        if set(saved) != names:
+        saved = {name: value for name, value in saved.items() if name not in EACH_CALL}
+        if set(saved) != names - EACH_CALL:
             raise ValueError("its options are not those of a search")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

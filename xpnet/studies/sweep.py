@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -13,25 +13,46 @@ from xpnet.callbacks import EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.model import Model
+from xpnet.studies import _processes
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
 from xpnet.train.drawing import COLORS, Figure, whole_numbers
 from xpnet.train.experiment import make_model
 
+LARGE = 20_000  # training examples of a data set that needs fewer epochs and seeds
+QUICK_EXAMPLES = 3000, 500  # of training and test, at most
+BASES: dict[str, dict[str, Any]] = {  # by the files of their names in scripts/configs
+    "two_layer": {
+        "hidden": (128,), "activation": "sigmoid", "weight_init": "normal", "weight_scale": 0.001,
+        "learning_rate": 0.1, "momentum": 0.0, "nesterov": False, "l2": 0.001, "epochs": 10, "batch_size": 64,
+    },
+    "mlp": {},
+}  # fmt: skip
+Base = Literal["two_layer", "mlp"]
 DIVERGED = Evaluation(math.nan, math.nan, None)
+LOSSES = ("train_loss", "validation_loss")
+ACCURACIES = ("train_accuracy", "validation_accuracy")
+ERRORS = ("train_error", "validation_error")
 PARTS = ("train", "validation", "test")
+T = TypeVar("T")
+HUGE = 1e5  # larger values are above the figure: a training that fails may have any
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX"
 
 
 class Data(NamedTuple):
-    """The examples to train on, to choose a variant by, and to test on at the end."""
+    """The examples to train on, to choose a variant by, and to test on at the end, or after each epoch."""
 
     train: data.Examples
     validation: data.Examples
     test: data.Examples
     classes: int
+    test_each_epoch: bool = False
+
+    def choose(self, small: T, large: T) -> T:
+        """`large` on a large data set such as all of MNIST, where an epoch has many steps, else `small`."""
+        return large if len(self.train.y) > LARGE else small
 
 
 class Run(NamedTuple):
@@ -53,6 +74,10 @@ class Run(NamedTuple):
     weight_norm: float
     diverged: str
 
+    def accuracies(self) -> list[float | None]:
+        """Accuracy on the training and on the test examples at the end."""
+        return [self.train.accuracy, self.test.accuracy]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variant:
@@ -66,7 +91,7 @@ class Variant:
     def curve(self, quantity: str) -> np.ndarray:
         """A field of `EpochMetrics`, (runs, epochs); nan after an early stop or a divergence.
 
-        "train_error" and "validation_error" are 1 - accuracy.
+        All are those at the end of the epoch. "train_error" and "validation_error" are 1 - accuracy.
         """
         if quantity.endswith("_error"):
             return 1 - self.curve(quantity.replace("error", "accuracy"))
@@ -119,8 +144,15 @@ def base_config(options: Options, **values: Any) -> Config:
 
 
 def load(options: Options, report: Report, config: Config, examples: int | None = None) -> Data:
-    """Load the data set and split its first `examples` training examples as the config says."""
+    """Load the data set and split its first `examples` training examples as the config says.
+
+    A quick study uses at most the first 3,000 training and 500 test examples.
+    """
     dataset = options.load_dataset()
+    test = dataset.test
+    if options.quick:
+        most, of_test = QUICK_EXAMPLES
+        examples, test = min(examples or most, most), data.Examples(test.x[:of_test], test.y[:of_test])
     try:
         config.check_inputs(dataset.train.x.shape[1:])
     except ConfigError as error:
@@ -130,7 +162,7 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
     parts = data.split(
         first, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
     )
-    return Data(*parts, dataset.test, dataset.classes)
+    return Data(*parts, test, dataset.classes)
 
 
 def train(config: Config, examples: Data) -> tuple[Model, Run]:
@@ -152,6 +184,8 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
                 schedule=config.make_schedule(),
                 callbacks=stopping,
                 progress=False,
+                train_metrics="end",
+                test=examples.test if examples.test_each_epoch else None,
             )
     except DivergedError as error:
         diverged = str(error)
@@ -162,27 +196,39 @@ def train(config: Config, examples: Data) -> tuple[Model, Run]:
 
 
 def sweep(
-    base: Config, changes: Mapping[str, Mapping[str, Any]], seeds: Iterable[int], examples: Data
+    base: Config,
+    changes: Mapping[str, Mapping[str, Any]],
+    seeds: Iterable[int],
+    examples: Data | Mapping[str, Data],
+    processes: int = 1,
 ) -> list[Variant]:
     """Train `base` with each change, once for each seed.
 
     Arguments:
         changes: the options that differ, by the label of the variant: `{"0.1": {"learning_rate": 0.1}}`.
         seeds: seeds of the initial weights and the order of the examples.
+        examples: the same for all variants, or those of each label.
+        processes: trainings at the same time; the results do not depend on it.
     """
     seeds = list(seeds)
-    variants = []
-    with tqdm(total=len(changes) * len(seeds), unit=" trainings", leave=False, disable=None) as bar:
-        for label, options in changes.items():
-            config = dataclasses.replace(base, **options)
-            runs = []
-            for seed in seeds:
-                bar.set_description(f"{label}, seed {seed}")
-                model, run = train(dataclasses.replace(config, seed=seed), examples)
-                runs.append(run)
-                bar.update()
-            variants.append(Variant(label, config, model.parameter_count(), runs))
-    return variants
+    configs = {label: dataclasses.replace(base, **options) for label, options in changes.items()}
+    of_label = {label: examples if isinstance(examples, Data) else examples[label] for label in configs}
+    tasks = [(label, seed) for label in configs for seed in seeds]
+
+    def train_one(i: int) -> tuple[int, Run]:
+        label, seed = tasks[i]
+        model, run = train(dataclasses.replace(configs[label], seed=seed), of_label[label])
+        return model.parameter_count(), run
+
+    done: dict[tuple[str, int], tuple[int, Run]] = {}
+    with tqdm(total=len(tasks), unit=" trainings", leave=False, disable=None) as bar:
+        for i, result in _processes.results(train_one, len(tasks), processes):
+            done[tasks[i]] = result
+            bar.update()
+    return [
+        Variant(label, config, done[label, seeds[0]][0], [done[label, seed][1] for seed in seeds])
+        for label, config in configs.items()
+    ]
 
 
 def ties(variants: Sequence[Variant]) -> list[Variant]:
@@ -226,8 +272,6 @@ def table(
 ) -> None:
     """Add a row for each variant: final means over the seeds, and the range of the test accuracy.
 
-    Training loss and accuracy are those of the trained network, not the means over the last epoch.
-
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
     all runs go to the file `name`-epochs.csv.
     """
@@ -248,7 +292,6 @@ def table(
     formats = {
         column: ".4f" for column in columns if column.endswith(("accuracy", "least", "greatest", "gap"))
     }
-    caption += " Train loss and accuracy are those of the trained network."
     report.table(name, columns, rows, caption, formats)
     epochs = [
         (variant.label, run.seed, *metrics)
@@ -258,7 +301,7 @@ def table(
     ]
     report.numbers(
         f"{name}-epochs", [what, "seed", *EpochMetrics._fields], epochs,
-        "All epochs of all runs, where training loss and accuracy are means over the batches of the epoch:",
+        "All epochs of all runs; loss and accuracy are those at the end of the epoch:",
     )  # fmt: skip
 
 
@@ -286,8 +329,7 @@ def curves(
 
     The line ends where the first run diverged or stopped early: later epochs have no mean.
     """
-    when = " during the epoch" if quantity.startswith("train") else ""  # the mean over its batches
-    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " ") + when)
+    figure, axes = axes_of("epoch", ylabel or quantity.replace("_", " "))
     for variant, style in zip(variants, styles(len(variants)), strict=True):
         values = variant.curve(quantity)
         epochs = np.arange(1, values.shape[1] + 1)
@@ -296,6 +338,7 @@ def curves(
     whole_numbers(axes)
     if log:
         axes.set_yscale("log")
+        axes.set_ylim(top=min(axes.get_ylim()[1], HUGE))
     legend(figure, what)
     return figure
 

@@ -77,9 +77,13 @@ class Parser(argparse.ArgumentParser):
             raise self.unknown(next((each for each in rest if each.startswith("--")), rest[0]))
         return vars(found)
 
+    def option_names(self) -> set[str]:
+        """`--help` and the like."""
+        return {name for action in self._actions for name in action.option_strings}
+
     def unknown(self, argument: str) -> ConfigError:
         """The error for an argument that no option takes."""
-        names = [name for action in self._actions for name in action.option_strings]
+        names = sorted(self.option_names())
         word = argument.partition("=")[0]
         what = (
             f"no option is called {short(word)}"

@@ -1,6 +1,7 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
@@ -88,7 +89,8 @@ def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
         "--config",
         metavar="FILE",
         action="append",
-        help="YAML file of options; options on the command line override it, and later files earlier ones",
+        help="YAML file of options, or the name of one in scripts/configs; options on the command line "
+        "override it, and later files earlier ones",
     )
     changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
     add(
@@ -182,7 +184,7 @@ def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, 
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     for path in paths:
-        for name, (found, line) in yaml_file.read(user_path("--config", path)).items():
+        for name, (found, line) in yaml_file.read(config_file(path)).items():
             place = f"{path}: line {line}"
             if name not in _FIELDS:
                 like = did_you_mean(name, _FIELDS) or "; see --help"
@@ -190,6 +192,13 @@ def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, 
             values[name] = _value(_FIELDS[name], found, f"{place}: {option_name(name)}")
             places[name] = place
     return values, places
+
+
+def config_file(path: str | Path) -> Path:
+    """The file; for a name alone that is no file here, that of `configs/` beside the script: `cnn.yaml`."""
+    given = user_path("--config", path)
+    shipped = Path(sys.argv[0]).parent / "configs" / given
+    return shipped if given.name == str(path) and not given.exists() and shipped.is_file() else given
 
 
 def _value(option: Field[Any], found: Found | bool, what: str) -> Any:

@@ -59,12 +59,15 @@ from matplotlib.patches import Rectangle
 
 __all__ = [
     "COLORS",
+    "FONT",
     "Axes",
     "Figure",
     "PowerNorm",
     "Rectangle",
     "defaults",
+    "font_file",
     "fonts_for",
+    "letters_of",
     "one_line",
     "settings",
     "ticker",
@@ -100,19 +103,25 @@ def defaults(texts: Iterable[str] = ()) -> Iterator[None]:
 
 def fonts_for(text: str) -> tuple[list[str], set[str]]:
     """Installed fonts with the letters that `FONT` lacks, and the letters that no font has."""
-    missing = {letter for letter in text if not letter.isascii()} - _letters(font_manager.findfont(FONT))
+    missing = {letter for letter in text if not letter.isascii()} - letters_of(font_manager.findfont(FONT))
     found: list[str] = []
     for entry in font_manager.fontManager.ttflist if missing else ():
         if entry.name.startswith("Last Resort") or "Emoji" in entry.name:
             continue  # boxes for all letters; pictures that FreeType cannot scale
-        if has := missing & _letters(entry.fname):
+        if has := missing & letters_of(entry.fname):
             found.append(entry.name)
             missing -= has
     return found, missing
 
 
+def font_file(name: str, weight: str = "normal") -> str:
+    """The file of an installed font."""
+    return font_manager.findfont(font_manager.FontProperties(family=[name], weight=weight))
+
+
 @functools.cache
-def _letters(path: str) -> set[str]:
+def letters_of(path: str) -> set[str]:
+    """The letters that the font in that file has."""
     try:
         return set(map(chr, ft2font.FT2Font(path).get_charmap()))
     except (RuntimeError, OSError):  # a damaged font, or one that was removed

@@ -44,8 +44,15 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file completely or not at all, in UTF-8."""
+    write_bytes(
+        path, text.encode(errors="backslashreplace")
+    )  # a file name may hold bytes that are no letters
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file completely or not at all."""
     with files.saving(path) as file:
-        file.write(text.encode(errors="backslashreplace"))  # a file name may hold bytes that are no letters
+        file.write(content)
 
 
 def make(output_dir: str | None, name: str) -> Path:

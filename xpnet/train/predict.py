@@ -1,4 +1,4 @@
-"""Predict the classes of inputs in files, with the model of a run: what `scripts/predict.py` does."""
+"""Predict the classes of inputs in files with a trained network: what `scripts/predict.py` does."""
 
 import csv
 import io
@@ -9,11 +9,12 @@ from typing import NamedTuple
 from xpnet._util import files
 from xpnet._util.output import deliver, say
 from xpnet.backend import BACKENDS
-from xpnet.data.inputs import Inputs
 from xpnet.errors import ConfigError
 from xpnet.train.arguments import Parser
+from xpnet.train.export import SUFFIX
+from xpnet.train.exported_run import ExportedRun, load_exported
 from xpnet.train.folder import user_path
-from xpnet.train.trained_run import TrainedRun, load_run
+from xpnet.train.trained_run import Scores, TrainedRun, load_run
 
 KAGGLE = ("ImageId", "Label")
 
@@ -22,7 +23,7 @@ class Options(NamedTuple):
     """What to predict, and how.
 
     Fields:
-        run_dir: the folder of the run.
+        run_dir: the folder of the run, or an ONNX file.
         paths: the files and folders of inputs.
         weights, backend, device: see `load_run`.
         output: the CSV file to write; None: standard output.
@@ -45,7 +46,7 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Options:
     """The options of a command line. ConfigError, in one line, for one that cannot be used."""
     parser = Parser(prog, description, "%(prog)s RUN_DIR INPUT [INPUT ...] [options]")
     add = parser.add_argument
-    add("run_dir", metavar="RUN_DIR", help="folder of the run")
+    add("run_dir", metavar="RUN_DIR", help="folder of the run, or an .onnx file of it")
     add(
         "paths",
         metavar="INPUT",
@@ -83,11 +84,14 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Options:
 
 def run(options: Options) -> None:
     """Predict, and write the rows when all are known."""
-    trained = load_run(options.run_dir, options.weights, options.backend, options.device)
+    trained = load(options)
     inputs = trained.read(*options.paths, prepared=options.prepared, resize=options.resize)
-    rows = (
-        table(trained, inputs) if options.columns is None else two_columns(trained, inputs, options.columns)
-    )
+    scores = trained.scores(inputs.x)
+    classes = [trained.class_names[label] for label in scores.labels.tolist()]
+    if options.columns is None:
+        rows = table(inputs.names, classes, scores, trained.class_names)
+    else:
+        rows = [options.columns, *zip(inputs.names, classes, strict=True)]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     if options.output is None:
@@ -98,26 +102,29 @@ def run(options: Options) -> None:
     say(f"{len(inputs.names):,} predictions in {options.output}")
 
 
-def two_columns(trained: TrainedRun, inputs: Inputs, header: Iterable[str]) -> list[Iterable[str]]:
-    """The name and the class of each input."""
-    labels = trained.predict(inputs.x).tolist()
-    return [header, *((name, trained.class_names[i]) for name, i in zip(inputs.names, labels, strict=True))]
+def load(options: Options) -> TrainedRun | ExportedRun:
+    """The run in a folder, or in an ONNX file. ConfigError for an option that needs the folder."""
+    if options.run_dir.suffix != SUFFIX or options.run_dir.is_dir():
+        return load_run(options.run_dir, options.weights, options.backend, options.device)
+    for name in ("weights", "backend", "device"):
+        value = getattr(options, name)
+        if value != Options._field_defaults[name]:
+            raise ConfigError(
+                f"--{name}: expected the folder of a run with it, got {value} with {options.run_dir}"
+            )
+    return load_exported(options.run_dir)
 
 
-def table(trained: TrainedRun, inputs: Inputs) -> list[Iterable[str]]:
+def table(
+    names: Sequence[str], classes: Sequence[str], scores: Scores, class_names: Sequence[str]
+) -> list[Iterable[str]]:
     """The name and the class of each input, and a number for each class, as the loss has it.
 
     It is the probability, or the output; a loss whose outputs say nothing has none.
     """
-    x, loss = trained.inputs(inputs.x), trained.model.loss_function
-    found = trained.model.predict(x)
-    numbers, what = (found, "output") if found.ndim > 1 else (None, "p")
-    if hasattr(loss, "probabilities"):
-        numbers = trained.model.predict_proba(x)
-    labels = (found.argmax(axis=-1) if found.ndim > 1 else found).tolist()
-    rows = [[name, trained.class_names[i]] for name, i in zip(inputs.names, labels, strict=True)]
-    if numbers is None:
+    rows = [list(row) for row in zip(names, classes, strict=True)]
+    if scores.numbers is None:
         return [("input", "class"), *rows]
-    for row, values in zip(rows, numbers.tolist(), strict=True):
+    for row, values in zip(rows, scores.numbers.tolist(), strict=True):
         row += [f"{value:.6g}" for value in values]
-    return [("input", "class", *(f"{what}_{name}" for name in trained.class_names)), *rows]
+    return [("input", "class", *(f"{scores.what}_{name}" for name in class_names)), *rows]

@@ -33,6 +33,7 @@ INITIALIZERS: dict[str, Choice[np.ndarray]] = {  # a layer calls `make` with a g
     "zeros": Choice(init.zeros, "0"),
     "normal": Choice(init.normal, "N(0, 1)"),
     "uniform": Choice(init.uniform, "U(-1, 1)"),
+    "fan-out-uniform": Choice(init.fan_out_uniform, "U(-1/√outputs, 1/√outputs)"),
     "lecun-normal": Choice(init.lecun_normal, "normal, variance 1 / inputs"),
     "lecun-uniform": Choice(init.lecun_uniform, "uniform, variance 1 / inputs"),
     "glorot-normal": Choice(init.glorot_normal, "normal, variance 2 / (inputs + outputs)"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import data
+from xpnet import data, onnx
 from xpnet._util.checks import has_type
 from xpnet.callbacks import Checkpoints
 from xpnet.data.dataset import Preparation
@@ -22,10 +22,42 @@ from xpnet.train.experiment import make_model
 from xpnet.tree import ArrayLike
 
 WEIGHTS = ("best", "last")
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+class ReadsInputs:
+    """Base class of what predicts: inputs as the training files and `data.load` have them."""
+
+    normalization: data.Normalization | None
+    _recorded: "Recorded"
+
+    def inputs(self, x: ArrayLike) -> np.ndarray:
+        """What the model takes: x in the shape of the network, scaled and normalized as in training.
+
+        Raises DataError for another number of values, or for floats scaled in another way.
+        """
+        numbers = np.asarray(x)
+        reader = self._recorded.reader(prepared=numbers.dtype.kind == "f")
+        prepared = reader.prepare(numbers, "x: ")
+        return prepared if self.normalization is None else data.normalize(prepared, self.normalization)
+
+    def read(self, *paths: str | Path, prepared: bool = False, resize: bool = False) -> Inputs:
+        """The inputs in files, `(x, names)`, with x as `data.load` gives it.
+
+        Arguments:
+            paths: CSV files without or with labels, PNG or JPEG pictures, folders of them, idx files, `.npy`
+                or `.npz` files.
+            prepared: the numbers in files are inputs already, as `data.load` gives them.
+            resize: bring pictures of any size to that of the network.
+
+        Raises DataError where a file is unreadable, damaged or does not fit the network.
+        """
+        reader = self._recorded.reader(prepared)._replace(resize=resize)
+        return reader.read([folders.user_path("INPUT", path) for path in paths])
 
 
 @dataclass(frozen=True, repr=False)
-class TrainedRun:
+class TrainedRun(ReadsInputs):
     """A trained run: its model, and how the inputs of the model are made. `xpnet.load_run` reads it.
 
     Methods take x as `data.load` gives it, floats (n, ...), or as the files of the data set have it, whole
@@ -62,29 +94,50 @@ class TrainedRun:
         """Loss and accuracy on examples with labels."""
         return self.model.evaluate(self.inputs(x), y, batch_size)
 
-    def inputs(self, x: ArrayLike) -> np.ndarray:
-        """What the model takes: x in the shape of the network, scaled and normalized as in training.
+    def scores(self, x: ArrayLike) -> "Scores":
+        """The class of each example, and the numbers that the loss has for each class."""
+        prepared = self.inputs(x)
+        found = self.model.predict(prepared)
+        numbers, what = (found, "output") if found.ndim > 1 else (None, "")
+        if hasattr(self.model.loss_function, "probabilities"):
+            numbers, what = self.model.predict_proba(prepared), "p"
+        return Scores(found.argmax(axis=-1) if found.ndim > 1 else found, numbers, what)
 
-        Raises DataError for another number of values, or for floats scaled in another way.
-        """
-        numbers = np.asarray(x)
-        reader = self._recorded.reader(prepared=numbers.dtype.kind == "f")
-        prepared = reader.prepare(numbers, "x: ")
-        return prepared if self.normalization is None else data.normalize(prepared, self.normalization)
-
-    def read(self, *paths: str | Path, prepared: bool = False, resize: bool = False) -> Inputs:
-        """The inputs in files, `(x, names)`, with x as `data.load` gives it.
+    def export(
+        self, path: str | Path, *, probabilities: bool = False, normalization: bool = True
+    ) -> onnx.Exported:
+        """Write the network as an ONNX file: `xpnet.onnx.export`, with the run's data in the metadata.
 
         Arguments:
-            paths: CSV files without or with labels, PNG or JPEG pictures, folders of them, idx files, `.npy`
-                or `.npz` files.
-            prepared: the numbers in files are inputs already, as `data.load` gives them.
-            resize: bring pictures of any size to that of the network.
-
-        Raises DataError where a file is unreadable, damaged or does not fit the network.
+            path: the file.
+            probabilities: end with the softmax of the cross-entropy.
+            normalization: the graph takes x as `data.load` gives it, and normalizes it if the run did. False:
+                it takes normalized x.
         """
-        reader = self._recorded.reader(prepared)._replace(resize=resize)
-        return reader.read([folders.user_path("INPUT", path) for path in paths])
+        told = {"data": json.dumps(self._recorded.to_json(), ensure_ascii=False)}
+        return onnx.export(
+            self.model,
+            path,
+            self._recorded.shape,
+            probabilities=probabilities,
+            normalization=self.normalization if normalization else None,
+            class_names=self.class_names,
+            metadata=told,
+        )
+
+
+class Scores(NamedTuple):
+    """What is predicted for each example.
+
+    Fields:
+        labels: the class (n,), a position in the names of the classes.
+        numbers: a number for each class (n, classes), or None where the loss has none.
+        what: what the numbers are: "p" for probabilities, or "output".
+    """
+
+    labels: np.ndarray
+    numbers: np.ndarray | None
+    what: str
 
 
 class Recorded(NamedTuple):
@@ -101,6 +154,40 @@ class Recorded(NamedTuple):
     preparation: Preparation | None
     normalization: data.Normalization | None
     largest: float
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Recorded":
+        """What the content of `data.json` says. Raises one of `DAMAGED` where it is of another form."""
+        shape, names = tuple(found["train"]["shape"]), tuple(found["class_names"])
+        normalization, preparation = found["normalization"], found["preparation"]
+        low, high = found["input_range"]
+        typed = has_type(shape, tuple[int, ...]) and has_type(names, tuple[str, ...])
+        if not (typed and shape and min(shape) > 0):
+            raise ValueError(f"shape {shape} and class names {names}")
+        recorded = cls(
+            str(found["name"]),
+            shape,
+            names,
+            preparation and Preparation.from_json(preparation),
+            normalization and data.Normalization(*map(tuple, (normalization["mean"], normalization["std"]))),
+            max(abs(float(low)), abs(float(high))),
+        )
+        if recorded.preparation is not None:  # try it
+            recorded.preparation.apply(np.zeros((1, *shape), np.float32))
+        if recorded.normalization is not None:
+            data.normalize(np.zeros((1, *shape), np.float32), recorded.normalization)
+        return recorded
+
+    def to_json(self) -> dict[str, Any]:
+        """The part of `data.json` that `from_json` reads."""
+        return {
+            "name": self.name,
+            "train": {"shape": self.shape},
+            "class_names": self.class_names,
+            "normalization": self.normalization and self.normalization._asdict(),
+            "preparation": self.preparation and self.preparation.to_json(),
+            "input_range": [-self.largest, self.largest],
+        }
 
     def reader(self, prepared: bool = False) -> Reader:
         """Makes inputs of files. DataError where nobody can know how, unless they are inputs already."""
@@ -165,28 +252,9 @@ def _load_weights(model: Model, folder: Path, weights: str) -> None:
 def _recorded(path: Path) -> Recorded:
     """What the file says. CheckpointError where it is missing or damaged."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        shape, names = tuple(found["train"]["shape"]), tuple(found["class_names"])
-        normalization, preparation = found["normalization"], found["preparation"]
-        low, high = found["input_range"]
-        typed = has_type(shape, tuple[int, ...]) and has_type(names, tuple[str, ...])
-        if not (typed and shape and min(shape) > 0):
-            raise ValueError(f"shape {shape} and class names {names}")
-        recorded = Recorded(
-            str(found["name"]),
-            shape,
-            names,
-            preparation and Preparation.from_json(preparation),
-            normalization and data.Normalization(*map(tuple, (normalization["mean"], normalization["std"]))),
-            max(abs(float(low)), abs(float(high))),
-        )
-        if recorded.preparation is not None:  # try it
-            recorded.preparation.apply(np.zeros((1, *shape), np.float32))
-        if recorded.normalization is not None:
-            data.normalize(np.zeros((1, *shape), np.float32), recorded.normalization)
-        return recorded
+        return Recorded.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: missing: expected the description of the run's data") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except DAMAGED as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{path}: expected the description of a data set: {reason}") from error

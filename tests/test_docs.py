@@ -25,7 +25,10 @@ from xpnet.train.command_line import parse
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
-NEEDS = {"onnx.md": ("onnx",), "sklearn.md": ("sklearn",)}  # the optional libraries that the code of a page uses
+NEEDS = {
+    "onnx.md": ("onnx",),
+    "sklearn.md": ("sklearn",),
+}  # the optional libraries that the code of a page uses
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)

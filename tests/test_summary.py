@@ -3,6 +3,8 @@
 import gc
 import math
 import tracemalloc
+from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -206,3 +208,32 @@ def test_long_layers_are_cut_short() -> None:
     assert max(map(len, model.summary((6,)).splitlines()[:3])) < 110
     assert "Residual(Sequential(Linear(6, 6), Linea…" in model.summary((6,))
     assert math.isclose(cost.flops(net, model.params, (1, 6)).forward, 9 * 72)
+
+
+@dataclass(frozen=True)
+class Odd(nn.Identity):
+    name: str = "<b>&"
+
+
+def test_a_notebook_shows_the_layers() -> None:
+    net = nn.Sequential(nn.Flatten(), Odd(), nn.Linear(12, 2))
+    model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
+
+    def shown() -> list[str]:
+        page = ElementTree.fromstring(model._repr_html_())  # and so is well-formed
+        return [" | ".join(cell.text or "" for cell in row) for row in page.iter("tr")]
+
+    layers = ["Flatten()", "Odd(name='<b>&')", "Linear(12, 2)", "total"]
+    counts = ["0", "0", "26", "26"]
+    assert shown() == [
+        "layer | parameters",
+        *(f"{name} | {n}" for name, n in zip(layers, counts, strict=True)),
+    ]
+    model.fit(np.ones((4, 3, 4)), [0, 1, 1, 0], epochs=2)
+    shapes = ["(n, 12)", "(n, 12)", "(n, 2)", ""]
+    assert shown() == [
+        "layer | output shape | parameters",
+        *(" | ".join(row) for row in zip(layers, shapes, counts, strict=True)),
+    ]
+    caption = ElementTree.fromstring(model._repr_html_()).findtext("caption")
+    assert caption == "Model: CrossEntropy(), SGD(0.1), float32 on numpy, epoch 2"

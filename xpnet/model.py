@@ -19,20 +19,16 @@ from xpnet._training import (
     memory,
     outcome,
     progress_bar,
-    summary,
     trees,
 )
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import Learner
 from xpnet._training.measuring import Measures
-from xpnet._training.step import needs
-from xpnet._training.summary import StepMemory
-from xpnet._util import files, text
+from xpnet._util import files
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, Error, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
-from xpnet.nn._layer import Shape
 from xpnet.schedules import Schedule
 from xpnet.tree import Array, ArrayLike, Tree
 
@@ -279,11 +275,7 @@ class Model(Learner):
         x = self._inputs.place_x(x)
         return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
 
-    # Copies, files and tables.
-
-    def parameter_count(self) -> int:
-        """The number of parameters."""
-        return summary.count(self.params)
+    # Copies and files.
 
     def snapshot(self) -> Tree:
         """A copy on the device of the parameters and statistics that `evaluate` and `predict` use."""
@@ -359,38 +351,6 @@ class Model(Learner):
         self._use_loss(state["loss"])
         self.training = state["training"]
         self._resume(state["saved"], "pickle", own_layout=False)
-
-    def __repr__(self) -> str:
-        calls = repr(self.net), repr(self.loss_function), text.constructor_call(self.optimizer)
-        made_of = ", ".join(text.shortened(call) for call in calls)
-        return (
-            f"<Model of {made_of}: {self.parameter_count():,} parameters in {self.backend.dtype_name} "
-            f"on {self.backend.name}, epoch {self.epoch}>"
-        )
-
-    def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
-        """A table of the layers: output shapes, parameters, operations, and the memory of a training step.
-
-        The operations are the multiplications and additions in matrix products. The column `saved` gives the
-        bytes that the forward pass keeps for the backward pass; an array that two layers keep counts for the
-        first of them.
-
-        Arguments:
-            input_shape: the shape of one example, such as `(28, 28, 1)`. None: that of the last x;
-                before the first x, the table lists the parameters alone.
-            batch_size: examples per step.
-        """
-        seen = self._inputs.input_shape
-        shape = seen[1:] if input_shape is None and seen else input_shape
-        if shape is None:
-            return summary.text(self.net, self.params)
-        rows, memory = needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)
-        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {memory}"
-        return summary.text(self.net, self.params, rows, step)
-
-    def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
-        """The memory in bytes of a training step on a batch of that size, computed without running it."""
-        return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
 
     def prepare(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Check inputs and targets, and place them on the device in the model's dtype."""

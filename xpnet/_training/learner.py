@@ -5,11 +5,20 @@ from typing import Any, NamedTuple
 
 from xpnet import backend as backends
 from xpnet import optim, random, tree
-from xpnet._training import arguments, judging, last_layers, memory, trees
+from xpnet._training import arguments, judging, last_layers, memory, summary, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.state import Progress, State, Training, initial_state
-from xpnet._training.step import Augment, Objective, averaged_statistics, noise_stream, warn_of_one_value
+from xpnet._training.step import (
+    Augment,
+    Objective,
+    averaged_statistics,
+    needs,
+    noise_stream,
+    warn_of_one_value,
+)
+from xpnet._training.summary import StepMemory
+from xpnet._util import text
 from xpnet._util.checks import python_number
 from xpnet._util.warning import Once
 from xpnet.errors import Error, ShapeError
@@ -292,3 +301,49 @@ class Learner:
         with self.backend.precision():
             params, optimizer = self.optimizer.update(params, self.grads, self.state.optimizer)
         self._update(params=params, optimizer=optimizer, step=self.state.step + 1)
+
+    # Tables.
+
+    def parameter_count(self) -> int:
+        """The number of parameters."""
+        return summary.count(self.params)
+
+    def __repr__(self) -> str:
+        calls = repr(self.net), repr(self.loss_function), text.constructor_call(self.optimizer)
+        made_of = ", ".join(text.shortened(call) for call in calls)
+        return (
+            f"<Model of {made_of}: {self.parameter_count():,} parameters in {self.backend.dtype_name} "
+            f"on {self.backend.name}, epoch {self.epoch}>"
+        )
+
+    def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
+        """A table of the layers: output shapes, parameters, operations, and the memory of a training step.
+
+        The operations are the multiplications and additions in matrix products. The column `saved` gives the
+        bytes that the forward pass keeps for the backward pass; an array that two layers keep counts for the
+        first of them.
+
+        Arguments:
+            input_shape: the shape of one example, such as `(28, 28, 1)`. None: that of the last x;
+                before the first x, the table lists the parameters alone.
+            batch_size: examples per step.
+        """
+        shape = self.input_shape if input_shape is None else input_shape
+        if shape is None:
+            return summary.text(self.net, self.params)
+        rows, need = needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)
+        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {need}"
+        return summary.text(self.net, self.params, rows, step)
+
+    def _repr_html_(self) -> str:
+        """The table of the layers that a notebook shows; with output shapes after the first x."""
+        shape, rows = self.input_shape, None
+        if shape is not None:
+            rows, _ = needs(self.net, self.state, self.backend, (2, *shape), self.micro_batch)
+        made_of = f"Model: {self.loss_function}, {text.constructor_call(self.optimizer)}"
+        where = f"{self.backend.dtype_name} on {self.backend.name}, epoch {self.epoch}"
+        return summary.html(f"{text.shortened(made_of)}, {where}", self.net, self.params, rows)
+
+    def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
+        """The memory in bytes of a training step on a batch of that size, computed without running it."""
+        return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from html import escape
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,20 +137,42 @@ def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = 
         layers: the rows, from `rows`.
         step: a line to print below the table.
     """
+    table = _align(_cells(net, params, layers), left=1 if layers is None else 2)
+    return f"{table}\n\n{step}" if step else table
+
+
+def html(title: str, net: Layer, params: Tree, layers: list[Row] | None = None) -> str:
+    """The first columns of that table, down to the parameters, as HTML below a title."""
+    columns = 2 if layers is None else 3
+    lines = []
+    for row, tag in zip(_cells(net, params, layers), chain(["th"], repeat("td")), strict=False):
+        cells = (
+            f'<{tag} style="text-align:{"right" if i == columns - 1 else "left"}">{escape(cell)}</{tag}>'
+            for i, cell in enumerate(row[:columns])
+        )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    head, *body, total = lines
+    caption = f'<caption style="text-align:left; white-space:nowrap">{escape(title)}</caption>'
+    parts = f"<thead>{head}</thead>", f"<tbody>{''.join(body)}</tbody>", f"<tfoot>{total}</tfoot>"
+    return "\n".join(["<table>", caption, *parts, "</table>"])
+
+
+def _cells(net: Layer, params: Tree, layers: list[Row] | None) -> list[tuple[str, ...]]:
+    """The cells of the table: the names of the columns, a row for each layer, and the total."""
     total = f"{count(params):,}"
     if layers is None:
         net = _untied(net)
         parts, branches = (net.layers, params) if isinstance(net, Sequential) else ((net,), (params,))
         each = [(_name(part), f"{count(branch):,}") for part, branch in zip(parts, branches, strict=True)]
-        return _align([("layer", "parameters"), *each, ("total", total)], left=1)
+        return [("layer", "parameters"), *each, ("total", total)]
+    cells: list[tuple[str, ...]]
     cells = [("layer", "output shape", "parameters", "FLOPs forward", "FLOPs backward", "saved")]
     for row in layers:
         flops = f"{short(row.forward)}", f"{short(row.backward)}"
         shape = show_shape(row.output_shape)
         cells.append((_name(row.layer), shape, f"{row.parameters:,}", *flops, f"{short(row.saved)}B"))
     forward, backward, saved = (short(sum(column)) for column in list(zip(*layers, strict=True))[3:])
-    table = _align([*cells, ("total", "", total, forward, backward, f"{saved}B")], left=2)
-    return f"{table}\n\n{step}"
+    return [*cells, ("total", "", total, forward, backward, f"{saved}B")]
 
 
 def _untied(net: Layer) -> Layer:

@@ -13,7 +13,7 @@ import numpy as np
 from bench.points import MEMORY, PANELS, PARTS, SCALED
 from bench.table import Record, load
 from bench.workloads import Workload
-from xpnet.train.drawing import Figure, defaults, ticker
+from xpnet.plots.drawing import Figure, defaults, ticker
 
 # The title and the label of the x axis of each panel.
 TITLES = {

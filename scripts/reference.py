@@ -18,7 +18,7 @@ import griffe
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "xpnet" / "docs" / "reference.md"
 PACKAGES = (  # in the order in which a newcomer meets them
-    "", "nn", "losses", "optim", "schedules", "init", "data", "data.augment", "metrics", "callbacks",
+    "", "nn", "losses", "optim", "schedules", "init", "data", "data.augment", "metrics", "plots", "callbacks",
     "gradcheck", "testing", "backend", "random", "onnx", "train", "sklearn",
 )  # fmt: skip
 WIDTH = 110  # of the lines of the sources

@@ -138,7 +138,7 @@ def test_a_heading_is_on_the_page_of_what_follows(tmp_path: Path) -> None:
 def test_letters_of_other_fonts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A letter that no installed font has is a question mark, not an error or a box."""
     _pdf_parts._in_another.cache_clear()
-    monkeypatch.setattr("xpnet.train.drawing.fonts_for", lambda text: ([], set(text)))
+    monkeypatch.setattr("xpnet.plots.drawing.fonts_for", lambda text: ([], set(text)))
     assert _pdf_parts.marked("a 猫 `b 猫` ℓ") == f'a ? <font name="{_pdf_parts.MONO}">b ?</font> ℓ'
     assert _pdf_parts.marked("y\u0302") == "ŷ"
     _pdf_parts._in_another.cache_clear()

@@ -17,8 +17,9 @@ from PIL import Image
 
 from xpnet import train
 from xpnet.metrics import EpochMetrics
-from xpnet.train import drawing, plots
-from xpnet.train.drawing import Figure
+from xpnet.plots import drawing, pictures
+from xpnet.plots.drawing import Figure
+from xpnet.train import plots
 
 ROOT = Path(__file__).parents[1]
 TITLE = "mlp on csv:data/mnist_in_csv/mnist_train.csv,data/mnist_in_csv/mnist_test.csv, numpy: test accuracy 0.9090"
@@ -180,7 +181,7 @@ def test_odd_names_are_shown_and_stay_apart(tmp_path: Path, figures: list[Figure
     shown = [label.get_text() for label in figures[0].axes[0].get_yticklabels()]
     assert shown[:4] == ["a$b$", r"\frac{", "$", "x y"]
     assert len(set(shown)) == len(NAMES)
-    assert max(map(len, shown)) <= plots.NAME
+    assert max(map(len, shown)) <= pictures.NAME
     assert all(shown)
 
 
@@ -189,7 +190,7 @@ def test_letters_without_a_font_are_numbers(tmp_path: Path, monkeypatch: pytest.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_confusion(tmp_path / "c.png", names=("日本", "Ж"))
-    assert plots.short_names(("日本", "Ж"), np.arange(2)) == ["0: ??", "Ж"]
+    assert pictures.short_names(("日本", "Ж"), np.arange(2)) == ["0: ??", "Ж"]
     entries = [entry for entry in [drawing.font_manager.FontEntry("/nowhere.ttf", "Gone")] if entry]
     monkeypatch.setattr(drawing.font_manager.fontManager, "ttflist", entries)
     assert drawing.fonts_for("日Ж") == ([], {"日"})

@@ -1,6 +1,11 @@
 """Metrics: numbers on the host."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from xpnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xpnet.plots.drawing import Picture
 
 
 class Evaluation(NamedTuple):
@@ -56,3 +61,29 @@ class EpochMetrics(NamedTuple):
 
 
 TRAIN_METRICS = ("running", "end")  # what `EpochMetrics.train_metrics` may be
+
+
+class History(list[EpochMetrics]):
+    """The metrics of epochs, as `Model.fit` returns them: a list, with a table and a picture of it."""
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with the columns of `EpochMetrics`, a row for each epoch; NaN for None.
+
+        Raises ConfigError without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError(
+                "to_frame: expected pandas, got none: pip install pandas; without it, "
+                "[epoch.train_loss for epoch in history] is a column"
+            ) from error
+        frame = pandas.DataFrame(list(self), columns=list(EpochMetrics._fields))
+        numbers = [name for name in frame.columns if name not in ("epoch", "train_metrics")]
+        return frame.astype({"epoch": "int64"} | dict.fromkeys(numbers, "float64"))
+
+    def plot(self, title: str = "") -> "Picture":
+        """Loss and accuracy against the epoch, as `xpnet.plots.curves` draws them: a Matplotlib figure."""
+        from xpnet import plots  # late: it imports the layers, which need no metrics
+
+        return plots.curves(self, title=title)

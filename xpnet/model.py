@@ -28,7 +28,7 @@ from xpnet._util import files
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, Error, ShapeError
-from xpnet.metrics import EpochMetrics, Evaluation
+from xpnet.metrics import Evaluation, History
 from xpnet.schedules import Schedule
 from xpnet.tree import Array, ArrayLike, Tree
 
@@ -70,7 +70,7 @@ class Model(Learner):
         state: everything that a training step changes; read-only.
         epoch: the number of epochs that `fit` has completed.
         epoch_step: the number of steps taken in the current epoch; set it to 0 to restart that epoch.
-        history: the metrics of each epoch.
+        history: the metrics of each epoch: a list with the methods `to_frame()` and `plot()`.
         learning_rate: the learning rate of the last step of `fit`.
 
     `pickle` and `copy.deepcopy` keep the arguments and the contents of a checkpoint: a copy continues the
@@ -101,7 +101,7 @@ class Model(Learner):
         train_metrics: str = "running",
         train_metrics_examples: int | None = None,
         test: tuple[ArrayLike, ArrayLike] | None = None,
-    ) -> list[EpochMetrics]:
+    ) -> History:
         """Train for a number of epochs.
 
         Another call continues where this one ended, with the schedule and the callbacks in the state before
@@ -138,7 +138,8 @@ class Model(Learner):
             train_metrics_examples: with "end", the number of training examples to measure, the first ones.
             test: `(x, y)` to evaluate after each epoch as well, for the record: nothing is chosen by it.
 
-        Returns the metrics of these epochs; `history` holds the metrics of all epochs.
+        Returns the metrics of these epochs, a list with `to_frame()` and `plot()`; `history` holds the
+        metrics of all epochs.
 
         Raises ConfigError if the interrupted epoch to resume had other batches. After each epoch, raises
         DivergedError if the loss or a parameter is infinite or NaN; the error names the step and the layer

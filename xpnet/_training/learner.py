@@ -23,7 +23,7 @@ from xpnet._util.checks import python_number
 from xpnet._util.warning import Once
 from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
-from xpnet.metrics import EpochMetrics
+from xpnet.metrics import History
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
 from xpnet.nn.containers import require_shallow
@@ -191,8 +191,8 @@ class Learner:
         self._training.progress = self._training.progress._replace(epoch_step=step)
 
     @property
-    def history(self) -> list[EpochMetrics]:
-        return list(self._training.progress.history)
+    def history(self) -> History:
+        return History(self._training.progress.history)
 
     @property
     def learning_rate(self) -> float:

@@ -23,7 +23,7 @@ from xpnet.backend import Backend
 from xpnet.data.batches import batch_indices, slices
 from xpnet.data.stream import chunks
 from xpnet.errors import ConfigError, DivergedError, ShapeError
-from xpnet.metrics import EpochMetrics
+from xpnet.metrics import History
 from xpnet.schedules import Schedule
 from xpnet.tree import Array
 
@@ -53,7 +53,7 @@ def run(
     shuffle: bool,
     measures: Measures,
     hooks: Hooks,
-) -> list[EpochMetrics]:
+) -> History:
     """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs.
 
     An exception at any line, such as Ctrl-C, leaves a training that the next call continues.
@@ -68,7 +68,7 @@ def run(
     training.stopping = False
     hooks.restore_states()
     training.progress = training.progress._replace(batches=batches)
-    history: list[EpochMetrics] = []
+    history = History()
     buffers = _Buffers(program.backend)
     _warn_if_over(hooks.schedule, training.progress.epoch, epochs)
     with hooks.from_start_to_end():

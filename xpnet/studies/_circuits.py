@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpnet.train.drawing import Figure
+from xpnet.plots.drawing import Figure
 
 Units = Mapping[str, Sequence[float]]  # the weights of a unit, then its bias
 Circuits = Mapping[str, tuple[str, str, str]]  # the units of a network: two hidden ones, then the output

@@ -16,8 +16,8 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFError, TTFont
 from reportlab.platypus import Flowable, Paragraph, Table, XPreformatted
 
+from xpnet.plots import drawing
 from xpnet.studies import report as reports
-from xpnet.train import drawing
 
 MARGIN = 15 * mm
 WIDTH, HEIGHT = A4[0] - 2 * MARGIN, A4[1] - 2.2 * MARGIN

@@ -6,10 +6,10 @@ import numpy as np
 
 from xpnet import losses, nn, optim
 from xpnet.model import Model
+from xpnet.plots.drawing import Figure
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.studies.sweep import axes_of, styles, together
-from xpnet.train.drawing import Figure
 
 POINTS = np.array([[-1, 0.4], [3, 8], [-3, 0.3], [4, 10], [-0.5, 5]])
 TARGETS = np.array([[2], [-4], [3.2], [-8.3], [-2.3]])

@@ -7,9 +7,9 @@ import numpy as np
 from scipy import optimize
 
 from xpnet import nn
+from xpnet.plots.drawing import Figure
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 INPUTS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
 GATES = {  # the output for each row of INPUTS; NOT has one input, 0 or 1

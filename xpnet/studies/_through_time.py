@@ -7,11 +7,11 @@ import numpy as np
 
 from xpnet import nn
 from xpnet.backend import Backend
+from xpnet.plots.drawing import Figure
 from xpnet.random import generator
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.studies.sweep import axes_of, legend, styles
-from xpnet.train.drawing import Figure
 from xpnet.tree import Array
 
 UNITS = 8

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from xpnet import tree
+from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
-from xpnet.train.drawing import Figure
 from xpnet.train.experiment import make_model
 from xpnet.train.registry import ACTIVATIONS
 

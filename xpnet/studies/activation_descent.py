@@ -14,10 +14,10 @@ import numpy as np
 from scipy import optimize
 
 from xpnet import nn, optim
+from xpnet.plots.drawing import Figure
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.studies.sweep import axes_of, styles
-from xpnet.train.drawing import Figure
 
 GELU = nn.GELU(form="sigmoid")
 ACTIVATIONS = {"ReLU": nn.ReLU(), "ELU": nn.ELU(), "GELU": GELU}

@@ -14,6 +14,7 @@ import numpy as np
 from xpnet import gradcheck, losses, nn, optim
 from xpnet.backend import Backend
 from xpnet.model import Model
+from xpnet.plots.drawing import Figure
 from xpnet.studies import (
     _matrix_forms,
     _regression_by_hand,
@@ -24,7 +25,6 @@ from xpnet.studies import (
 )
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 from xpnet.tree import Tree
 
 # A row is a unit, its bias first: α for the 4 hidden units, β for the 3 outputs.

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from xpnet import data
+from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
-from xpnet.train.drawing import Figure
 from xpnet.train.experiment import make_model
 
 CNN = "CNN"

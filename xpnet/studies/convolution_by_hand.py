@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import nn
+from xpnet.plots.drawing import Figure, Rectangle
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure, Rectangle
 
 IMAGE = np.array(
     [

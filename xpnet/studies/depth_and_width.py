@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 DEPTHS = (1, 2, 3, 4)
 WIDTHS = (8, 32, 128, 512)

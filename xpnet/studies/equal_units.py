@@ -9,10 +9,10 @@ from xpnet import init, losses, nn, optim, tree
 from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
+from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 UNITS = 8
 

@@ -21,11 +21,11 @@ import numpy as np
 
 from xpnet import data, gradcheck, nn
 from xpnet.errors import ShapeError
+from xpnet.plots.drawing import Figure
 from xpnet.studies import _differences, sweep
 from xpnet.studies._differences import COURSE, KINDS, SIZES, TYPES, WEIGHTS, Line, Regimes, Trained
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 SETS = {"first": f"the first {WEIGHTS} weights", "largest": f"the {WEIGHTS} largest gradients"}
 CHECKED = 1e-6  # the best difference confirms a gradient if the relative error is below

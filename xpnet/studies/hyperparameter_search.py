@@ -26,12 +26,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from xpnet._util.output import say
 from xpnet._util.text import some
+from xpnet.plots.drawing import Figure, whole_numbers
 from xpnet.studies import search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train import recorded_data
 from xpnet.train.config import Config, option_name
-from xpnet.train.drawing import Figure, whole_numbers
 
 SPACE = (
     ("hidden layers", "1 or 2"),

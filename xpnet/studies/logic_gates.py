@@ -11,11 +11,11 @@ import numpy as np
 
 from xpnet import losses, nn, optim, tree
 from xpnet.model import Model
+from xpnet.plots.drawing import Figure
 from xpnet.studies import _circuits, _threshold_neurons
 from xpnet.studies._threshold_neurons import GATES, INPUTS, draw_points, in_words
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 LOSS = losses.BinaryCrossEntropy()  # of logits: it contains the sigmoid of the output
 # Weights and bias of one sigmoid unit. The numbers are large so that σ is close to 0 or 1.

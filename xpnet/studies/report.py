@@ -24,11 +24,11 @@ from markupsafe import Markup, escape
 from xpnet import data
 from xpnet._util.output import say
 from xpnet.errors import ConfigError
+from xpnet.plots import drawing
+from xpnet.plots.drawing import Figure
 from xpnet.studies.options import Options
-from xpnet.train import drawing
 from xpnet.train import folder as folders
 from xpnet.train.config import Config
-from xpnet.train.drawing import Figure
 from xpnet.train.experiment import versions
 
 PAGE, PRINTED = "report.html", "report.pdf"

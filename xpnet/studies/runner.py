@@ -13,11 +13,11 @@ from typing import Any
 from xpnet import studies
 from xpnet._util.output import say
 from xpnet._util.text import docstring
+from xpnet.plots import drawing
 from xpnet.studies import combined
 from xpnet.studies import report as reports
 from xpnet.studies.options import Options, own_options
 from xpnet.studies.report import Report
-from xpnet.train import drawing
 from xpnet.train import folder as folders
 from xpnet.train.config import option_name
 

@@ -13,11 +13,11 @@ from xpnet.callbacks import EarlyStopping
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics, Evaluation
 from xpnet.model import Model
+from xpnet.plots.drawing import COLORS, Figure, whole_numbers
 from xpnet.studies import _processes
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
-from xpnet.train.drawing import COLORS, Figure, whole_numbers
 from xpnet.train.experiment import make_model
 
 LARGE = 20_000  # training examples of a data set that needs fewer epochs and seeds

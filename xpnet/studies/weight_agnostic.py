@@ -18,6 +18,7 @@ import numpy as np
 
 from xpnet import data, tree
 from xpnet.backend import Backend
+from xpnet.plots.drawing import Figure
 from xpnet.random import generator
 from xpnet.studies import sweep
 from xpnet.studies._shared_weight import (
@@ -33,7 +34,6 @@ from xpnet.studies._shared_weight import (
 )
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
-from xpnet.train.drawing import Figure
 
 SWEPT = np.linspace(-3, 3, 61)
 DRAWS = 100  # of random weights for all connections

@@ -7,6 +7,7 @@ exist, makes Matplotlib's own import fail.
 # ruff: noqa: E402
 
 import functools
+import io
 import logging
 import os
 import sys
@@ -53,7 +54,7 @@ with _silent():
 
 from matplotlib import font_manager, ft2font, ticker
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -62,6 +63,8 @@ __all__ = [
     "FONT",
     "Axes",
     "Figure",
+    "ListedColormap",
+    "Picture",
     "PowerNorm",
     "Rectangle",
     "defaults",
@@ -92,6 +95,20 @@ def settings(texts: Iterable[str] = ()) -> Iterator[None]:
         del own["backend"]  # pictures name theirs as they are saved
         matplotlib.rcParams.update(own | {"font.family": [FONT, *fonts_for("".join(texts))[0]]})
         yield
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself, also before `%matplotlib inline`."""
+
+    def png(self, dpi: float = 100) -> bytes:
+        """The picture as the bytes of a PNG file."""
+        file = io.BytesIO()
+        with defaults():
+            self.savefig(file, format="png", dpi=dpi, backend="agg")
+        return file.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 @contextmanager

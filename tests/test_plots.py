@@ -184,7 +184,7 @@ def test_the_filters_of_a_convolution_are_images() -> None:
     weight[0, 0, 0, 0] = -0.5
     tiled, scale = networks.mosaic(weight)
     assert scale == 0.5
-    assert tiled[0, 0].tolist() == [0, 0.5, 0.5]
+    assert networks.shades(tiled, scale)[0, 0].tolist() == [0, 0.5, 0.5]
 
 
 def test_images_of_averaged_weights_are_those_that_predict() -> None:

@@ -52,9 +52,11 @@ def first_layer(model: "Model", image_shape: tuple[int, ...] | None, title: str)
         add_title(figure, title)
         axes = figure.subplots()
         axes.set_axis_off()
-        shown = axes.imshow(tiled, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
         if tiled.ndim == 2:
+            shown = axes.imshow(tiled, cmap="RdBu_r", vmin=-scale, vmax=scale, interpolation="nearest")
             figure.colorbar(shown, shrink=0.8)
+        else:
+            axes.imshow(shades(tiled, scale), interpolation="nearest")
     return figure
 
 
@@ -200,8 +202,7 @@ def _image_shape(layer: nn.Linear, shapes: list[Shape], given: tuple[int, ...] |
 def mosaic(images: np.ndarray) -> tuple[np.ndarray, float]:
     """The images (n, h, w, c) side by side with gaps, and the largest weight |w|.
 
-    With c = 1 an array (height, width) of weights, NaN in the gaps; with c = 3 colours (height, width, 3)
-    from 0 to 1, where 0.5 is zero.
+    They are NaN in the gaps. Shapes: (height, width) with c = 1, (height, width, 3) with c = 3.
     """
     n, height, width, channels = images.shape
     scale = float(np.abs(images).max()) or 1.0
@@ -212,9 +213,12 @@ def mosaic(images: np.ndarray) -> tuple[np.ndarray, float]:
     for i, image in enumerate(images):
         top, left = i // across * (height + gap), i % across * (width + gap)
         tiled[top : top + height, left : left + width] = image
-    if channels == 1:
-        return tiled[..., 0], scale
-    return np.nan_to_num(0.5 + tiled / (2 * scale), nan=1.0), scale
+    return (tiled[..., 0] if channels == 1 else tiled), scale
+
+
+def shades(tiled: np.ndarray, scale: float) -> np.ndarray:
+    """The weights as shades from 0 to 1: 0.5 is zero, and gaps are white."""
+    return np.nan_to_num(0.5 + tiled / (2 * scale), nan=1.0)
 
 
 # Classes.

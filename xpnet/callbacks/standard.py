@@ -1,4 +1,4 @@
-"""Callbacks: hooks that `Model.fit` calls between its steps."""
+"""Callbacks that need no other package: the base class, early stopping, checkpoints and predictions."""
 
 import math
 import os

@@ -15,8 +15,9 @@ COURSE = 5 * 10**5  # the largest N in the course; larger ones show the rounding
 SIZES = tuple(k * 10**i for i in range(10) for k in (1, 5))
 TYPES = {"float64": 2.0**-53, "float32": 2.0**-24}  # with their unit roundoff u
 KINDS = ("central", "one-sided")
+NAMES: dict[type[nn.Layer], str] = {nn.Tanh: "tanh", nn.ReLU: "ReLU"}
 PARAMETERS = 10**6  # the course asks for 0.5 to 1.0 million
-LAST = 6  # sizes through which a line of the truncation error is fitted
+LAST = 4  # sizes through which a line of the truncation error is fitted
 SEARCHED = 3000  # training examples among which one is chosen
 SETTINGS = {"batch size": 50, "learning rate": 0.03, "momentum": 0.9, "hidden layers": 2}
 
@@ -99,7 +100,7 @@ def train(options: Options, dataset: data.Dataset, activation: nn.Layer, epochs:
     each = -np.log(np.maximum(probabilities, np.finfo(float).tiny))
     i = int(np.abs(each - 1).argmin())
     sample = data.Examples(x[i : i + 1], y[i : i + 1])
-    return Trained(models, type(activation).__name__, units, sample, i + 1, float(each[i]), len(y))
+    return Trained(models, NAMES[type(activation)], units, sample, i + 1, float(each[i]), len(y))
 
 
 def width(inputs: int, classes: int) -> int:
@@ -165,6 +166,13 @@ def errors_by_size(
         found["central"][i] = np.abs((ahead - behind) * size / 2 - exact).max()
         found["one-sided"][i] = np.abs((ahead - here) * size - exact).max()
     return found
+
+
+def first_output(trained: Trained) -> float:
+    """The output of the first unit of the first hidden layer for the example."""
+    model = trained.models["float64"]
+    h, _, _ = _cut(model, trained.sample)
+    return float(model.backend.to_numpy(h)[0, 0])
 
 
 def kink(trained: Trained, places: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import losses, nn, optim
+from xpnet import losses, nn, optim, tree
 from xpnet.model import Model
 from xpnet.random import generator
 from xpnet.studies import _regression_by_hand as regression
@@ -20,6 +20,7 @@ PASSES = 20
 LENGTH, KERNEL = 32, 5
 SHAPES = np.array([[0, 1, 2, 1, 0], [1, 1, 0, 1, 1]], float)  # a peak and a dip of equal sum
 EXAMPLES, EPOCHS = 400, 20
+KNOWN = (False, True, False, True, False, False)  # which of the statements are true
 MakeModel = Callable[[float, float], Model]  # from a factor for all weights and λ
 
 
@@ -29,6 +30,31 @@ class Verdict(NamedTuple):
     statement: str
     is_true: bool
     evidence: str
+
+
+def run(
+    options: Options, report: Report, make: Callable[[float], Model], x: np.ndarray, y: np.ndarray, l2: float
+) -> None:
+    """Decide all statements; those about L2 with the network `make(λ)` and the example (x, y)."""
+    report.section("Statements, true or false")
+    report.text(
+        "Each statement is decided by an experiment: those about L2 with the classification network, that "
+        "about SGD with the five points of the regression, the last with a network for sequences."
+    )
+
+    def scaled(factor: float, l2: float) -> Model:
+        """The network with all weights multiplied, and the biases as they are."""
+        model = make(l2)
+        host = tree.map(model.backend.to_numpy, model.params)
+        model.params = tree.map_weights(lambda weight: factor * weight, host)
+        return model
+
+    verdicts = [
+        *of_regularization(report, scaled, x, y, l2),
+        of_sgd(options, report),
+        of_sequences(options, report),
+    ]
+    _add(report, verdicts)
 
 
 def of_regularization(
@@ -131,8 +157,9 @@ def of_sgd(options: Options, report: Report) -> Verdict:
     return Verdict(
         "For any network, the training error decreases at every step of SGD if the step is small enough.",
         all(row[1] == 0 for row in rows),
-        "; ".join(f"with {row[0]}, {row[1]} of {row[2]} steps raise it" for row in rows)
-        + f". Gradient descent on all points: {', '.join(str(row[3]) for row in rows)} steps",
+        "on one point at a time, "
+        + ", ".join(f"{row[1]} of {row[2]} steps raise it with a learning rate of {row[0]}" for row in rows)
+        + f"; on all points together, {' and '.join(str(row[3]) for row in rows)} of {rows[0][4]}",
     )
 
 
@@ -201,19 +228,22 @@ def sequences(options: Options) -> tuple[float, int]:
     return float(model.evaluate(*parts[1]).accuracy or 0.0), model.parameter_count()
 
 
-def add(report: Report, verdicts: list[Verdict], known: tuple[bool, ...]) -> None:
+def _add(report: Report, verdicts: list[Verdict]) -> None:
     """Add the statements with their verdicts, and compare with the known ones."""
-    report.table(
+    words = ["true" if each.is_true else "false" for each in verdicts]
+    for i, (each, word) in enumerate(zip(verdicts, words, strict=True), 1):
+        report.text(f"{i}. “{each.statement}” This is {word}: {each.evidence}.")
+    report.numbers(
         "statements",
         ["statement", "verdict", "because"],
-        [[each.statement, "true" if each.is_true else "false", each.evidence] for each in verdicts],
-        "The statements, and what decides them.",
+        [[each.statement, word, each.evidence] for each, word in zip(verdicts, words, strict=True)],
+        "The statements with their verdicts:",
     )
     found = tuple(each.is_true for each in verdicts)
     report.expect(
-        f"Of the {len(known)} statements, number {_numbers(known)} are true, and the others false.",
+        f"Of the {len(KNOWN)} statements, number {_numbers(KNOWN)} are true, and the others false.",
         f"True by experiment: number {_numbers(found)}.",
-        found == known,
+        found == KNOWN,
     )
 
 

@@ -132,10 +132,10 @@ def run(options: Options, report: Report) -> None:
     report.text(
         f"A recurrent network h ← σ(h W + x) of {UNITS} units is followed for {STEPS} steps, and the "
         "gradient of the mean of its last state goes back step by step. Each step multiplies it by W and by "
-        "σ', which is at most 1/4, and far less where the input of a unit is large: here at most "
-        f"{simple.largest:.4f}. With a spectral norm of W of {simple.weight:.3f}, each step back multiplies "
-        f"the gradient by at most {factor:.3g}. Where it vanishes, early inputs do not affect the updates of "
-        "the weights."
+        "σ'. That is at most 1/4, at an input of 0, and close to 0 for large inputs, for example "
+        f"{_slope(5):.4f} at 5 and {_slope(10):.1e} at 10; here it is at most {simple.largest:.4f}. With a "
+        f"spectral norm of W of {simple.weight:.3f}, each step back multiplies the gradient by at most "
+        f"{factor:.3g}. Where it vanishes, early inputs do not affect the updates of the weights."
     )
     report.text(
         "A remedy is an LSTM, here with sigmoids everywhere too. It carries a state c ← f ∗ c + i ∗ g with "
@@ -172,6 +172,11 @@ def run(options: Options, report: Report) -> None:
         f"The differences are at most {wrong[0]:.1e} and {wrong[1]:.1e}.",
         max(wrong) < 5e-7,
     )
+
+
+def _slope(a: float) -> float:
+    """σ'(a) = σ(a) σ(-a)."""
+    return float(1 / (1 + np.exp(-a)) / (1 + np.exp(a)))
 
 
 def _figure(simple: Recurrent, lstm: Recurrent, factor: float) -> Figure:

@@ -37,7 +37,6 @@ NETWORK = nn.Sequential(nn.Linear(6, 4), nn.Sigmoid(), nn.Linear(4, 3))
 LEARNING_RATE = 1.0
 L2 = 0.02  # λ of λ/2·Σw²: the course writes 0.01·Σw²
 SHOWN = (0, 1, 2, 3, 5, 10, 20, 50, 100)  # steps of the long training
-STATEMENTS = (False, True, False, True, False, False)  # known: which are true
 
 
 class Trace(NamedTuple):
@@ -165,7 +164,7 @@ def run(options: Options, report: Report) -> None:
     _softmax_jacobian.run(options, report, traced.b)
     _regression_by_hand.run(options, report)
     _two_units.run(options, report)
-    _judge(options, report)
+    _statements.run(options, report, lambda l2: course_model(options, l2), X, LABEL, L2)
     _through_time.run(options, report)
 
 
@@ -199,7 +198,7 @@ def _answers(
         ["question", "answer", "known", "agrees"],
         [[*row, same] for row, same in zip(rows, agree, strict=True)],
         "The answers, worked out in the sections below, and those that are known. The file has all digits.",
-        {"answer": ".10g", "known": "g"},
+        {"answer": ".10g", "known": ".7g"},
     )
     wrong = [question for (question, *_), same in zip(rows, agree, strict=True) if not same]
     report.expect(
@@ -229,34 +228,6 @@ def _many_steps(report: Report, long: list[list[Any]]) -> None:
         f"{last[last[-1] + 1]:.4f} after {last[0]} steps.",
         (first[-1], last[-1]) == (2, 3),
     )
-
-
-def _judge(options: Options, report: Report) -> None:
-    report.section("Statements, true or false")
-    report.text(
-        "Each statement is decided by an experiment: those about L2 with the classification network, that "
-        "about SGD with the five points of the regression, the last with a network for sequences."
-    )
-
-    def scaled(factor: float, l2: float) -> Model:
-        """The classification network, all weights multiplied, the biases as they are."""
-        model = course_model(options, l2)
-        first, _, second = (
-            {name: model.backend.to_numpy(array) for name, array in layer.items()} for layer in model.params
-        )
-        model.params = (
-            {"weight": factor * first["weight"], "bias": first["bias"]},
-            {},
-            {"weight": factor * second["weight"], "bias": second["bias"]},
-        )
-        return model
-
-    verdicts = [
-        *_statements.of_regularization(report, scaled, X, LABEL, L2),
-        _statements.of_sgd(options, report),
-        _statements.of_sequences(options, report),
-    ]
-    _statements.add(report, verdicts, STATEMENTS)
 
 
 def _forward_and_back(report: Report, traced: Trace) -> None:
@@ -324,6 +295,24 @@ def _update(report: Report, steps: dict[float, Step]) -> None:
         "The loss with L2 is 3.9712 before the step.",
         f"It is {plain.loss:.4f} + {penalized.loss - plain.loss:.4f} = {penalized.loss:.4f}.",
         round(penalized.loss, 4) == 3.9712,
+    )
+    squares = [float((weights[:, 1:] ** 2).sum()) for weights in (ALPHA, BETA)]
+    report.table(
+        "l2",
+        ["quantity", "formula", "formula's value", "from the layers"],
+        [
+            ["loss with L2", "ℓ + 0.01 (Σ α*² + Σ β*²)", plain.loss + L2 / 2 * sum(squares), penalized.loss],
+            [
+                "G of α₁,₁",
+                "∂ℓ/∂α₁,₁ + 2·0.01·α₁,₁",
+                plain.dalpha[0, 1] + L2 * ALPHA[0, 1],
+                penalized.dalpha[0, 1],
+            ],
+            ["G of α₁,₀, a bias", "∂ℓ/∂α₁,₀", plain.dalpha[0, 0], penalized.dalpha[0, 0]],
+        ],
+        f"The loss with L2 by its formula, where α* and β* are without biases, Σ α*² = {squares[0]:g} and "
+        f"Σ β*² = {squares[1]:g}; and the G of the step α ← α - η G.",
+        {"formula's value": ".6f", "from the layers": ".6f"},
     )
     added = np.hstack([(penalized.dalpha - plain.dalpha).ravel(), (penalized.dbeta - plain.dbeta).ravel()])
     penalty = np.hstack([_penalty_gradient(weights).ravel() for weights in (ALPHA, BETA)])

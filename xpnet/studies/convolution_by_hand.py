@@ -271,7 +271,9 @@ def _draw(axes: Any, grid: Grid, left: float) -> None:
         face = "#e4e4e8" if grid.border and outer else "white"
         axes.add_patch(Rectangle((left + column, row), 1, 1, facecolor=face, edgecolor="#bbbbbb"))
         middle = (left + column + 0.5, row + (0.62 if grid.letters else 0.5))
-        axes.text(*middle, _number(float(grid.values[row, column])), ha="center", va="center", fontsize=12)
+        shown = _number(float(grid.values[row, column]))
+        size_of_text = 12 if len(shown) < 5 else 9.5
+        axes.text(*middle, shown, ha="center", va="center", fontsize=size_of_text)
         if grid.letters:
             axes.text(left + column + 0.07, row + 0.04, LETTERS[place], va="top", fontsize=9, color="#666666")
     squares = [] if grid.marked is None else [(*grid.marked, grid.mark)]

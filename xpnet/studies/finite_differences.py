@@ -14,6 +14,7 @@ gradients.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,13 +54,14 @@ def run(options: Options, report: Report) -> None:
     report.trained_on(dataset)
     epochs = _differences.epochs(len(dataset.train.y), options.choose(15000, quick=3000))
     report.config(_differences.SETTINGS | {"epochs": epochs})
-    smooth = _differences.train(options, dataset, nn.Tanh(), epochs)
-    _the_network(report, smooth, dataset)
+    smooth, with_kinks = (
+        _differences.train(options, dataset, activation, epochs) for activation in (nn.Tanh(), nn.ReLU())
+    )
+    _the_network(report, (smooth, with_kinks), dataset)
     found = differences(smooth)
     report_gradients(report, smooth, found, "gradients")
     _sizes(report, found)
     _regimes(report, found)
-    with_kinks = _differences.train(options, dataset, nn.ReLU(), epochs)
     _relu(report, with_kinks)
     _whole_network(report, smooth)
 
@@ -86,20 +88,32 @@ def differences(trained: Trained, count: int = WEIGHTS) -> Results:
     return Results(places, exact, errors, smallest)
 
 
-def _the_network(report: Report, trained: Trained, dataset: data.Dataset) -> None:
-    report.section("The network")
-    model = trained.models["float32"]
-    units, parameters = trained.units, model.parameter_count()
+def _the_network(report: Report, networks: Sequence[Trained], dataset: data.Dataset) -> None:
+    report.section("The networks")
+    smooth = networks[0]
     report.text(
-        f"The network has two hidden layers of {units} units with tanh, which is smooth, and "
-        f"{parameters:,} parameters. It is trained in float32 on {len(dataset.train.y):,} examples; then "
-        f"{model.evaluate(*dataset.test).accuracy:.1%} of the test examples are right. Its parameters are "
-        "copied, without a change, to a network in float64."
+        "The networks have two hidden layers: the first with tanh, which is smooth, the second with ReLU. "
+        f"They are trained in float32 on {len(dataset.train.y):,} examples; their parameters are then "
+        "copied, without a change, to networks in float64. Where a network is certain, the gradient is close "
+        "to 0, and little can be checked. So the example is the one whose loss is nearest to 1 among the "
+        f"first {smooth.searched:,} of the training set."
     )
-    report.text(
-        f"Where the network is certain, the gradient is close to 0, and little can be checked. So the "
-        f"example is number {trained.number:,} of the training set, whose loss of {trained.loss:.4f} is the "
-        f"nearest to 1 among the first {trained.searched:,}."
+    report.table(
+        "networks",
+        ["activation", "layers", "parameters", "test accuracy", "example", "its loss"],
+        [
+            [
+                each.activation,
+                f"{math.prod(each.sample.x.shape)}-{each.units}-{each.units}-{dataset.classes}",
+                each.models["float32"].parameter_count(),
+                each.models["float32"].evaluate(*dataset.test).accuracy,
+                each.number,
+                each.loss,
+            ]
+            for each in networks
+        ],
+        "The networks after training, and the number of the training example.",
+        {"test accuracy": ".4f", "its loss": ".4f"},
     )
 
 
@@ -123,25 +137,32 @@ def report_gradients(report: Report, trained: Trained, found: Results, file: str
         f"with N = {round(1 / step):,}.",
         dict.fromkeys(columns[3:], ".9f"),
     )  # fmt: skip
-    largest = {name: float(np.abs(found.exact[name, "float64"]).max()) for name in SETS}
-    if largest["first"] == 0:
-        moved = max(found.errors["first", kind, dtype].max() for kind in KINDS for dtype in TYPES)
-        report.text(
-            f"For this example the first hidden unit is dead: its output is 0, so the gradients of "
-            f"{SETS['first']} are exactly 0. The finite differences are at most {moved:.2g} for all N. They "
-            f"confirm the zeros, but say nothing about ε: see {SETS['largest']} for that."
-        )
-    else:
-        report.text(
-            f"No gradient is exactly 0 here because a unit is dead: the largest of {SETS['first']} is "
-            f"{largest['first']:.3g}, {largest['first'] / largest['largest']:.2g} of the largest of the "
-            f"layer, {largest['largest']:.3g}."
-        )
+    report.text(_dead(trained, found))
     report.expect(
         f"With {trained.activation}, the best central difference in float64 confirms both sets of gradients: "
-        f"relative errors below {CHECKED:g}.",
+        "relative errors below 10⁻⁶.",
         " and ".join(f"{found.smallest[name]:.1e} for {words}" for name, words in SETS.items()) + ".",
         all(error < CHECKED for error in found.smallest.values()),
+    )
+
+
+def _dead(trained: Trained, found: Results) -> str:
+    """Whether units are dead, so that gradients are exactly 0, in words."""
+    first, largest = (np.abs(found.exact[name, "float64"]) for name in SETS)
+    zeros, off = int((first == 0).sum()), _differences.first_output(trained) == 0
+    if zeros < len(first):
+        return (
+            "For this example the first hidden unit is not dead: the largest of its gradients is "
+            f"{first.max():.3g}, {first.max() / largest.max():.2g} of the largest of the layer, "
+            f"{largest.max():.3g}."
+            + (f" {zeros} of its gradients are 0: they lead to dead units." if zeros else "")
+        )
+    moved = max(found.errors["first", kind, dtype].max() for kind in KINDS for dtype in TYPES)
+    why = "the first hidden unit is dead, with an output of 0" if off else "the units they lead to are dead"
+    return (
+        f"For this example {why}, so the gradients of {SETS['first']} are exactly 0. The finite differences "
+        f"are at most {moved:.2g} for all N. They confirm the zeros, but say nothing about ε: see "
+        f"{SETS['largest']} for that."
     )
 
 
@@ -213,8 +234,9 @@ def _regimes(report: Report, found: Results) -> None:
                for dtype, unit in TYPES.items()}  # fmt: skip
     report.expect(
         "The rounding error is c u/ε in both types, with c between 0.05 and 50.",
-        " and ".join(f"c has the median {c:.2g} in {dtype}" for dtype, c in factors.items())
-        + f", over the 4 sizes that follow 10 times the best N, for {SETS['largest']}.",
+        f"For {SETS['largest']}, the median of c is "
+        + " and ".join(f"{c:.2g} in {dtype}" for dtype, c in factors.items())
+        + ", over the 4 sizes from 10 times the best N on.",
         all(0.05 < c < 50 for c in factors.values()),
     )
     for dtype, unit in TYPES.items():
@@ -252,10 +274,9 @@ def _relu(report: Report, trained: Trained) -> None:
     found = differences(trained)
     kinks = {name: _differences.kink(trained, at) for name, at in found.places.items()}
     report.text(
-        f"A second network has ReLUs in place of tanh, and is trained in the same way; the loss of its "
-        f"example, number {trained.number:,}, is {trained.loss:.4f}. ReLU has a kink: where a step of ε "
-        "moves the input of a unit past 0, Taylor's theorem does not hold. A step crosses the kink of a unit "
-        "as long as N is below |output of the unit before / input of the unit|."
+        "Now the network with ReLU. ReLU has a kink: where a step of ε moves the input of a unit past 0, "
+        "Taylor's theorem does not hold. A step crosses the kink of a unit as long as N is below "
+        "|output of the unit before / input of the unit|."
     )
     report_gradients(report, trained, found, "gradients-relu")
     report.figure(

@@ -14,6 +14,7 @@ if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
 
     cuda_on_cpu.install()
 
+from quick_studies import QuickStudies
 from xpnet import backend
 from xpnet.backend import Backend
 from xpnet.errors import BackendError
@@ -85,6 +86,13 @@ def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
     """`make_backend`, also on slow backends."""
     with at(request.param) as place:
         yield lambda dtype: backend.get(*place, dtype=dtype)
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> QuickStudies:
+    """The studies at their quick size, each run once for all tests, in whatever processes they run."""
+    base = tmp_path_factory.getbasetemp()
+    return QuickStudies((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies")
 
 
 def run_script(

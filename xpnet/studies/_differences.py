@@ -17,7 +17,7 @@ TYPES = {"float64": 2.0**-53, "float32": 2.0**-24}  # with their unit roundoff u
 KINDS = ("central", "one-sided")
 NAMES: dict[type[nn.Layer], str] = {nn.Tanh: "tanh", nn.ReLU: "ReLU"}
 PARAMETERS = 10**6  # the course asks for 0.5 to 1.0 million
-LAST = 6  # sizes through which a line of the truncation error is fitted
+LAST = 4  # sizes through which a line of the truncation error is fitted
 SEARCHED = 3000  # training examples among which one is chosen
 SETTINGS = {"batch size": 50, "learning rate": 0.03, "momentum": 0.9, "hidden layers": 2}
 

@@ -67,7 +67,7 @@ def conclude(report: Report, variants: list[sweep.Variant], steps: int) -> None:
     report.text(
         f"On the validation examples {sweep.winners(variants, 'η = ')}, with an accuracy of "
         f"{best.mean('validation_accuracy'):.4f}. On the test examples: "
-        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. Each run makes {steps:,} steps. In these, the "
+        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. Each run makes {steps:,} steps; the "
         f"training loss falls to {smallest.mean('train_loss'):.4g} with the smallest rate, {smallest.label}, "
         f"and to {best.mean('train_loss'):.4g} with {best.label}. {fate(largest)}"
     )

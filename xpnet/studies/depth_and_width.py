@@ -29,7 +29,7 @@ def run(options: Options, report: Report) -> None:
     examples = sweep.load(options, report, base)
     base = replace(base, epochs=examples.choose(base.epochs, large=min(base.epochs, 5)))
     report.config(base)
-    seeds = options.seeds(options.choose(3, quick=2))
+    seeds = options.seeds(options.choose(examples.choose(3, large=2), quick=2))
     depths, widths = options.choose((DEPTHS, WIDTHS), quick=((1, 3), (8, 32, 128)))
     sizes = [(depth, width) for depth in depths for width in widths]
     changes = {"none": {"hidden": ()}} | {

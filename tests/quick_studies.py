@@ -18,7 +18,7 @@ class QuickStudies:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def folder(self, name: str) -> Path:
+    def __getitem__(self, name: str) -> Path:
         """The folder of the study's report."""
         folder, done = self.root / name, self.root / f"{name}.done"
         with waiting_lock(self.root / f"{name}.lock"):
@@ -30,7 +30,7 @@ class QuickStudies:
 
     def table(self, name: str, table: str) -> list[dict[str, str]]:
         """The rows of a table of the study."""
-        with (self.folder(name) / f"{table}.csv").open(newline="") as file:
+        with (self[name] / f"{table}.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
 

@@ -107,7 +107,7 @@ def test_a_study_answers_its_items(command: str, quick: QuickStudies) -> None:
     problems = {}
     for item in of_command(command):
         file, row, columns = item.parts()
-        path = quick.folder(name) / file
+        path = quick[name] / file
         if not path.exists():
             problems[item] = "no file"
         elif file.endswith(".csv"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from conftest import run_script
 from xpnet._util import files
@@ -65,16 +65,6 @@ def test_a_search_leaves_its_trials_and_a_report(unbroken: Path) -> None:
     page = (unbroken / "report.html").read_text()
     assert "python scripts/train.py" in page
     assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
-
-
-def test_only_images_are_shifted() -> None:
-    drawn = {
-        "hidden layers": 2, "units": 128, "shift": 1, "activation": "relu", "learning rate": 0.1,
-        "batch size": 32, "L2": 1e-5,
-    }  # fmt: skip
-    trial = FixedTrial(drawn)
-    assert search.propose(trial, images=True)["random_crop"] == 1  # type: ignore[arg-type]
-    assert "random_crop" not in search.propose(trial, images=False)  # type: ignore[arg-type]
 
 
 def test_another_seed_draws_others(unbroken: Path, tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def test_results_do_not_depend_on_the_number_of_processes(report: Report) -> Non
 def test_each_call_has_one_thread_and_processes_of_their_own_share_the_calls(processes: int) -> None:
     def call(i: int) -> tuple[int, int]:
         time.sleep(0.05)
-        threads = {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+        threads = {
+            pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"
+        }
         assert threads <= {1}
         return i * i, os.getpid()
 

@@ -43,6 +43,7 @@ SPACE = (
 NAMES = tuple(name for name, _ in SPACE)
 BETTER = 0.25  # importance: how the best quarter of the complete trials differs
 GOALS = {"validation": 0.97, "test": 0.98}  # accuracies on all of MNIST
+LUCK = 0.02  # by which the largest of many noisy accuracies may be too large
 STYLES = {
     "complete": {"color": "#1f77b4", "marker": "o"},
     "pruned": {"color": "#999999", "marker": "x"},
@@ -86,6 +87,11 @@ def last_accuracy(trial: FrozenTrial) -> float:
     """The validation accuracy after the last epoch of the trial, or 0 if it has none."""
     values = trial.intermediate_values
     return values[max(values)] if values else 0.0
+
+
+def first_accuracy(trial: FrozenTrial) -> float:
+    """The validation accuracy after the first epoch of the trial, or 0 if it has none."""
+    return trial.intermediate_values.get(1, 0.0)
 
 
 def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: search.Settings) -> None:
@@ -134,10 +140,10 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     )
     first, later = trials[: search.RANDOM_TRIALS], trials[search.RANDOM_TRIALS :]
     if later:
-        medians = [float(np.median([last_accuracy(trial) for trial in part])) for part in (first, later)]
+        medians = [float(np.median([first_accuracy(trial) for trial in part])) for part in (first, later)]
         report.expect(
-            f"The trials that use earlier results have a higher median accuracy than the first {len(first)}, "
-            "which are random.",
+            "After one epoch, the trials that use earlier results have a higher median accuracy than the "
+            f"first {len(first)}, which are random.",
             f"{medians[1]:.4f} against {medians[0]:.4f}.",
             medians[1] > medians[0],
         )
@@ -222,10 +228,10 @@ def compare(
         f"{default.parameters:,} parameters."
     )
     report.expect(
-        "With new seeds, the best trial's hyper-parameters have a lower validation accuracy than in the "
-        "search, which chose the largest of many.",
+        "The best trial was no accident of its seed: with new seeds its validation accuracy is at most "
+        f"{LUCK:.0%} lower.",
         f"{again:.4f} on average, {value:.4f} in the search.",
-        again < value,
+        again >= value - LUCK,
     )
     for part in ("validation", "test"):
         ours, theirs = (each.final(f"{part}_accuracy") for each in (found, default))

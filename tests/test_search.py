@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from conftest import run_script
 from xpnet._util import files
@@ -56,7 +56,7 @@ def test_a_search_leaves_its_trials_and_a_report(unbroken: Path) -> None:
         assert 1e-3 <= float(row["learning rate"]) <= 0.5
         assert int(row["epochs"]) == 2 or row["state"] != "complete"
     assert {row["hyper-parameter"] for row in table(unbroken, "importance")} == {
-        "hidden layers", "units", "activation", "learning rate", "batch size", "L2", "shift",
+        "hidden layers", "units", "activation", "learning rate", "batch size", "L2",
     }  # fmt: skip
     assert [row["hyper-parameters"] for row in table(unbroken, "best-and-default")] == [
         "default",
@@ -65,16 +65,6 @@ def test_a_search_leaves_its_trials_and_a_report(unbroken: Path) -> None:
     page = (unbroken / "report.html").read_text()
     assert "python scripts/train.py" in page
     assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
-
-
-def test_only_images_are_shifted() -> None:
-    drawn = {
-        "hidden layers": 2, "units": 128, "shift": 1, "activation": "relu", "learning rate": 0.1,
-        "batch size": 32, "L2": 1e-5,
-    }  # fmt: skip
-    trial = FixedTrial(drawn)
-    assert search.propose(trial, images=True)["random_crop"] == 1  # type: ignore[arg-type]
-    assert "random_crop" not in search.propose(trial, images=False)  # type: ignore[arg-type]
 
 
 def test_another_seed_draws_others(unbroken: Path, tmp_path: Path) -> None:
@@ -135,9 +125,7 @@ def test_a_finished_search_goes_on_with_more_trials(
 
 def test_divergence_ends_a_trial_and_not_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     propose = search.propose
-    monkeypatch.setattr(
-        search, "propose", lambda trial, images: propose(trial, images) | {"learning_rate": 1e30}
-    )
+    monkeypatch.setattr(search, "propose", lambda trial: propose(trial) | {"learning_rate": 1e30})
     request = search.parse([*SMALL, "--trials", "2", "--output-dir", str(tmp_path / "run")], "", "")
     runner.run("hyperparameter-search", request.options, settings=request.settings)
     assert [row["state"] for row in table(tmp_path / "run")] == ["diverged"] * 2

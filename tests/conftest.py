@@ -14,7 +14,6 @@ if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
 
     cuda_on_cpu.install()
 
-from quick_studies import QuickStudies
 from xpnet import backend
 from xpnet.backend import Backend
 from xpnet.errors import BackendError
@@ -88,13 +87,6 @@ def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
         yield lambda dtype: backend.get(*place, dtype=dtype)
 
 
-@pytest.fixture(scope="session")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> QuickStudies:
-    """The studies at their quick size, each run once for all tests, in whatever processes they run."""
-    base = tmp_path_factory.getbasetemp()
-    return QuickStudies((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies")
-
-
 def run_script(
     script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str
 ) -> tuple[int, str, str]:
@@ -104,3 +96,12 @@ def run_script(
         runpy.run_path(str(script), run_name="__main__")
     out, err = capsys.readouterr()
     return exit_.value.code or 0, out, err  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The `QuickStudies` of all tests, in whatever processes they run."""
+    from quick_studies import QuickStudies  # here: it imports Matplotlib
+
+    base = tmp_path_factory.getbasetemp()
+    return QuickStudies((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies")

@@ -88,7 +88,7 @@ def test_every_line_of_the_curves_is_named(tmp_path: Path, figures: list[Figure]
         names = [text.get_text() for text in axes.get_legend().get_texts()]
         assert names == [
             "training, mean during the epoch",
-            "validation, after the epoch",
+            "validation, end of epoch",
             f"best epoch, 3: {value}",
         ]
         styles = {line.get_linestyle() for line in axes.lines}
@@ -101,13 +101,13 @@ def test_the_curves_say_which_training_loss_they_show(tmp_path: Path, figures: l
         return [text.get_text() for text in figures[-1].axes[0].get_legend().get_texts()]
 
     rows = [row._replace(train_metrics="end") for row in history(4)]
-    assert names() == ["training, end of epoch", "validation, after the epoch"]
+    assert names() == ["training, end of epoch", "validation, end of epoch"]
     rows = [row._replace(test_loss=1.5, test_accuracy=0.5) for row in history(2)] + rows[2:]
     assert names() == [
         "training, mean during the epoch",
         "training, end of epoch",
-        "validation, after the epoch",
-        "test, after the epoch",
+        "validation, end of epoch",
+        "test, end of epoch",
     ]
     running, end, _, test = figures[-1].axes[0].lines
     np.testing.assert_array_equal(running.get_ydata(), [1, 0.5, np.nan, np.nan])

@@ -14,8 +14,8 @@ TRAIN, VALIDATION, TEST, MARK = "#1f77b4", "#d95f02", "#4d9221", "#666666"
 CURVES = (  # the part of the data, its `train_metrics`, the label, the colour and the line
     ("train", "running", "training, mean during the epoch", TRAIN, "-"),
     ("train", "end", "training, end of epoch", TRAIN, "-"),
-    ("validation", "", "validation, after the epoch", VALIDATION, "--"),
-    ("test", "", "test, after the epoch", TEST, "-."),
+    ("validation", "", "validation, end of epoch", VALIDATION, "--"),
+    ("test", "", "test, end of epoch", TEST, "-."),
 )
 SHOWN = 40  # classes in a confusion matrix
 NUMBERED = 20  # with numbers in the cells

@@ -129,3 +129,12 @@ def run_script(
         runpy.run_path(str(script), run_name="__main__")
     out, err = capsys.readouterr()
     return exit_.value.code or 0, out, err  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The `QuickStudies` of all tests, in whatever processes they run."""
+    from quick_studies import QuickStudies  # here: it imports Matplotlib
+
+    base = tmp_path_factory.getbasetemp()
+    return QuickStudies((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quick_studies import QuickStudies
 from xpnet import nn, optim
 from xpnet.studies import (
     _matrix_forms,
@@ -21,7 +22,6 @@ from xpnet.studies import (
     backprop_by_hand,
     convolution_by_hand,
     logic_gates,
-    runner,
 )
 from xpnet.studies.options import Options
 
@@ -36,21 +36,10 @@ def anywhere(place: tuple[str, str | None]) -> Options:
     return Options(backend=backend, device=device)
 
 
-class Folders(dict[str, Path]):
-    """The reports of studies by name, each run where it is first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __missing__(self, name: str) -> Path:
-        runner.run(name, Options(quick=True, output_dir=str(self.folder / name)))
-        self[name] = self.folder / name
-        return self[name]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    return Folders(tmp_path_factory.mktemp("by-hand"))
+@pytest.fixture(scope="session")
+def folders(quick: QuickStudies) -> QuickStudies:
+    """The reports of the studies by name."""
+    return quick
 
 
 def table(folder: Path, name: str) -> dict[str, list[str]]:
@@ -70,7 +59,7 @@ class TestBackpropByHand:
             ("learning rate with the least loss after 2 steps", 0.001),
         ],
     )  # fmt: skip
-    def test_known_answers(self, folders: Folders, question: str, known: float | str) -> None:
+    def test_known_answers(self, folders: QuickStudies, question: str, known: float | str) -> None:
         answer, stated, agrees = table(folders["backprop-by-hand"], "answers")[question]
         assert agrees == "true"
         if isinstance(known, str):
@@ -126,7 +115,7 @@ class TestBackpropByHand:
         assert _statements.rises(NUMPY, small, 1) == _statements.rises(NUMPY, 10 * small, 1) > 0
         assert _statements.rises(NUMPY, small, len(_regression_by_hand.POINTS)) == 0
 
-    def test_the_verdicts(self, folders: Folders) -> None:
+    def test_the_verdicts(self, folders: QuickStudies) -> None:
         verdicts = [
             verdict for verdict, _ in list(table(folders["backprop-by-hand"], "statements").values())[1:]
         ]
@@ -255,7 +244,7 @@ class TestLogicGates:
         np.testing.assert_array_equal(logic_gates.gives(np.array([0.499, 0.5])), [0, 1])
 
     @pytest.mark.parametrize("gate", logic_gates.GATES)
-    def test_the_weights_of_the_table_make_the_gate(self, gate: str, folders: Folders) -> None:
+    def test_the_weights_of_the_table_make_the_gate(self, gate: str, folders: QuickStudies) -> None:
         with (folders["logic-gates"] / "weights.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["gate"] == gate]
         *hidden, output = [
@@ -327,7 +316,7 @@ class TestActivationDescent:
 
 
 class TestConvolutionByHand:
-    def test_j_is_minus_6(self, anywhere: Options, folders: Folders) -> None:
+    def test_j_is_minus_6(self, anywhere: Options, folders: QuickStudies) -> None:
         """J is the tenth of the 6×6 outputs: row 2, column 4."""
         grids = convolution_by_hand.grids(anywhere)
         assert convolution_by_hand.J == (1, 3)
@@ -363,7 +352,7 @@ class TestConvolutionByHand:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_all_comes_as_expected(name: str, folders: Folders) -> None:
+def test_all_comes_as_expected(name: str, folders: QuickStudies) -> None:
     expectations = table(folders[name], "expectations")
     del expectations["expected"]
     assert len(expectations) >= 4

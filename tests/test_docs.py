@@ -34,8 +34,8 @@ def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The blocks of a page run in order in one module; a text block after a block shows its output."""
-    if page.stem == "onnx":
-        pytest.importorskip("onnx", reason="onnx is not installed")
+    if needed := {"onnx": "onnx", "convert": "torch"}.get(page.stem):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType(f"page_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)

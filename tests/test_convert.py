@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import cases
-from test_onnx import drawn
+from models import drawn
 from xpnet import convert, losses, nn, tree
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.tree import Tree

@@ -106,7 +106,7 @@ def _of_file(places: Places, path: Path) -> Tree:
     except OSError as error:
         reason = error.strerror or f"expected a file of Keras's weights: {error}"
         raise CheckpointError(f"{path}: {reason}") from error
-    except (KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # HDF5 raises many kinds
         raise CheckpointError(f"{path}: expected a file of Keras's weights: {error}") from error
     seen, names = Counter[str](), {}
     for place in places.found:

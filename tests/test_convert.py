@@ -183,6 +183,7 @@ def test_bfloat16_files() -> None:
         (without("0.bias", **{"0.bias": "text"}), (4, 4, 1), CheckpointError, "state: 0.bias: "),
         (STATE, None, ConfigError, "layer 1, Flatten(): expected input_shape, such as (28, 28, 1)"),
         (7, None, ConfigError, "expected a state_dict or the path of a safetensors file, got int"),
+        (type("Module", (), {"state_dict": dict})(), None, ConfigError, "got Module; pass its state_dict()"),
     ],
 )  # fmt: skip
 def test_a_mismatch_names_the_layer(state: Any, shape: Any, error: type[Exception], words: str) -> None:

@@ -172,8 +172,10 @@ def _arrays(state: Mapping[str, Any] | str | Path) -> dict[str, np.ndarray]:
                 raise CheckpointError(f"state: {name}: {error}") from error
         return found
     if not isinstance(state, str | Path):
+        hint = "; pass its state_dict()" if hasattr(state, "state_dict") else ""
         raise ConfigError(
-            f"from_torch: expected a state_dict or the path of a safetensors file, got {type(state).__name__}"
+            "from_torch: expected a state_dict or the path of a safetensors file, "
+            f"got {type(state).__name__}{hint}"
         )
     try:
         content = Path(state).read_bytes()

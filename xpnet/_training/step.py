@@ -133,7 +133,7 @@ def training_step(
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
             alone = measures and inputs.shape[0] == 1 and (n == 1 or not together)
-            averaged = averaged_statistics(here, state, evaluated, inputs, alone)
+            averaged = averaged_statistics(here, state, evaluated, inputs, alone) if averages else {}
             if alone:
                 params = tree.merge(params, state.statistics)
             prediction, residuals = here.forward(params, inputs)

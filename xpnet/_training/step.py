@@ -112,21 +112,23 @@ def training_step(
     once = Once()
 
     @functools.cache
-    def part_size(input_shape: Shape, n: int) -> int:
-        return micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
+    def parts_of(input_shape: Shape, n: int) -> tuple[int, list[slice]]:
+        """The size of the parts of a batch of n examples, and the parts."""
+        size = micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
+        return size, slices(n, size)
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
         params = state.params
 
-        size = part_size(x.shape[1:], n)
+        size, parts = parts_of(x.shape[1:], n)
         whole = deferring if size >= n else net
 
         def learn(part: slice, given: tuple[Tree, Tree]) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
             params, evaluated = given
-            key = Key(state.step, stream).part(part.start)
+            key = Key(state.step, stream, part.start)
             inputs = ops(x).take(x, index[part])
             targets = judging.take(target, index[part])
             if augment is not None:
@@ -158,7 +160,7 @@ def training_step(
             return prepared(net, given[0]), prepared(net, given[1]) if averages else {}
 
         grads, (statistics, averaged), totals = backend.map_reduce(
-            learn, _add_parts, slices(n, size), (params, evaluated), prepare, together
+            learn, _add_parts, parts, (params, evaluated), prepare, together
         )
         if totals.count is not None and size < n:
             divisor = judging.at_least_one(judging.number(totals))
@@ -166,7 +168,7 @@ def training_step(
         if objective.l2 != 0:
             counted = n if totals.count is None else judging.number(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
-        grads = objective.penalized_gradients(params, grads)
+            grads = objective.penalized_gradients(params, grads)
         chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         counters = _counters if ops(totals.loss).is_captured else _counters_by_hand

@@ -69,7 +69,7 @@ class Ops:
         x[index] = value
         return x
 
-    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+    def add_at(self, x: Array, index: Any, value: Any) -> Array:
         """x with x[index] += value. May overwrite x."""
         x[index] += value
         return x
@@ -336,15 +336,19 @@ def _array_function(name: str, of_numbers: Callable[..., Any]) -> Callable[..., 
     return function
 
 
+def _of_one(name: str, of_number: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: getattr(namespace(x), name)(x) if hasattr(x, "ndim") else of_number(x)
+
+
 def _one_hot(labels: Array, like: Array) -> Array:
     classes = namespace(like).arange(like.shape[-1], dtype=labels.dtype, device=device(labels))
     return namespace(like).astype(labels == classes, like.dtype)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sqrt": _array_function("sqrt", math.sqrt),
-    "exp": _array_function("exp", math.exp),
-    "log": _array_function("log", math.log),
+    "sqrt": _of_one("sqrt", math.sqrt),
+    "exp": _of_one("exp", math.exp),
+    "log": _of_one("log", math.log),
     "maximum": _array_function("maximum", max),
     "minimum": _array_function("minimum", min),
     "sign": lambda x: ops(x).sign(x),

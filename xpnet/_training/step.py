@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,7 @@ def training_step(
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
+    decaying = with_penalty(optimizer, objective.l2)
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
     together = examples == "summed" and micro_batch is None
     once = Once()
@@ -168,8 +169,9 @@ def training_step(
         if objective.l2 != 0:
             counted = n if totals.count is None else judging.number(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
-            grads = objective.penalized_gradients(params, grads)
-        chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
+            if decaying is optimizer:
+                grads = objective.penalized_gradients(params, grads)
+        chosen = decaying if learning_rate is None else decaying.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         counters = _counters if ops(totals.loss).is_captured else _counters_by_hand
         totals_so_far, done, finite_steps = counters(state, totals)
@@ -242,6 +244,21 @@ def only_adds_gradients(optimizer: Optimizer) -> bool:
     Always False for a subclass, which may use them in any way.
     """
     return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
+
+
+def with_penalty(optimizer: Optimizer, l2: float) -> Optimizer:
+    """The optimizer that adds the gradient of the penalty itself, in its one pass over the parameters.
+
+    Else the same optimizer: if it has a weight decay, or uses it in another way; always for a subclass.
+    """
+    chosen: Any = optimizer
+    if l2 == 0 or type(optimizer) not in DECAY_GRADIENTS or not is_zero(chosen.weight_decay):
+        return optimizer
+    found: Optimizer = replace(chosen, weight_decay=l2)
+    return found
+
+
+DECAY_GRADIENTS = (optim.SGD, optim.EMAMomentum, optim.RMSprop, optim.Adagrad, optim.Adam, optim.NAdam)
 
 
 def _examples_of(augment: Augment | None) -> Examples:

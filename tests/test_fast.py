@@ -7,6 +7,7 @@ import pytest
 
 import xpnet
 from xpnet import backend, data, gradcheck, losses, nn, optim, tree
+from xpnet._training import step
 from xpnet.backend import Product, _numpy_blas
 from xpnet.nn import _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
@@ -49,6 +50,34 @@ def test_numpy_s_openblas_is_found() -> None:
     """Without it everything would be right, but slower."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     assert (_numpy_blas._gemm("f") is not None) == ("openblas" in blas)
+
+
+PENALIZED = [
+    optim.SGD(0.1),
+    optim.SGD(0.1, 0.9),
+    optim.SGD(0.1, 0.9, nesterov=True),
+    *[kind(0.1) for kind in step.DECAY_GRADIENTS[1:]],
+]
+
+
+@pytest.mark.parametrize("optimizer", [*PENALIZED, optim.AdamW(), optim.SGD(0.1, weight_decay=0.2)], ids=repr)
+def test_an_optimizer_that_adds_the_gradient_of_the_penalty_itself_has_the_same_bits(
+    optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(20, 6)), rng.integers(3, size=20)
+    schedule = xpnet.schedules.Cosine(epochs=2)
+
+    def train() -> list[Any]:
+        model = xpnet.Model(MLP, losses.CrossEntropy(), optimizer, l2=0.3)
+        metrics = model.fit(x, y, epochs=2, batch_size=8, schedule=schedule)
+        return [metrics[-1].train_loss, *tree.leaves(model.params)]
+
+    assert (step.with_penalty(optimizer, 0.3) is not optimizer) == (optimizer in PENALIZED)
+    found = train()
+    monkeypatch.setattr(step, "with_penalty", lambda optimizer, l2: optimizer)
+    for array, expected in zip(found, train(), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("optimizer", [optim.SGD(0.3), optim.SGD(0.1, momentum=0.9)], ids=str)

@@ -236,16 +236,27 @@ class Backend:
 
         For i from `start` to `stop` - 1 it computes `state, _ = step(state, (*constants, *row))`, where row i
         holds `array[i, ...]` for each array in the tuple `rows`, and None for None. The step must keep the
-        structure of the state. The loop may donate, as in `compile`.
+        structure of the state. The loop may donate, as in `compile`. Call it through `quiet`.
         """
-        compiled = self.compile(step)
+        return loop_of(self.compile(step))
 
-        def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
-            for i in range(start, stop):
-                state, _ = compiled(state, (*constants, *row(rows, i)))
-            return state
+    def quiet(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, without a library's warnings of infinite and NaN numbers: xpnet tells of them itself.
 
-        return loop
+        It belongs to the thread that calls `quiet`, with the context variables of that moment.
+        """
+        return function
+
+
+def loop_of(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The loop that `Backend.compile_loop` describes, of a step that is already compiled."""
+
+    def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
+        for i in range(start, stop):
+            state, _ = step(state, (*constants, *row(rows, i)))
+        return state
+
+    return loop
 
 
 def row(rows: tuple[Array | None, ...], i: Any) -> list[Array | None]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
+from xpnet.backend._cupy_columns import ColumnsKernel
 from xpnet.backend._cupy_fused import kernel
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
@@ -157,8 +158,10 @@ class CuPyOps(CapturedOps, library="cupy"):
         return self.cupy.sign(x)
 
     def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
-        """One kernel."""
+        """One kernel, and another one for sums of many rows."""
         formula = function.formula(kinds)
+        if formula.sums:
+            return ColumnsKernel(formula, f"xpnet_{function.name}", self.cupy).function(FUNCTIONS)
         return kernel(formula, function.name, function.overwrites, self.cupy, FUNCTIONS)
 
     def positive_part(self, x: Array) -> Array:

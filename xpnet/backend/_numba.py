@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.version import __version__
-from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
+from xpnet.backend._formula import OPERATORS, REDUCTIONS, SUMS, Formula, Symbol, define, python
 from xpnet.errors import BackendError
 
 WORDS = {
@@ -74,8 +74,9 @@ def loop(
         otherwise: the same function in another form, for what the loop cannot do.
         scalars: functions of scalars and numbers, by the names of operations.
     """
-    of_rows = not formula.is_elementwise
-    if not formula.operations or (not of_rows and any(each.operation in SLOW for each in formula.operations)):
+    is_slow = not formula.reduces_rows and any(each.operation in SLOW for each in formula.operations)
+    is_empty = not formula.operations and not formula.sums
+    if is_empty or is_slow or (formula.sums and formula.has_rows):
         return otherwise
     return _Loop(formula, overwrites).function(otherwise, scalars)
 
@@ -98,7 +99,7 @@ class _Loop:
         self.new = [name for name in self.outputs if name not in self.arrays]
         self.numbers: dict[str, str] = {}  # the name of the argument of the loop, by its source
         self.columns: dict[str, str] = {}
-        self.is_flat = not self.rows and all(
+        self.is_flat = not self.rows and not formula.sums and all(
             each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
         )
 
@@ -116,10 +117,12 @@ class _Loop:
             for order in orders
         ]
         unfit = [f"not ({' or '.join(unfit)})", *[f"{name}.ndim" for name in self.scalars]]
-        if not self.formula.is_elementwise:
+        if self.formula.reduces_rows:
             unfit.append(f"{first}.shape[-1] > {SHORT}")
+        if self.formula.sums:
+            unfit.append(f"{first}.ndim != 2")
         flat = "ravel('K')" if self.is_flat else f"reshape(-1, {first}.shape[-1])"
-        shapes = {"array": flat, "row": "reshape(-1)"}
+        shapes = {"array": flat, "row": "reshape(-1)", "column": "reshape(-1)"}
         passed = [f"{name}.{flat}" for name in self.arrays]
         passed += [f"{name}.reshape(-1)" for name in self.rows]
         passed += [f"{name}.{shapes[self.outputs[name].kind]}" for name in self.new]
@@ -141,6 +144,8 @@ class _Loop:
         first = self.arrays[0]
         if result.kind == "row":
             return f"np.empty((*{first}.shape[:-1], 1), {first}.dtype)"
+        if result.kind == "column":
+            return f"np.zeros({first}.shape[-1], {first}.dtype)"
         return f"np.empty_like({first})"  # in the same order in memory
 
     def _flat(self) -> list[str]:
@@ -200,6 +205,9 @@ class _Loop:
                     names[symbol] = f"{kept[-1]}[j]"
             if number == n_loops - 1:  # after all that reads an array which a result overwrites
                 inner += [f"{name}[i, j] = {names[each]}" for name, each in self._outputs("array")]
+                for name, each in self._outputs("column"):
+                    terms = [self._value(operand, names) for operand in each.operands]
+                    inner.append(f"{name}[j] += {' * '.join(terms)}")
             if inner:
                 lines += ["for j in range(d):", *_indented(inner)]
         lines += [f"{name}[i] = {self._value(each, names)}" for name, each in self._outputs("row")]

@@ -344,5 +344,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "row_max": lambda x: ops(x).row_maxima(x),
     "row_argmax": lambda x: namespace(x).astype(namespace(x).argmax(x, axis=-1, keepdims=True), x.dtype),
     "one_hot": _one_hot,
+    "sum_of_rows": lambda x: ops(x).sum_of_rows(x),
+    "sum_of_products": lambda x, y: ops(x).sum_of_products(x, y),
     "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
 }

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import imul, mul, sub
+from operator import mul
 from typing import Any, NamedTuple
 
-from xpnet import init, tree
+from xpnet import init
 from xpnet.backend import namespace, ops, sum_over_parts
+from xpnet.backend.fused import fused, sqrt, sum_of_products, sum_of_rows
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
 from xpnet.nn.containers import ContainerResiduals
@@ -115,8 +116,8 @@ class BatchNorm(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         mean, variance = params["running_mean"], params["running_variance"]
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        centered = ops(x).each_row(sub, x, _along(mean, x))
-        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        along = [_along(each, x) for each in (mean, inverse_std, params["scale"], params["shift"])]
+        centered, y = _normalize(x, *along)
         return y, BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -125,6 +126,56 @@ class BatchNorm(_Norm):
 
     def training_mode(self, key: Key) -> Layer:
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
+
+
+# What a batch normalisation computes of each element, each function in one pass where the library can.
+
+
+@fused()
+def _center(x: Any, mean: Any) -> Any:
+    """x - mean, and Σ (x - mean)²."""
+    centered = x - mean
+    return centered, sum_of_products(centered, centered)
+
+
+@fused()
+def _inverse_std(squares: Any, n: Any, epsilon: Any) -> Any:
+    """var = Σ (x - mean)² / N, and 1 / √(var + ε)."""
+    variance = squares / n
+    return variance, 1 / sqrt(variance + epsilon)
+
+
+@fused()
+def _scale_and_shift(centered: Any, inverse_std: Any, scale: Any, shift: Any) -> Any:
+    """γ x̂ + β."""
+    return centered * (inverse_std * scale) + shift
+
+
+@fused()
+def _normalize(x: Any, mean: Any, inverse_std: Any, scale: Any, shift: Any) -> Any:
+    """x - mean, and γ x̂ + β."""
+    centered = x - mean
+    return centered, centered * (inverse_std * scale) + shift
+
+
+@fused()
+def _sums(dy: Any, centered: Any) -> Any:
+    """Σ dy (x - mean) and Σ dy."""
+    return sum_of_products(dy, centered), sum_of_rows(dy)
+
+
+@fused()
+def _input_gradient(
+    dy: Any, centered: Any, inverse_std: Any, scale: Any, dscale: Any, dshift: Any, n: Any
+) -> Any:
+    """γ / √(var + ε) · (dy - x̂ · 1/N Σ dy x̂ - 1/N Σ dy)."""
+    return scale * inverse_std * (dy - centered * (inverse_std * dscale / n) - dshift / n)
+
+
+@fused()
+def _average(m: Any, v: Any, mean: Any, variance: Any, correction: Any, momentum: Any) -> Any:
+    """(1 - μ) m + μ mean and (1 - μ) v + μ var · N/(N-1)."""
+    return (1 - momentum) * m + momentum * mean, (1 - momentum) * v + momentum * (variance * correction)
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,10 +203,10 @@ class BatchNormInTraining(_Norm):
         if n == 1 and "running_mean" in params:
             return self._outside().forward(params, x)
         mean = sum_over_parts(ops(x).sum_of_rows(rows)) / n
-        centered = ops(x).each_row(sub, rows, _along(mean, rows))
-        variance = sum_over_parts(ops(x).sum_of_products(centered, centered)) / n
-        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        centered, squares = _center(rows, _along(mean, rows))
+        variance, inverse_std = _inverse_std(sum_over_parts(squares), n, self.epsilon)
+        along = [_along(each, rows) for each in (inverse_std, params["scale"], params["shift"])]
+        y = _scale_and_shift(centered, *along)
         return namespace(x).reshape(y, x.shape), BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -165,24 +216,23 @@ class BatchNormInTraining(_Norm):
             return self._outside().backward(params, residuals, dy)
         grads = _gradients(params, residuals, rows)
         sums = sum_over_parts(grads)
-        # dx = -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): in this order, every step after the first
-        # overwrites its result.
-        dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
-        dx = ops(dy).add_to_rows(dx, _along(sums["shift"] / n, rows))
-        dx -= rows
-        dx = ops(dy).each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
+        along = [_along(each, rows) for each in (inverse_std, params["scale"], sums["scale"], sums["shift"])]
+        dx = _input_gradient(rows, residuals.centered, *along, n)
         return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
         n = sum_over_parts(residuals.centered.shape[-2])
         if n == 1:
             return statistics
-        batch = {"running_mean": residuals.mean, "running_variance": residuals.variance * (n / (n - 1))}
-
-        def average(running: Array, value: Array) -> Array:
-            return (1 - self.momentum) * running + self.momentum * value
-
-        return tree.map(average, statistics, batch)
+        mean, variance = _average(
+            statistics["running_mean"],
+            statistics["running_variance"],
+            residuals.mean,
+            residuals.variance,
+            n / (n - 1),
+            self.momentum,
+        )
+        return {"running_mean": mean, "running_variance": variance}
 
     def _outside(self) -> BatchNorm:
         return BatchNorm(self.features, self.momentum, self.epsilon)
@@ -235,7 +285,7 @@ class LayerNorm(_Norm):
         variance = ops(x).row_sums(normalized * normalized) / self.features
         inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
-        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        y = _scaled_and_shifted(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -298,7 +348,7 @@ class GroupNorm(_Norm):
         inverse_std = 1 / xp.sqrt(_group_means(normalized * normalized) + self.epsilon)
         normalized *= inverse_std
         normalized = xp.reshape(normalized, x.shape)
-        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        y = _scaled_and_shifted(normalized, params["scale"], params["shift"])
         return y, GroupNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -332,6 +382,8 @@ def _group_means(groups: Array) -> Array:
 
 def _along(parameter: Array, x: Array) -> Array:
     """The parameter in a shape that broadcasts: (d,) for x (n, ..., d), (K, 1, ..., d) for (K, n, ..., d)."""
+    if parameter.ndim == 1:
+        return parameter
     return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
 
 
@@ -340,7 +392,7 @@ def _rows(parameter: Array, x: Array) -> Array:
     return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
 
 
-def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
+def _scaled_and_shifted(x: Array, scale: Array, shift: Array) -> Array:
     """x · scale + shift."""
     return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
 
@@ -348,5 +400,5 @@ def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy."""
     rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
-    scale = ops(dy).sum_of_products(rows, centered) * residuals.inverse_std
-    return {"scale": scale, "shift": ops(dy).sum_of_rows(rows)}
+    products, shift = _sums(rows, centered)
+    return {"scale": products * residuals.inverse_std, "shift": shift}

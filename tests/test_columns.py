@@ -81,7 +81,9 @@ functions = pytest.mark.parametrize(
 
 @functions
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_library_agrees_with_the_formula(make_backend: MakeBackend, function: Fused, dtype: str) -> None:
+def test_every_library_agrees_with_the_formula(
+    make_backend: MakeBackend, function: Fused, dtype: str
+) -> None:
     backend = make_backend(dtype)
     tolerance = 1e-4 if dtype == "float32" else 1e-10
     cases = [*[(shape, 0) for shape in SHAPES], ((1, 1), 3), ((7, 3), 2)]
@@ -114,7 +116,9 @@ def test_the_forms_for_numpy_have_the_same_bits(function: Fused, form: str) -> N
         for layout in (np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=0)[::2]):
             given = [layout(each) if np.ndim(each) == 2 else each for each in arguments]
             expected = results_of(function.function(*[each + 0 for each in given]))
-            results = results_of(found(*[layout(each.copy()) if np.ndim(each) == 2 else each for each in given]))
+            results = results_of(
+                found(*[layout(each.copy()) if np.ndim(each) == 2 else each for each in given])
+            )
             for result, wanted in zip(results, expected, strict=True):
                 if wanted.shape == shape:
                     assert np.array_equal(result, wanted)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
+from xpnet.backend import _cupy_pool
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
 from xpnet.backend._cupy_columns import ColumnsKernel
 from xpnet.backend._cupy_fused import kernel
@@ -38,6 +39,7 @@ class CuPy(Backend):
     install = "pip install '.[cuda13]', or '.[cuda12]' for a CUDA 12 driver; backend 'numpy' needs no GPU"
     devices = "'cuda' or 'cuda:N'"
     steps_at_once = 16
+    has_max_pool = True
 
     def find_namespace(self) -> Any:
         # CuPy imports it at the first division. It imports Optuna, which keeps an ImportError and so all
@@ -178,6 +180,18 @@ class CuPyOps(CapturedOps, library="cupy"):
         if hasattr(scale, "ndim"):
             right, scale = scale * right, 1
         return product.add_to(total, left, right, scale, decay)
+
+    def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
+        if x.ndim != 4:
+            return super().max_pool(x, kernel, stride)
+        return _cupy_pool.max_pool(self.cupy, x, kernel, stride)
+
+    def max_pool_gradient(
+        self, dy: Array, x: Array, positions: Array, kernel: Lengths, stride: Lengths
+    ) -> Array:
+        if x.ndim != 4:
+            return super().max_pool_gradient(dy, x, positions, kernel, stride)
+        return _cupy_pool.max_pool_gradient(self.cupy, dy, x, positions, kernel, stride)
 
     def inner_product(self, x: Array, y: Array) -> Array:
         return _inner_product(self.cupy)(x, y, axis=(x.ndim - 2, x.ndim - 1))

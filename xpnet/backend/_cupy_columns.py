@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._cupy_fused import TYPES, ElementCode
-from xpnet.backend._formula import SUMS, Formula, as_written, define
+from xpnet.backend._cupy_fused import ElementCode
+from xpnet.backend._formula import SUMS, as_written, define
 
 THREADS = 256  # in a block
 WIDEST = 32  # threads side by side, on neighbouring columns: a warp
-EACH = 64  # rows, at most, that a thread adds up
+EACH = 64  # rows that a thread adds up
+MOST = 65_535  # parts: CUDA's limit
 
 # A block adds up rows start, ..., stop - 1 of some columns: its threads at y take each blockDim.y-th row.
 KERNEL = """\
@@ -64,7 +65,7 @@ class ColumnsKernel(ElementCode):
         cupy, first = self.cupy, arrays[0]
         (n, d), count = first.shape, len(self.formula.sums)
         width = min(WIDEST, 1 << max(d - 1, 0).bit_length())
-        rows = THREADS // width * EACH
+        rows = max(THREADS // width * EACH, -(-n // MOST))
         n_parts = max(1, -(-n // rows))
         parts = cupy.empty((n_parts, count, d), first.dtype)
         results = [cupy.empty_like(first) for each in self.formula.results if each.kind == "array"]

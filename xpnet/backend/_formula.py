@@ -163,7 +163,7 @@ class Formula:
 
     @property
     def has_rows(self) -> bool:
-        """Whether something is one for each row: an argument, or what is computed of the elements of a row."""
+        """Whether something is one for each row: an argument, or computed from the elements of a row."""
         return any(each.kind == "row" for each in (*self.arguments.values(), *self.steps))
 
     @property

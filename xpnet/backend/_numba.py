@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.version import __version__
-from xpnet.backend._formula import OPERATORS, REDUCTIONS, SUMS, Formula, Symbol, define, python
+from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
 from xpnet.errors import BackendError
 
 WORDS = {
@@ -99,8 +99,12 @@ class _Loop:
         self.new = [name for name in self.outputs if name not in self.arrays]
         self.numbers: dict[str, str] = {}  # the name of the argument of the loop, by its source
         self.columns: dict[str, str] = {}
-        self.is_flat = not self.rows and not formula.sums and all(
-            each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
+        self.is_flat = (
+            not self.rows
+            and not formula.sums
+            and all(
+                each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
+            )
         )
 
     def function(self, otherwise: Callable[..., Any], scalars: Mapping[str, Any]) -> Callable[..., Any]:
@@ -108,7 +112,7 @@ class _Loop:
         body = self._flat() if self.is_flat else self._by_rows()
         inner = [*self.arrays, *self.rows, *self.new, *self.columns.values(), *self.numbers.values()]
         head = HEAD.format(arguments=", ".join([*inner, "one", "zero"]))
-        compiled = _module(head + "".join([f"    {line}\n" for line in body])).loop
+        compiled = compiled_module(head + "".join([f"    {line}\n" for line in body])).loop
 
         first, given = self.arrays[0], ", ".join(self.formula.names)
         orders = "cf" if self.is_flat else "c"
@@ -254,7 +258,7 @@ def _folders() -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / "xpnet-fused"
 
 
-def _module(source: str) -> ModuleType:
+def compiled_module(source: str) -> ModuleType:
     """The source as a module in a file of the user's cache, where Numba keeps what it compiled of it."""
     name = "fused_" + hashlib.sha256(f"{__version__} {source}".encode()).hexdigest()[:16]
     for folder in _folders():

@@ -76,7 +76,7 @@ def of_joined_rows(
 
 
 def _with_columns_as_arguments(formula: Formula) -> tuple[Formula, dict[str, str]]:
-    """The formula with an argument for each operation on columns alone; the sources of its columns by name."""
+    """The formula with an argument for what is computed of columns alone; the sources of its columns."""
     made: dict[Symbol, Symbol] = {}
     columns: dict[str, str] = {}
 

@@ -33,7 +33,7 @@ class LayerNormResiduals(NamedTuple):
 
 
 class GroupNormResiduals(NamedTuple):
-    """Fields: x̂ in the shape of x, and 1 / √(var + ε) for each group of each example."""
+    """Fields: x̂ in the shape of x, and 1 / √(var + ε) for each group of each example, (n, 1, groups)."""
 
     normalized: Array
     inverse_std: Array
@@ -343,22 +343,22 @@ class GroupNorm(_Norm):
             )
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, GroupNormResiduals]:
-        xp, groups = namespace(x), self._groups(params, x)
-        normalized = groups - _group_means(groups)
-        inverse_std = 1 / xp.sqrt(_group_means(normalized * normalized) + self.epsilon)
-        normalized *= inverse_std
+        xp, rows = namespace(x), self._positions(params, x)
+        normalized = rows - self._of_features(self._means(rows))
+        inverse_std = 1 / xp.sqrt(self._means(normalized * normalized) + self.epsilon)
+        normalized *= self._of_features(inverse_std)
         normalized = xp.reshape(normalized, x.shape)
         y = _scaled_and_shifted(normalized, params["scale"], params["shift"])
         return y, GroupNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        normalized, inverse_std = residuals
+        normalized, inverse_std = self._positions(params, residuals.normalized), residuals.inverse_std
         scale = params["scale"]
-        dnormalized = self._groups(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
-        groups = self._groups(params, normalized)
-        dx = dnormalized - _group_means(dnormalized)
-        dx -= groups * _group_means(dnormalized * groups)
-        dx *= inverse_std
+        dnormalized = self._positions(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
+        dx = dnormalized - self._of_features(self._means(dnormalized))
+        dnormalized *= normalized
+        dx -= normalized * self._of_features(self._means(dnormalized))
+        dx *= self._of_features(inverse_std)
         rows = _rows(scale, dy)
         dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
         return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
@@ -369,15 +369,23 @@ class GroupNorm(_Norm):
             self.refuse(f"(n, ..., {self.features}) with more than one value in each group", input_shape)
         return shape
 
-    def _groups(self, params: Tree, x: Array) -> Array:
-        """x as (n, positions, groups, features/groups), or (K, n, ...) with the parameters of K networks."""
+    def _positions(self, params: Tree, x: Array) -> Array:
+        """x as (n, positions, features), or (K, n, ...) with the parameters of K networks."""
         examples = x.shape[: params["scale"].ndim]
-        return namespace(x).reshape(x, (*examples, -1, self.groups, self.features // self.groups))
+        return namespace(x).reshape(x, (*examples, -1, self.features))
 
+    def _means(self, x: Array) -> Array:
+        """The mean of each group of x (..., positions, features), (..., 1, groups)."""
+        # First over the positions, in long rows: libraries are slow on the few features of a group.
+        xp, (*examples, positions, _), size = namespace(x), x.shape, self.features // self.groups
+        sums = x if positions == 1 else ops(x).sum_of_rows(x)
+        groups = xp.reshape(sums, (*examples, 1, self.groups, size))
+        return xp.sum(groups, axis=-1) / (positions * size)
 
-def _group_means(groups: Array) -> Array:
-    """The mean of each group over its positions and features, (..., n, 1, groups, 1)."""
-    return namespace(groups).mean(groups, axis=(-3, -1), keepdims=True)
+    def _of_features(self, x: Array) -> Array:
+        """What is one for each group, (..., groups), for each of its features, (..., features)."""
+        xp, size = namespace(x), self.features // self.groups
+        return xp.reshape(xp.broadcast_to(x[..., None], (*x.shape, size)), (*x.shape[:-1], self.features))
 
 
 def _along(parameter: Array, x: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
-from xpnet.backend import _cupy_pool
+from xpnet.backend import _cupy_pool, _cupy_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
 from xpnet.backend._cupy_columns import ColumnsKernel
 from xpnet.backend._cupy_fused import kernel
@@ -23,7 +23,7 @@ from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._reading import one_line
 from xpnet.backend.backends import Backend
 from xpnet.backend.fused import Fused, positive_part, where_positive
-from xpnet.backend.ops import FUNCTIONS, CapturedOps
+from xpnet.backend.ops import FUNCTIONS, CapturedOps, Padding
 from xpnet.errors import BackendError
 
 Array = Any  # a CuPy array with all of its methods
@@ -180,6 +180,12 @@ class CuPyOps(CapturedOps, library="cupy"):
         if hasattr(scale, "ndim"):
             right, scale = scale * right, 1
         return product.add_to(total, left, right, scale, decay)
+
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+        """One kernel, which reads x where it is, in place of a padded copy and its windows."""
+        if x.ndim > 4 or x.dtype.char not in "fd":
+            return None
+        return _cupy_windows.rows_of_windows(self.cupy, x, kernel, stride, padding)
 
     def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
         if x.ndim != 4:

@@ -7,15 +7,15 @@ from xpnet._util.windows import Lengths, output_lengths
 
 Array = Any  # a CuPy array with all of its methods
 
-SIZES = "int64 h, int64 w, int64 c, int64 out_h, int64 out_w, int64 k_h, int64 k_w, int64 s_h, int64 s_w"
+SIZES = ", ".join([f"int64 {name}" for name in ["h", "w", "c", "out_h", "out_w", "k_h", "k_w", "s_h", "s_w"]])
 
 # Thread i computes output (m, r, q, j). A NaN is the maximum of its window.
 FORWARD = """
-const long long j = i % c, q = i / c % out_w, r = i / (c * out_w) % out_h, m = i / (c * out_w * out_h);
-const long long first = ((m * h + r * s_h) * w + q * s_w) * c + j;
+const I e = i, C = c, W = out_w, H = out_h, j = e % C, q = e / C % W, r = e / (C * W) % H, m = e / (C * W * H);
+const I first = ((m * h + r * s_h) * w + q * s_w) * c + j;
 T best = x[first];
 int at = 0;
-for (int a = 0; a < k_h; a++) for (int b = 0; b < k_w; b++) {
+for (I a = 0; a < k_h; a++) for (I b = 0; b < k_w; b++) {
   const T v = x[first + (a * w + b) * c];
   if (best == best && !(v <= best)) { best = v; at = a * k_w + b; }
 }
@@ -24,12 +24,13 @@ position = at;
 """
 # Thread i computes dx (m, p, o, j), from all windows (r, q) with p = r s_h + a and o = q s_w + b.
 BACKWARD = """
-const long long j = i % c, o = i / c % w, p = i / (c * w) % h, m = i / (c * w * h);
+const I e = i, C = c, W = w, H = h, j = e % C, o = e / C % W, p = e / (C * W) % H, m = e / (C * W * H);
+const I rows = s_h, columns = s_w, height = out_h, width = out_w;
 T sum = 0;
-for (long long r = max(0LL, (p - k_h) / s_h); r <= min(p / s_h, out_h - 1); r++) {
-  const long long a = p - r * s_h;
-  if (a < k_h) for (long long q = max(0LL, (o - k_w) / s_w); q <= min(o / s_w, out_w - 1); q++) {
-    const long long b = o - q * s_w, window = ((m * out_h + r) * out_w + q) * c + j;
+for (I r = max((I)0, (p - (I)k_h) / rows); r <= min(p / rows, height - 1); r++) {
+  const I a = p - r * rows;
+  if (a < k_h) for (I q = max((I)0, (o - (I)k_w) / columns); q <= min(o / columns, width - 1); q++) {
+    const I b = o - q * columns, window = ((m * height + r) * width + q) * C + j;
     if (b < k_w && position[window] == a * k_w + b) sum += dy[window];
   }
 }
@@ -42,7 +43,7 @@ def max_pool(cupy: Any, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Arr
     outputs = output_lengths(x.shape[1:-1], kernel, stride)
     shape = (x.shape[0], *outputs, x.shape[-1])
     y, positions = cupy.empty(shape, x.dtype), cupy.empty(shape, "int32")
-    _forward(cupy)(x, *x.shape[1:], *outputs, *kernel, *stride, y, positions)
+    _forward(cupy, _integer(x))(x, *x.shape[1:], *outputs, *kernel, *stride, y, positions)
     return y, positions
 
 
@@ -51,17 +52,22 @@ def max_pool_gradient(
 ) -> Array:
     """`Ops.max_pool_gradient` for x (n, h, w, c)."""
     dx = cupy.empty(x.shape, dy.dtype)
-    _backward(cupy)(dy, positions, *x.shape[1:], *dy.shape[1:-1], *kernel, *stride, dx)
+    _backward(cupy, _integer(x))(dy, positions, *x.shape[1:], *dy.shape[1:-1], *kernel, *stride, dx)
     return dx
 
 
-@functools.cache
-def _forward(cupy: Any) -> Any:
-    inputs = f"raw T x, {SIZES}"
-    return cupy.ElementwiseKernel(inputs, "T y, int32 position", FORWARD, "xpnet_max_pool")
+def _integer(x: Array) -> str:
+    """The type of a position in x: a GPU divides integers of 32 bits several times as fast."""
+    return "int" if x.size < 1 << 31 else "long long"
 
 
 @functools.cache
-def _backward(cupy: Any) -> Any:
-    inputs = f"raw T dy, raw int32 position, {SIZES}"
-    return cupy.ElementwiseKernel(inputs, "T dx", BACKWARD, "xpnet_max_pool_gradient")
+def _forward(cupy: Any, integer: str) -> Any:
+    code = f"typedef {integer} I;{FORWARD}"
+    return cupy.ElementwiseKernel(f"raw T x, {SIZES}", "T y, int32 position", code, "xpnet_max_pool")
+
+
+@functools.cache
+def _backward(cupy: Any, integer: str) -> Any:
+    inputs, code = f"raw T dy, raw int32 position, {SIZES}", f"typedef {integer} I;{BACKWARD}"
+    return cupy.ElementwiseKernel(inputs, "T dx", code, "xpnet_max_pool_gradient")

@@ -91,6 +91,10 @@ class Ops:
         stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+        """All windows of the padded x as rows (n·Π outputs, Π kernel · c) at once; None if there is no such form."""
+        return None
+
     # Element by element.
 
     def positive_part(self, x: Array) -> Array:

@@ -11,7 +11,8 @@ SIZES = ", ".join([f"int64 {name}" for name in ["h", "w", "c", "out_h", "out_w",
 
 # Thread i computes output (m, r, q, j). A NaN is the maximum of its window.
 FORWARD = """
-const I e = i, C = c, W = out_w, H = out_h, j = e % C, q = e / C % W, r = e / (C * W) % H, m = e / (C * W * H);
+const I e = i, C = c, W = out_w, H = out_h;
+const I j = e % C, q = e / C % W, r = e / (C * W) % H, m = e / (C * W * H);
 const I first = ((m * h + r * s_h) * w + q * s_w) * c + j;
 T best = x[first];
 int at = 0;
@@ -24,7 +25,8 @@ position = at;
 """
 # Thread i computes dx (m, p, o, j), from all windows (r, q) with p = r s_h + a and o = q s_w + b.
 BACKWARD = """
-const I e = i, C = c, W = w, H = h, j = e % C, o = e / C % W, p = e / (C * W) % H, m = e / (C * W * H);
+const I e = i, C = c, W = w, H = h;
+const I j = e % C, o = e / C % W, p = e / (C * W) % H, m = e / (C * W * H);
 const I rows = s_h, columns = s_w, height = out_h, width = out_w;
 T sum = 0;
 for (I r = max((I)0, (p - (I)k_h) / rows); r <= min(p / rows, height - 1); r++) {

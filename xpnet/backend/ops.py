@@ -92,7 +92,7 @@ class Ops:
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
     def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
-        """All windows of the padded x as rows (n·Π outputs, Π kernel · c) at once; None if there is no such form."""
+        """All windows of the padded x as rows (n·Π outputs, Π kernel · c); None: from `window_view`."""
         return None
 
     # Element by element.

@@ -189,7 +189,7 @@ def in_a_loop(formula: Formula, overwrites: int) -> Callable[..., Any]:
 
 def _is_worth_a_loop(x: Array) -> bool:
     """Whether a loop by Numba takes less time for a few operations on x than NumPy's passes."""
-    return x.size >= FEW and numba_is_installed()
+    return x.size >= FEW and x.flags.c_contiguous and numba_is_installed()
 
 
 class NumPyOps(Ops, library="numpy"):
@@ -208,8 +208,8 @@ class NumPyOps(Ops, library="numpy"):
 
     def where_positive(self, x: Array, y: Array) -> Array:
         """x · (y > 0) without Numba: `where` takes 3.5 times as long."""
-        if _is_worth_a_loop(x):
-            return where_positive(x, y)
+        if _is_worth_a_loop(y):
+            return where_positive(np.ascontiguousarray(x), y)
         kept = (y > 0).astype(x.dtype)
         kept *= x
         return kept

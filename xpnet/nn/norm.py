@@ -11,8 +11,9 @@ from xpnet.backend import namespace, ops, sum_over_parts
 from xpnet.backend.fused import fused, sqrt, sum_of_products, sum_of_rows
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
+from xpnet.nn._norm import _along, _Norm, _rows, _scaled_and_shifted
 from xpnet.nn.containers import ContainerResiduals
-from xpnet.random import Generator, Key
+from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
 
@@ -37,25 +38,6 @@ class GroupNormResiduals(NamedTuple):
 
     normalized: Array
     inverse_std: Array
-
-
-class _Norm(Layer):
-    """Base class of normalisations: a scale γ and a shift β for each feature of the last axis."""
-
-    features: int
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        require_positive_integers(self, features=self.features)
-        require_number(self, "epsilon")
-
-    def init(self, rng: Generator) -> Tree:
-        return {"scale": init.ones(rng, (self.features,)), "shift": init.zeros(rng, (self.features,))}
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) < 2 or input_shape[-1] != self.features:
-            self.refuse(f"(n, ..., {self.features})", input_shape)
-        return input_shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -386,23 +368,6 @@ class GroupNorm(_Norm):
         """What is one for each group, (..., groups), for each of its features, (..., features)."""
         xp, size = namespace(x), self.features // self.groups
         return xp.reshape(xp.broadcast_to(x[..., None], (*x.shape, size)), (*x.shape[:-1], self.features))
-
-
-def _along(parameter: Array, x: Array) -> Array:
-    """The parameter in a shape that broadcasts: (d,) for x (n, ..., d), (K, 1, ..., d) for (K, n, ..., d)."""
-    if parameter.ndim == 1:
-        return parameter
-    return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
-
-
-def _rows(parameter: Array, x: Array) -> Array:
-    """x as rows of features, (N, d), or (K, N, d) with the parameters of K networks."""
-    return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
-
-
-def _scaled_and_shifted(x: Array, scale: Array, shift: Array) -> Array:
-    """x · scale + shift."""
-    return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:

@@ -247,7 +247,7 @@ class MyResidual(nn.Residual):
     "net",
     [
         MySequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Linear(2, 2)),
-        nn.Sequential(MyReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(MyReLU(), nn.MaxPool1d(2)),
         MyLinear(3, 3),
         MyResidual(nn.Conv2d(8, 8, 3, padding="same")),
     ],
@@ -266,7 +266,10 @@ def test_winograd_is_for_numpy() -> None:
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2)], ids=str)
 def test_pooling_before_relu_gives_the_same_bits(pool: nn.Layer) -> None:
     net = nn.Sequential(nn.ReLU(), pool, nn.Residual(nn.Sequential(nn.ReLU(), nn.ReLU())), nn.ReLU())
-    faster = on_numpy(net)
+    first, second = on_numpy(net).layers[:2]
+    assert isinstance(first, type(pool))
+    assert type(second) is nn.ReLU
+    faster = fast.pool_first(net)
     assert [type(layer) for layer in faster.layers[:2]] == [type(pool), nn.ReLU]
     assert faster.layers[2:] == net.layers[2:]
     rng = np.random.default_rng(0)

@@ -38,6 +38,7 @@ class Torch(Backend):
     devices = "'cpu', 'cuda' or 'cuda:N'"
     adds_products = True
     has_convolution = True
+    has_max_pool = True
 
     def find_namespace(self) -> Any:
         return importlib.import_module("array_api_compat.torch")

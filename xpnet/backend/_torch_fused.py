@@ -40,7 +40,7 @@ def with_three_arguments(formula: Formula) -> Formula:
         """x + term, or x - term, in one operation."""
         s, y = split(term)
         s = _negative(s) if negative else s
-        if is_once(y, "*", "/"):
+        if is_once(y, "*", "/") and all(map(_is_tensor, y.operands)):
             operation = "addcmul" if y.operation == "*" else "addcdiv"
             if operation == "addcdiv" and not all(map(_is_array, y.operands)):
                 return None
@@ -74,6 +74,10 @@ def with_three_arguments(formula: Formula) -> Formula:
 
 def _negative(s: Any) -> Any:
     return Symbol("negative", (s,), "number", {}) if isinstance(s, Symbol) else -s
+
+
+def _is_tensor(operand: Any) -> bool:
+    return isinstance(operand, Symbol) and operand.kind != "number"
 
 
 def _is_array(operand: Any) -> bool:

@@ -40,7 +40,8 @@ class Backend:
         itemsize: the bytes of one number in the training dtype.
         adds_products: whether adding a `Product` to an array is faster than computing it first.
         winograd: the dtypes in which convolutions are computed by `nn._winograd`.
-        has_convolution: whether the library's `Ops` use its own convolution and pooling.
+        has_convolution: whether the library's `Ops` have a convolution faster than the product with windows.
+        has_max_pool: the same of max-pooling of images.
         part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
             halved if cores would be idle, a part above the second always. None: never split a batch.
         steps_at_once: the number of training steps to run in one call of a compiled loop.
@@ -56,6 +57,7 @@ class Backend:
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[tuple[str, ...]] = ()
     has_convolution: ClassVar[bool] = False
+    has_max_pool: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1

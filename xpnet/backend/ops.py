@@ -92,6 +92,10 @@ class Ops:
         stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+        """All windows of the padded x as rows (n·Π outputs, Π kernel · c); None: from `window_view`."""
+        return None
+
     # Element by element.
 
     def positive_part(self, x: Array) -> Array:
@@ -358,5 +362,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "row_max": lambda x: ops(x).row_maxima(x),
     "row_argmax": lambda x: namespace(x).astype(namespace(x).argmax(x, axis=-1, keepdims=True), x.dtype),
     "one_hot": _one_hot,
+    "sum_of_rows": lambda x: ops(x).sum_of_rows(x),
+    "sum_of_products": lambda x, y: ops(x).sum_of_products(x, y),
     "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
 }

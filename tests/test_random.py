@@ -84,5 +84,5 @@ def test_a_part_draws_what_the_whole_draws_there(make_backend: MakeBackend) -> N
     here = key(backend)
     for draw in (random.uniform, random.normal):
         whole = backend.to_numpy(draw(here, (7, 3, 2), backend.dtype))
-        part = backend.to_numpy(draw(here._replace(first=2), (4, 3, 2), backend.dtype))
+        part = backend.to_numpy(draw(here.part(2), (4, 3, 2), backend.dtype))
         np.testing.assert_allclose(part, whole[2:6], rtol=1e-14)

@@ -43,6 +43,10 @@ class Key(NamedTuple):
         """The key for the i-th use of this key, such as the i-th layer of a network."""
         return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF, self.first)
 
+    def part(self, first: int) -> "Key":
+        """The key for the part of the batch that starts at the example `first`."""
+        return Key(self.step, self.stream, first)
+
 
 def stream(seed: int, name: str) -> int:
     """The number `Key.stream` of the stream with this name."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,10 @@ PLACES = {
     "torch-cuda": ("torch", "cuda"),
 }
 ON_GPU = ("cupy", "torch-cuda")
+# Files whose tests share trainings that take long: with pytest-xdist, one worker runs them, and trains once.
+TOGETHER = tuple(
+    f"test_{name}.py" for name in ("network_studies", "search", "studies_by_hand", "training_studies")
+)
 BY_ITSELF = ("dask",)  # slow, a millisecond per call: tested in `test_dask.py` and `test_ops.py` only
 
 Place = tuple[str, str | None]
@@ -57,6 +62,19 @@ MISSING = {place: reason for place in PLACES if (reason := why_not(place))}
 
 def params(places: list[str]) -> list:
     return [pytest.param(place, marks=pytest.mark.gpu) if place in ON_GPU else place for place in places]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The order of tests with `pytest -n`: first the files in `TOGETHER`, then the other tests, one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.endswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @contextmanager
@@ -111,3 +129,12 @@ def run_script(
         runpy.run_path(str(script), run_name="__main__")
     out, err = capsys.readouterr()
     return exit_.value.code or 0, out, err  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """The `QuickStudies` of all tests, in whatever processes they run."""
+    from quick_studies import QuickStudies  # here: it imports Matplotlib
+
+    base = tmp_path_factory.getbasetemp()
+    return QuickStudies((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies")

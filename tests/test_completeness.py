@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import cases
-from xpnet import backend, init, losses, nn, optim, random, schedules
+from xpnet import backend, convert, init, losses, nn, optim, random, schedules
 from xpnet.data import augment, datasets
+from xpnet.onnx import layers
 from xpnet.testing import examples
 
 NUMPY = backend.get("numpy", dtype="float64")
@@ -91,6 +92,18 @@ def test_layers_that_differ_in_training_have_a_row_for_it() -> None:
     differ = {type(c.layer).__name__ for c in cases.LAYERS if c.layer.training_mode(key) is not c.layer}
     tried = {type(case.layer).__name__ for case in cases.LAYERS if case.training}
     assert not differ - tried, f"{differ - tried}: no row with training=True in LAYERS of tests/cases.py"
+
+
+def test_every_layer_has_a_row_in_the_tables_of_other_formats() -> None:
+    """ONNX needs all layers, PyTorch and Keras those with parameters of their own."""
+    forgotten = sorted(cls.__name__ for cls in public_classes(nn) ^ layers.TABLE.keys())
+    assert not forgotten, f"{', '.join(forgotten)}: no row in xpnet/onnx/layers.py"
+    rng = random.generator(0, "rows")
+    own = {type(c.layer) for c in cases.LAYERS if not c.layer.children() and c.layer.init(rng)}
+    for module in (convert.torch, convert.keras):
+        forgotten = sorted(cls.__name__ for cls in own ^ module.TABLE.keys())
+        assert not forgotten, f"{', '.join(forgotten)}: no row in TABLE of {module.__name__}"
+    assert convert.keras.KINDS.keys() == own
 
 
 def test_a_class_without_a_row_is_found() -> None:

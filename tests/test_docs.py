@@ -186,6 +186,7 @@ def test_options_that_are_named_exist(page: Path) -> None:
         for kind in (study_options.Options, search.Settings)
         for field in dataclasses.fields(kind)
     }
+    known |= {option_name(each) for name in studies.NAMES for each in study_options.own_options(name)}
     known |= {"--no-" + name.removeprefix("--") for name in known} | {"--benchmark-only", "--benchmark-json"}
     known |= set(re.findall(r"--bench-\w+", (ROOT / "bench" / "conftest.py").read_text()))
     assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", prose(page))) - known == set()

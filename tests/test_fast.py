@@ -7,6 +7,7 @@ import pytest
 
 import xpnet
 from xpnet import backend, data, gradcheck, losses, nn, optim, tree
+from xpnet._training import step
 from xpnet.backend import Product, _numpy_blas
 from xpnet.nn import _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
@@ -49,6 +50,34 @@ def test_numpy_s_openblas_is_found() -> None:
     """Without it everything would be right, but slower."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     assert (_numpy_blas._gemm("f") is not None) == ("openblas" in blas)
+
+
+PENALIZED = [
+    optim.SGD(0.1),
+    optim.SGD(0.1, 0.9),
+    optim.SGD(0.1, 0.9, nesterov=True),
+    *[kind(0.1) for kind in step.DECAY_GRADIENTS[1:]],
+]
+
+
+@pytest.mark.parametrize("optimizer", [*PENALIZED, optim.AdamW(), optim.SGD(0.1, weight_decay=0.2)], ids=repr)
+def test_an_optimizer_that_adds_the_gradient_of_the_penalty_itself_has_the_same_bits(
+    optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(20, 6)), rng.integers(3, size=20)
+    schedule = xpnet.schedules.Cosine(epochs=2)
+
+    def train() -> list[Any]:
+        model = xpnet.Model(MLP, losses.CrossEntropy(), optimizer, l2=0.3)
+        metrics = model.fit(x, y, epochs=2, batch_size=8, schedule=schedule)
+        return [metrics[-1].train_loss, *tree.leaves(model.params)]
+
+    assert (step.with_penalty(optimizer, 0.3) is not optimizer) == (optimizer in PENALIZED)
+    found = train()
+    monkeypatch.setattr(step, "with_penalty", lambda optimizer, l2: optimizer)
+    for array, expected in zip(found, train(), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("optimizer", [optim.SGD(0.3), optim.SGD(0.1, momentum=0.9)], ids=str)
@@ -218,7 +247,7 @@ class MyResidual(nn.Residual):
     "net",
     [
         MySequential(nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Linear(2, 2)),
-        nn.Sequential(MyReLU(), nn.MaxPool2d(2)),
+        nn.Sequential(MyReLU(), nn.MaxPool1d(2)),
         MyLinear(3, 3),
         MyResidual(nn.Conv2d(8, 8, 3, padding="same")),
     ],
@@ -237,7 +266,10 @@ def test_winograd_is_for_numpy() -> None:
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2)], ids=str)
 def test_pooling_before_relu_gives_the_same_bits(pool: nn.Layer) -> None:
     net = nn.Sequential(nn.ReLU(), pool, nn.Residual(nn.Sequential(nn.ReLU(), nn.ReLU())), nn.ReLU())
-    faster = on_numpy(net)
+    first, second = on_numpy(net).layers[:2]
+    assert isinstance(first, type(pool))
+    assert type(second) is nn.ReLU
+    faster = fast.pool_first(net)
     assert [type(layer) for layer in faster.layers[:2]] == [type(pool), nn.ReLU]
     assert faster.layers[2:] == net.layers[2:]
     rng = np.random.default_rng(0)

@@ -273,6 +273,25 @@ def test_arguments_may_have_any_names(make_backend: MakeBackend) -> None:
             np.testing.assert_allclose(fetch(backend, result), wanted, 1e-12)
 
 
+def test_an_update_of_tensors_on_a_cpu_has_the_bits_of_numpy() -> None:
+    """By the same loop, which takes tensors in one order in memory; PyTorch's operations take all others."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("numba", reason="Numba is not installed")
+    step, numbers = adaptive.adam_step, STEPS[adaptive.adam_step][1]
+    drawn = arrays_of(step, (9, 30), "float32")
+    expected = step(*[array.copy() for array in drawn], *numbers)
+    for of_columns in ((), (0, 1, 2, 3), (3,)):
+        given = [torch.tensor(array.T.copy()).T if i in of_columns else torch.tensor(array)
+                 for i, array in enumerate(drawn)]  # fmt: skip
+        for result, tensor, wanted in zip(step(*given, *numbers), given, expected, strict=False):
+            assert result.data_ptr() == tensor.data_ptr()
+            if len(of_columns) == 1:
+                np.testing.assert_allclose(result.numpy(), wanted, 1e-5, 1e-6)
+            else:
+                np.testing.assert_array_equal(result.numpy(), wanted)
+        assert np.array_equal(given[3].numpy(), drawn[3])
+
+
 def refuse(*arguments: Any) -> None:
     raise AssertionError("the loop did not take these arguments")
 
@@ -306,6 +325,8 @@ def test_cross_entropy_at_once_is_cross_entropy(
         tolerance = 1e-5 if dtype == "float32" else 1e-12
         np.testing.assert_allclose(fetch(backend, found[0]), expected[0], tolerance)
         np.testing.assert_allclose(fetch(backend, found[2]), expected[2], tolerance, tolerance)
+        if backend.name == "numpy":
+            np.testing.assert_array_equal(found[2], expected[2], "the bits of the gradient")
         if not np.isnan(given).any():
             assert int(found[1]) == expected[1]
 

@@ -23,6 +23,8 @@ def test_results_do_not_depend_on_the_number_of_processes(report: Report) -> Non
     changes = {"slow": {"learning_rate": 0.01}, "fails": {"learning_rate": 1e20}, "few": {}}
     of_label = {"slow": examples, "fails": examples, "few": few}
     found = [sweep.sweep(base, changes, [3, 4], of_label, processes) for processes in (1, 2, 9)]
+    shares = found[0][2].final("train_accuracy") * 80  # each label has its own examples
+    np.testing.assert_allclose(shares, shares.round(), atol=1e-6)
     for variants in found[1:]:
         for one, other in zip(found[0], variants, strict=True):
             assert (one.label, one.parameters, one.config) == (other.label, other.parameters, other.config)

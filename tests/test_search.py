@@ -56,7 +56,7 @@ def test_a_search_leaves_its_trials_and_a_report(unbroken: Path) -> None:
         assert 1e-3 <= float(row["learning rate"]) <= 0.5
         assert int(row["epochs"]) == 2 or row["state"] != "complete"
     assert {row["hyper-parameter"] for row in table(unbroken, "importance")} == {
-        "hidden layers", "units", "activation", "learning rate", "batch size", "L2", "shift",
+        "hidden layers", "units", "activation", "learning rate", "batch size", "L2",
     }  # fmt: skip
     assert [row["hyper-parameters"] for row in table(unbroken, "best-and-default")] == [
         "default",
@@ -125,9 +125,7 @@ def test_a_finished_search_goes_on_with_more_trials(
 
 def test_divergence_ends_a_trial_and_not_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     propose = search.propose
-    monkeypatch.setattr(
-        search, "propose", lambda trial, images: propose(trial, images) | {"learning_rate": 1e30}
-    )
+    monkeypatch.setattr(search, "propose", lambda trial: propose(trial) | {"learning_rate": 1e30})
     request = search.parse([*SMALL, "--trials", "2", "--output-dir", str(tmp_path / "run")], "", "")
     runner.run("hyperparameter-search", request.options, settings=request.settings)
     assert [row["state"] for row in table(tmp_path / "run")] == ["diverged"] * 2

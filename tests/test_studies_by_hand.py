@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quick_studies import QuickStudies
 from xpnet import nn, optim
 from xpnet.studies import (
     _matrix_forms,
@@ -21,7 +22,6 @@ from xpnet.studies import (
     backprop_by_hand,
     convolution_by_hand,
     logic_gates,
-    runner,
 )
 from xpnet.studies.options import Options
 
@@ -36,13 +36,10 @@ def anywhere(place: tuple[str, str | None]) -> Options:
     return Options(backend=backend, device=device)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The reports of the studies by hand, quick."""
-    folder = tmp_path_factory.mktemp("by-hand")
-    for name in STUDIES:
-        runner.run(name, Options(quick=True, output_dir=str(folder / name)))
-    return {name: folder / name for name in STUDIES}
+@pytest.fixture(scope="session")
+def folders(quick: QuickStudies) -> QuickStudies:
+    """The reports of the studies by name."""
+    return quick
 
 
 def table(folder: Path, name: str) -> dict[str, list[str]]:
@@ -62,7 +59,7 @@ class TestBackpropByHand:
             ("learning rate with the least loss after 2 steps", 0.001),
         ],
     )  # fmt: skip
-    def test_known_answers(self, folders: dict[str, Path], question: str, known: float | str) -> None:
+    def test_known_answers(self, folders: QuickStudies, question: str, known: float | str) -> None:
         answer, stated, agrees = table(folders["backprop-by-hand"], "answers")[question]
         assert agrees == "true"
         if isinstance(known, str):
@@ -82,10 +79,10 @@ class TestBackpropByHand:
         possible = [name for name, *_, exists in _matrix_forms.fixes(beta, trace.z) if exists]
         assert possible == ["a 1 in front of z"]
 
-    def test_the_gradient_of_the_input(self, anywhere: Options) -> None:
+    def test_the_gradient_of_the_input(self) -> None:
         alpha, beta, x = backprop_by_hand.ALPHA, backprop_by_hand.BETA, backprop_by_hand.X[0]
         target = np.array([0.0, 0, 1])
-        forms = _matrix_forms.rows(anywhere.make_backend("float64"), alpha, beta, x, target)
+        forms = _matrix_forms.rows(NUMPY.make_backend("float64"), alpha, beta, x, target)
         dx = forms[-1]
         z = 1 / (1 + np.exp(-alpha @ np.r_[1, x]))
         o = np.exp(beta @ np.r_[1, z]) / np.exp(beta @ np.r_[1, z]).sum()
@@ -118,7 +115,7 @@ class TestBackpropByHand:
         assert _statements.rises(NUMPY, small, 1) == _statements.rises(NUMPY, 10 * small, 1) > 0
         assert _statements.rises(NUMPY, small, len(_regression_by_hand.POINTS)) == 0
 
-    def test_the_verdicts(self, folders: dict[str, Path]) -> None:
+    def test_the_verdicts(self, folders: QuickStudies) -> None:
         verdicts = [
             verdict for verdict, _ in list(table(folders["backprop-by-hand"], "statements").values())[1:]
         ]
@@ -247,7 +244,7 @@ class TestLogicGates:
         np.testing.assert_array_equal(logic_gates.gives(np.array([0.499, 0.5])), [0, 1])
 
     @pytest.mark.parametrize("gate", logic_gates.GATES)
-    def test_the_weights_of_the_table_make_the_gate(self, gate: str, folders: dict[str, Path]) -> None:
+    def test_the_weights_of_the_table_make_the_gate(self, gate: str, folders: QuickStudies) -> None:
         with (folders["logic-gates"] / "weights.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["gate"] == gate]
         *hidden, output = [
@@ -319,7 +316,7 @@ class TestActivationDescent:
 
 
 class TestConvolutionByHand:
-    def test_j_is_minus_6(self, anywhere: Options, folders: dict[str, Path]) -> None:
+    def test_j_is_minus_6(self, anywhere: Options, folders: QuickStudies) -> None:
         """J is the tenth of the 6×6 outputs: row 2, column 4."""
         grids = convolution_by_hand.grids(anywhere)
         assert convolution_by_hand.J == (1, 3)
@@ -355,7 +352,7 @@ class TestConvolutionByHand:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_all_comes_as_expected(name: str, folders: dict[str, Path]) -> None:
+def test_all_comes_as_expected(name: str, folders: QuickStudies) -> None:
     expectations = table(folders[name], "expectations")
     del expectations["expected"]
     assert len(expectations) >= 4

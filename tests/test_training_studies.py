@@ -1,6 +1,5 @@
 """The studies that train networks, at their quick size: results known beforehand."""
 
-import csv
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xpnet.studies import cnn_vs_mlp, runner, sweep
-from xpnet.studies.options import Options
+from quick_studies import QuickStudies
+from xpnet.studies import cnn_vs_mlp, sweep
 from xpnet.train.config import Config
 from xpnet.train.experiment import make_model
 
@@ -22,25 +21,19 @@ NAMES = (
 
 
 class Results:
-    """Runs each study once, and reads its report and tables."""
+    """Reads the report and the tables of each study."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def table(self, study: str, name: str) -> list[dict[str, str]]:
-        folder = self.folder / study
-        if not folder.exists():
-            runner.run(study, Options(quick=True, output_dir=str(folder), processes=1))
-        with (folder / f"{name}.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
+    def __init__(self, quick: QuickStudies) -> None:
+        self.folders = quick
+        self.table = quick.table
 
     def column(self, study: str, name: str, column: str) -> list[float]:
         return [float(row[column]) for row in self.table(study, name)]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return Results(tmp_path_factory.mktemp("studies"))
+@pytest.fixture(scope="session")
+def results(quick: QuickStudies) -> Results:
+    return Results(quick)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,7 +42,7 @@ def test_expectations_are_compared_with_results(results: Results, name: str) -> 
     rows = results.table(name, "expectations")
     assert len(rows) >= 3
     assert all(row["expected"].endswith(".") and row["result"].endswith(".") for row in rows)
-    page = (results.folder / name / "report.html").read_text()
+    page = (results.folders[name] / "report.html").read_text()
     for agrees, mark in (("true", "✓ agrees:"), ("false", "✗ differs:")):
         assert page.count(mark) == [row["agrees"] for row in rows].count(agrees)
     assert "nan" not in page.partition("<main>")[2].partition("base64")[0]
@@ -134,10 +127,14 @@ def test_five_networks_differ_in_one_option_and_have_four_decimals(results: Resu
         ["d", "256", "relu", "0.01", "200"],
         ["e", "384-256", "relu", "0.01", "50"],
     ]
-    page = (results.folder / "five-networks" / "report.html").read_text()
+    page = (results.folders["five-networks"] / "report.html").read_text()
     epochs = results.table("five-networks", "seeds-epochs")
     for row in rows:
-        (last,) = (each for each in epochs if (each["network"], each["epoch"]) == (row["network"], "6"))
+        (last,) = (
+            each
+            for each in epochs
+            if (each["network"], each["seed"], each["epoch"]) == (row["network"], "0", "5")
+        )
         for column, examples in (("train accuracy", 3000), ("test accuracy", 1000)):
             accuracy = float(row[column])
             assert accuracy * examples == pytest.approx(round(accuracy * examples))  # a fraction of these

@@ -73,7 +73,7 @@ def search(arguments: Sequence[str], call: Call) -> int | None:
     """Search for hyper-parameters with Optuna and write a report: the study `hyperparameter-search`.
 
         PROGRAM                                          on the bundled sample of MNIST
-        PROGRAM --dataset mnist --trials 30 --epochs 8   on all of MNIST
+        PROGRAM --dataset mnist --trials 24 --repeats 3  on all of MNIST
         PROGRAM --resume runs/20261121-081530-hyperparameter-search
                                                          resume an interrupted search
 

@@ -64,7 +64,7 @@ Tree = Any  # an array, or a dict or tuple of trees
 def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """The tree of `function` applied to each leaf of `tree` and to the leaves in its place in `others`."""
     if isinstance(tree, dict):
-        return {key: map(function, tree[key], *(other[key] for other in others)) for key in tree}
+        return {key: map(function, tree[key], *[other[key] for other in others]) for key in tree}
     if isinstance(tree, tuple):
         make = getattr(tree, "_make", tuple)  # a NamedTuple stays a NamedTuple
         return make([map(function, *branches) for branches in zip(tree, *others, strict=True)])

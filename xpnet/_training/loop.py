@@ -211,6 +211,7 @@ def _take_steps(
 ) -> None:
     """Run these steps, until the last one or until `stop`."""
     at_once = 1 if hooks.every_step else program.backend.steps_at_once
+    run_steps = program.backend.quiet(program.run_steps)
     for first, data, rows, begin in ranges:
         for part in slices(rows[0].shape[0], at_once):
             if part.stop <= begin:
@@ -218,7 +219,7 @@ def _take_steps(
             step = first + part.stop
             state, progress = training.begin_step(start)
             try:
-                state = program.run_steps(state, data, rows, max(part.start, begin), part.stop)
+                state = run_steps(state, data, rows, max(part.start, begin), part.stop)
             except BaseException as error:
                 try:
                     training.settle()
@@ -250,7 +251,7 @@ def _diverged(
         start.restored(),
         ranges,
         program.objective,
-        program.run_steps,
+        program.backend.quiet(program.run_steps),
         program.make_step,
         program.backend,
     )

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,33 +107,36 @@ def training_step(
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
     deferring = deferred(net) if may_defer else net
+    decaying = with_penalty(optimizer, objective.l2)
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
     together = examples == "summed" and micro_batch is None
     once = Once()
 
     @functools.cache
-    def part_size(input_shape: Shape, n: int) -> int:
-        return micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
+    def parts_of(input_shape: Shape, n: int) -> tuple[int, list[slice]]:
+        """The size of the parts of a batch of n examples, and the parts."""
+        size = micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
+        return size, slices(n, size)
 
     def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
         n = index.shape[0]
         params = state.params
 
-        size = part_size(x.shape[1:], n)
+        size, parts = parts_of(x.shape[1:], n)
         whole = deferring if size >= n else net
 
         def learn(part: slice, given: tuple[Tree, Tree]) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
             params, evaluated = given
-            key = Key(state.step, stream).part(part.start)
+            key = Key(state.step, stream, part.start)
             inputs = ops(x).take(x, index[part])
             targets = judging.take(target, index[part])
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
             alone = measures and inputs.shape[0] == 1 and (n == 1 or not together)
-            averaged = averaged_statistics(here, state, evaluated, inputs, alone)
+            averaged = averaged_statistics(here, state, evaluated, inputs, alone) if averages else {}
             if alone:
                 params = tree.merge(params, state.statistics)
             prediction, residuals = here.forward(params, inputs)
@@ -158,7 +161,7 @@ def training_step(
             return prepared(net, given[0]), prepared(net, given[1]) if averages else {}
 
         grads, (statistics, averaged), totals = backend.map_reduce(
-            learn, _add_parts, slices(n, size), (params, evaluated), prepare, together
+            learn, _add_parts, parts, (params, evaluated), prepare, together
         )
         if totals.count is not None and size < n:
             divisor = judging.at_least_one(judging.number(totals))
@@ -166,8 +169,9 @@ def training_step(
         if objective.l2 != 0:
             counted = n if totals.count is None else judging.number(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
-        grads = objective.penalized_gradients(params, grads)
-        chosen = optimizer if learning_rate is None else optimizer.with_learning_rate(learning_rate)
+            if decaying is optimizer:
+                grads = objective.penalized_gradients(params, grads)
+        chosen = decaying if learning_rate is None else decaying.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
         counters = _counters if ops(totals.loss).is_captured else _counters_by_hand
         totals_so_far, done, finite_steps = counters(state, totals)
@@ -240,6 +244,21 @@ def only_adds_gradients(optimizer: Optimizer) -> bool:
     Always False for a subclass, which may use them in any way.
     """
     return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
+
+
+def with_penalty(optimizer: Optimizer, l2: float) -> Optimizer:
+    """The optimizer that adds the gradient of the penalty itself, in its one pass over the parameters.
+
+    Else the same optimizer: if it has a weight decay, or uses it in another way; always for a subclass.
+    """
+    chosen: Any = optimizer
+    if l2 == 0 or type(optimizer) not in DECAY_GRADIENTS or not is_zero(chosen.weight_decay):
+        return optimizer
+    found: Optimizer = replace(chosen, weight_decay=l2)
+    return found
+
+
+DECAY_GRADIENTS = (optim.SGD, optim.EMAMomentum, optim.RMSprop, optim.Adagrad, optim.Adam, optim.NAdam)
 
 
 def _examples_of(augment: Augment | None) -> Examples:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 
 _in_pool = threading.local()
 PAUSE = 0.001  # seconds: Python's locks are not fair, so that a thread in a loop would take a free one again
@@ -29,13 +30,11 @@ class ForkLock:
                 after_in_child=self._after_in_child,
             )
 
-    def __enter__(self) -> None:
+    def turn(self) -> AbstractContextManager[object]:
+        """Wait for forks that wait; `with` then acquires and releases the lock."""
         if self._forks:
             time.sleep(PAUSE)
-        self._lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
+        return self._lock
 
     def _before(self) -> None:
         if hasattr(_in_pool, "here"):

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from xpnet._util.windows import Lengths, strided_windows
+from xpnet.backend import _cupy_pool, _cupy_windows
 from xpnet.backend._cublas import WORKSPACE, CuBLAS
+from xpnet.backend._cupy_columns import ColumnsKernel
 from xpnet.backend._cupy_fused import kernel
 from xpnet.backend._facts import Facts, cuda_version
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._reading import one_line
 from xpnet.backend.backends import Backend
 from xpnet.backend.fused import Fused, positive_part, where_positive
-from xpnet.backend.ops import FUNCTIONS, CapturedOps
+from xpnet.backend.ops import FUNCTIONS, CapturedOps, Padding
 from xpnet.errors import BackendError
 
 Array = Any  # a CuPy array with all of its methods
@@ -37,6 +39,7 @@ class CuPy(Backend):
     install = "pip install '.[cuda13]', or '.[cuda12]' for a CUDA 12 driver; backend 'numpy' needs no GPU"
     devices = "'cuda' or 'cuda:N'"
     steps_at_once = 16
+    has_max_pool = True
 
     def find_namespace(self) -> Any:
         # CuPy imports it at the first division. It imports Optuna, which keeps an ImportError and so all
@@ -159,8 +162,10 @@ class CuPyOps(CapturedOps, library="cupy"):
         return self.cupy.sign(x)
 
     def compile_fused(self, function: Fused, kinds: tuple[str, ...]) -> Callable[..., Any]:
-        """One kernel."""
+        """One kernel, and another one for sums of many rows."""
         formula = function.formula(kinds)
+        if formula.sums:
+            return ColumnsKernel(formula, f"xpnet_{function.name}", self.cupy).function(FUNCTIONS)
         return kernel(formula, function.name, function.overwrites, self.cupy, FUNCTIONS)
 
     def positive_part(self, x: Array) -> Array:
@@ -177,6 +182,24 @@ class CuPyOps(CapturedOps, library="cupy"):
         if hasattr(scale, "ndim"):
             right, scale = scale * right, 1
         return product.add_to(total, left, right, scale, decay)
+
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+        """One kernel, which reads x where it is, in place of a padded copy and its windows."""
+        if x.ndim > 4 or x.dtype.char not in "fd":
+            return None
+        return _cupy_windows.rows_of_windows(self.cupy, x, kernel, stride, padding)
+
+    def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:
+        if x.ndim != 4:
+            return super().max_pool(x, kernel, stride)
+        return _cupy_pool.max_pool(self.cupy, x, kernel, stride)
+
+    def max_pool_gradient(
+        self, dy: Array, x: Array, positions: Array, kernel: Lengths, stride: Lengths
+    ) -> Array:
+        if x.ndim != 4:
+            return super().max_pool_gradient(dy, x, positions, kernel, stride)
+        return _cupy_pool.max_pool_gradient(self.cupy, dy, x, positions, kernel, stride)
 
     def inner_product(self, x: Array, y: Array) -> Array:
         return _inner_product(self.cupy)(x, y, axis=(x.ndim - 2, x.ndim - 1))

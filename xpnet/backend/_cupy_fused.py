@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, as_written, define, python
+from xpnet.backend._formula import OPERATORS, REDUCTIONS, SUMS, Formula, Symbol, as_written, define, python
 
 WORDS = {
     **OPERATORS,
@@ -21,6 +21,8 @@ WORDS = {
     "where": "({0} ? {1} : {2})",
     "one_hot": "T({0} == j)",
 }
+
+TYPES = {"f": "float", "d": "double", "i": "int", "l": "long long", "q": "long long"}
 
 
 def kernel(
@@ -96,10 +98,13 @@ extern "C" __global__ void {name}({parameters}) {{
 """
 
 
-class _Rows:
-    """A kernel in which the threads of a warp work on a row (n, d), once for each level of reductions.
+class ElementCode:
+    """The C++ code of a formula's elements (i, j), and the kernel that it stands in.
 
-    Each loop over the row computes anew what it needs of the elements: that is cheaper than to keep it.
+    Arguments:
+        formula: the formula.
+        name: the name of the kernel.
+        cupy: the module `cupy`.
     """
 
     def __init__(self, formula: Formula, name: str, cupy: Any) -> None:
@@ -113,16 +118,85 @@ class _Rows:
         self.outputs = [f"result_{i}" for i in range(len(formula.results))]
         self.programs: dict[Any, Any] = {}
 
+    def of_row(self, symbol: Any) -> str:
+        """The C++ name of what is one for each row, or a scalar; adds the lines that compute it."""
+        if not isinstance(symbol, Symbol) or symbol.kind == "number":
+            return self.numbers.setdefault(python(symbol), f"number_{len(self.numbers)}")
+        if symbol in self.names:
+            return self.names[symbol]
+        if symbol.operation == "argument":
+            (name,) = symbol.operands
+            return f"{name}[{'i' if symbol.kind == 'row' else '0'}]"
+        return self.computed_of_row(symbol)
+
+    def computed_of_row(self, symbol: Symbol) -> str:
+        """The C++ expression of an operation on scalars."""
+        return WORDS[symbol.operation].format(*[self.of_row(each) for each in symbol.operands])
+
+    def of_element(self, symbol: Any, names: dict[Symbol, str], loop: list[str]) -> str:
+        """The C++ name of what is one for each element; adds the lines in the loop that compute it."""
+        if not isinstance(symbol, Symbol) or symbol.kind in ("number", "scalar", "row"):
+            return self.of_row(symbol)
+        if symbol.operation == "argument":
+            (name,) = symbol.operands
+            return f"{name}[{'j' if symbol.kind == 'column' else 'i * d + j'}]"
+        if symbol not in names:
+            operands = [self.of_element(each, names, loop) for each in symbol.operands]
+            names[symbol] = f"x_{len(names)}"
+            loop.append(f"const T {names[symbol]} = {WORDS[symbol.operation].format(*operands)};")
+        return names[symbol]
+
+    def run(
+        self, grid: tuple[int, ...], block: tuple[int, ...], own: list[Any], arrays: list[Any],
+        numbers: list[Any], results: list[Any],
+    ) -> None:  # fmt: skip
+        """Launch the kernel.
+
+        Arguments:
+            grid, block: the numbers of blocks, and of threads in a block.
+            own: the arguments that stand before those of the formula, as `source` says.
+            arrays, numbers: the formula's arguments.
+            results: where to write the results.
+        """
+        arrays = [self.cupy.ascontiguousarray(each) for each in arrays]
+        key = tuple([each.dtype.char for each in arrays])
+        if key not in self.programs:
+            self.programs[key] = self.cupy.RawKernel(self._source(arrays), self.name)
+        number = arrays[0].dtype.type
+        self.programs[key](grid, block, (*own, *arrays, *map(number, numbers), *results))
+
+    def _source(self, arrays: list[Any]) -> str:
+        dtype = TYPES[arrays[0].dtype.char]
+        parameters = [
+            f"const {TYPES[each.dtype.char]}* {name}"
+            for name, each in zip(self.arguments, arrays, strict=True)
+        ]
+        parameters += [f"const {dtype} {each}" for each in self.numbers.values()]
+        written = zip(self.outputs, self.formula.results, strict=True)
+        parameters += [f"{dtype}* {name}" for name, each in written if each.operation not in SUMS]
+        return self.source(dtype, parameters)
+
+    def source(self, dtype: str, parameters: list[str]) -> str:
+        """The C++ source of the kernel with these parameters, after those of its own."""
+        raise NotImplementedError
+
+
+class _Rows(ElementCode):
+    """A kernel in which the threads of a warp work on a row (n, d), once for each level of reductions.
+
+    Each loop over the row computes anew what it needs of the elements: that is cheaper than to keep it.
+    """
+
     def function(self, otherwise: Callable[..., Any], scalars: Mapping[str, Any]) -> Callable[..., Any]:
         """The function of the formula's arguments; `otherwise` for a scalar that is one for each network."""
         for output, result in zip(self.outputs, self.formula.results, strict=True):
             if result.kind == "row":
-                value = self._of_row(result)
+                value = self.of_row(result)
                 self.lines.append(f"if (lane == 0) {output}[i] = {value};")
         for output, result in zip(self.outputs, self.formula.results, strict=True):
             if result.kind == "array":
                 loop: list[str] = []
-                value = self._of_element(result, {}, loop)
+                value = self.of_element(result, {}, loop)
                 self._loop([*loop, f"{output}[i * d + j] = {value};"])
         given = ", ".join([*self.arguments])
         values = ", ".join(self.numbers)
@@ -140,22 +214,14 @@ class _Rows:
     def _loop(self, lines: list[str]) -> None:
         self.lines += [f"for (int j = lane; j < d; j += {WARP}) {{", *[f"  {line}" for line in lines], "}"]
 
-    def _of_row(self, symbol: Any) -> str:
-        """The C++ name of what is one for each row, or a scalar; adds the lines that compute it."""
-        if not isinstance(symbol, Symbol) or symbol.kind == "number":
-            return self.numbers.setdefault(python(symbol), f"number_{len(self.numbers)}")
-        if symbol in self.names:
-            return self.names[symbol]
-        if symbol.operation == "argument":
-            (name,) = symbol.operands
-            return f"{name}[{'i' if symbol.kind == 'row' else '0'}]"
+    def computed_of_row(self, symbol: Symbol) -> str:
         if symbol.operation not in REDUCTIONS:
-            operands = [self._of_row(each) for each in symbol.operands]
+            operands = [self.of_row(each) for each in symbol.operands]
             self.names[symbol] = name = f"y_{len(self.names)}"
             self.lines.append(f"const T {name} = {WORDS[symbol.operation].format(*operands)};")
             return name
         loop: list[str] = []
-        value = self._of_element(symbol.operands[0], {}, loop)
+        value = self.of_element(symbol.operands[0], {}, loop)
         name, more = f"y_{len(self.names)}", MORE[symbol.operation]
         at = [f"int {name}_at = 0;"] if symbol.operation == "row_argmax" else []
         self.lines += [f"T {name} = {START[symbol.operation]};", *at]
@@ -167,47 +233,21 @@ class _Rows:
         self.names[symbol] = f"{name}_at" if at else name
         return self.names[symbol]
 
-    def _of_element(self, symbol: Any, names: dict[Symbol, str], loop: list[str]) -> str:
-        """The C++ name of what is one for each element; adds the lines in the loop that compute it."""
-        if not isinstance(symbol, Symbol) or symbol.kind in ("number", "scalar", "row"):
-            return self._of_row(symbol)
-        if symbol.operation == "argument":
-            (name,) = symbol.operands
-            return f"{name}[{'j' if symbol.kind == 'column' else 'i * d + j'}]"
-        if symbol not in names:
-            operands = [self._of_element(each, names, loop) for each in symbol.operands]
-            names[symbol] = f"x_{len(names)}"
-            loop.append(f"const T {names[symbol]} = {WORDS[symbol.operation].format(*operands)};")
-        return names[symbol]
-
     def _launch(self, arrays: list[Any], numbers: list[Any]) -> Any:
         cupy, first = self.cupy, arrays[0]
-        arrays = [cupy.ascontiguousarray(each) for each in arrays]
-        key = tuple([each.dtype.char for each in arrays])
-        if key not in self.programs:
-            self.programs[key] = cupy.RawKernel(self._source(arrays), self.name)
         *batch, d = first.shape
         shapes = {"array": first.shape, "row": (*batch, 1)}
         results = [cupy.empty(shapes[each.kind], first.dtype) for each in self.formula.results]
         n = first.size // d if d else 0
         if n:
-            given = [np.int64(n), np.int32(d), *arrays, *map(first.dtype.type, numbers), *results]
-            self.programs[key](((n + ROWS - 1) // ROWS,), (ROWS * WARP,), tuple(given))
+            blocks, own = -(-n // ROWS), [np.int64(n), np.int32(d)]
+            self.run((blocks,), (ROWS * WARP,), own, arrays, numbers, results)
         return tuple(results) if len(results) > 1 else results[0]
 
-    def _source(self, arrays: list[Any]) -> str:
-        types = {"f": "float", "d": "double", "i": "int", "l": "long long", "q": "long long"}
-        dtype = types[arrays[0].dtype.char]
-        parameters = ["const long long n", "const int d"]
-        parameters += [
-            f"const {types[each.dtype.char]}* {name}"
-            for name, each in zip(self.arguments, arrays, strict=True)
-        ]
-        parameters += [f"const {dtype} {each}" for each in self.numbers.values()]
-        parameters += [f"{dtype}* {each}" for each in self.outputs]
+    def source(self, dtype: str, parameters: list[str]) -> str:
         return KERNEL.format(
             name=self.name,
-            parameters=", ".join(parameters),
+            parameters=", ".join(["const long long n", "const int d", *parameters]),
             dtype=dtype,
             rows=ROWS,
             warp=WARP,

@@ -9,6 +9,7 @@ from typing import Any
 OPERATORS = {each: f"({{}} {each} {{}})" for each in ("+", "-", "*", "/", ">", "<")} | {"negative": "(-{})"}
 COMPARISONS = (">", "<")
 REDUCTIONS = ("row_sum", "row_max", "row_argmax")
+SUMS = ("sum_of_rows", "sum_of_products")  # one number for each column
 
 
 class Symbol:
@@ -100,8 +101,12 @@ def apply(operation: str, *operands: Any) -> Symbol:
 
 def _kind_of(operation: str, operands: tuple[Any, ...]) -> str:
     kinds = {each.kind for each in operands if isinstance(each, Symbol)}
+    if any(isinstance(each, Symbol) and each.operation in SUMS for each in operands):
+        raise TypeError("expected a sum of rows to be a result of a fused function, got an operation on one")
     if operation in REDUCTIONS:
         return "row"
+    if operation in SUMS:
+        return "column"
     if operation == "one_hot" or {"row", "column"} <= kinds:
         return "array"
     return next(each for each in ("array", "row", "column", "scalar", "number") if each in kinds)
@@ -110,19 +115,24 @@ def _kind_of(operation: str, operands: tuple[Any, ...]) -> str:
 def kinds(arguments: tuple[Any, ...]) -> tuple[str, ...]:
     """The kind of each argument, for `trace`, by its shape: the first is an array."""
     shape = arguments[0].shape
-    return tuple([_kind_of_argument(argument, shape) for argument in arguments])
+    most = "array" if shape else "scalar"  # also operations on 0-d arrays
+    return tuple(
+        [
+            most if (own := getattr(argument, "shape", None)) == shape else _other_kind(argument, own, shape)
+            for argument in arguments
+        ]
+    )
 
 
-def _kind_of_argument(argument: Any, shape: tuple[int, ...]) -> str:
-    if not hasattr(argument, "ndim"):
+def _other_kind(argument: Any, own: tuple[int, ...] | None, shape: tuple[int, ...]) -> str:
+    """The kind of an argument of another shape than the first one, or of a number, which has none."""
+    if own is None:
         return "0" if argument == 0 else "1" if argument == 1 else "number"
-    if not shape or argument.shape == ():
-        return "scalar"  # also operations on 0-d arrays
-    if argument.shape == shape:
-        return "array"
-    if len(shape) > 1 and argument.shape == shape[-1:]:
+    if not shape or own == ():
+        return "scalar"
+    if len(shape) > 1 and own == shape[-1:]:
         return "column"
-    return "row" if argument.shape == (*shape[:-1], 1) else "scalar"
+    return "row" if own == (*shape[:-1], 1) else "scalar"
 
 
 @dataclass(frozen=True)
@@ -147,9 +157,29 @@ class Formula:
         return tuple([each for each in self.steps if each.kind == "array"])
 
     @property
+    def sums(self) -> tuple[Symbol, ...]:
+        """The results that are sums of rows."""
+        return tuple([each for each in self.results if each.operation in SUMS])
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether something is one for each row: an argument, or computed from the elements of a row."""
+        return any(each.kind == "row" for each in (*self.arguments.values(), *self.steps))
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether something is one for each column: an argument, or a sum of rows."""
+        return any(each.kind == "column" for each in (*self.arguments.values(), *self.results))
+
+    @property
+    def reduces_rows(self) -> bool:
+        """Whether an element depends on others of its row."""
+        return any(each.operation in REDUCTIONS for each in self.steps)
+
+    @property
     def is_elementwise(self) -> bool:
-        """Whether no element depends on others of its row."""
-        return all(each.operation not in REDUCTIONS for each in self.steps)
+        """Whether no result depends on more than one element of each array."""
+        return not self.reduces_rows and not self.sums
 
 
 def trace(function: Callable[..., Any], names: tuple[str, ...], kinds: tuple[str, ...]) -> Formula:

@@ -74,8 +74,9 @@ def loop(
         otherwise: the same function in another form, for what the loop cannot do.
         scalars: functions of scalars and numbers, by the names of operations.
     """
-    of_rows = not formula.is_elementwise
-    if not formula.operations or (not of_rows and any(each.operation in SLOW for each in formula.operations)):
+    is_slow = not formula.reduces_rows and any(each.operation in SLOW for each in formula.operations)
+    is_empty = not formula.operations and not formula.sums
+    if is_empty or is_slow or (formula.sums and formula.has_rows):
         return otherwise
     return _Loop(formula, overwrites).function(otherwise, scalars)
 
@@ -98,8 +99,12 @@ class _Loop:
         self.new = [name for name in self.outputs if name not in self.arrays]
         self.numbers: dict[str, str] = {}  # the name of the argument of the loop, by its source
         self.columns: dict[str, str] = {}
-        self.is_flat = not self.rows and all(
-            each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
+        self.is_flat = (
+            not self.rows
+            and not formula.sums
+            and all(
+                each.kind not in ("row", "column") for step in formula.steps for each in (step, *step.symbols)
+            )
         )
 
     def function(self, otherwise: Callable[..., Any], scalars: Mapping[str, Any]) -> Callable[..., Any]:
@@ -107,7 +112,7 @@ class _Loop:
         body = self._flat() if self.is_flat else self._by_rows()
         inner = [*self.arrays, *self.rows, *self.new, *self.columns.values(), *self.numbers.values()]
         head = HEAD.format(arguments=", ".join([*inner, "one", "zero"]))
-        compiled = _module(head + "".join([f"    {line}\n" for line in body])).loop
+        compiled = compiled_module(head + "".join([f"    {line}\n" for line in body])).loop
 
         first, given = self.arrays[0], ", ".join(self.formula.names)
         orders = "cf" if self.is_flat else "c"
@@ -116,10 +121,12 @@ class _Loop:
             for order in orders
         ]
         unfit = [f"not ({' or '.join(unfit)})", *[f"{name}.ndim" for name in self.scalars]]
-        if not self.formula.is_elementwise:
+        if self.formula.reduces_rows:
             unfit.append(f"{first}.shape[-1] > {SHORT}")
+        if self.formula.sums:
+            unfit.append(f"{first}.ndim != 2")
         flat = "ravel('K')" if self.is_flat else f"reshape(-1, {first}.shape[-1])"
-        shapes = {"array": flat, "row": "reshape(-1)"}
+        shapes = {"array": flat, "row": "reshape(-1)", "column": "reshape(-1)"}
         passed = [f"{name}.{flat}" for name in self.arrays]
         passed += [f"{name}.reshape(-1)" for name in self.rows]
         passed += [f"{name}.{shapes[self.outputs[name].kind]}" for name in self.new]
@@ -141,6 +148,8 @@ class _Loop:
         first = self.arrays[0]
         if result.kind == "row":
             return f"np.empty((*{first}.shape[:-1], 1), {first}.dtype)"
+        if result.kind == "column":
+            return f"np.zeros({first}.shape[-1], {first}.dtype)"
         return f"np.empty_like({first})"  # in the same order in memory
 
     def _flat(self) -> list[str]:
@@ -200,6 +209,9 @@ class _Loop:
                     names[symbol] = f"{kept[-1]}[j]"
             if number == n_loops - 1:  # after all that reads an array which a result overwrites
                 inner += [f"{name}[i, j] = {names[each]}" for name, each in self._outputs("array")]
+                for name, each in self._outputs("column"):
+                    terms = [self._value(operand, names) for operand in each.operands]
+                    inner.append(f"{name}[j] += {' * '.join(terms)}")
             if inner:
                 lines += ["for j in range(d):", *_indented(inner)]
         lines += [f"{name}[i] = {self._value(each, names)}" for name, each in self._outputs("row")]
@@ -246,7 +258,7 @@ def _folders() -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / "xpnet-fused"
 
 
-def _module(source: str) -> ModuleType:
+def compiled_module(source: str) -> ModuleType:
     """The source as a module in a file of the user's cache, where Numba keeps what it compiled of it."""
     name = "fused_" + hashlib.sha256(f"{__version__} {source}".encode()).hexdigest()[:16]
     for folder in _folders():

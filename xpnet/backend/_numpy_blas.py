@@ -19,7 +19,8 @@ def add_product(total: Matrix, left: Matrix, right: Matrix, scale: Any, decay: A
     """decay · total + scale · left @ right in one pass. Overwrites total."""
     gemm = _gemm(total.dtype.char) if total.size >= FEW and total.flags.c_contiguous else None
     if gemm is None:
-        total *= decay
+        if hasattr(decay, "ndim") or decay != 1:
+            total *= decay
         total += scale * (left @ right)
     else:
         gemm(left, right, total, scale, decay)

@@ -43,12 +43,12 @@ def sum_of_products(x: Matrix, y: Matrix) -> Matrix:
 
     Only for many short rows, joined to longer rows whose sums still fit into the L1 cache.
     """
-    joined = min(_rows_to_join(1024, x), _rows_to_join(1024, y))
-    columns = joined * x.shape[-1]
-    if joined == 1 or columns < 512 or x.ndim > 2:  # einsum along long columns rounds worse
+    k = min(rows_to_join(1024, x), rows_to_join(1024, y))
+    columns = k * x.shape[-1]
+    if k == 1 or columns < 512 or x.ndim > 2:  # einsum along long columns rounds worse
         return sum_of_rows(x * y)
     sums = np.einsum("nd,nd->d", x.reshape(-1, columns), y.reshape(-1, columns))
-    return sums.reshape(joined, -1).sum(axis=0)
+    return sums.reshape(k, -1).sum(axis=0)
 
 
 def each_row(operation: Callable[[Matrix, Matrix], Matrix], rows: Matrix, row: Matrix) -> Matrix:
@@ -56,14 +56,23 @@ def each_row(operation: Callable[[Matrix, Matrix], Matrix], rows: Matrix, row: M
 
     NumPy repeats a short operand until it fills its buffer of 8192 numbers, anew for each buffer.
     """
-    joined = _rows_to_join(8192, rows)
-    if joined == 1 or row.size > rows.shape[-1]:
+    k = rows_to_join(8192, rows)
+    if k == 1 or row.size > rows.shape[-1]:
         return operation(rows, row)
-    long = rows.reshape(-1, joined * rows.shape[-1])
-    return operation(long, row.reshape(1, -1).repeat(joined, axis=0).reshape(-1)).reshape(rows.shape)
+    return operation(joined(rows, k), repeated(row, k)).reshape(rows.shape)
 
 
-def _rows_to_join(length: int, rows: Matrix) -> int:
+def joined(rows: Matrix, k: int) -> Matrix:
+    """Each k rows (..., d) as one, (n/k, k d)."""
+    return rows.reshape(-1, k * rows.shape[-1])
+
+
+def repeated(row: Matrix, k: int) -> Matrix:
+    """The row (d,) that often, one after the other, (k d,)."""
+    return row.reshape(1, -1).repeat(k, axis=0).reshape(-1)
+
+
+def rows_to_join(length: int, rows: Matrix) -> int:
     """The number of rows (..., d) to join to one of about `length`; 1 if impossible or not worth it."""
     if rows.size < FEW or not rows.flags.c_contiguous:
         return 1

@@ -37,7 +37,8 @@ class _Places:
         self.formula = formula
         # The last operation that reads each symbol. Nothing may overwrite a result.
         self.last = {operand: i for i, each in enumerate(formula.operations) for operand in each.symbols}
-        self.last |= dict.fromkeys(formula.results, len(formula.operations))
+        returned = [*formula.results, *[operand for each in formula.sums for operand in each.symbols]]
+        self.last |= dict.fromkeys(returned, len(formula.operations))
         self.target = dict(zip(formula.results, formula.names[:overwrites], strict=False))
         self.result = {name: result for result, name in self.target.items()}
         self.place = {symbol: name for name, symbol in formula.arguments.items()}

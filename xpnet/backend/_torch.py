@@ -15,9 +15,10 @@ from xpnet.backend._facts import Facts
 from xpnet.backend._formula import as_written
 from xpnet.backend._graph import CAPTURING, CapturedLoop
 from xpnet.backend._lazy import LazyArray
+from xpnet.backend._numba import loop, numba_is_installed
 from xpnet.backend._passes import passes
 from xpnet.backend._reading import unreadable
-from xpnet.backend._torch_fused import with_three_arguments, words
+from xpnet.backend._torch_fused import do_nothing, in_a_loop, with_three_arguments, words
 from xpnet.backend.backends import Backend
 from xpnet.backend.fused import Fused
 from xpnet.backend.ops import FUNCTIONS, CapturedOps, Padding
@@ -37,6 +38,7 @@ class Torch(Backend):
     devices = "'cpu', 'cuda' or 'cuda:N'"
     adds_products = True
     has_convolution = True
+    has_max_pool = True
 
     def find_namespace(self) -> Any:
         return importlib.import_module("array_api_compat.torch")
@@ -211,8 +213,10 @@ class TorchOps(CapturedOps, library="torch"):
         formula = function.formula(kinds)
         if not formula.is_elementwise:
             return as_written(formula, FUNCTIONS)
-        formula = with_three_arguments(formula)
-        return passes(formula, function.overwrites, words(self.torch), FUNCTIONS)
+        program = passes(with_three_arguments(formula), function.overwrites, words(self.torch), FUNCTIONS)
+        if len(formula.results) > function.overwrites or not numba_is_installed():
+            return program  # PyTorch's operations use all cores: a loop pays where it spares many passes
+        return in_a_loop(program, loop(formula, function.overwrites, do_nothing, FUNCTIONS), formula)
 
     def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
         if hasattr(scale, "ndim"):

@@ -40,7 +40,7 @@ def with_three_arguments(formula: Formula) -> Formula:
         """x + term, or x - term, in one operation."""
         s, y = split(term)
         s = _negative(s) if negative else s
-        if is_once(y, "*", "/"):
+        if is_once(y, "*", "/") and all(map(_is_tensor, y.operands)):
             operation = "addcmul" if y.operation == "*" else "addcdiv"
             if operation == "addcdiv" and not all(map(_is_array, y.operands)):
                 return None
@@ -76,8 +76,39 @@ def _negative(s: Any) -> Any:
     return Symbol("negative", (s,), "number", {}) if isinstance(s, Symbol) else -s
 
 
+def _is_tensor(operand: Any) -> bool:
+    return isinstance(operand, Symbol) and operand.kind != "number"
+
+
 def _is_array(operand: Any) -> bool:
     return isinstance(operand, Symbol) and operand.kind == "array"
+
+
+def do_nothing(*arguments: Any) -> None:
+    """The form of a loop for arguments that it cannot take."""
+
+
+def in_a_loop(program: Callable[..., Any], loop: Callable[..., Any], formula: Formula) -> Callable[..., Any]:
+    """A function that overwrites tensors on a CPU by a loop of NumPy, which shares their memory.
+
+    Arguments:
+        program: the same function of tensors, for what the loop cannot take.
+        loop: a function of NumPy's arrays; returns None if it did nothing.
+        formula: the formula, whose results all overwrite arguments.
+    """
+    if loop is do_nothing:
+        return program
+    n = len(formula.results)
+
+    def function(*arguments: Any) -> Any:
+        if not arguments[0].is_cpu:
+            return program(*arguments)
+        arrays = [each.numpy() if hasattr(each, "is_cpu") else each for each in arguments]
+        if loop(*arrays) is None:
+            return program(*arguments)
+        return arguments[:n] if n > 1 else arguments[0]
+
+    return function
 
 
 def words(torch: Any) -> Mapping[str, Callable[..., Any]]:

@@ -40,7 +40,8 @@ class Backend:
         itemsize: the bytes of one number in the training dtype.
         adds_products: whether adding a `Product` to an array is faster than computing it first.
         winograd: the dtypes in which convolutions are computed by `nn._winograd`.
-        has_convolution: whether the library's `Ops` use its own convolution and pooling.
+        has_convolution: whether the library's `Ops` have a convolution faster than the product with windows.
+        has_max_pool: the same of max-pooling of images.
         part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
             halved if cores would be idle, a part above the second always. None: never split a batch.
         steps_at_once: the number of training steps to run in one call of a compiled loop.
@@ -56,6 +57,7 @@ class Backend:
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[tuple[str, ...]] = ()
     has_convolution: ClassVar[bool] = False
+    has_max_pool: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     workers: ClassVar[int] = 1
@@ -236,16 +238,27 @@ class Backend:
 
         For i from `start` to `stop` - 1 it computes `state, _ = step(state, (*constants, *row))`, where row i
         holds `array[i, ...]` for each array in the tuple `rows`, and None for None. The step must keep the
-        structure of the state. The loop may donate, as in `compile`.
+        structure of the state. The loop may donate, as in `compile`. Call it through `quiet`.
         """
-        compiled = self.compile(step)
+        return loop_of(self.compile(step))
 
-        def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
-            for i in range(start, stop):
-                state, _ = compiled(state, (*constants, *row(rows, i)))
-            return state
+    def quiet(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, without a library's warnings of infinite and NaN numbers: xpnet tells of them itself.
 
-        return loop
+        It belongs to the thread that calls `quiet`, with the context variables of that moment.
+        """
+        return function
+
+
+def loop_of(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The loop that `Backend.compile_loop` describes, of a step that is already compiled."""
+
+    def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
+        for i in range(start, stop):
+            state, _ = step(state, (*constants, *row(rows, i)))
+        return state
+
+    return loop
 
 
 def row(rows: tuple[Array | None, ...], i: Any) -> list[Array | None]:

@@ -56,8 +56,8 @@ def fused(overwrites: int = 0) -> Callable[[Callable[..., Any]], Fused]:
 
     The function takes an array, more arrays of its shape or that broadcast to it, and scalars: numbers, 0-d
     arrays on the device, or one for each of K networks, (K, 1, ..., 1). It returns an array or a tuple of
-    them, each of the first argument's shape, dtype and device. It may use operators and the functions of
-    `xpnet.backend.fused`, but no `if` that depends on an argument.
+    them, each of the first argument's shape, dtype and device, unless it is of rows or columns alone. It may
+    use operators and the functions of `xpnet.backend.fused`, but no `if` that depends on an argument.
 
     Arguments:
         overwrites: result i may overwrite argument i, for all i below this number: use the result.
@@ -130,6 +130,20 @@ def row_argmax(x: Any) -> Any:
 def one_hot(labels: Any, like: Any) -> Any:
     """1 in the column of each label (n, 1), 0 elsewhere, in the shape and dtype of `like` (n, d)."""
     return _call("one_hot", labels, like)
+
+
+# Functions of columns, of x (..., n, d). What they return has to be a result: no other operation may take it,
+# since a batch may be split, and the sum over its parts is taken outside.
+
+
+def sum_of_rows(x: Any) -> Any:
+    """Σₙ xₙᵢ, (..., d)."""
+    return _call("sum_of_rows", x)
+
+
+def sum_of_products(x: Any, y: Any) -> Any:
+    """Σₙ xₙᵢ yₙᵢ, (..., d)."""
+    return _call("sum_of_products", x, y)
 
 
 @fused()

@@ -29,11 +29,12 @@ class Ops:
     """
 
     fuses_rows: bool = False  # whether fused functions of rows take one pass
+    has_fast_positions: bool = False  # whether single elements, by positions, are faster than one-hot rows
     is_captured: bool = False  # whether a fused function saves kernels also where it computes one number
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
-        self._programs: dict[tuple[Any, tuple[str, ...]], Callable[..., Any]] = {}
+        self._programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def __init_subclass__(cls, library: str | None = None) -> None:
         if library is not None:
@@ -68,7 +69,7 @@ class Ops:
         x[index] = value
         return x
 
-    def add_at(self, x: Array, index: Any, value: Array) -> Array:
+    def add_at(self, x: Array, index: Any, value: Any) -> Array:
         """x with x[index] += value. May overwrite x."""
         x[index] += value
         return x
@@ -90,6 +91,10 @@ class Ops:
         # Stack the taps first and move their axes afterwards: XLA then copies once, into any order of axes.
         stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
+
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+        """All windows of the padded x as rows (n·Π outputs, Π kernel · c); None: from `window_view`."""
+        return None
 
     # Element by element.
 
@@ -115,10 +120,19 @@ class Ops:
 
     def fused(self, function: "Fused", arguments: tuple[Any, ...]) -> Any:
         """`function(*arguments)`; see `xpnet.backend.fused`. May overwrite its leading arguments."""
-        key = function, kinds(arguments)
-        program = self._programs.get(key)
+        # The shapes tell the kinds, in a third of the time: a small step has many small arrays.
+        by_shapes = (
+            function,
+            *[
+                each.shape if hasattr(each, "shape") else each if each in (0, 1) else None
+                for each in arguments
+            ],
+        )
+        program = self._programs.get(by_shapes)
         if program is None:
-            program = self._programs[key] = self.compile_fused(*key)
+            by_kinds = function, kinds(arguments)
+            program = self._programs.get(by_kinds) or self.compile_fused(*by_kinds)
+            self._programs |= {by_kinds: program, by_shapes: program}
         return program(*arguments)
 
     def compile_fused(self, function: "Fused", kinds: tuple[str, ...]) -> Callable[..., Any]:
@@ -326,15 +340,19 @@ def _array_function(name: str, of_numbers: Callable[..., Any]) -> Callable[..., 
     return function
 
 
+def _of_one(name: str, of_number: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x: getattr(namespace(x), name)(x) if hasattr(x, "ndim") else of_number(x)
+
+
 def _one_hot(labels: Array, like: Array) -> Array:
     classes = namespace(like).arange(like.shape[-1], dtype=labels.dtype, device=device(labels))
     return namespace(like).astype(labels == classes, like.dtype)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "sqrt": _array_function("sqrt", math.sqrt),
-    "exp": _array_function("exp", math.exp),
-    "log": _array_function("log", math.log),
+    "sqrt": _of_one("sqrt", math.sqrt),
+    "exp": _of_one("exp", math.exp),
+    "log": _of_one("log", math.log),
     "maximum": _array_function("maximum", max),
     "minimum": _array_function("minimum", min),
     "sign": lambda x: ops(x).sign(x),
@@ -344,5 +362,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "row_max": lambda x: ops(x).row_maxima(x),
     "row_argmax": lambda x: namespace(x).astype(namespace(x).argmax(x, axis=-1, keepdims=True), x.dtype),
     "one_hot": _one_hot,
+    "sum_of_rows": lambda x: ops(x).sum_of_rows(x),
+    "sum_of_products": lambda x, y: ops(x).sum_of_products(x, y),
     "where": lambda condition, x, y: namespace(condition).where(condition, x, y),
 }

@@ -35,11 +35,33 @@ def softmax_cross_entropy(z: Any, label: Any, share: Any) -> Any:
 
 def at_once(loss: Loss, logits: Array, target: Array) -> Judgement | None:
     """What `loss` says of these logits (n, d) and labels (n,); None where there is no faster form."""
-    if not ops(logits).fuses_rows or loss != PLAIN or logits.ndim != 2 or not has_labels(logits, target):
+    table = ops(logits)
+    if not (table.fuses_rows or table.has_fast_positions):
         return None
+    if logits.ndim != 2 or not has_labels(logits, target) or loss != PLAIN:
+        return None
+    return _in_one_pass(logits, target) if table.fuses_rows else by_positions(logits, target)
+
+
+def _in_one_pass(logits: Array, labels: Array) -> Judgement:
     xp = namespace(logits)
-    gradient, values, wrong = softmax_cross_entropy(logits, target[:, None], 1 / logits.shape[0])
-    return Judgement(xp.sum(values), xp.sum(wrong, dtype=target.dtype), gradient)
+    gradient, values, wrong = softmax_cross_entropy(logits, labels[:, None], 1 / logits.shape[0])
+    return Judgement(xp.sum(values), xp.sum(wrong, dtype=labels.dtype), gradient)
+
+
+def by_positions(logits: Array, labels: Array) -> Judgement:
+    """With the positions of the labels in place of one-hot rows."""
+    xp, n = namespace(logits), logits.shape[0]
+    of_labels = xp.arange(n), labels
+    shifted = logits - ops(logits).row_maxima(logits)
+    errors = xp.count_nonzero(xp.argmax(shifted, axis=-1) != labels)
+    p = xp.exp(shifted)
+    total = ops(p).row_sums(p)
+    p /= total
+    log_p = shifted[of_labels] - xp.log(total[:, 0])
+    gradient = ops(p).add_at(p, of_labels, -1)
+    gradient /= n
+    return Judgement(-xp.sum(log_p), errors, gradient)
 
 
 PLAIN = CrossEntropy()

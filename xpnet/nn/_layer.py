@@ -71,6 +71,8 @@ class Layer:
     - `init_statistics` and `new_statistics`, if the layer measures its inputs in training, as batch
       normalisation does.
 
+    A method `onnx(graph, params, x)` lets `xpnet.onnx.export` write the layer: see docs/onnx.md.
+
     A layer made of layers derives from `Container`.
 
     A subclass that overrides `forward` or `backward` inherits neither `examples` nor `parameter_gradients`:

@@ -14,6 +14,8 @@ from xpnet._util.windows import Lengths, output_lengths, taps
 from xpnet.backend import device, namespace, ops
 from xpnet.tree import Array
 
+Padding = Sequence[tuple[int, int]]  # zeros before and after each axis between the examples and the channels
+
 
 @functools.lru_cache
 def geometry(
@@ -33,8 +35,12 @@ def per_axis(value: int | Lengths, axes: int) -> Lengths:
     return value if isinstance(value, tuple) else (value,) * axes
 
 
-def windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:
-    """All windows as rows of a matrix: (n·Π output_lengths, Π kernel · c)."""
+def windows(x: Array, kernel: Lengths, stride: Lengths, padding: Padding = ()) -> Array:
+    """All windows of x, padded with zeros, as rows of a matrix: (n·Π output_lengths, Π kernel · c)."""
+    padding = padding or [(0, 0)] * len(kernel)
+    if (rows := ops(x).rows_of_windows(x, kernel, stride, padding)) is not None:
+        return rows
+    x = pad(x, padding)
     columns = math.prod(kernel) * x.shape[-1]
     if kernel[-1] * x.shape[-1] < output_lengths(x.shape[1:-1], kernel, stride)[-1]:
         return _columns_of_windows(x, kernel, stride)
@@ -75,12 +81,12 @@ def _first_writes(kernel: Lengths, stride: Lengths) -> list[bool]:
     return [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
 
 
-def pad(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
+def pad(x: Array, padding: Padding) -> Array:
     """x with zeros before and after each axis between the examples and the channels."""
     return ops(x).pad(x, padding)
 
 
-def crop(x: Array, padding: Sequence[tuple[int, int]]) -> Array:
+def crop(x: Array, padding: Padding) -> Array:
     """The adjoint of `pad`: x without the padding."""
     inner = [slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
     return x[(slice(None), *inner, slice(None))]

@@ -5,11 +5,12 @@ Shapes: x and y (...), of any shape.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from xpnet import special
 from xpnet._util.checks import is_number, settled
 from xpnet.backend import namespace, ops
+from xpnet.backend.fused import fused
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import NoResiduals, SameShape
 from xpnet.tree import Array, Tree
@@ -26,6 +27,24 @@ class GateResiduals(NamedTuple):
 
     x: Array
     gate: Array
+
+
+@fused()
+def _sigmoid_gradient(dy: Any, y: Any) -> Any:
+    """dy · y (1 - y)."""
+    return (1 - y) * y * dy
+
+
+@fused()
+def _tanh_gradient(dy: Any, y: Any) -> Any:
+    """dy · (1 - y²)."""
+    return (1 - y * y) * dy
+
+
+@fused()
+def _silu_gradient(dy: Any, x: Any, gate: Any) -> Any:
+    """dy · g (1 + x (1 - g))."""
+    return ((1 - gate) * x + 1) * gate * dy
 
 
 @dataclass(frozen=True, repr=False)
@@ -243,13 +262,7 @@ class SiLU(SameShape):
         return x * gate, GateResiduals(x, gate)
 
     def backward(self, params: Tree, residuals: GateResiduals, dy: Array) -> tuple[Array, Tree]:
-        x, gate = residuals
-        dx = 1 - gate
-        dx *= x
-        dx += 1
-        dx *= gate
-        dx *= dy
-        return dx, {}
+        return _silu_gradient(dy, *residuals), {}
 
 
 @dataclass(frozen=True, repr=False)
@@ -293,10 +306,7 @@ class Sigmoid(SameShape):
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = 1 - residuals.y
-        dx *= residuals.y
-        dx *= dy
-        return dx, {}
+        return _sigmoid_gradient(dy, residuals.y), {}
 
 
 @dataclass(frozen=True, repr=False)
@@ -315,9 +325,7 @@ class Tanh(SameShape):
         return y, OutputResiduals(y)
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
-        dx = 1 - residuals.y * residuals.y
-        dx *= dy
-        return dx, {}
+        return _tanh_gradient(dy, residuals.y), {}
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ from xpnet._util.windows import output_lengths
 from xpnet.backend import namespace, ops
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, drawn, require_initializers, require_positive_integers
-from xpnet.nn._windows import crop, geometry, overlap_add, pad, per_axis, windows
+from xpnet.nn._windows import crop, geometry, overlap_add, per_axis, windows
 from xpnet.random import Generator
 from xpnet.tree import Array, Tree
 
@@ -80,7 +80,7 @@ class _Conv(Layer):
             # With one output for each input, dx is a convolution of dy with the flipped kernel.
             dy_padding = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
             flipped = ops(dy).transposed(xp.flip(params["weight"], axis=tuple(range(self.axes))))
-            rows = windows(pad(dy, dy_padding), kernel, stride)
+            rows = windows(dy, kernel, stride, dy_padding)
             return xp.reshape(rows @ xp.reshape(flipped, (-1, self.in_channels)), shape)
         lengths = tuple(n + low + high for n, (low, high) in zip(shape[1:-1], padding, strict=True))
         dy_rows = xp.reshape(dy, (-1, self.out_channels))
@@ -133,7 +133,7 @@ class _Conv(Layer):
 
     def _windows(self, x: Array) -> Array:
         kernel, stride, padding = self._geometry(x.shape)
-        return windows(pad(x, padding), kernel, stride)
+        return windows(x, kernel, stride, padding)
 
     def _matrix(self, params: Tree) -> Array:
         """The weight as a matrix (Π kernel · in_channels, out_channels)."""

@@ -42,8 +42,11 @@ def faster(net: Layer, backend: Backend) -> Layer:
             layer = pool_first(layer)
         return winograd(layer) if backend.dtype_name in backend.winograd else layer
 
-    net = _map(form, net)
-    return _map(library_form, net) if backend.has_convolution else net
+    def form_of_library(layer: Layer) -> Layer:
+        has_one = backend.has_max_pool if isinstance(layer, MaxPool2d) else backend.has_convolution
+        return library_form(layer) if has_one else layer
+
+    return _map(form_of_library, _map(form, net))
 
 
 def pool_first(net: Sequential) -> Sequential:

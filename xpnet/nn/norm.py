@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import imul, mul, sub
+from operator import mul
 from typing import Any, NamedTuple
 
-from xpnet import init, tree
+from xpnet import init
 from xpnet.backend import namespace, ops, sum_over_parts
+from xpnet.backend.fused import fused, sqrt, sum_of_products, sum_of_rows
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, require_number, require_positive_integers
+from xpnet.nn._norm import _along, _Norm, _rows, _scaled_and_shifted
 from xpnet.nn.containers import ContainerResiduals
-from xpnet.random import Generator, Key
+from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
 
@@ -32,29 +34,10 @@ class LayerNormResiduals(NamedTuple):
 
 
 class GroupNormResiduals(NamedTuple):
-    """Fields: x̂ in the shape of x, and 1 / √(var + ε) for each group of each example."""
+    """Fields: x̂ in the shape of x, and 1 / √(var + ε) for each group of each example, (n, 1, groups)."""
 
     normalized: Array
     inverse_std: Array
-
-
-class _Norm(Layer):
-    """Base class of normalisations: a scale γ and a shift β for each feature of the last axis."""
-
-    features: int
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        require_positive_integers(self, features=self.features)
-        require_number(self, "epsilon")
-
-    def init(self, rng: Generator) -> Tree:
-        return {"scale": init.ones(rng, (self.features,)), "shift": init.zeros(rng, (self.features,))}
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) < 2 or input_shape[-1] != self.features:
-            self.refuse(f"(n, ..., {self.features})", input_shape)
-        return input_shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,8 +98,8 @@ class BatchNorm(_Norm):
     def forward(self, params: Tree, x: Array) -> tuple[Array, BatchNormResiduals]:
         mean, variance = params["running_mean"], params["running_variance"]
         inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        centered = ops(x).each_row(sub, x, _along(mean, x))
-        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        along = [_along(each, x) for each in (mean, inverse_std, params["scale"], params["shift"])]
+        centered, y = _normalize(x, *along)
         return y, BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -125,6 +108,56 @@ class BatchNorm(_Norm):
 
     def training_mode(self, key: Key) -> Layer:
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
+
+
+# What a batch normalisation computes of each element, each function in one pass where the library can.
+
+
+@fused()
+def _center(x: Any, mean: Any) -> Any:
+    """x - mean, and Σ (x - mean)²."""
+    centered = x - mean
+    return centered, sum_of_products(centered, centered)
+
+
+@fused()
+def _inverse_std(squares: Any, n: Any, epsilon: Any) -> Any:
+    """var = Σ (x - mean)² / N, and 1 / √(var + ε)."""
+    variance = squares / n
+    return variance, 1 / sqrt(variance + epsilon)
+
+
+@fused()
+def _scale_and_shift(centered: Any, inverse_std: Any, scale: Any, shift: Any) -> Any:
+    """γ x̂ + β."""
+    return centered * (inverse_std * scale) + shift
+
+
+@fused()
+def _normalize(x: Any, mean: Any, inverse_std: Any, scale: Any, shift: Any) -> Any:
+    """x - mean, and γ x̂ + β."""
+    centered = x - mean
+    return centered, centered * (inverse_std * scale) + shift
+
+
+@fused()
+def _sums(dy: Any, centered: Any) -> Any:
+    """Σ dy (x - mean) and Σ dy."""
+    return sum_of_products(dy, centered), sum_of_rows(dy)
+
+
+@fused()
+def _input_gradient(
+    dy: Any, centered: Any, inverse_std: Any, scale: Any, dscale: Any, dshift: Any, n: Any
+) -> Any:
+    """γ / √(var + ε) · (dy - x̂ · 1/N Σ dy x̂ - 1/N Σ dy)."""
+    return scale * inverse_std * (dy - centered * (inverse_std * dscale / n) - dshift / n)
+
+
+@fused()
+def _average(m: Any, v: Any, mean: Any, variance: Any, correction: Any, momentum: Any) -> Any:
+    """(1 - μ) m + μ mean and (1 - μ) v + μ var · N/(N-1)."""
+    return (1 - momentum) * m + momentum * mean, (1 - momentum) * v + momentum * (variance * correction)
 
 
 @dataclass(frozen=True, repr=False)
@@ -152,10 +185,10 @@ class BatchNormInTraining(_Norm):
         if n == 1 and "running_mean" in params:
             return self._outside().forward(params, x)
         mean = sum_over_parts(ops(x).sum_of_rows(rows)) / n
-        centered = ops(x).each_row(sub, rows, _along(mean, rows))
-        variance = sum_over_parts(ops(x).sum_of_products(centered, centered)) / n
-        inverse_std = 1 / namespace(x).sqrt(variance + self.epsilon)
-        y = _scale_and_shift(centered, params["scale"] * inverse_std, params["shift"])
+        centered, squares = _center(rows, _along(mean, rows))
+        variance, inverse_std = _inverse_std(sum_over_parts(squares), n, self.epsilon)
+        along = [_along(each, rows) for each in (inverse_std, params["scale"], params["shift"])]
+        y = _scale_and_shift(centered, *along)
         return namespace(x).reshape(y, x.shape), BatchNormResiduals(centered, inverse_std, mean, variance)
 
     def backward(self, params: Tree, residuals: BatchNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -165,24 +198,23 @@ class BatchNormInTraining(_Norm):
             return self._outside().backward(params, residuals, dy)
         grads = _gradients(params, residuals, rows)
         sums = sum_over_parts(grads)
-        # dx = -γ / √(var + ε) · (x̂ · 1/N Σ dy x̂ + 1/N Σ dy - dy): in this order, every step after the first
-        # overwrites its result.
-        dx = ops(dy).each_row(mul, residuals.centered, _along(inverse_std * sums["scale"] / n, rows))
-        dx = ops(dy).add_to_rows(dx, _along(sums["shift"] / n, rows))
-        dx -= rows
-        dx = ops(dy).each_row(imul, dx, _along(-params["scale"] * inverse_std, rows))
+        along = [_along(each, rows) for each in (inverse_std, params["scale"], sums["scale"], sums["shift"])]
+        dx = _input_gradient(rows, residuals.centered, *along, n)
         return namespace(dy).reshape(dx, dy.shape), grads
 
     def new_statistics(self, statistics: Tree, residuals: BatchNormResiduals) -> Tree:
         n = sum_over_parts(residuals.centered.shape[-2])
         if n == 1:
             return statistics
-        batch = {"running_mean": residuals.mean, "running_variance": residuals.variance * (n / (n - 1))}
-
-        def average(running: Array, value: Array) -> Array:
-            return (1 - self.momentum) * running + self.momentum * value
-
-        return tree.map(average, statistics, batch)
+        mean, variance = _average(
+            statistics["running_mean"],
+            statistics["running_variance"],
+            residuals.mean,
+            residuals.variance,
+            n / (n - 1),
+            self.momentum,
+        )
+        return {"running_mean": mean, "running_variance": variance}
 
     def _outside(self) -> BatchNorm:
         return BatchNorm(self.features, self.momentum, self.epsilon)
@@ -235,7 +267,7 @@ class LayerNorm(_Norm):
         variance = ops(x).row_sums(normalized * normalized) / self.features
         inverse_std = 1 / xp.sqrt(variance + self.epsilon)
         normalized *= inverse_std
-        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        y = _scaled_and_shifted(normalized, params["scale"], params["shift"])
         return y, LayerNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: LayerNormResiduals, dy: Array) -> tuple[Array, Tree]:
@@ -293,22 +325,22 @@ class GroupNorm(_Norm):
             )
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, GroupNormResiduals]:
-        xp, groups = namespace(x), self._groups(params, x)
-        normalized = groups - _group_means(groups)
-        inverse_std = 1 / xp.sqrt(_group_means(normalized * normalized) + self.epsilon)
-        normalized *= inverse_std
+        xp, rows = namespace(x), self._positions(params, x)
+        normalized = rows - self._of_features(self._means(rows))
+        inverse_std = 1 / xp.sqrt(self._means(normalized * normalized) + self.epsilon)
+        normalized *= self._of_features(inverse_std)
         normalized = xp.reshape(normalized, x.shape)
-        y = _scale_and_shift(normalized, params["scale"], params["shift"])
+        y = _scaled_and_shifted(normalized, params["scale"], params["shift"])
         return y, GroupNormResiduals(normalized, inverse_std)
 
     def backward(self, params: Tree, residuals: GroupNormResiduals, dy: Array) -> tuple[Array, Tree]:
-        normalized, inverse_std = residuals
+        normalized, inverse_std = self._positions(params, residuals.normalized), residuals.inverse_std
         scale = params["scale"]
-        dnormalized = self._groups(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
-        groups = self._groups(params, normalized)
-        dx = dnormalized - _group_means(dnormalized)
-        dx -= groups * _group_means(dnormalized * groups)
-        dx *= inverse_std
+        dnormalized = self._positions(params, ops(dy).each_row(mul, dy, _along(scale, dy)))
+        dx = dnormalized - self._of_features(self._means(dnormalized))
+        dnormalized *= normalized
+        dx -= normalized * self._of_features(self._means(dnormalized))
+        dx *= self._of_features(inverse_std)
         rows = _rows(scale, dy)
         dscale = ops(dy).sum_of_products(rows, _rows(scale, normalized))
         return namespace(dy).reshape(dx, dy.shape), {"scale": dscale, "shift": ops(dy).sum_of_rows(rows)}
@@ -319,34 +351,27 @@ class GroupNorm(_Norm):
             self.refuse(f"(n, ..., {self.features}) with more than one value in each group", input_shape)
         return shape
 
-    def _groups(self, params: Tree, x: Array) -> Array:
-        """x as (n, positions, groups, features/groups), or (K, n, ...) with the parameters of K networks."""
+    def _positions(self, params: Tree, x: Array) -> Array:
+        """x as (n, positions, features), or (K, n, ...) with the parameters of K networks."""
         examples = x.shape[: params["scale"].ndim]
-        return namespace(x).reshape(x, (*examples, -1, self.groups, self.features // self.groups))
+        return namespace(x).reshape(x, (*examples, -1, self.features))
 
+    def _means(self, x: Array) -> Array:
+        """The mean of each group of x (..., positions, features), (..., 1, groups)."""
+        # First over the positions, in long rows: libraries are slow on the few features of a group.
+        xp, (*examples, positions, _), size = namespace(x), x.shape, self.features // self.groups
+        sums = x if positions == 1 else ops(x).sum_of_rows(x)
+        groups = xp.reshape(sums, (*examples, 1, self.groups, size))
+        return xp.sum(groups, axis=-1) / (positions * size)
 
-def _group_means(groups: Array) -> Array:
-    """The mean of each group over its positions and features, (..., n, 1, groups, 1)."""
-    return namespace(groups).mean(groups, axis=(-3, -1), keepdims=True)
-
-
-def _along(parameter: Array, x: Array) -> Array:
-    """The parameter in a shape that broadcasts: (d,) for x (n, ..., d), (K, 1, ..., d) for (K, n, ..., d)."""
-    return parameter[(..., *[None] * (x.ndim - parameter.ndim), slice(None))]
-
-
-def _rows(parameter: Array, x: Array) -> Array:
-    """x as rows of features, (N, d), or (K, N, d) with the parameters of K networks."""
-    return namespace(x).reshape(x, (*parameter.shape[:-1], -1, x.shape[-1]))
-
-
-def _scale_and_shift(x: Array, scale: Array, shift: Array) -> Array:
-    """x · scale + shift."""
-    return ops(x).add_to_rows(ops(x).each_row(mul, x, _along(scale, x)), _along(shift, x))
+    def _of_features(self, x: Array) -> Array:
+        """What is one for each group, (..., groups), for each of its features, (..., features)."""
+        xp, size = namespace(x), self.features // self.groups
+        return xp.reshape(xp.broadcast_to(x[..., None], (*x.shape, size)), (*x.shape[:-1], self.features))
 
 
 def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
     """dγ = Σ dy x̂,  dβ = Σ dy."""
     rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
-    scale = ops(dy).sum_of_products(rows, centered) * residuals.inverse_std
-    return {"scale": scale, "shift": ops(dy).sum_of_rows(rows)}
+    products, shift = _sums(rows, centered)
+    return {"scale": products * residuals.inverse_std, "shift": shift}

@@ -96,9 +96,8 @@ def runner(model: Any) -> Runner:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3  # errors alone
             engine = f"onnxruntime {onnxruntime.__version__}"
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            given = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}  # it prints what it tries
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options, **given)
     except Exception as error:  # their own kinds, of many modules
         raise _cannot_run(error) from error
 

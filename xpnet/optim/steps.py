@@ -54,9 +54,12 @@ def each_leaf(step: Fused, *trees: Tree, **numbers: Number) -> tuple[Tree, ...]:
     """
     names = tuple(numbers)
     decays = "weight_decay" in numbers
+    of_networks = any(getattr(number, "ndim", 0) for number in numbers.values())
 
     def of_leaf(key: str, *leaves: Any) -> tuple[Any, ...]:
-        values = [_along(numbers[name], leaves[0]) for name in names]
+        values = list(numbers.values())
+        if of_networks:
+            values = [_along(value, leaves[0]) for value in values]
         if decays and key != "weight":
             values[names.index("weight_decay")] = 0
         found = step(*leaves, *values)

@@ -12,12 +12,12 @@ from xpnet.studies.options import Options
 
 WEIGHTS = 10
 COURSE = 5 * 10**5  # the largest N in the course; larger ones show the rounding error
-SIZES = tuple(k * 10**i for i in range(10) for k in (1, 5))
+SIZES = tuple(k * 10**i for i in range(11) for k in (1, 5))
 TYPES = {"float64": 2.0**-53, "float32": 2.0**-24}  # with their unit roundoff u
 KINDS = ("central", "one-sided")
 NAMES: dict[type[nn.Layer], str] = {nn.Tanh: "tanh", nn.ReLU: "ReLU"}
 PARAMETERS = 10**6  # the course asks for 0.5 to 1.0 million
-LAST = 6  # sizes through which a line of the truncation error is fitted
+LAST = 3  # sizes through which a line of the truncation error is fitted
 SEARCHED = 3000  # training examples among which one is chosen
 SETTINGS = {"batch size": 50, "learning rate": 0.03, "momentum": 0.9, "hidden layers": 2}
 

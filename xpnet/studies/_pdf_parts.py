@@ -4,7 +4,7 @@ import functools
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import HexColor
@@ -91,43 +91,53 @@ def code(text: str) -> Flowable:
     return XPreformatted("\n".join(marked(line, MONO, code=False) for line in wrapped), form)
 
 
+class _Width(NamedTuple):
+    """Widths of a column: the least, which breaks no number and no usual word; that of its cells in one
+    line; that of its heading, too."""
+
+    least: float
+    cells: float
+    whole: float
+
+
 def table_of(table: reports.Table) -> list[Flowable]:
     """The table in the largest type in which it fits, or in several, one below the other."""
     for size in TABLE_SIZES:
-        widths = [_widths(table, i, size) for i in range(len(table.columns))]
-        if sum(least for least, _ in widths) <= WIDTH:
+        widths = [_width(table, i, size) for i in range(len(table.columns))]
+        if sum(width.least for width in widths) <= WIDTH:
             return [_some_columns(table, range(len(widths)), widths, size)]
-    parts, used = [[0]], widths[0][0]
-    for i, (least, _) in enumerate(widths[1:], 1):
-        if used + least > WIDTH and parts[-1] != [0]:
+    parts, used = [[0]], widths[0].least
+    for i, width in enumerate(widths[1:], 1):
+        if used + width.least > WIDTH and parts[-1] != [0]:
             parts.append([0])  # each part begins with the first column
-            used = widths[0][0]
+            used = widths[0].least
         parts[-1].append(i)
-        used += least
+        used += width.least
     return [_some_columns(table, part, widths, size) for part in parts]
 
 
-def _widths(table: reports.Table, column: int, size: float) -> tuple[float, float]:
-    """The least width of a column, which breaks no number and no usual word, and the one without wrapping."""
-    lines, words = [table.columns[column]], table.columns[column].split()
+def _width(table: reports.Table, column: int, size: float) -> _Width:
+    heading, lines = table.columns[column], [row[column].shown for row in table.rows]
+    words = heading.split()
     for row in table.rows:
-        lines.append(row[column].shown)
-        whole = row[column].is_number or len(lines[-1]) <= SHORT
-        words += [lines[-1]] if whole else lines[-1].split()
+        text = row[column].shown
+        words += [text] if row[column].is_number or len(text) <= SHORT else text.split()
 
     def width(texts: Iterable[str]) -> float:
         return max((pdfmetrics.stringWidth(text, BOLD, size) for text in texts), default=0) + size
 
-    return min(width(words), WIDTH / 4), width(lines)
+    return _Width(min(width(words), WIDTH / 4), width(lines), width([heading, *lines]))
 
 
 def _some_columns(
-    table: reports.Table, columns: Sequence[int], widths: Sequence[tuple[float, float]], size: float
+    table: reports.Table, columns: Sequence[int], widths: Sequence[_Width], size: float
 ) -> Flowable:
-    """A table of these columns. What the least widths leave goes to the columns that want more."""
-    least = [widths[i][0] for i in columns]
-    wanted = [max(0, widths[i][1] - widths[i][0]) for i in columns]
-    share = min(1, max(0, WIDTH - sum(least)) / (sum(wanted) or 1))
+    """A table of these columns. The room that the least widths leave goes to the cells, then to headings."""
+    found = [widths[i].least for i in columns]
+    for wanted in ([widths[i].cells for i in columns], [widths[i].whole for i in columns]):
+        more = [max(0, much - few) for few, much in zip(found, wanted, strict=True)]
+        share = min(1, max(0, WIDTH - sum(found)) / (sum(more) or 1))
+        found = [few + share * much for few, much in zip(found, more, strict=True)]
     sides = [{"alignment": TA_RIGHT} if table.is_number(i) else {} for i in columns]
     heads, forms = (
         [style(size, font, leading=1.3 * size, **side) for side in sides] for font in (BOLD, SANS)
@@ -137,7 +147,7 @@ def _some_columns(
         rows.append([Paragraph(marked(row[i].shown), form) for i, form in zip(columns, forms, strict=True)])
     return Table(
         rows,
-        [few + share * more for few, more in zip(least, wanted, strict=True)],
+        found,
         repeatRows=1,
         hAlign="LEFT",
         splitInRow=1,

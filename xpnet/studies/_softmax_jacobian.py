@@ -47,8 +47,8 @@ def run(options: Options, report: Report, b: np.ndarray) -> None:
     columns = [f"∂b{digit}" for digit in digits]
     report.table(
         "jacobian",
-        ["", *columns],
-        [[f"∂s{digit}", *map(float, row)] for digit, row in zip(digits, found.formula, strict=True)],
+        ["derivative of", *columns],
+        [[f"s{digit}", *map(float, row)] for digit, row in zip(digits, found.formula, strict=True)],
         "diag(s) - s sᵀ for the b of the example.",
         dict.fromkeys(columns, ".4f"),
     )

@@ -151,7 +151,7 @@ def _neurons(options: Options, report: Report) -> None:
             for gate, (zs, outputs) in found_outputs.items()
             for x, *values in zip(INPUTS, zs, outputs, GATES[gate], strict=True)
         ],
-        "The neurons with these weights, input by input.",
+        "The neurons with the weights from linear programming, input by input.",
     )
     right = [gate for gate, (_, outputs) in found_outputs.items() if np.array_equal(outputs, GATES[gate])]
     report.expect(

@@ -177,10 +177,11 @@ def _first_steps(options: Options, report: Report, runs: list[Path], lowest: flo
 def _momentum(options: Options, report: Report, runs: list[Path]) -> None:
     """The velocities, and the other reading of a rule that writes v without an index."""
     with_momentum = [each for each in runs if each.momentum == WITH_MOMENTUM]
+    report.text(f"Momentum takes these steps, with β = {BETA}:")
+    report.code("v[0] = f'(x[0])\nv[t+1] = β v[t] + (1 - β) f'(x[t])\nx[t+1] = x[t] - η v[t+1]")
     report.text(
-        f"With momentum, v₀ = f'(x₀), v₍ₜ₊₁₎ = β v₍ₜ₎ + (1 - β) f'(x₍ₜ₎) and x₍ₜ₊₁₎ = x₍ₜ₎ - η v₍ₜ₊₁₎, with "
-        f"β = {BETA}. Where a rule writes the last v without an index, it could also be v₍ₜ₎: then the "
-        "second step goes along f'(x₀) once more."
+        "Where a rule writes the v of the last line without an index, it could also be v[t]: then the second "
+        "step goes along f'(x₀) once more. The second table has the steps of that reading."
     )
     rows = []
     for each in with_momentum:
@@ -206,7 +207,7 @@ def _momentum(options: Options, report: Report, runs: list[Path]) -> None:
     names = [f"{name}{i}{end}" for name, end in (("x", ""), ("f(x", ")")) for i in "₁₂₃"]
     report.table(
         "first-steps-old-velocity", ["x₀", "η", *names], other,
-        f"The first steps if v₍ₜ₎, not v₍ₜ₊₁₎, moves x; β = {BETA}.", dict.fromkeys(names, ".6f"),
+        f"The first steps if v[t], not v[t+1], moves x; β = {BETA}.", dict.fromkeys(names, ".6f"),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import data
+from xpnet._util.text import some
 from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
@@ -163,8 +164,8 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     report.figure(
         [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
         "Loss on the unchanged training images and on the validation images at the end of each epoch: mean "
-        f"and range over {len(seeds)} seeds. Dropout, noise and shifts act in the training steps alone. A "
-        "line that ends early belongs to runs that stopped early.",
+        f"and range over {some(len(seeds), 'seed')}. Dropout, noise and shifts act in the training steps "
+        "alone. A line that ends early belongs to runs that stopped early.",
     )
     report.figure(
         [sweep.curves(variants, quantity) for quantity in sweep.ERRORS],

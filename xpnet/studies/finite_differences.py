@@ -184,7 +184,11 @@ def _table(report: Report, file: str, found: Results, name: str, words: str, kin
     curves = [found.errors[name, kind, dtype] for dtype in TYPES for kind in kinds]
     rows = [[size, 1 / size, *(float(curve[i]) for curve in curves)] for i, size in enumerate(SIZES)]
     report.table(
-        file, ["N", "ε", *names], rows, f"The same numbers for {words}.", dict.fromkeys(names, ".3e")
+        file,
+        ["N", "ε", *names],
+        rows,
+        f"The same numbers for {words}.",
+        dict.fromkeys(names, ".3e") | {"ε": "g"},
     )
 
 

@@ -31,7 +31,7 @@ def run(options: Options, report: Report) -> None:
     """Train the five networks, and compare those that differ in one option."""
     base = sweep.base_config(
         options, weight_init="fan-out-uniform", momentum=0.0, nesterov=False, l2=0.0, shuffle=False,
-        epochs=options.choose(50, quick=6),
+        epochs=options.choose(50, quick=5),
     )  # fmt: skip
     report.config(base)
     dataset = options.load_dataset()
@@ -40,7 +40,7 @@ def run(options: Options, report: Report) -> None:
         data.Examples(part.x[:n], part.y[:n]) for part, n in ((dataset.train, TRAIN), (dataset.test, TEST))
     )
     examples = sweep.Data(train, test, test, dataset.classes, test_each_epoch=True)
-    seeds = options.seeds(options.choose(5, quick=1))
+    seeds = options.seeds(options.choose(5, quick=2))
     networks = sweep.sweep(base, NETWORKS, seeds, examples, options.process_count())
     columns = ["network", "hidden layers", "activation", "learning rate", "batch size"]
     accuracies = ["train accuracy", "test accuracy"]
@@ -50,7 +50,8 @@ def run(options: Options, report: Report) -> None:
         [
             [
                 each.label, "-".join(map(str, each.config.hidden)), each.config.activation,
-                each.config.learning_rate, each.config.batch_size, *each.runs[0].accuracies(),
+                each.config.learning_rate, each.config.batch_size,
+                *(getattr(each.runs[0], part).accuracy for part in ("train", "test")),
             ]
             for each in networks
         ],

@@ -1,11 +1,10 @@
 """Hyper-parameters found by a search.
 
-The best network size, activation, learning rate, batch size and penalty, and how far images are shifted in
-training, depend on each other, so they are searched for together. A trial draws all of them and trains; its
-value is the validation accuracy. A trial that is worse than most after an epoch is stopped ("pruned"). After
-some random trials, the sampler draws from regions where trials were better. (Bergstra, Bardenet, Bengio and
-Kégl, "Algorithms for hyper-parameter optimization", 2011; Akiba et al., "Optuna: a next-generation
-hyperparameter optimization framework", 2019.)
+The best network size, activation, learning rate, batch size and penalty depend on each other, so they are
+searched for together. A trial draws all of them and trains; its value is the validation accuracy. A trial
+that is worse than most after an epoch is stopped ("pruned"). After some random trials, the sampler draws from
+regions where trials were better. (Bergstra, Bardenet, Bengio and Kégl, "Algorithms for hyper-parameter
+optimization", 2011; Akiba et al., "Optuna: a next-generation hyperparameter optimization framework", 2019.)
 
 All trials train by gradient descent with Nesterov's momentum of 0.9, from He's initial weights, with a
 learning rate that falls like half a cosine.
@@ -34,16 +33,17 @@ from xpnet.train import recorded_data
 from xpnet.train.config import Config, option_name
 
 SPACE = (
-    ("hidden layers", "1 or 2"),
-    ("units", "128, 256 or 512 in each hidden layer"),
-    ("shift", "0, 1 or 2 pixels, at random in training"),
+    ("hidden layers", "1, 2 or 3"),
+    ("units", "64, 128, 256 or 512 in each hidden layer"),
     ("activation", "ReLU, GELU, tanh or sigmoid"),
-    ("learning rate", "0.01 to 0.3, log scale"),
+    ("learning rate", "0.003 to 0.3, log scale"),
     ("batch size", "32, 64, 128 or 256"),
     ("L2", "10⁻⁶ to 10⁻³, log scale"),
 )
+NAMES = tuple(name for name, _ in SPACE)
 BETTER = 0.25  # importance: how the best quarter of the complete trials differs
 GOALS = {"validation": 0.97, "test": 0.98}  # accuracies on all of MNIST
+LUCK = 0.02  # by which the largest of many noisy accuracies may be too large
 STYLES = {
     "complete": {"color": "#1f77b4", "marker": "o"},
     "pruned": {"color": "#999999", "marker": "x"},
@@ -89,12 +89,15 @@ def last_accuracy(trial: FrozenTrial) -> float:
     return values[max(values)] if values else 0.0
 
 
+def first_accuracy(trial: FrozenTrial) -> float:
+    """The validation accuracy after the first epoch of the trial, or 0 if it has none."""
+    return trial.intermediate_values.get(1, 0.0)
+
+
 def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: search.Settings) -> None:
     """Add the space, the trials, and whether sampler and pruner helped."""
     report.section("The search")
-    names = [name for name, _ in SPACE if all(name in trial.params for trial in trials)]
-    space = [row for row in SPACE if row[0] in names]
-    report.table("space", ["hyper-parameter", "searched"], space, "The space that trials draw from.")
+    report.table("space", ["hyper-parameter", "searched"], SPACE, "The space that trials draw from.")
     report.figure(
         [history(trials), curves(trials)],
         f"{some(len(trials), 'trial')}, and the validation error after each of the epochs.",
@@ -102,12 +105,12 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     rows = [
         [
             i, fate(trial), len(trial.intermediate_values), last_accuracy(trial),
-            *(trial.params[name] for name in names),
+            *(trial.params[name] for name in NAMES),
             trial.duration.total_seconds() if trial.duration else math.nan,
         ]
         for i, trial in enumerate(trials, 1)
     ]  # fmt: skip
-    columns = ["trial", "state", "epochs", "validation accuracy", *names, "seconds"]
+    columns = ["trial", "state", "epochs", "validation accuracy", *NAMES, "seconds"]
     report.table(
         "trials", columns, rows, "All trials, and the accuracy after their last epoch.",
         {"validation accuracy": ".4f", "seconds": ".1f"},
@@ -137,10 +140,10 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
     )
     first, later = trials[: search.RANDOM_TRIALS], trials[search.RANDOM_TRIALS :]
     if later:
-        medians = [float(np.median([last_accuracy(trial) for trial in part])) for part in (first, later)]
+        medians = [float(np.median([first_accuracy(trial) for trial in part])) for part in (first, later)]
         report.expect(
-            f"The trials that use earlier results have a higher median accuracy than the first {len(first)}, "
-            "which are random.",
+            "After one epoch, the trials that use earlier results have a higher median accuracy than the "
+            f"first {len(first)}, which are random.",
             f"{medians[1]:.4f} against {medians[0]:.4f}.",
             medians[1] > medians[0],
         )
@@ -225,10 +228,10 @@ def compare(
         f"{default.parameters:,} parameters."
     )
     report.expect(
-        "With new seeds, the best trial's hyper-parameters have a lower validation accuracy than in the "
-        "search, which chose the largest of many.",
+        "The best trial was no accident of its seed: with new seeds its validation accuracy is at most "
+        f"{LUCK:.0%} lower.",
         f"{again:.4f} on average, {value:.4f} in the search.",
-        again < value,
+        again >= value - LUCK,
     )
     for part in ("validation", "test"):
         ours, theirs = (each.final(f"{part}_accuracy") for each in (found, default))

@@ -55,20 +55,21 @@ def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> 
         "learning rate",
         "Means over the seeds, and the range of the test accuracy.",
     )
-    conclude(report, variants)
+    steps = config.epochs * -(-len(examples.train.y) // config.batch_size)
+    conclude(report, variants, steps)
 
 
-def conclude(report: Report, variants: list[sweep.Variant]) -> None:
-    """Add the conclusions, and compare expectations with results."""
+def conclude(report: Report, variants: list[sweep.Variant], steps: int) -> None:
+    """Add the conclusions about runs of so many steps, and compare expectations with results."""
     best = sweep.best(variants)
     i = variants.index(best)
     smallest, largest = variants[0], variants[-1]
     report.text(
-        f"On the validation examples, {sweep.winners(variants)}, with "
+        f"On the validation examples {sweep.winners(variants, 'η = ')}, with an accuracy of "
         f"{best.mean('validation_accuracy'):.4f}. On the test examples: "
-        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. With the smallest rate, {smallest.label}, "
-        f"training reaches a loss of {smallest.mean('train_loss'):.4g} in the same number of steps, with "
-        f"{best.label} of {best.mean('train_loss'):.4g}. {fate(largest)}"
+        f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. Each run makes {steps:,} steps; the "
+        f"training loss falls to {smallest.mean('train_loss'):.4g} with the smallest rate, {smallest.label}, "
+        f"and to {best.mean('train_loss'):.4g} with {best.label}. {fate(largest)}"
     )
     report.expect(
         "The best rate is neither the smallest nor the largest.",

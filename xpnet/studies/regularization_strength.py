@@ -83,9 +83,9 @@ def conclude(report: Report, variants: Sequence[sweep.Variant], examples: sweep.
         bool(np.all(np.diff(norms) < 0)),
     )
     report.expect(
-        "The strongest penalty has the lowest training accuracy.",
+        "Too strong a penalty prevents the fit: the strongest lowers the training accuracy.",
         f"{sweep.listed(variants, 'train_accuracy')}.",
-        strongest.mean("train_accuracy") <= min(variant.mean("train_accuracy") for variant in variants),
+        strongest.mean("train_accuracy") < none.mean("train_accuracy"),
     )
     chance = 1 / examples.classes
     report.expect(

@@ -74,10 +74,6 @@ class Run(NamedTuple):
     weight_norm: float
     diverged: str
 
-    def accuracies(self) -> list[float | None]:
-        """Accuracy on the training and on the test examples at the end."""
-        return [self.train.accuracy, self.test.accuracy]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variant:
@@ -353,6 +349,7 @@ def against(
     """Final quantities against the number that was changed: mean and range over the seeds.
 
     With `log` the x axis is logarithmic; if `values` has a 0, it is linear from 0 to the least other value.
+    The axis of losses is logarithmic, too.
     """
     one = len(quantities) == 1
     figure, axes = axes_of(
@@ -375,6 +372,9 @@ def against(
         axes.set_xscale("symlog", linthresh=min(value for value in values if value))
     elif log:
         axes.set_xscale("log")
+    if all(quantity.endswith("loss") for quantity in quantities):
+        axes.set_yscale("log")
+        axes.set_ylim(top=min(axes.get_ylim()[1], HUGE))
     if not one:
         legend(figure)
     return figure

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import sys
 import threading
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,16 +124,62 @@ def test_only_the_main_thread_shows_it_by_itself(terminal: Terminal) -> None:
     assert terminal.getvalue() == ""
 
 
-def test_a_notebook_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+class Place:
+    """Where a notebook shows something: what it showed, in this order."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def display(self, thing: Any, display_id: bool) -> "Place":
+        assert display_id
+        assert not self.shown
+        self.update(thing)
+        return self
+
+    def update(self, thing: Any) -> None:
+        self.shown.append(thing)
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Place:
     class ZMQInteractiveShell:
         pass
 
-    class IPython:
-        get_ipython = ZMQInteractiveShell
+    place, shell = Place(), ModuleType("IPython")
+    vars(shell).update(
+        get_ipython=ZMQInteractiveShell, version_info=(9, 0), display=ModuleType("IPython.display")
+    )
+    shell.display.display = place.display
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
+    return place
 
+
+def test_a_notebook_is_recognised(request: pytest.FixtureRequest) -> None:
     assert not progress_bar.wanted("auto")
-    monkeypatch.setitem(__import__("sys").modules, "IPython", IPython)
+    request.getfixturevalue("notebook")
     assert progress_bar.wanted("auto")
+
+
+def epochs_in(figures: list[Any]) -> list[int]:
+    return [len(figure.axes[0].lines[0].get_xdata()) for figure in figures]
+
+
+def test_a_notebook_shows_the_curves_in_one_place(notebook: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_bar, "FIRST_CURVES", 0)
+    monkeypatch.setattr(progress_bar, "CURVES_SHARE", 1)
+    model = make_model()
+    model.fit(X, Y, epochs=3)
+    assert epochs_in(notebook.shown) == [2, 3]
+    monkeypatch.setattr(progress_bar, "CURVES_SHARE", 1e-9)  # no time for them
+    notebook.shown.clear()
+    model.fit(X, Y, epochs=4)
+    assert epochs_in(notebook.shown) == [4, 7]  # and those of the end
+
+
+def test_a_short_training_has_no_curves(notebook: Place) -> None:
+    make_model().fit(X, Y, epochs=3)
+    assert notebook.shown == []
 
 
 def test_the_numbers_do_not_depend_on_it(terminal: Terminal) -> None:

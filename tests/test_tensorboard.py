@@ -103,7 +103,7 @@ class TestWithThePackage:
             float(model.grads[5]["weight"].max()), rel=1e-5
         )
         assert histograms[2, "activations/5.Linear"].min == pytest.approx(float(output.min()), rel=1e-5)
-        picture = self.values(tmp_path, "image")[2, "weights_of_the_first_layer"]
+        picture = self.values(tmp_path, "image")[2, "weights/first_layer"]
         image = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
         assert (picture.height, picture.width) == image.shape[:2] == (4 + 1 + 4, 3 * 3 + 2)
         first = image[:4, :3] if image.ndim == 2 else image[:4, :3, 0]

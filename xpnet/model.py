@@ -127,7 +127,7 @@ class Model(Learner):
                 chunks of batches to the device while a thread reads the next chunk. The results are the
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
             progress: whether to show the progress on standard error. "auto": on a terminal and in a notebook,
-                if it takes longer than a second.
+                if it takes longer than a second. A notebook shows the learning curves too, after 3 seconds.
             sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
                 Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
                 has no gradient. Loss and accuracy of the training are weighted means over the epoch.
@@ -194,7 +194,7 @@ class Model(Learner):
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             n_measured = (train_metrics_examples or data.x.shape[0]) if train_metrics == "end" else 0
             if progress_bar.wanted(progress):
-                called = (progress_bar.ProgressBar(epochs, data.x.shape[0], batch_size), *called)
+                called = (*progress_bar.callbacks(epochs, data.x.shape[0], batch_size), *called)
             try:
                 self._grads, self._fitting = None, True
                 return loop.run(

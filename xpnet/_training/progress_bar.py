@@ -1,4 +1,4 @@
-"""The progress that `fit` shows on standard error."""
+"""The progress that `fit` shows: a line on standard error, and learning curves in a notebook."""
 
 import os
 import shutil
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from xpnet.model import Model
 
 REDRAW_SECONDS = 1.0  # drawing waits for the device
+FIRST_CURVES = 3.0  # seconds; a shorter training has none
+CURVES_SHARE = 0.05  # of the time, at most, goes into drawing them
 
 
 def wanted(progress: bool | str) -> bool:
@@ -22,6 +24,12 @@ def wanted(progress: bool | str) -> bool:
         return bool(progress)
     in_main_thread = threading.current_thread() is threading.main_thread()
     return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
+
+
+def callbacks(epochs: int, n_examples: int, batch_size: int) -> tuple[Callback, ...]:
+    """What shows the progress of a `fit` of so many epochs, examples, and examples per step."""
+    bar = ProgressBar(epochs, n_examples, batch_size)
+    return (bar, LiveCurves()) if _in_notebook() else (bar,)
 
 
 class ProgressBar(Callback):
@@ -87,6 +95,37 @@ class ProgressBar(Callback):
         if self.stream is not None:
             self.stream.write(text)
             self.stream.flush()
+
+
+class LiveCurves(Callback):
+    """The learning curves of a model in a notebook, drawn again after an epoch in the same place."""
+
+    every_step = False
+
+    def on_start(self, model: "Model") -> None:
+        self.place: Any = None
+        self.drawn = 0  # epochs in the picture
+        self.next_at = time.monotonic() + FIRST_CURVES
+
+    def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
+        if metrics.epoch > 1 and time.monotonic() >= self.next_at:
+            self._draw(model)
+
+    def on_end(self, model: "Model") -> None:
+        if 0 < self.drawn < len(model.history):
+            self._draw(model)
+
+    def _draw(self, model: "Model") -> None:
+        from IPython.display import display
+
+        began, history = time.monotonic(), model.history
+        picture = history.plot()
+        if self.place is None:
+            self.place = display(picture, display_id=True)
+        else:
+            self.place.update(picture)
+        self.drawn, now = len(history), time.monotonic()
+        self.next_at = now + (now - began) * (1 / CURVES_SHARE - 1)
 
 
 def _accuracy(accuracy: float | None) -> str:

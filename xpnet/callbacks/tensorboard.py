@@ -103,7 +103,7 @@ class TensorBoard(Callback):
         image = _first_weights(model)
         if image is not None:
             form = "HW" if image.ndim == 2 else "HWC"
-            self._writer.add_image("weights of the first layer", image, metrics.epoch, dataformats=form)
+            self._writer.add_image("weights/first_layer", image, metrics.epoch, dataformats=form)
         self._writer.flush()
 
     def on_end(self, model: "Model") -> None:

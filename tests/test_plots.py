@@ -152,6 +152,18 @@ def test_what_has_no_confusion_matrix_is_refused() -> None:
         plots.confusion(gates(), XOR, [0, 1, 1, 1], "abc")
 
 
+def test_arrays_of_the_backend_are_taken() -> None:
+    net = nn.Linear(2, 2)
+    model = xpnet.Model(
+        net, losses.CrossEntropy(), optim.SGD(0.1), backend="array-api-strict", dtype="float64"
+    )
+    model.params = gates().params
+    x, y = model.prepare(XOR, [0, 1, 1, 1])
+    assert counts(plots.confusion(model, x, y)) == {(0, 0): "1", (1, 0): "1", (1, 1): "2"}
+    assert len(plots.decision_boundary(model, x, y).axes[0].collections) == 2
+    assert networks.first_images(model, (2, 1))[1].shape == (2, 2, 1, 1)
+
+
 # The weights of the first layer.
 
 

@@ -243,13 +243,13 @@ class _Judged(NamedTuple):
         return answers if answers.ndim == 1 else answers.argmax(axis=-1)
 
 
-def _judged(model: "Model", x: Any, y: ArrayLike) -> _Judged:
+def _judged(model: "Model", x: ArrayLike, y: ArrayLike) -> _Judged:
     """Judge the answers to x, which also checks x and y."""
     accuracy = model.evaluate(x, y).accuracy
     assert model.input_shape is not None
     loss, shape = model.loss_function, model.net.output_shape(("n", *model.input_shape))
     classes, target = loss.classes(shape[-1]), _on_host(model, y)
-    answer = model.predict(x[:1])
+    answer = model.predict(model.backend.numbers(x)[:1])
     several = answer.ndim > 1 and answer.dtype.kind != "f"  # classes, of `BinaryCrossEntropy`
     if accuracy is None or several:
         return _Judged(None, classes, accuracy)
@@ -258,7 +258,7 @@ def _judged(model: "Model", x: Any, y: ArrayLike) -> _Judged:
         labels, counts = target.argmax(axis=-1), (ignored is None) | (target != 0).any(axis=-1)
     else:
         target = target.reshape(-1)
-        labels = (target > 0.5).astype(int) if target.dtype.kind == "f" else target
+        labels = (target > 0.5 if shape[-1] == 1 else target).astype(int)
         counts = np.full(len(labels), True) if ignored is None else labels != ignored
     return _Judged(np.where(counts, labels, -1), classes, accuracy)
 

@@ -190,7 +190,7 @@ def regularisation(options: Options, report: Report, base: Config, examples: swe
     for variant in others:
         if variant is not stopped:
             report.expect(
-                f"With {variant.label}, the CNN fits the training images less closely: the training loss ends "
+                f"With {variant.label}, the CNN fits the images less closely: its training loss ends "
                 "higher than without regularisation.",
                 f"{sweep.listed([variant, plain], 'train_loss', '.4g')}; gap between training and test "
                 f"accuracy {sweep.listed([variant, plain], 'gap')}.",

@@ -50,7 +50,8 @@ def run(options: Options, report: Report) -> None:
         [
             [
                 each.label, "-".join(map(str, each.config.hidden)), each.config.activation,
-                each.config.learning_rate, each.config.batch_size, *each.runs[0].accuracies(),
+                each.config.learning_rate, each.config.batch_size,
+                *(getattr(each.runs[0], part).accuracy for part in ("train", "test")),
             ]
             for each in networks
         ],

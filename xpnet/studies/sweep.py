@@ -74,10 +74,6 @@ class Run(NamedTuple):
     weight_norm: float
     diverged: str
 
-    def accuracies(self) -> list[float | None]:
-        """Accuracy on the training and on the test examples at the end."""
-        return [self.train.accuracy, self.test.accuracy]
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Variant:

@@ -76,7 +76,7 @@ def facts(rows: Mapping[str, str], across: int = 1) -> Flowable:
     down = -(-len(cells) // across)
     cells += [["", ""]] * (across * down - len(cells))
     lines = [[cell for pair in cells[i::down] for cell in pair] for i in range(down)]
-    first = (0.14 + 0.08 * across) * share  # the width of the names
+    first = (0.22 if across == 1 else 0.48) * share  # the width of the names
     return Table(lines, [first, share - first] * across, style=LINES, splitInRow=1)
 
 

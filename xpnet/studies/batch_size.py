@@ -25,7 +25,7 @@ def run(options: Options, report: Report) -> None:
         options, hidden=(128,), learning_rate=RATE, momentum=0.0, nesterov=False, l2=0.0,
         epochs=options.choose(20, quick=4),
     )  # fmt: skip
-    examples = sweep.load(options, report, base)
+    examples = sweep.load(options, report, base, examples=options.choose(None, quick=1500))
     base = replace(base, epochs=examples.choose(base.epochs, large=min(base.epochs, 5)))
     report.config(base)
     seeds = options.seeds(options.choose(examples.choose(5, large=3), quick=2))

@@ -159,7 +159,8 @@ def fake_cupy(devices: int | str) -> types.ModuleType:
 
     module = types.ModuleType("cupy")
     module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
-        runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=get_device_count)
+        runtime=types.SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=get_device_count),
+        Device=type("Device", (), {}),
     )
     return module
 
@@ -182,6 +183,14 @@ def test_cupy_without_its_gpu(
         backend.get("cupy", device)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_the_device_of_an_array_is_a_device_of_its_backend(place: tuple[str, str | None]) -> None:
+    x = backend.get(*place).asarray([1.0])
+    name = backend.owner(x)
+    assert name == place[0]
+    assert backend.get(name, backend.device(x)).device == backend.device(x)
+    assert backend.owner([1.0]) is None
 
 
 @pytest.mark.usefixtures("two_threads")

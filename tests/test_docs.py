@@ -26,6 +26,7 @@ from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
 NEEDS = {
+    "convert.md": ("torch",),
     "notebooks.md": ("pandas", "tensorboardX"),
     "onnx.md": ("onnx",),
     "sklearn.md": ("sklearn",),

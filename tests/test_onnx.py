@@ -93,7 +93,7 @@ def test_shipped_configs(path: Path, file: Path) -> None:
 
 def test_cnn_a_has_few_nodes(file: Path) -> None:
     """The transposes between convolutions and pools cancel."""
-    (cnn_a,) = (each for each in WORKLOADS.values() if each.network.startswith("conv5x5x16"))
+    cnn_a = next(each for each in WORKLOADS.values() if each.network.startswith("conv5x5x16"))
     exported = xpnet.onnx.export(drawn(nn.Sequential(*cnn_a.layers)), file, cnn_a.input_shape)
     assert operators(file) == [
         *("Transpose", "Conv", "Relu", "MaxPool", "Conv", "Relu", "MaxPool", "Transpose"),

@@ -197,6 +197,10 @@ ENTRIES = {
             for n in (3, 512, 1100)  # less than one block of columns, one block, and two with a remainder
         ],
     ),
+    "rows_of_windows": Entry(
+        lambda x, kernel, stride, padding: windows(pad(x, padding), kernel, stride).reshape(-1, np.prod(kernel) * x.shape[-1]),
+        [(x, weight.shape[:-2], stride, padding) for x, weight, _, stride, padding in convolutions()],
+    ),
     "convolve": Entry(
         convolve,
         [

@@ -148,7 +148,7 @@ def test_without_the_libraries_nothing_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "xpnet.studies._pdf")
+    monkeypatch.delitem(sys.modules, "xpnet.studies._pdf", raising=False)
     monkeypatch.setitem(sys.modules, "pypdf", None)
     for arguments in (["activation-descent"], ["all"]):
         status, out, err = run_script(SCRIPT, monkeypatch, capsys, *arguments, "--pdf")

@@ -115,7 +115,7 @@ def test_early_stopping_keeps_the_best_epoch(digits: tuple[np.ndarray, ...]) -> 
 
 
 @unconverged
-def test_labels_may_be_text_and_columns_have_names() -> None:
+def test_labels_may_be_text_and_columns_of_pandas_have_names() -> None:
     pandas = pytest.importorskip("pandas")
     iris = load_iris(as_frame=True)
     table = iris.data.assign(place=np.where(np.arange(150) % 2, "field", "garden"))
@@ -222,7 +222,7 @@ def test_warm_start_and_partial_fit_go_on(digits: tuple[np.ndarray, ...]) -> Non
 
 
 @unconverged
-def test_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> None:
+def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> None:
     torch = pytest.importorskip("torch")
     x, x_test, y, y_test = digits
     numbers = Classifier().fit(x, y).predict(x_test)

@@ -144,6 +144,7 @@ class CuPyOps(CapturedOps, library="cupy"):
     """In-place forms: a captured step would have to copy another result back into the buffer."""
 
     fuses_rows = True
+    gathers_windows = True
     is_captured = True
 
     def __init__(self, xp: Any) -> None:
@@ -183,10 +184,10 @@ class CuPyOps(CapturedOps, library="cupy"):
             right, scale = scale * right, 1
         return product.add_to(total, left, right, scale, decay)
 
-    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array:
         """One kernel, which reads x where it is, in place of a padded copy and its windows."""
         if x.ndim > 4 or x.dtype.char not in "fd":
-            return None
+            return super().rows_of_windows(x, kernel, stride, padding)
         return _cupy_windows.rows_of_windows(self.cupy, x, kernel, stride, padding)
 
     def max_pool(self, x: Array, kernel: Lengths, stride: Lengths) -> tuple[Array, Array]:

@@ -30,6 +30,7 @@ class Ops:
 
     fuses_rows: bool = False  # whether fused functions of rows take one pass
     has_fast_positions: bool = False  # whether single elements, by positions, are faster than one-hot rows
+    gathers_windows: bool = False  # whether `rows_of_windows` is one pass
     is_captured: bool = False  # whether a fused function saves kernels also where it computes one number
 
     def __init__(self, xp: Any) -> None:
@@ -92,9 +93,11 @@ class Ops:
         stacked = self.xp.reshape(stacked, (*kernel, x.shape[0], *outputs, x.shape[-1]))
         return self.xp.permute_dims(stacked, (*range(axes, 2 * axes + 1), *range(axes), 2 * axes + 1))
 
-    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array | None:
-        """All windows of the padded x as rows (n·Π outputs, Π kernel · c); None: from `window_view`."""
-        return None
+    def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array:
+        """All windows of the padded x as rows, (n·Π outputs, Π kernel · c)."""
+        padded = self.pad(x, padding)
+        columns = math.prod(kernel) * x.shape[-1]
+        return self.xp.reshape(self.window_view(padded, kernel, stride), (-1, columns))
 
     # Element by element.
 

@@ -38,13 +38,11 @@ def per_axis(value: int | Lengths, axes: int) -> Lengths:
 def windows(x: Array, kernel: Lengths, stride: Lengths, padding: Padding = ()) -> Array:
     """All windows of x, padded with zeros, as rows of a matrix: (n·Π output_lengths, Π kernel · c)."""
     padding = padding or [(0, 0)] * len(kernel)
-    if (rows := ops(x).rows_of_windows(x, kernel, stride, padding)) is not None:
-        return rows
-    x = pad(x, padding)
-    columns = math.prod(kernel) * x.shape[-1]
-    if kernel[-1] * x.shape[-1] < output_lengths(x.shape[1:-1], kernel, stride)[-1]:
-        return _columns_of_windows(x, kernel, stride)
-    return namespace(x).reshape(ops(x).window_view(x, kernel, stride), (-1, columns))
+    padded = [n + low + high for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
+    narrow = kernel[-1] * x.shape[-1] < output_lengths(tuple(padded), kernel, stride)[-1]
+    if narrow and not ops(x).gathers_windows:
+        return _columns_of_windows(pad(x, padding), kernel, stride)
+    return ops(x).rows_of_windows(x, kernel, stride, padding)
 
 
 def _columns_of_windows(x: Array, kernel: Lengths, stride: Lengths) -> Array:

@@ -132,6 +132,7 @@ AGAINST_REFERENCE: list[tuple[str, Callable[..., Tree], tuple[np.ndarray, ...]]]
     ("fused", lambda o, x, y: o.fused(_step, (x, y, 0.5)), (_X, _Y)),
     ("pad", lambda o, x: o.pad(x, ((1, 2), (0, 1))), (_IMAGES,)),
     ("window_view", lambda o, x: o.window_view(x, (3, 2), (2, 1)), (_IMAGES,)),
+    ("rows_of_windows", lambda o, x: o.rows_of_windows(x, (3, 2), *_CONVOLUTION), (_IMAGES,)),
     (
         "add_product",
         lambda o, x, y, total: o.add_product(total, o.transposed(x), y, 0.5, 0.9),

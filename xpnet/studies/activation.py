@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from xpnet import tree
+from xpnet._util.text import some
 from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
@@ -51,7 +52,7 @@ def run(options: Options, report: Report) -> None:
                 sweep.curves(shown, "validation_accuracy", "activation"),
             ],
             "64 units a layer, plain gradient descent, Glorot's initial weights: mean and range over "
-            f"{len(seeds)} seeds.",
+            f"{some(len(seeds), 'seed')}.",
         )
         sweep.table(
             report, name, variants, "activation",

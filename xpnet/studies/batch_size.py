@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from xpnet._util.text import some
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -91,7 +92,7 @@ def show(report: Report, name: str, variants: list[sweep.Variant], caption: str)
             sweep.curves(variants, "train_loss", "batch size", log=True),
             sweep.curves(variants, "validation_accuracy", "batch size"),
         ],
-        f"{caption}: mean and range over {len(variants[0].runs)} seeds.",
+        f"{caption}: mean and range over {some(len(variants[0].runs), 'seed')}.",
     )
     sweep.table(
         report, name, variants, "batch size",

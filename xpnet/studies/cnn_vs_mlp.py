@@ -102,7 +102,7 @@ def networks(options: Options, report: Report, base: Config, examples: sweep.Dat
     report.figure(
         [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
         f"Loss on the training and on the validation images at the end of each of {base.epochs} epochs, on "
-        f"logarithmic axes: mean and range over {len(seeds)} seeds.",
+        f"logarithmic axes: mean and range over {some(len(seeds), 'seed')}.",
     )
     report.figure(
         [sweep.curves(variants, quantity, log=True) for quantity in sweep.ERRORS],

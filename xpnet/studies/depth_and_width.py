@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from xpnet._util.text import some
 from xpnet.plots.drawing import Figure
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
@@ -41,8 +42,8 @@ def run(options: Options, report: Report) -> None:
     report.section("Accuracy and size")
     report.figure(
         [by_parameters(linear, grid, quantity) for quantity in ("train_accuracy", "validation_accuracy")],
-        f"After {base.epochs} epochs: mean and range over {len(seeds)} seeds. A line joins networks of the "
-        "same depth, wider to the right.",
+        f"After {base.epochs} epochs: mean and range over {some(len(seeds), 'seed')}. A line joins networks "
+        "of the same depth, wider to the right.",
     )
     sweep.table(
         report, "depth-and-width", variants, "hidden layers",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import data
+from xpnet._util.text import some
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -62,12 +63,12 @@ def run(options: Options, report: Report) -> None:
     report.figure(
         [sweep.curves(networks, f"{part}_accuracy", "network") for part in ("train", "test")],
         "Accuracy on the training and on the test images at the end of each epoch: mean and range over "
-        f"{len(seeds)} seeds.",
+        f"{some(len(seeds), 'seed')}.",
     )
     sweep.table(
         report, "seeds", networks, "network",
-        f"Over {len(seeds)} seeds: means, and the range of the test accuracy. The validation images are the "
-        "test images: nothing is chosen by them.",
+        f"Over {some(len(seeds), 'seed')}: means, and the range of the test accuracy. The validation images are "
+        "the test images: nothing is chosen by them.",
     )  # fmt: skip
     report.section("One option at a time")
     a, b, c, d, e = networks

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from xpnet import nn
+from xpnet._util.text import some
 from xpnet.model import Model
 from xpnet.studies import equal_units, sweep
 from xpnet.studies.options import Options
@@ -121,7 +122,7 @@ def training(options: Options, report: Report, base: Config, examples: sweep.Dat
     report.figure(
         [sweep.curves(variants, quantity, log=True) for quantity in sweep.LOSSES],
         "Loss on the training and on the validation images at the end of each epoch, on logarithmic axes: "
-        f"mean and range over {len(zeros.runs)} seeds.",
+        f"mean and range over {some(len(zeros.runs), 'seed')}.",
     )
     report.figure(
         [sweep.curves(variants, quantity) for quantity in sweep.ERRORS],

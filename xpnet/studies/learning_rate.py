@@ -7,6 +7,7 @@ with the largest curvature λ, gradient descent converges exactly for `0 < η < 
 All other options are those of a config: `scripts/configs/two_layer.yaml`, or another one with `--base`.
 """
 
+from xpnet._util.text import some
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -33,8 +34,8 @@ def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> 
     report.figure(
         [sweep.curves(variants, quantity, "learning rate", log=True) for quantity in sweep.LOSSES],
         f"Loss on the training and on the validation images at the end of each epoch, with the options of "
-        f"`{base}.yaml`: mean and range over {len(seeds)} seeds. A line ends where the loss of a run was no "
-        "longer finite.",
+        f"`{base}.yaml`: mean and range over {some(len(seeds), 'seed')}. A line ends where the loss of a run was "
+        "no longer finite.",
     )
     report.figure(
         [sweep.curves(variants, quantity, "learning rate") for quantity in sweep.ACCURACIES],

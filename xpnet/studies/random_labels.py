@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from xpnet import data
+from xpnet._util.text import some
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -52,7 +53,7 @@ def run(options: Options, report: Report) -> None:
     show(
         report,
         by_pixels,
-        f"Mean and range over {len(seeds)} seeds; all seeds share the same randomised data.",
+        f"Mean and range over {some(len(seeds), 'seed')}; all seeds share the same randomised data.",
     )
     n, d = len(examples.train.x), examples.train.x[0].size
     enough = 2 * n + d

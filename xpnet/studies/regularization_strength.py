@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xpnet._util.text import some
 from xpnet.studies import sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
@@ -37,7 +38,7 @@ def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> 
     report.figure(
         [sweep.curves(variants, quantity, "λ", log=True) for quantity in sweep.LOSSES],
         "Loss, with the penalty, on the training and on the validation images at the end of each epoch, with "
-        f"the options of `{base}.yaml`: mean and range over {len(seeds)} seeds.",
+        f"the options of `{base}.yaml`: mean and range over {some(len(seeds), 'seed')}.",
     )
     report.figure(
         [sweep.curves(variants, quantity, "λ") for quantity in sweep.ACCURACIES],

@@ -67,8 +67,8 @@ def run(options: Options, report: Report) -> None:
     )
     sweep.table(
         report, "seeds", networks, "network",
-        f"Over {some(len(seeds), 'seed')}: means, and the range of the test accuracy. The validation images are "
-        "the test images: nothing is chosen by them.",
+        f"Over {some(len(seeds), 'seed')}: means, and the range of the test accuracy. The validation "
+        "images are the test images: nothing is chosen by them.",
     )  # fmt: skip
     report.section("One option at a time")
     a, b, c, d, e = networks

@@ -34,8 +34,8 @@ def run(options: Options, report: Report, *, base: sweep.Base = "two_layer") -> 
     report.figure(
         [sweep.curves(variants, quantity, "learning rate", log=True) for quantity in sweep.LOSSES],
         f"Loss on the training and on the validation images at the end of each epoch, with the options of "
-        f"`{base}.yaml`: mean and range over {some(len(seeds), 'seed')}. A line ends where the loss of a run was "
-        "no longer finite.",
+        f"`{base}.yaml`: mean and range over {some(len(seeds), 'seed')}. A line ends where the loss of a "
+        "run was no longer finite.",
     )
     report.figure(
         [sweep.curves(variants, quantity, "learning rate") for quantity in sweep.ACCURACIES],

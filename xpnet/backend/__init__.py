@@ -57,8 +57,11 @@ def owner(x: Any) -> str | None:
     """The name of the backend whose library x belongs to; None for no array."""
     if not array_api_compat.is_array_api_obj(x):
         return None
-    parts = namespace(x).__name__.split(".")
-    return next((name for name, cls in BACKENDS.items() if cls.module.partition(".")[0] in parts), None)
+    if array_api_compat.is_numpy_array(x):
+        return NumPy.name
+    parts = namespace(x).__name__.split(".")  # such as jax.numpy
+    others = (name for name, cls in BACKENDS.items() if cls.module.partition(".")[0] in parts)
+    return next((name for name in others if name != NumPy.name), None)
 
 
 def available() -> dict[str, str | None]:

@@ -66,7 +66,7 @@ NETWORKS: dict[str, Any] = {
 KERNELS = {
     "784-10": 14,
     "784-512-512-10": 30,
-    "784-512-512-10, Nesterov, L2": 45,
+    "784-512-512-10, Nesterov, L2": 42,
     "784-512-512-10, Adam": 35,
     "cifar10.yaml": 345,  # 88 of them for the statistics of the averaged weights
 }

@@ -123,6 +123,27 @@ def convolve(size: int, *channels: int, padding: Any = 0, norm: bool = False) ->
     return tuple(layers)
 
 
+def cnn_a(norm: bool) -> Workload:
+    """CNN A of the documents, with or without batch normalisation."""
+    between = "-norm" if norm else ""
+    return Workload(
+        f"conv5x5x16{between}-pool-conv5x5x32{between}-pool-128-10 relu",
+        (28, 28, 1),
+        (
+            *convolve(5, 1, 16, norm=norm),
+            MaxPool2d(2),
+            *convolve(5, 16, 32, norm=norm),
+            MaxPool2d(2),
+            Flatten(),
+            *dense(ReLU, 512, 128, 10),
+        ),
+        SGD(0.1),
+        batch_size=128,
+        images=6_400,
+        rounds=12,
+    )
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -184,38 +205,8 @@ WORKLOADS = {
             images=5_120,
             rounds=12,
         ),
-        Workload(
-            "conv5x5x16-pool-conv5x5x32-pool-128-10 relu",
-            (28, 28, 1),
-            (
-                *convolve(5, 1, 16),
-                MaxPool2d(2),
-                *convolve(5, 16, 32),
-                MaxPool2d(2),
-                Flatten(),
-                *dense(ReLU, 512, 128, 10),
-            ),
-            SGD(0.1),
-            batch_size=128,
-            images=6_400,
-            rounds=12,
-        ),
-        Workload(
-            "conv5x5x16-norm-pool-conv5x5x32-norm-pool-128-10 relu",
-            (28, 28, 1),
-            (
-                *convolve(5, 1, 16, norm=True),
-                MaxPool2d(2),
-                *convolve(5, 16, 32, norm=True),
-                MaxPool2d(2),
-                Flatten(),
-                *dense(ReLU, 512, 128, 10),
-            ),
-            SGD(0.1),
-            batch_size=128,
-            images=6_400,
-            rounds=12,
-        ),
+        cnn_a(norm=False),
+        cnn_a(norm=True),
         Workload(
             "conv3x3x32-conv3x3x32-pool-conv3x3x64-conv3x3x64-pool-10 relu",
             (32, 32, 3),

@@ -69,11 +69,13 @@ class Loader:
 
 
 def ml_dtypes_of(dtype: str) -> Callable[[], Any]:
-    return lambda: X.astype(getattr(pytest.importorskip("ml_dtypes"), dtype))
+    return lambda: X.astype(
+        getattr(pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed"), dtype)
+    )
 
 
 def frame(**columns: Any) -> Any:
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     return pandas.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], **columns}, index=list("fedcba"))
 
 
@@ -99,8 +101,8 @@ WORKS: dict[str, Callable[[], Any]] = {
     "a DataFrame of nullable dtypes": lambda: frame().astype("Float64"),
     "a DataFrame with other columns": lambda: frame(b=X[:, 1].astype(object)),
     "a categorical column": lambda: frame(a=frame()["a"].astype("category")),
-    "JAX": lambda: pytest.importorskip("jax").numpy.asarray(X),
-    "PyTorch": lambda: pytest.importorskip("torch").tensor(X),
+    "JAX": lambda: pytest.importorskip("jax", reason="JAX is not installed").numpy.asarray(X),
+    "PyTorch": lambda: pytest.importorskip("torch", reason="PyTorch is not installed").tensor(X),
 }
 
 
@@ -127,11 +129,17 @@ def test_narrow_dtypes_work_as_their_values(kind: str, make_backend: MakeBackend
 
 
 LABELS: dict[str, Callable[[], Any]] = {
-    "a Series": lambda: pytest.importorskip("pandas").Series(Y, index=list("fedcba")),
-    "a Series of nullable integers": lambda: pytest.importorskip("pandas").Series(Y, dtype="Int64"),
-    "an Index": lambda: pytest.importorskip("pandas").Index(Y),
-    "categories": lambda: pytest.importorskip("pandas").Series(Y).astype("category"),
-    "a Categorical": lambda: pytest.importorskip("pandas").Categorical(Y),
+    "a Series": lambda: pytest.importorskip("pandas", reason="pandas is not installed").Series(
+        Y, index=list("fedcba")
+    ),
+    "a Series of nullable integers": lambda: pytest.importorskip(
+        "pandas", reason="pandas is not installed"
+    ).Series(Y, dtype="Int64"),
+    "an Index": lambda: pytest.importorskip("pandas", reason="pandas is not installed").Index(Y),
+    "categories": lambda: (
+        pytest.importorskip("pandas", reason="pandas is not installed").Series(Y).astype("category")
+    ),
+    "a Categorical": lambda: pytest.importorskip("pandas", reason="pandas is not installed").Categorical(Y),
     "backwards": lambda: Y[::-1].copy()[::-1],
     "swapped bytes": lambda: Y.astype(">i8"),
     "objects": lambda: Y.astype(object),
@@ -188,8 +196,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "an array without axes": (lambda: np.array(3), "Linear(3, 3): expected x of shape (n, 3), got ()"),
     "a flat array": (lambda: array.array("f", [1, 2, 3]), "Linear(3, 3): expected x of shape (n, 3), got (3,)"),
     "a DataFrame with words": (lambda: frame(b=["red"] * 6), "with 'red' at x[0, 1], in column 'b'; number the words"),
-    "a DataFrame with a gap": (lambda: frame(b=pytest.importorskip("pandas").array([1, 2, None, 3, 4, 5]), a=["x"] * 6).iloc[:, 1:].astype(object), "with <NA> at x[2, 0], in column 'b'; fill in missing values"),
-    "a DataFrame with dates": (lambda: frame(a=pytest.importorskip("pandas").date_range("2020", periods=6)), "with a Timestamp at x[0, 0], in column 'a'"),
+    "a DataFrame with a gap": (lambda: frame(b=pytest.importorskip("pandas", reason="pandas is not installed").array([1, 2, None, 3, 4, 5]), a=["x"] * 6).iloc[:, 1:].astype(object), "with <NA> at x[2, 0], in column 'b'; fill in missing values"),
+    "a DataFrame with dates": (lambda: frame(a=pytest.importorskip("pandas", reason="pandas is not installed").date_range("2020", periods=6)), "with a Timestamp at x[0, 0], in column 'a'"),
     "a list of sparse rows": (lambda: [sparse("csr")()] * 2, "pass np.stack([each.toarray() for each in x])"),
     **{f"sparse {format}_{kind}": (sparse(format, kind), f"got a sparse {format}_{kind}; pass x.toarray()")
        for format in ("csr", "csc", "coo", "bsr", "dia", "dok", "lil") for kind in ("array", "matrix")},

@@ -186,7 +186,8 @@ def losses(contestant: str, workload: Workload) -> list[float]:
 @pytest.mark.parametrize("contestant", ["PyTorch eager", "PyTorch eager, not fused", "JAX jit", "JAX scan"])
 def test_l2_and_momentum_are_xpnets(contestant: str) -> None:
     """Their L2 is weight decay, as it is with xpnet, but for the loss that xpnet tells."""
-    pytest.importorskip(CONTESTANTS[contestant].library)
+    library = CONTESTANTS[contestant].library
+    pytest.importorskip(library, reason=f"{library} is not installed")
     with_decay = replace(L2, l2=0.0, optimizer=replace(NESTEROV, weight_decay=0.1))
     assert losses(contestant, L2) == pytest.approx(losses("xpnet on NumPy", with_decay), rel=1e-5)
 
@@ -199,13 +200,14 @@ def test_the_penalty_is_taken_off_xpnets_loss() -> None:
 
 @pytest.mark.parametrize("contestant", ["PyTorch eager", "JAX jit"])
 def test_batch_normalisation_is_xpnets(contestant: str) -> None:
-    pytest.importorskip(CONTESTANTS[contestant].library)
+    library = CONTESTANTS[contestant].library
+    pytest.importorskip(library, reason=f"{library} is not installed")
     assert losses(contestant, NORM) == pytest.approx(losses("xpnet on NumPy", NORM), rel=1e-5)
 
 
 def test_sklearn_has_xpnets_options() -> None:
     """It draws its own batches, so that losses tell little."""
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     losses("scikit-learn", L2)
     options = CONTESTANTS["scikit-learn"].net.get_params()
     assert (options["momentum"], options["nesterovs_momentum"], options["alpha"]) == (0.9, True, 0.1 * 16)

@@ -83,7 +83,7 @@ def test_networks_of_pytorch_compute_the_same_here(case: Case, torch: Any, tmp_p
     state = there.state_dict()
     variables = convert.from_torch(case.net, state, case.shape[1:])
     assert is_near(torch, there, case.net, variables, x)
-    safetensors_torch = pytest.importorskip("safetensors.torch")
+    safetensors_torch = pytest.importorskip("safetensors.torch", reason="PyTorch is not installed")
     safetensors_torch.save_file(state, tmp_path / "net.safetensors")
     from_file = convert.from_torch(case.net, tmp_path / "net.safetensors", case.shape[1:])
     assert all(map(np.array_equal, tree.leaves(from_file), tree.leaves(variables)))

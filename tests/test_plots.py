@@ -52,7 +52,7 @@ def test_the_history_is_a_list() -> None:
 
 
 def test_a_frame_has_the_fields_of_the_epochs() -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is not installed")
     frame = History(ROWS).to_frame()
     assert list(frame.columns) == list(EpochMetrics._fields)
     assert frame["epoch"].tolist() == [1, 2]

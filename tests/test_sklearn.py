@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-sklearn = pytest.importorskip("sklearn", "1.6", reason="pip install 'xpnet[sklearn]'")
+sklearn = pytest.importorskip("sklearn", "1.6", reason="scikit-learn 1.6 is not installed")
 
 from scipy import sparse
 from sklearn.base import clone
@@ -120,7 +120,7 @@ def test_early_stopping_keeps_the_best_epoch(digits: tuple[np.ndarray, ...]) -> 
 
 @unconverged
 def test_labels_may_be_text_and_columns_of_pandas_have_names() -> None:
-    pandas = pytest.importorskip("pandas")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     iris = load_iris(as_frame=True)
     table = iris.data.assign(place=np.where(np.arange(150) % 2, "field", "garden"))
     names = iris.target_names[iris.target]
@@ -227,7 +227,7 @@ def test_warm_start_and_partial_fit_go_on(digits: tuple[np.ndarray, ...]) -> Non
 
 @unconverged
 def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, x_test, y, y_test = digits
     numbers = Classifier().fit(x, y).predict(x_test)
     with sklearn.config_context(array_api_dispatch=True):

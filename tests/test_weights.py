@@ -23,7 +23,11 @@ def make_model(place: Place = ("numpy", None), net: nn.Layer = NET, **options: A
 
 
 def ones(arrays: Any, dtype: str) -> Any:
-    kind = getattr(pytest.importorskip("ml_dtypes"), dtype) if dtype == "bfloat16" else dtype
+    kind = (
+        getattr(pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed"), dtype)
+        if dtype == "bfloat16"
+        else dtype
+    )
     return tree.map(lambda array: np.ones(tuple(array.shape)).astype(kind), arrays)
 
 
@@ -77,7 +81,7 @@ DRAWN: dict[str, Any] = {
     "integers": lambda rng, shape: np.ones(shape, int),
     "float32": lambda rng, shape: np.ones(shape, np.float32),
     "lists": lambda rng, shape: np.ones(shape).tolist(),
-    "PyTorch": lambda rng, shape: pytest.importorskip("torch").ones(shape),
+    "PyTorch": lambda rng, shape: pytest.importorskip("torch", reason="PyTorch is not installed").ones(shape),
     "objects": lambda rng, shape: np.ones(shape, object),
 }
 

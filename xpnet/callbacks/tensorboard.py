@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Callback):
-    """Write each epoch to files for TensorBoard. It needs `pip install 'xpnet[track]'`, and no PyTorch.
+    """Write each epoch to files for TensorBoard. It needs `pip install '.[track]'`, and no PyTorch.
 
     To look at them: `pip install tensorboard`, then `tensorboard --logdir FOLDER`. Its pages show:
 
@@ -68,7 +68,7 @@ class TensorBoard(Callback):
             from tensorboardX import SummaryWriter, summary
         except ImportError as error:
             raise ConfigError(
-                "TensorBoard: expected the package tensorboardX: pip install 'xpnet[track]'"
+                "TensorBoard: expected the package tensorboardX: pip install tensorboardX"
             ) from error
         self.folder = Path(folder)
         self.examples = examples

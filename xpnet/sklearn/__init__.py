@@ -1,19 +1,14 @@
 """Estimators for scikit-learn: networks that work in its pipelines, searches and scores.
 
-They need scikit-learn 1.6 or later: `pip install 'xpnet[sklearn]'`.
+They need scikit-learn 1.6 or later: `pip install '.[sklearn]'`. Without it, the import raises ImportError.
 """
 
-from xpnet.errors import ConfigError
-
 try:
-    import sklearn.utils.validation
+    from sklearn.utils.validation import validate_data  # noqa: F401, which scikit-learn 1.6 brought
 except ImportError as error:
-    raise ConfigError("xpnet.sklearn: scikit-learn is not installed; pip install 'xpnet[sklearn]'") from error
-if not hasattr(sklearn.utils.validation, "validate_data"):
-    raise ConfigError(
-        f"xpnet.sklearn: expected scikit-learn 1.6 or later, got {sklearn.__version__}; "
-        "pip install 'xpnet[sklearn]'"
-    )
+    raise ImportError(
+        "xpnet.sklearn: expected scikit-learn 1.6 or later; pip install 'scikit-learn>=1.6'"
+    ) from error
 
 from xpnet.sklearn.classifier import XPNetClassifier
 from xpnet.sklearn.regressor import XPNetRegressor

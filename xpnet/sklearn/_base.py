@@ -23,7 +23,7 @@ from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import Loss
 from xpnet.model import Model
 from xpnet.schedules import Schedule
-from xpnet.sklearn._inputs import ROWS, DenseRows, is_sparse, on_host
+from xpnet.sklearn._inputs import ROWS, DenseRows, is_on_host, is_sparse, library_of, on_host
 from xpnet.sklearn._stopping import Stopping
 from xpnet.train.registry import ACTIVATIONS, OPTIMIZERS
 
@@ -33,8 +33,7 @@ Net = nn.Layer | Callable[[int, int], nn.Layer]
 
 def _place_of(x: Any) -> tuple[str, str]:
     """The library and the device of an array; those of NumPy for anything else."""
-    name = backends.owner(x)
-    return ("numpy", "cpu") if name in (None, "numpy") else (str(name), str(backends.device(x)))
+    return library_of(x), "cpu" if is_on_host(x) else str(backends.device(x))
 
 
 @dataclass(eq=False, repr=False)
@@ -209,10 +208,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The names of the backend and its device: those of x if `backend` is "auto"."""
         if self.backend != "auto":
             return self.backend, self.device
-        name = backends.owner(x)
-        if name in (None, "numpy"):
-            return "numpy", self.device
-        return name, backends.device(x) if self.device is None else self.device
+        here = is_on_host(x) or self.device is not None
+        return library_of(x), self.device if here else backends.device(x)
 
     def _precision(self, x: Any) -> str:
         if self.dtype != "auto":
@@ -305,7 +302,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def _read(self, x: Any, *y: Any, **options: Any) -> Any:
         """X, or X and y, checked: numbers in rows, or arrays of more axes for a `net`."""
-        dispatched = sklearn.get_config()["array_api_dispatch"] and backends.owner(x)
+        dispatched = sklearn.get_config()["array_api_dispatch"] and not is_on_host(x)
         xp: Any = backends.namespace(x) if dispatched else np
         return validate_data(
             self,

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from xpnet import backend
 
+HOST = "numpy"
 ROWS = 1000  # of a sparse matrix made dense at once for a prediction
 
 
@@ -26,19 +27,27 @@ class DenseRows:
         return self.matrix[rows].toarray()
 
 
+def library_of(x: Any) -> str:
+    """The name of the backend of an array; that of NumPy for anything else, such as a sparse matrix."""
+    return backend.owner(x) or HOST
+
+
+def is_on_host(x: Any) -> bool:
+    """Whether x is of NumPy, or of no array library."""
+    return library_of(x) == HOST
+
+
 def on_host(x: Any) -> Any:
     """An array of any library as a NumPy array; anything else as it is."""
-    name = backend.owner(x)
-    return x if name in (None, "numpy") else backend.get(name, backend.device(x)).to_numpy(x)
+    return x if is_on_host(x) else backend.get(library_of(x), backend.device(x)).to_numpy(x)
 
 
 def like(result: np.ndarray, x: Any) -> Any:
     """The result as an array of x's library, on the device of x; text stays a NumPy array."""
-    name = backend.owner(x)
-    if name in (None, "numpy") or result.dtype.kind not in "biuf":
+    if is_on_host(x) or result.dtype.kind not in "biuf":
         return result
     dtype = "float64" if result.dtype == np.float64 else "float32"
-    return backend.get(name, backend.device(x), dtype).asarray(result)
+    return backend.get(library_of(x), backend.device(x), dtype).asarray(result)
 
 
 def is_sparse(x: Any) -> bool:

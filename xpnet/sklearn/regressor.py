@@ -21,50 +21,10 @@ class XPNetRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
     squared error; MLPRegressor takes half of it, which `alpha` and the learning rate of "sgd" allow for.
     Inputs X are (n, d), also sparse: a batch at a time is made dense. Targets y are (n,) or (n, d).
 
-    Arguments:
-        hidden_layer_sizes: the units of each hidden layer, or one number.
-        activation: "identity", "logistic" (or "sigmoid"), "tanh", "relu", "leaky-relu", "elu", "gelu", "silu"
-            or "softplus".
-        optimizer: "adam", "sgd" (with Nesterov's momentum of 0.9), another name of `--optimizer`, or an
-            optimizer of `xpnet.optim`, which has its own learning rate. scikit-learn's MLP calls it `solver`.
-        learning_rate_init: the learning rate.
-        alpha: α of the L2 penalty α/2 Σw² over all weights, divided by the sum of a batch's weights as in
-            scikit-learn's MLP.
-        batch_size: examples per step; "auto": min(200, n).
-        max_iter: the number of epochs at most.
-        shuffle: whether to draw a new order for each epoch.
-        random_state: an integer for the same numbers in each `fit`, a RandomState, or None.
-        tol, n_iter_no_change: `fit` stops after more than so many epochs in a row in which the training loss,
-            or with `early_stopping` the validation score, improved by less than `tol`.
-        early_stopping: whether to hold out `validation_fraction` of the examples, and to keep the
-            parameters of the epoch with the best score on them.
-        warm_start: whether `fit` goes on from the last `fit`.
-        verbose: whether to show the progress on standard error.
-        dropout: the probability with which a hidden unit is dropped.
-        batch_norm: whether to normalise each hidden layer over the batch.
-        net: the network instead of a dense one: a layer, or a function of (n_in, n_out) that makes one. X may
-            then have more axes, such as images (n, h, w, c); n_in is the size of the second one.
-        schedule: from `xpnet.schedules`: a factor on the learning rate.
-        callbacks: from `xpnet.callbacks`, or your own: hooks after each step and epoch.
-        backend: the array library; "auto": NumPy, or with `array_api_dispatch=True` the library of X.
-        device: a device of the library, such as "cuda:1".
-        dtype: "float32", "float64", or "auto": float32 if X has it, else float64. float32 takes about half
-            the time.
+    Arguments and attributes are those of `XPNetClassifier`, without `class_weight` and `classes_`. With
+    `early_stopping` the score is R².
 
-    Attributes:
-        n_features_in_, feature_names_in_: the columns of X, and their names if X is a table.
-        model_: the `xpnet.Model`, to go on with in your own program.
-        loss_curve_, loss_, best_loss_: the training loss of each epoch (the mean over its batches, each
-            before its update, with the penalty), of the last one, and the least; best_loss_ is None with
-            `early_stopping`.
-        validation_scores_, best_validation_score_: R² on the examples held out, after each epoch; None
-            without `early_stopping`.
-        n_iter_, t_: the epochs of the last `fit`, and the training examples seen.
-        n_layers_, n_outputs_: the layers, with the input, and the outputs of the network.
-        coefs_, intercepts_: weights (n_in, n_out) and biases (n_out,) of the fully connected layers.
-
-    Raises ConfigError, a ValueError, for a parameter out of range; DivergedError if the loss becomes infinite
-    or NaN. Warns with scikit-learn's ConvergenceWarning if `max_iter` ends the training.
+    Raises ConfigError and DivergedError, and warns, as `XPNetClassifier` does.
     """
 
     def _loss(self, n_out: int) -> Loss:

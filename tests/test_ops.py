@@ -130,6 +130,10 @@ TIMES = [(scale, decay) for scale in (-0.1, np.array(-0.1)) for decay in (0.5, n
 ENTRIES = {
     "constant": Entry(lambda values, like: np.array(values), [((1.0, 2.0), X), ((3.0,), X), ((1.0, 2.0), X)]),
     "transposed": Entry(lambda x: x.swapaxes(-1, -2), [(X,), (normal(2, 3, 4),)]),
+    "take_in_each": Entry(
+        lambda x, index: np.stack([each[i] for each, i in zip(x, index, strict=True)]),
+        [(normal(3, 4, 2), np.array([[1, 0], [3, 3], [2, 1]])), (normal(2, 5), np.array([[4], [0]]))],
+    ),
     "take": Entry(lambda x, index: x[index], [(Y, np.array([1, 0, 1])), (normal(9, 2, 3), np.array([8, 3]))]),
     "set_at": Entry(lambda x, index, value: put(x, index, value, add=False), [PARTS]),
     "add_at": Entry(lambda x, index, value: put(x, index, value, add=True), [PARTS]),

@@ -40,14 +40,20 @@ def train(arguments: Sequence[str], call: Call) -> int | None:
         PROGRAM                                       an MLP on the bundled sample of MNIST
         PROGRAM --dataset mnist --backend cupy        all of MNIST, on a GPU
         PROGRAM --config scripts/configs/cnn.yaml     another network; see scripts/configs
+        PROGRAM --backend jax --device gpu:all        on all GPUs of this machine
         PROGRAM --resume runs/20261121-081530-mlp     resume an interrupted run
 
-    Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss diverged, 130 after
-    Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 138 after SIGUSR1.
+    Exit status: 0, 2 for an option or a file that cannot be used, 3 where the loss diverged, 4 where another
+    process of a --distributed run has ended, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 138 after
+    SIGUSR1.
     """
+    from xpnet import distributed
     from xpnet.train import command_line, experiment
 
-    summary = experiment.run(*command_line.parse(arguments, call.prog, call.description))
+    config, resume, launch = command_line.parse_run(arguments, call.prog, call.description)
+    if launch is not None:
+        distributed.initialize(*launch)
+    summary = experiment.run(config, resume)
     return 128 + signal.Signals[summary["interrupted"]] if summary["interrupted"] else 0
 
 

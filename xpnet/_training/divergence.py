@@ -1,5 +1,6 @@
 """Divergence: detect infinite and NaN values after an epoch, then trace them to their origin."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from xpnet._training import cost, judging
 from xpnet._training.state import State
 from xpnet._training.step import Objective
 from xpnet._util.examples import Examples
-from xpnet.backend import Backend, namespace, ops
+from xpnet.backend import Backend, namespace
 from xpnet.nn import Container, Layer
 from xpnet.nn._layer import Shape
 from xpnet.random import Generator, Key
@@ -97,24 +98,29 @@ def trace(
             before = _copy(backend, state)
             state = run(state, data, rows, i, i + 1)
             if has_diverged(state):
-                row: list[Any] = [None if array is None else array[i, ...] for array in rows]
-                return _find_origin(first + i + 1, before, (*data, *row), objective, make_step)
+                batch = *data, *[tree.map(functools.partial(_row, i), each) for each in rows]
+                return _find_origin(first + i + 1, before, batch, objective, make_step)
     return None
+
+
+def _row(i: int, array: Array | None) -> Array | None:
+    return None if array is None else array[i, ...]
 
 
 def _find_origin(
     number: int,
     state: State,
-    batch: tuple[Array, Array, Array, Array | None],
+    batch: tuple[Any, ...],
     objective: Objective,
     make_step: Callable[[Objective], Callable[..., tuple[State, Any]]],
 ) -> Origin:
     """The origin of the first infinite or NaN value in step `number`, which starts from `state`."""
     x, target, index, rate = batch
+    rows = slice(None) if index is None else index
     step_inputs = {
         "in the parameters before it": (state.params, state.statistics),
-        "in the inputs": ops(x).take(x, index),
-        "in the targets": judging.take(target, index),
+        "in the inputs": judging.take(x, rows),
+        "in the targets": judging.take(target, rows),
         "the learning rate": () if rate is None else rate,
     }
     for name, arrays in step_inputs.items():

@@ -35,10 +35,12 @@ def without_weights(target: Any) -> Any:
     return target.target if isinstance(target, Weighted) else target
 
 
-def take(target: Array | Weighted, index: Array) -> Any:
-    """The targets at the positions `index`, with their weights."""
+def take(target: Array | Weighted, index: Array | slice) -> Any:
+    """The targets at the positions `index`, with their weights; also inputs."""
     if isinstance(target, Weighted):
         return Weighted(take(target.target, index), take(target.weights, index))
+    if isinstance(index, slice):
+        return target[index, ...]
     return ops(target).take(target, index)
 
 

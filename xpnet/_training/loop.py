@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, each followed by its measurements."""
 
+import functools
 import itertools
 import time
 import warnings
@@ -75,7 +76,7 @@ def run(
         training.unfinished = True
         hooks.tell()
         for _ in range(epochs):
-            if training.stopping:
+            if program.backend.any_process(training.stopping):
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
             done = _train_epoch(program, training, data, batches, hooks, buffers)
@@ -190,14 +191,24 @@ def _streamed_ranges(
     """`_ranges` for data on the host, which comes to the device in chunks."""
     backend, first = buffers.backend, 0
     for indices in stacks:
-        n_before = max(skipped - first, 0)
+        n_before, batch_size = max(skipped - first, 0), indices.shape[1]
         first += min(n_before, indices.shape[0])
-        with closing(chunks(*data, indices[n_before:], data[0].dtype)) as stack_chunks:
+        own = backend.own_examples(batch_size)
+        with closing(chunks(*data, indices[n_before:], data[0].dtype, own=own)) as stack_chunks:
             for x, y, positions in stack_chunks:
                 n = positions.shape[0]
                 their_rates = None if rates is None else backend.asarray(rates[first : first + n])
-                yield StepRange(first, buffers.load(x, y), (backend.asarray(positions), their_rates))
+                if own is None:
+                    yield StepRange(first, buffers.load(x, y), (backend.asarray(positions), their_rates))
+                else:
+                    place = functools.partial(_batches, backend, positions, batch_size)
+                    yield StepRange(first, (), (*tree.map(place, (x, y)), None, their_rates))
                 first += n
+
+
+def _batches(backend: Backend, positions: np.ndarray, batch_size: int, chunk: np.ndarray) -> Array:
+    """The batches of a chunk on many devices, by the positions of the examples that this process places."""
+    return backend.from_batches(chunk[positions], batch_size)
 
 
 def _take_steps(
@@ -210,8 +221,10 @@ def _take_steps(
     began: float,
 ) -> None:
     """Run these steps, until the last one or until `stop`."""
-    at_once = 1 if hooks.every_step else program.backend.steps_at_once
-    run_steps = program.backend.quiet(program.run_steps)
+    backend = program.backend
+    at_once = 1 if backend.any_process(hooks.every_step) else backend.steps_at_once
+    stops = backend.agreement()
+    run_steps = backend.quiet(program.run_steps)
     for first, data, rows, begin in ranges:
         for part in slices(rows[0].shape[0], at_once):
             if part.stop <= begin:
@@ -230,7 +243,8 @@ def _take_steps(
             training.end_step(state, progress.after_step(step, seconds, rates[step - 1], news))
             if news is not None:
                 hooks.tell()
-            if training.stopping:
+            if stops(training.stopping):
+                training.stopping = True  # it may be another process that stops
                 return
 
 

@@ -82,9 +82,9 @@ def training_step(
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
-    It trains on the examples of the data set (x, target) at the positions `index`, and may overwrite the
-    arrays of the given state. The target is an array or `Weighted`. `learning_rate` is a 0-d array that
-    replaces the optimizer's own, or None.
+    It trains on the examples of the data set (x, target) at the positions `index`, or on all of them if that
+    is None, and may overwrite the arrays of the given state. The target is an array or `Weighted`.
+    `learning_rate` is a 0-d array that replaces the optimizer's own, or None.
 
     Arguments:
         objective: the objective to minimise.
@@ -118,9 +118,9 @@ def training_step(
         size = micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
         return size, slices(n, size)
 
-    def step(state: State, batch: tuple[Array, Array, Array, Array | None]) -> tuple[State, Totals]:
+    def step(state: State, batch: tuple[Array, Array, Array | None, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
-        n = index.shape[0]
+        n = (x if index is None else index).shape[0]
         params = state.params
 
         size, parts = parts_of(x.shape[1:], n)
@@ -130,8 +130,8 @@ def training_step(
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
             params, evaluated = given
             key = Key(state.step, stream, part.start)
-            inputs = ops(x).take(x, index[part])
-            targets = judging.take(target, index[part])
+            rows = part if index is None else index[part]
+            inputs, targets = backend.shard((judging.take(x, rows), judging.take(target, rows)))
             if augment is not None:
                 inputs = augment(inputs, key.child(1))
             here = whole if is_plain else whole.training_mode(key.child(0))
@@ -359,8 +359,8 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
         n = x.shape[0]
 
         def judge(part: slice, params: Tree) -> Totals:
-            prediction, _ = net.forward(params, x[part, ...])
-            targets = tree.map(lambda array: array[part, ...], target)
+            inputs, targets = backend.shard((x[part, ...], judging.take(target, part)))
+            prediction, _ = net.forward(params, inputs)
             return judging.judge(objective.loss, prediction, targets)[0]
 
         size = examples_at_once(net, x.shape[1:], n, backend, examples)
@@ -379,7 +379,8 @@ def prediction_step(net: Layer, backend: Backend) -> Callable[..., tuple[Array, 
     net = faster(net, backend)
 
     def step(finite: Array, batch: tuple[Tree, Array]) -> tuple[Array, Array]:
-        prediction, _ = net.forward(*batch)
+        params, x = batch
+        prediction, _ = net.forward(params, backend.shard(x))
         xp = namespace(prediction)
         return finite & xp.all(xp.isfinite(prediction)), prediction
 

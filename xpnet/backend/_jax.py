@@ -1,16 +1,25 @@
-"""JAX: arrays on any device of XLA."""
+"""JAX: arrays on any device of XLA, or on many of them at once.
+
+On many devices each array is replicated, except in a compiled step: `shard` gives each device its part of the
+batch, and XLA inserts the sums over the devices. So all arrays outside of compiled steps are whole.
+"""
 
 import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
+
+from xpnet.backend import _jax_processes as processes
 from xpnet.backend._facts import Facts
 from xpnet.backend._reading import one_line
-from xpnet.backend.backends import Backend, row
+from xpnet.backend.backends import Backend
 from xpnet.backend.ops import Ops
 
 Array = Any  # a JAX array with all of its methods
+
+EXAMPLES = "examples"  # the axis of the mesh of devices
 
 
 class JAX(Backend):
@@ -19,7 +28,7 @@ class JAX(Backend):
     name = "jax"
     module = "jax"
     install = "pip install jax"
-    devices = "'cpu', 'gpu', 'tpu' or one of these with ':N'"
+    devices = "'cpu', 'gpu', 'tpu' or one of these with ':N' or ':all'"
     steps_at_once = 16  # the least of 1, 4, 8, 16, 32, 64 that is as fast as a whole epoch
 
     def find_namespace(self) -> Any:
@@ -29,30 +38,127 @@ class JAX(Backend):
         return importlib.import_module("jax.numpy")
 
     def find_device(self, device: Any) -> Any:
-        if isinstance(device, self.library.Device):
+        """A device; for many devices, the sharding that replicates an array on each of them."""
+        jax = self.library
+        if isinstance(device, jax.Device):
             return device
-        platform, _, number = str(device or "").partition(":")
+        if isinstance(device, jax.sharding.Sharding):
+            return self._replicated(device.device_set)
+        kind, _, number = str(device or "").partition(":")
         try:
-            return self.library.devices(platform or None)[int(number or 0)]
+            if number == "all" or (device is None and jax.process_count() > 1):
+                return self._replicated(jax.devices(kind or None))
+            return jax.local_devices(backend=kind or None)[int(number or 0)]
         except (RuntimeError, ValueError, IndexError) as error:
             self.refuse(device, error)
+
+    def _replicated(self, devices: Any) -> Any:
+        """The sharding that replicates an array on these devices; of one device, the device."""
+        by_process = sorted(devices, key=lambda each: (each.process_index, each.id))
+        if len(by_process) == 1:
+            return by_process[0]
+        sharding = self.library.sharding
+        return sharding.NamedSharding(sharding.Mesh(np.array(by_process), (EXAMPLES,)), self._axes())
+
+    def _axes(self, *names: str | None) -> Any:
+        return self.library.sharding.PartitionSpec(*names)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether there are many devices."""
+        return isinstance(self.device, self.library.sharding.Sharding)
+
+    @property
+    def spans_processes(self) -> bool:  # type: ignore[override]
+        return self.is_sharded and not self.device.is_fully_addressable
+
+    @property
+    def device_name(self) -> str:
+        if not self.is_sharded:
+            return super().device_name
+        n = processes.count() if self.spans_processes else 1
+        return f"{self.device.num_devices} {self._one().platform} devices" + f" of {n} processes" * (n > 1)
+
+    def _one(self) -> Any:
+        """A device of this process; all of them are alike."""
+        own = getattr(self.device, "addressable_devices", None)  # of a sharding
+        return self.device if own is None else min(own, key=lambda each: each.id)
+
+    def asarray(self, x: Any, real: bool = False) -> Array:
+        if self.spans_processes and self.owns(x) and x.is_fully_addressable:
+            x = np.asarray(x)  # JAX moves no array of one process to the devices of another
+        return super().asarray(x, real)
+
+    def from_host(self, x: np.ndarray) -> Array:
+        """A NumPy array on all devices. BackendError if that of another process differs."""
+        if not self.spans_processes:
+            return super().from_host(x)
+        processes.require_equal(x)
+        return self._from_process(self.device, x, x.shape)
+
+    def _from_process(self, sharding: Any, x: np.ndarray, shape: tuple[int, ...]) -> Array:
+        """The array of this shape of which x is the part, or the whole, on the devices of this process."""
+        x = x.astype(self.library.dtypes.canonicalize_dtype(x.dtype), copy=False)
+        return self.library.make_array_from_process_local_data(sharding, x, shape)
+
+    def shard(self, batch: Any) -> Any:
+        jax = self.library
+        if not self.is_sharded or not isinstance(jax.tree.leaves(batch)[0], jax.core.Tracer):
+            return batch
+        rows = jax.sharding.NamedSharding(self.device.mesh, self._axes(EXAMPLES))
+        return jax.lax.with_sharding_constraint(batch, rows)
+
+    def own_examples(self, batch_size: int) -> slice | None:
+        if not self.is_sharded:
+            return None
+        devices = list(self.device.mesh.devices.flat)
+        share, rest = divmod(batch_size, len(devices))
+        if rest:  # arrays outside of a step have equal parts only: every device gets the whole batch
+            return slice(0, batch_size)
+        own = [i for i, each in enumerate(devices) if each in self.device.addressable_devices]
+        return slice(own[0] * share, (own[-1] + 1) * share)
+
+    def from_batches(self, x: np.ndarray, batch_size: int) -> Array:
+        even = batch_size % self.device.num_devices == 0
+        axes = self._axes(None, EXAMPLES) if even else self._axes()
+        sharding = self.library.sharding.NamedSharding(self.device.mesh, axes)
+        return self._from_process(sharding, x, (x.shape[0], batch_size, *x.shape[2:]))
+
+    def any_process(self, flag: bool) -> bool:
+        return bool(processes.largest(flag)) if self.spans_processes else flag
+
+    def agreement(self) -> Callable[[bool], bool]:
+        if not self.spans_processes:
+            return super().agreement()
+        jax, before = self.library, None
+        rows = jax.sharding.NamedSharding(self.device.mesh, self._axes(EXAMPLES))
+        any_flag = jax.jit(self.xp.any, out_shardings=self.device)
+
+        def agreed(flag: bool) -> bool:
+            nonlocal before
+            flags = np.full(len(self.device.addressable_devices), flag)
+            asked = any_flag(jax.make_array_from_process_local_data(rows, flags))
+            result, before = before is not None and bool(before), asked
+            return result
+
+        return agreed
 
     def synchronize(self) -> None:
         self.library.block_until_ready(self.library.live_arrays())
 
     def free_bytes(self) -> int | None:
-        statistics = self.device.memory_stats()  # None on a CPU
+        statistics = self._one().memory_stats()  # None on a CPU
         return statistics and statistics["bytes_limit"] - statistics["bytes_in_use"]
 
     def facts(self) -> Facts:
         facts = super().facts()._replace(steps="XLA")
-        if self.device.platform == "cpu":
+        if self._one().platform == "cpu":
             return facts._replace(gpu_advice="this JAX has no GPU: pip install 'jax[cuda13]'")
-        statistics = self.device.memory_stats()
+        statistics = self._one().memory_stats()
         return facts._replace(
-            device=self.device.device_kind,
+            device=self._one().device_kind,
             memory=statistics and statistics["bytes_limit"],
-            driver=one_line(self.device.client.platform_version),
+            driver=one_line(self._one().client.platform_version),
         )
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -60,12 +166,16 @@ class JAX(Backend):
 
     def precision(self) -> AbstractContextManager[Any]:
         """On a GPU or TPU, XLA rounds float32 in products unless told not to."""
-        if self.device.platform == "cpu":
+        if self._one().platform == "cpu":
             return super().precision()
         return self.library.default_matmul_precision("tensorfloat32" if self.tf32 else "highest")
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return self.library.jit(self._precise(step), donate_argnums=0)
+        return self._jit(step)
+
+    def _jit(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        whole = {"out_shardings": self.device} if self.is_sharded else {}
+        return self.library.jit(self._precise(function), donate_argnums=0, **whole)
 
     def _precise(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, traced with the products' precision."""
@@ -81,15 +191,21 @@ class JAX(Backend):
 
         def loop(state: Any, constants: tuple[Any, ...], rows: tuple[Any, ...], start: int, stop: int) -> Any:
             def body(i: Any, state: Any) -> Any:
-                return step(state, (*constants, *row(rows, i)))[0]
+                row = jax.tree.map(lambda array: array[i, ...], rows)  # also of batches with weights
+                state, _ = step(state, (*constants, *row))
+                return jax.lax.with_sharding_constraint(state, self.device) if self.is_sharded else state
 
             return jax.lax.fori_loop(start, stop, body, state)
 
-        return jax.jit(self._precise(loop), donate_argnums=0)
+        return self._jit(loop)
 
 
 class JAXOps(Ops, library="jax"):
     """Functional updates: JAX arrays are immutable."""
+
+    def take_in_each(self, x: Array, index: Array) -> Array:
+        """XLA sees that a device needs no examples of the others."""
+        return self.xp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
 
     def set_at(self, x: Array, index: Any, value: Array) -> Array:
         return x.at[index].set(value)

@@ -45,6 +45,7 @@ class Backend:
         part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
             halved if cores would be idle, a part above the second always. None: never split a batch.
         steps_at_once: the number of training steps to run in one call of a compiled loop.
+        spans_processes: whether some of the devices belong to another process.
         workers: the number of parts of a batch that `map_reduce` runs in parallel.
 
     Raises BackendError if the library or the device is missing.
@@ -60,6 +61,7 @@ class Backend:
     has_max_pool: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
+    spans_processes: bool = False
     workers: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:
@@ -75,7 +77,7 @@ class Backend:
         self.index_dtype = self.xp.arange(1).dtype
 
     def __repr__(self) -> str:
-        return f"<xpnet backend {self.name}, {self.device}, {self.dtype_name}>"
+        return f"<xpnet backend {self.name}, {self.device_name}, {self.dtype_name}>"
 
     def import_library(self) -> Any:
         try:
@@ -96,6 +98,11 @@ class Backend:
     def refuse(self, device: Any, reason: Any = None) -> None:
         because = f" ({one_line(reason)})" if reason else ""
         raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
+
+    @property
+    def device_name(self) -> str:
+        """The device in words."""
+        return str(self.device)
 
     def asarray(self, x: Any, real: bool = False) -> Array:
         """x as an array on this backend's device, in its dtype (reals) or its index dtype (integers).
@@ -241,6 +248,32 @@ class Backend:
         structure of the state. The loop may donate, as in `compile`. Call it through `quiet`.
         """
         return loop_of(self.compile(step))
+
+    # Many devices, of one process or of several that train together: the defaults are those of one device.
+
+    def shard(self, batch: Any) -> Any:
+        """A batch in a compiled step, a tree of arrays (n, ...): each device computes its part of the n."""
+        return batch
+
+    def own_examples(self, batch_size: int) -> slice | None:
+        """The examples of each batch that this process places by `from_batches`; None: use `refilled`."""
+        return None
+
+    def from_batches(self, x: np.ndarray, batch_size: int) -> Array:
+        """Batches (n, batch_size, ...) on all devices, a part of each batch on each.
+
+        Arguments:
+            x: their `own_examples`, (n, own, ...).
+        """
+        raise NotImplementedError
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set in any of the processes that train together. Waits for all of them."""
+        return flag
+
+    def agreement(self) -> Callable[[bool], bool]:
+        """`any_process` for a loop, where it must not wait: each call gives the result of the call before."""
+        return bool
 
     def quiet(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, without a library's warnings of infinite and NaN numbers: xpnet tells of them itself.

@@ -65,6 +65,13 @@ class Ops:
         """x[i] along the first axis for each i in `index` (n,), with no negative i."""
         return self.xp.take(x, index, axis=0)
 
+    def take_in_each(self, x: Array, index: Array) -> Array:
+        """x[n, i] for each n and each i in index[n], with x (n, m, ...) and `index` (n, k) from 0 to m - 1."""
+        xp, (n, m, *rest) = self.xp, x.shape
+        rows = index + m * xp.arange(n, dtype=index.dtype, device=self.device(index))[:, None]
+        taken = self.take(xp.reshape(x, (n * m, *rest)), xp.reshape(rows, (-1,)))
+        return xp.reshape(taken, (n, index.shape[1], *rest))
+
     def set_at(self, x: Array, index: Any, value: Array) -> Array:
         """x with x[index] = value. May overwrite x."""
         x[index] = value

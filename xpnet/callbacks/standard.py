@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from xpnet import distributed
 from xpnet._util import files
 from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet.errors import CheckpointError, ConfigError
@@ -153,7 +154,8 @@ class Checkpoints(Callback):
 
     Saves a checkpoint after each epoch, every `minutes` within an epoch, and when `fit` stops.
     `epoch-3-step-57.safetensors` is the checkpoint after 3 epochs and 57 steps. Pass it as the last callback,
-    so that it saves the other callbacks' states after the epoch. To resume in a new process:
+    so that it saves the other callbacks' states after the epoch. Of several processes (`xpnet.distributed`), the
+    first one writes, and reads for all. To resume in a new process:
 
         checkpoints = Checkpoints("folder")
         checkpoints.resume(model)
@@ -192,14 +194,15 @@ class Checkpoints(Callback):
         checkpoints but none fits the model.
         """
         errors: list[CheckpointError] = []
-        newest_first = sorted(self._positions().items(), key=lambda item: item[1], reverse=True)
-        for path, _ in newest_first:
+        positions = self._positions()
+        newest_first = sorted(positions, key=positions.__getitem__, reverse=True)
+        for path in distributed.files_of_first(newest_first):
             try:
                 model.load_checkpoint(path)
             except CheckpointError as error:
                 errors.append(error)
                 continue
-            for damaged, _ in newest_first[: len(errors)]:
+            for damaged in newest_first[: len(errors)]:
                 damaged.unlink()
             return errors
         if errors:
@@ -207,6 +210,9 @@ class Checkpoints(Callback):
         return []
 
     def on_start(self, model: "Model") -> None:
+        self.saved_at, self.seen, self.saved = time.monotonic(), _position(model), None
+        if distributed.process_id() > 0:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             files.remove_temporaries(self.folder)
@@ -218,7 +224,6 @@ class Checkpoints(Callback):
                 f"Checkpoints: expected a folder without later checkpoints, got {self.folder} with step "
                 f"{newest[1]} after epoch {newest[0]}; call resume(model) first, or choose another folder"
             )
-        self.saved_at, self.seen, self.saved = time.monotonic(), _position(model), None
 
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
         self.seen = _position(model)
@@ -245,6 +250,9 @@ class Checkpoints(Callback):
 
     def _save(self, model: "Model") -> None:
         here = _position(model)
+        if distributed.process_id() > 0:
+            self.seen, self.saved = here, here
+            return
         self.seen = None  # so that `on_end` does not try again after a failed write
         model.save_checkpoint(self.folder / "epoch-{}-step-{}.safetensors".format(*here))
         self.seen, self.saved, self.saved_at = here, here, time.monotonic()

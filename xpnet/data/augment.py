@@ -15,7 +15,7 @@ from typing import Any
 
 from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples, combined
-from xpnet.backend import device, namespace
+from xpnet.backend import device, namespace, ops
 from xpnet.backend._reading import as_array
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key, bits
@@ -53,9 +53,9 @@ class RandomCrop:
         column = _range(width, x) + shift[:, 1:]
         inside = _between(row, 0, height)[:, :, None] & _between(column, 0, width)[:, None, :]
         # Wrap around at first, so that every position lies in the image; zeros replace the wrapped pixels.
-        row = row % height + height * _range(n, x)[:, None]
-        pixel = row[:, :, None] * width + (column % width)[:, None, :]
-        rolled = xp.take(xp.reshape(x, (n * height * width, channels)), xp.reshape(pixel, (-1,)), axis=0)
+        pixel = (row % height)[:, :, None] * width + (column % width)[:, None, :]
+        pixels = xp.reshape(x, (n, height * width, channels))
+        rolled = ops(x).take_in_each(pixels, xp.reshape(pixel, (n, height * width)))
         return xp.where(inside[..., None], xp.reshape(rolled, x.shape), _zero(x))
 
 

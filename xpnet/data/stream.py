@@ -29,7 +29,12 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    x: HostArray, y: Any, indices: np.ndarray, dtype: Any, chunk_bytes: int | None = None
+    x: HostArray,
+    y: Any,
+    indices: np.ndarray,
+    dtype: Any,
+    chunk_bytes: int | None = None,
+    own: slice | None = None,
 ) -> Generator[Chunk, None, None]:
     """The batches in the order of `indices`. A thread reads the next chunk while the caller uses this one.
 
@@ -39,6 +44,7 @@ def chunks(
         indices: positions of examples, a row for each batch.
         dtype: dtype of the returned inputs.
         chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
+        own: the examples of each batch to read; None: all.
 
     Close the iterator if you do not exhaust it: this ends the reading thread.
     """
@@ -51,7 +57,8 @@ def chunks(
         targets = tree.map(lambda array: array[positions], y)
         return Chunk(x[positions].astype(dtype, copy=False), targets, in_chunk.reshape(rows.shape))
 
-    return prefetched(read, [indices[first : first + rows] for first in range(0, len(indices), rows)])
+    columns = slice(None) if own is None else own
+    return prefetched(read, [indices[first : first + rows, columns] for first in range(0, len(indices), rows)])
 
 
 def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple[int, ...]]]:

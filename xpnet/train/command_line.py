@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import docstring_parser
 import yaml
 
+from xpnet import distributed
 from xpnet._util.choices import Choice, takers
 from xpnet._util.output import deliver
 from xpnet._util.text import did_you_mean, docstring
@@ -28,6 +29,53 @@ SHARED = ("epochs",)  # options that some choices take, but that mean the same f
 DESCRIPTION = "Train a network and write a folder with its metrics, parameters and pictures."
 
 
+class Launch(NamedTuple):
+    """How the processes of a run find each other: the arguments of `xpnet.distributed.initialize`."""
+
+    coordinator_address: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+class Run(NamedTuple):
+    """What a command line describes: a run, the folder to resume, and the processes, if there are several."""
+
+    config: Config
+    resume: Path | None = None
+    launch: Launch | None = None
+
+
+def parse_run(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -> Run:
+    """`parse`, with `--distributed` and the options that belong to it."""
+    parser = make_parser(prog, description)
+    _add_launch(parser)
+    found = parser.options(arguments)
+    together = found.pop("distributed", False)
+    given = {name: found.pop(name) for name in Launch._fields if name in found}
+    if given and not together:
+        raise ConfigError(f"{option_name(next(iter(given)))}: expected --distributed with it, got none")
+    config, resume = _parsed(found)
+    if not together:
+        return Run(config, resume)
+    if config.backend != "jax":
+        raise ConfigError(f"--distributed: expected --backend jax, got {config.backend}")
+    for name in {"num_processes", "process_id"} & given.keys():
+        try:
+            given[name] = int(given[name])
+        except ValueError as error:
+            raise ConfigError(f"{option_name(name)}: expected int, got {shown(given[name])}") from error
+    return Run(config, resume, Launch(**given))
+
+
+def _add_launch(parser: Parser) -> None:
+    """Add the options of `Launch`. They belong to a process, not to a run: no file holds them."""
+    parser.add_argument("--distributed", action="store_true", help="train with other processes, each started with the same options; see xpnet/docs/devices.md")
+    coordinator, total, number = distributed.VARIABLES
+    parser.add_argument("--coordinator-address", metavar="HOST:PORT", help=f"address of the first process, with a free port; default ${coordinator}, or what JAX finds out (SLURM, Open MPI, Kubernetes, Cloud TPU)")
+    parser.add_argument("--num-processes", metavar="N", help=f"number of processes; default ${total}, or the same")
+    parser.add_argument("--process-id", metavar="I", help=f"number of this process, from 0; default ${number}, or the same")
+
+
 def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -> tuple[Config, Path | None]:
     """The config that command-line arguments and the YAML files they name describe.
 
@@ -38,7 +86,11 @@ def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -
     Raises ConfigError, in one line, for an option that does not exist, a value of the wrong type, or an
     option that differs from the resumed run's and cannot change. If a file is at fault, the line names it.
     """
-    found = make_parser(prog, description).options(arguments)
+    return _parsed(make_parser(prog, description).options(arguments))
+
+
+def _parsed(found: dict[str, Any]) -> tuple[Config, Path | None]:
+    """The config of these options, and the folder to resume."""
     resume, files = found.pop("resume", None), found.pop("config", [])
     show = found.pop("print_config", False)
     given, places = _from_files(files)

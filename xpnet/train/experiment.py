@@ -3,6 +3,7 @@
 import json
 import platform
 import shlex
+import signal
 import statistics
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet import data
+from xpnet import data, distributed
 from xpnet._util.output import say
 from xpnet._util.version import __version__
 from xpnet.backend import Backend
@@ -41,7 +42,8 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     parameters of the best epoch), `summary.json`, `curves.png`, `confusion.png`, and `checkpoints/`, from
     which the run can resume. A picture that cannot be drawn costs a line on standard error. SIGINT (Ctrl-C),
     SIGTERM, SIGHUP and SIGUSR1 end the training after the current step, with a checkpoint; the other files
-    then cover the complete epochs.
+    then cover the complete epochs. Of several processes (`xpnet.distributed`), the first one writes the folder
+    and prints; a signal to any of them ends the training of all.
 
     Arguments:
         config: all options.
@@ -54,18 +56,19 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     no checkpoint or began with other data; CheckpointError where a file cannot be written or read, and
     DivergedError after an epoch with a loss or parameter that is not finite.
     """
-    if resume is None:
-        folders.check_new(config.output_dir, config.name)  # before the data are read
-    else:
+    first = distributed.process_id() == 0
+    if resume is not None:
         resume = folders.user_path("--resume", resume)
-        folders.check_checkpoints(resume)
-    dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
+    if first:
+        folders.check(config, resume)  # before the data are read
+    with distributed.first_alone():  # where the data set is not there, it is downloaded once
+        dataset = data.load(config.dataset, config.data_dir, config.download).as_images()
     train, validation = data.split(
         dataset.train, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
     )
     config.check_inputs(train.x.shape[1:])
-    recorded = recorded_data.describe(dataset)
-    if resume is not None:
+    recorded = recorded_data.describe(dataset) if first else {}
+    if first and resume is not None:
         recorded_data.check(resume, recorded)
     test, normalization = dataset.test, None
     if config.normalize:
@@ -74,17 +77,22 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
             data.Examples(data.normalize(x, normalization), y) for x, y in (train, validation, test)
         )
     model = make_model(config, train.x.shape[1:], dataset.classes)
-    opened = folders.new(config) if resume is None else folders.old(resume)
-    with opened as folder, Interrupts() as interrupts:
+    if distributed.num_processes() > 1 and not model.backend.spans_processes:
+        raise ConfigError(
+            f"--device: expected the devices of all processes with --distributed, such as gpu:all, "
+            f"got {config.device}"
+        )
+    with folders.opened(config, resume) as folder, Interrupts() as interrupts:
         checkpoints = Checkpoints(folder / folders.CHECKPOINTS, config.checkpoint_every)
-        if not config.quiet:
+        if first and not config.quiet:
             say(
                 f"{first_line(dataset, train, validation, test)}\n{model.backend}, seed {config.seed}\n\n"
                 f"{model.summary(train.x.shape[1:], config.batch_size)}\n"
             )
         if resume is not None:
             restore(model, config, checkpoints, folder)
-        recorded_data.write(folder, recorded, normalization)
+        if first:
+            recorded_data.write(folder, recorded, normalization)
         parts = train, validation, test
         outcome = train_model(model, config, parts, checkpoints, folder, interrupts)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
@@ -109,6 +117,8 @@ def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path
             f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "
             f"got {config.epochs}"
         )
+    if distributed.process_id() > 0:
+        return
     folders.write_config(folder, config)
     if not config.quiet:
         say(f"resuming {folder} after epoch {model.epoch}, step {model.epoch_step}\n")
@@ -132,7 +142,7 @@ def report(
     summary = {
         "name": config.name,
         "backend": config.backend,
-        "device": str(model.backend.device),
+        "device": model.backend.device_name,
         "dtype": config.dtype,
         "dataset": dataset.name,
         "epochs": len(outcome.history),
@@ -148,15 +158,17 @@ def report(
         "interrupted": outcome.interrupted,
         "versions": versions(model.backend),
     }
-    folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
+    if distributed.process_id() == 0:
+        folders.write_text(folder / folders.SUMMARY, json.dumps(summary, indent=2) + "\n")
     accuracy = f"test accuracy {tested.accuracy:.4f}"
     of = "before the first epoch's end"
     if outcome.best:
         which = "the last" if outcome.best.validation_accuracy is None else "the best on validation"
         of = f"epoch {outcome.best.epoch}, {which}"
-    say(f"{accuracy} ({of}); files in {folder}")
-    if outcome.interrupted:
-        say(f"interrupted; resume with --resume {shlex.quote(str(folder))}")
+    if distributed.process_id() == 0:
+        say(f"{accuracy} ({of}); files in {folder}")
+        if outcome.interrupted:
+            say(f"interrupted; resume with --resume {shlex.quote(str(folder))}")
     title = f"{config.name} on {dataset.name}, {config.backend}"
     draw(model, dataset, test, outcome, folder, title, accuracy)
     return summary
@@ -176,20 +188,23 @@ def draw(
     def curves(path: Path) -> None:
         from xpnet.train import plots  # imports Matplotlib, which may fail and takes a while
 
-        if outcome.history:
+        if outcome.history and distributed.process_id() == 0:
             plots.curves(path, outcome.history, outcome.best, title)
 
     def confusion(path: Path) -> None:
-        from xpnet.train import plots
-
-        predictions = model.predict(test.x)
+        predictions = model.predict(test.x)  # in every process
         if predictions.ndim > 1:  # the loss has no classes: the largest output counts, as in the accuracy
             predictions = predictions.argmax(axis=-1)
+        if distributed.process_id() > 0:
+            return
+        from xpnet.train import plots
+
         plots.confusion(path, test.y, predictions, dataset.label_names, f"{title}: {accuracy}")
 
     for name, picture in (("curves.png", curves), ("confusion.png", confusion)):
         try:
-            (folder / name).unlink(missing_ok=True)  # of the run before it was resumed
+            if distributed.process_id() == 0:
+                (folder / name).unlink(missing_ok=True)  # of the run before it was resumed
             picture(folder / name)
         except Exception as error:  # of any kind: Matplotlib, its fonts, memory, a full disk
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -230,6 +245,7 @@ def train_model(
     watchers: list[Callback] = [best, timer]
     if config.early_stopping:
         watchers.append(EarlyStopping(config.early_stopping, "validation_accuracy", restore=False))
+    quiet = config.quiet or distributed.process_id() > 0
     progress, table = ProgressBar(config.epochs, len(train.x)), MetricsFile(folder / folders.METRICS)
     try:
         # DivergedError says more than the warnings of NumPy.
@@ -244,7 +260,7 @@ def train_model(
                 train_metrics_examples=config.train_metrics_examples,
                 shuffle=config.shuffle,
                 schedule=config.make_schedule(),
-                callbacks=[*([] if config.quiet else [progress]), *watchers, interrupts, checkpoints, table],
+                callbacks=[*([] if quiet else [progress]), *watchers, interrupts, checkpoints, table],
                 progress=False,  # it has its own
             )
     except DivergedError as error:
@@ -254,13 +270,13 @@ def train_model(
     finally:
         progress.close()
     seconds = timer.seconds
-    if best.metrics is None:
+    if best.metrics is not None:
+        model.restore(best.arrays)
+    elif distributed.process_id() == 0:
         model.save(best.path)  # stopped in the first epoch: save the current parameters
-    else:
-        model.load(best.path)
-    return Outcome(
-        model.history, best.metrics, seconds, interrupts.received.name if interrupts.received else None
-    )
+    number = distributed.largest(interrupts.received or 0)  # in any of the processes
+    interrupted = signal.Signals(number).name if number else None
+    return Outcome(model.history, best.metrics, seconds, interrupted)
 
 
 def versions(backend: Backend) -> dict[str, str]:

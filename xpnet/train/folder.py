@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from xpnet import distributed
 from xpnet._util import files
 from xpnet.errors import ConfigError
 from xpnet.train.config import CONFIG_FILE, Config
@@ -17,6 +18,25 @@ from xpnet.train.config import CONFIG_FILE, Config
 CHECKPOINTS = "checkpoints"
 METRICS, SUMMARY, BEST = "metrics.csv", "summary.json", "best.npz"
 LONGEST_NAME = 200  # bytes: file systems allow 255, with the date
+
+
+def check(config: Config, resume: Path | None) -> None:
+    """ConfigError unless a new run can have its folder, or the run to resume has a checkpoint."""
+    if resume is None:
+        check_new(config.output_dir, config.name)
+    else:
+        check_checkpoints(resume)
+
+
+@contextmanager
+def opened(config: Config, resume: Path | None) -> Iterator[Path]:
+    """The folder of a run, made or locked by the first of several processes. The others write nothing."""
+    if distributed.process_id() > 0:
+        yield Path(os.fsdecode(distributed.broadcast(b"")))
+        return
+    with new(config) if resume is None else old(resume) as folder:
+        distributed.broadcast(os.fsencode(folder))
+        yield folder
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xpnet import tree
+from xpnet import distributed, tree
 from xpnet._util import files
 from xpnet._util.output import say
 from xpnet.callbacks import Callback
@@ -104,6 +104,8 @@ class MetricsFile(Callback):
         self.write(model)
 
     def write(self, model: Model) -> None:
+        if distributed.process_id() > 0:
+            return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(EpochMetrics._fields)
@@ -129,7 +131,7 @@ class Best(Callback):
             self.metrics = metrics
             snapshot = tree.items(model.snapshot())
             self.arrays = {name: model.backend.to_numpy(array) for name, array in snapshot}
-            files.save_arrays(self.path, self.arrays)
+            self.write()
 
     def state(self) -> dict[str, Any]:
         return {"metrics": self.metrics, "arrays": self.arrays}
@@ -138,9 +140,11 @@ class Best(Callback):
         self.metrics, self.arrays = state["metrics"], state["arrays"]
         if self.metrics is not None:
             self.metrics = EpochMetrics(*self.metrics)
-            files.save_arrays(
-                self.path, self.arrays
-            )  # the file may hold a later epoch, which will be trained again
+            self.write()  # the file may hold a later epoch, which will be trained again
+
+    def write(self) -> None:
+        if distributed.process_id() == 0:
+            files.save_arrays(self.path, self.arrays)
 
 
 class Timer(Callback):

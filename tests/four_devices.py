@@ -1,0 +1,126 @@
+"""What `test_jax_devices.py` checks, computed in a process where JAX has 4 devices: prints one JSON object."""
+
+import json
+import pickle
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnet
+from xpnet import Callback, Model, losses, nn, optim, tree
+from xpnet._training.judging import Weighted
+from xpnet.data import augment, stream
+from xpnet.errors import Error
+
+RNG = np.random.default_rng(0)
+N, BATCH = 16, 8
+IMAGES, LABELS, WEIGHTS = RNG.random((N, 4, 4, 2)), RNG.integers(3, size=N), RNG.random(N) + 0.1
+
+
+def mlp(backend: str, **options: Any) -> Model:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 3))
+    return model(net, optim.SGD(0.1, momentum=0.9), backend, **options)
+
+
+def cnn(backend: str) -> Model:
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding="same", bias=False), nn.BatchNorm(3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(12, 3),
+    )  # fmt: skip
+    changes = augment.Compose(augment.RandomCrop(1), augment.HorizontalFlip())
+    return model(net, optim.Adam(0.01), backend, augment=changes)
+
+
+def model(net: nn.Layer, optimizer: optim.Optimizer, backend: str, **options: Any) -> Model:
+    """A model on NumPy, or on the 4 devices of JAX."""
+    options |= {"device": None if backend == "numpy" else "cpu:all", "dtype": "float64"}
+    return Model(net, losses.CrossEntropy(), optimizer, backend, **options)
+
+
+def numbers(model: Model) -> np.ndarray:
+    """All that training has changed, and what it reports, in one vector."""
+    arrays = [model.backend.to_numpy(each).ravel() for each in tree.leaves((model.params, model.statistics))]
+    rows = [value for row in model.history for value in row[1:6] if value is not None]
+    return np.concatenate([*arrays, rows])
+
+
+def difference(*pair: Any) -> float:
+    one, other = (numbers(each) if isinstance(each, Model) else np.asarray(each) for each in pair)
+    return float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")
+
+
+def collectives(model: Model, target: Any) -> list[list[Any]]:
+    """What the devices exchange in a step of `fit`: the kind of each operation and the shapes of its arrays."""
+    place = model.backend.asarray
+    data, index = (place(IMAGES), tree.map(place, target)), place(np.arange(BATCH)[None])
+    compiled = model._program.run_steps.lower(model.state, data, (index, None), 0, 1).compile()
+    kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
+    found = re.findall(rf" = (.+) ({kinds})(?:-start)?\(", compiled.as_text())
+    return sorted([kind, re.findall(r"[fs]\d+\[[\d,]*\]", shapes)] for shapes, kind in found)
+
+
+class Saver(Callback):
+    """Saves a checkpoint after the first step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_step(self, model: Model, step: int, n_steps: int) -> None:
+        if step == 1:
+            model.save_checkpoint(self.path)
+
+
+def fit(model: Model, n: int = N, **options: Any) -> Model:
+    defaults = {"epochs": 1, "batch_size": BATCH, "validation": (IMAGES[:7], LABELS[:7])}
+    model.fit(IMAGES[:n], LABELS[:n], progress=False, **(defaults | options))
+    return model
+
+
+def error_of(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except Error as error:
+        return str(error)
+    return "none"
+
+
+def main() -> dict[str, Any]:
+    found: dict[str, Any] = {"devices": repr(xpnet.backend.get("jax", "cpu:all"))}
+    found["no device"] = error_of(lambda: xpnet.backend.get("jax", "cpu:every"))
+
+    one, four = mlp("numpy"), mlp("jax")
+    uneven = {"n": 14, "batch_size": 7}  # 4 devices do not divide it
+    found["MLP"] = difference(fit(one, **uneven, epochs=2), fit(four, **uneven, epochs=2))
+    found["predict"] = difference(*[each.predict_proba(IMAGES[:7]) for each in (one, four)])
+    found["collectives of the MLP"] = collectives(four, LABELS)
+    found["a copy"] = difference(four, pickle.loads(pickle.dumps(four)))
+    spoilt = np.where(np.arange(N)[:, None, None, None] == 7, np.nan, IMAGES)
+    again = {"batch_size": 7, "data_on_device": False, "progress": False}
+    found["not finite"] = [
+        error_of(lambda each=each: each.fit(spoilt[:14], LABELS[:14], **again)) for each in (one, four)
+    ]
+
+    one, four = cnn("numpy"), cnn("jax")
+    weights = {"sample_weight": WEIGHTS}
+    found["CNN"] = difference(fit(one, **weights, epochs=2), fit(four, **weights, epochs=2))
+    found["collectives of the CNN"] = collectives(four, Weighted(LABELS, WEIGHTS))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "checkpoint")
+        fit(one, **weights, callbacks=[Saver(path)])
+        four.load_checkpoint(path)
+        found["resumed on more devices"] = difference(one, fit(four, **weights))
+        fit(four, **weights, callbacks=[Saver(path)])
+        one.load_checkpoint(path)
+        found["resumed on fewer devices"] = difference(four, fit(one, **weights))
+    stream.CHUNK_BYTES = BATCH * IMAGES[0].nbytes  # a chunk for each batch
+    last = {"n": 14, "sample_weight": WEIGHTS[:14]}  # its last batch has 6 examples
+    found["streamed"] = difference(fit(one, **last), fit(four, **last, data_on_device=False))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))

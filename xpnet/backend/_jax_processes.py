@@ -1,0 +1,80 @@
+"""Several processes of JAX, on one machine or many, that compute together: `jax.distributed`."""
+
+import importlib
+import sys
+import zlib
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import BackendError
+
+SMALL = 1 << 16  # bytes; every process computes smaller arrays for itself
+
+
+def library() -> Any:
+    """JAX, if its processes are joined, by xpnet or by the user; else None."""
+    jax = sys.modules.get("jax")
+    found = getattr(jax, "distributed", None)
+    return jax if found is not None and found.is_initialized() else None
+
+
+def index() -> int:
+    """The number of this process, from 0."""
+    jax = library()
+    return 0 if jax is None else int(jax.process_index())
+
+
+def count() -> int:
+    """The number of processes."""
+    jax = library()
+    return 1 if jax is None else int(jax.process_count())
+
+
+def gathered(values: np.ndarray) -> np.ndarray:
+    """The arrays of all processes, of one shape, along a new first axis. Waits for all processes."""
+    if count() == 1:
+        return values[None]
+    tools = importlib.import_module("jax.experimental.multihost_utils")
+    found: np.ndarray = tools.process_allgather(values)
+    return found
+
+
+def largest(value: int) -> int:
+    """The largest of these integers, below 2³¹, over all processes. Waits for all of them."""
+    return int(gathered(np.array([value], np.int32)).max())
+
+
+def broadcast(content: bytes) -> bytes:
+    """The content of process 0, in every process. Waits for all of them."""
+    if count() == 1:
+        return content
+    tools = importlib.import_module("jax.experimental.multihost_utils")
+    high, low = gathered(np.array(divmod(len(content), 1 << 30), np.int32))[0].tolist()
+    size = (high << 30) + low
+    sent = np.frombuffer(content, np.uint8) if index() == 0 else np.zeros(size, np.uint8)
+    return np.asarray(tools.broadcast_one_to_all(sent)).tobytes() if size else b""
+
+
+def require_equal(x: np.ndarray) -> None:
+    """BackendError unless all processes have the same array; a small vector or number is not checked.
+
+    Other arrays would be parts of what seems to be one array, and other shapes would hang the processes.
+    """
+    if x.ndim < 2 and x.nbytes < SMALL:
+        return
+    content = zlib.crc32(f"{x.dtype} {x.shape}".encode())
+    content = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), content)
+    found = gathered(np.array([content], np.uint32))[:, 0]
+    if (found != found[0]).any():
+        other = int(np.argmax(found != found[0]))
+        raise BackendError(
+            f"backend 'jax': expected the same arrays in all processes, got an array of shape {x.shape} "
+            f"whose values differ in processes 0 and {other}; pass the whole data and the same seed in each"
+        )
+
+
+def join(address: str | None, total: int | None, number: int | None, timeout: int) -> None:
+    """Join the processes; see `xpnet.distributed.initialize`."""
+    jax = importlib.import_module("jax")
+    jax.distributed.initialize(address, total, number, initialization_timeout=timeout)

@@ -1,0 +1,112 @@
+"""Several processes, on one machine or many, that train one model: each runs the same program.
+
+Call `initialize()` first in each process. A `Model(…, backend="jax")` then trains on the devices of all
+processes, and `fit`, `evaluate` and `predict` give the same result in each. Every process calls them with the
+same data, in the same order, and callbacks of `fit` that do more than record do so in every process.
+`Checkpoints` write in process 0 only. `jax.distributed` does the work; docs/devices.md describes its use.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xpnet.backend import _jax_processes as processes
+from xpnet.errors import ConfigError
+
+__all__ = ["initialize", "num_processes", "process_id"]  # the others are for xpnet itself
+
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def initialize(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = 300,
+) -> None:
+    """Join the other processes. Waits until all of them are there.
+
+    What is None comes from the environment variable JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES or
+    JAX_PROCESS_ID; else JAX finds it out, under SLURM, Open MPI, Kubernetes or on a Cloud TPU.
+
+    Arguments:
+        coordinator_address: "HOST:PORT" of process 0, with a free port, the same in all processes.
+        num_processes: the number of processes.
+        process_id: the number of this process, from 0.
+        timeout: the seconds to wait for the others.
+
+    Raises ConfigError for a missing or wrong value, BackendError if JAX is missing, was used before, or the
+    others do not come.
+    """
+    address, count, number = (os.environ.get(name) for name in VARIABLES)
+    processes.join(
+        coordinator_address or address,
+        _whole("num_processes", VARIABLES[1], num_processes, count, least=1),
+        _whole("process_id", VARIABLES[2], process_id, number, least=0),
+        timeout,
+    )
+
+
+def _whole(name: str, variable: str, given: int | None, found: str | None, least: int) -> int | None:
+    """The argument, or else the environment variable, as a number."""
+    if given is None and found is None:
+        return None
+    what = f"initialize: expected {name}" if given is not None else f"expected the variable {variable}"
+    try:
+        value = int(found if given is None else given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = least - 1
+    if value < least or isinstance(given, bool | float):
+        got = repr(found if given is None else given)
+        raise ConfigError(f"{what} to be an integer of at least {least}, got {got}")
+    return value
+
+
+def process_id() -> int:
+    """The number of this process, from 0; 0 without `initialize`."""
+    return processes.index()
+
+
+def num_processes() -> int:
+    """The number of processes; 1 without `initialize`."""
+    return processes.count()
+
+
+def largest(value: int) -> int:
+    """The largest of the integers that the processes pass. Waits for all of them."""
+    return processes.largest(value)
+
+
+def broadcast(content: bytes) -> bytes:
+    """What process 0 passes, in every process. Waits for all of them."""
+    return processes.broadcast(content)
+
+
+def files_of_first(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files of process 0, in every process: the others get copies, and pass nothing. Waits for all."""
+    if num_processes() == 1:
+        yield from paths
+        return
+    if process_id() == 0:
+        for path in paths:
+            processes.broadcast(path.read_bytes())
+            yield path
+        processes.broadcast(b"")
+        return
+    with tempfile.TemporaryDirectory(prefix="xpnet-") as folder:
+        while content := processes.broadcast(b""):
+            copy = Path(folder, "copy")
+            copy.write_bytes(content)
+            yield copy
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Within the block process 0 goes first and the others follow: a download is made once."""
+    if process_id() > 0:
+        processes.largest(0)
+    yield
+    if process_id() == 0 and num_processes() > 1:
+        processes.largest(0)

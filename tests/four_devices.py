@@ -53,10 +53,10 @@ def difference(*pair: Any) -> float:
     return float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")
 
 
-def collectives(model: Model, target: Any) -> list[list[Any]]:
+def collectives(model: Model, target: Any, batch_size: int) -> list[list[Any]]:
     """What the devices exchange in a step of `fit`: the kind of each operation and the shapes of its arrays."""
-    place = model.backend.asarray
-    data, index = (place(IMAGES), tree.map(place, target)), place(np.arange(BATCH)[None])
+    place, n = model.backend.asarray, len(tree.leaves(target)[0])
+    data, index = (place(IMAGES[:n]), tree.map(place, target)), place(np.arange(n).reshape(-1, batch_size))
     compiled = model._program.run_steps.lower(model.state, data, (index, None), 0, 1).compile()
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
     found = re.findall(rf" = (.+) ({kinds})(?:-start)?\(", compiled.as_text())
@@ -96,18 +96,22 @@ def main() -> dict[str, Any]:
     uneven = {"n": 14, "batch_size": 7}  # 4 devices do not divide it
     found["MLP"] = difference(fit(one, **uneven, epochs=2), fit(four, **uneven, epochs=2))
     found["predict"] = difference(*[each.predict_proba(IMAGES[:7]) for each in (one, four)])
-    found["collectives of the MLP"] = collectives(four, LABELS)
+    found["collectives of the MLP"] = collectives(four, LABELS[:14], 7)
     found["a copy"] = difference(four, pickle.loads(pickle.dumps(four)))
-    spoilt = np.where(np.arange(N)[:, None, None, None] == 7, np.nan, IMAGES)
-    again = {"batch_size": 7, "data_on_device": False, "progress": False}
+    stream.CHUNK_BYTES = BATCH * IMAGES[0].nbytes  # a chunk for each batch
+    last = {"n": 14, "sample_weight": WEIGHTS[:14]}  # the last batch has 6 examples
+    found["streamed"] = difference(fit(one, **last), fit(four, **last, data_on_device=False))
+    spoilt = np.where(np.arange(N)[:, None, None, None] == 7, np.nan, IMAGES)[:14]
+    again = last | {"batch_size": BATCH, "data_on_device": False, "progress": False}
+    del again["n"]
     found["not finite"] = [
-        error_of(lambda each=each: each.fit(spoilt[:14], LABELS[:14], **again)) for each in (one, four)
+        error_of(lambda each=each: each.fit(spoilt, LABELS[:14], **again)) for each in (one, four)
     ]
 
     one, four = cnn("numpy"), cnn("jax")
     weights = {"sample_weight": WEIGHTS}
     found["CNN"] = difference(fit(one, **weights, epochs=2), fit(four, **weights, epochs=2))
-    found["collectives of the CNN"] = collectives(four, Weighted(LABELS, WEIGHTS))
+    found["collectives of the CNN"] = collectives(four, Weighted(LABELS, WEIGHTS), BATCH)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "checkpoint")
         fit(one, **weights, callbacks=[Saver(path)])
@@ -116,9 +120,6 @@ def main() -> dict[str, Any]:
         fit(four, **weights, callbacks=[Saver(path)])
         one.load_checkpoint(path)
         found["resumed on fewer devices"] = difference(four, fit(one, **weights))
-    stream.CHUNK_BYTES = BATCH * IMAGES[0].nbytes  # a chunk for each batch
-    last = {"n": 14, "sample_weight": WEIGHTS[:14]}  # its last batch has 6 examples
-    found["streamed"] = difference(fit(one, **last), fit(four, **last, data_on_device=False))
     return found
 
 

@@ -21,12 +21,13 @@ from xpnet import Model, backend, data, init, losses, nn, optim, schedules, stud
 from xpnet.studies import options as study_options
 from xpnet.studies import search
 from xpnet.train import Config, export, folder, predict
-from xpnet.train.command_line import parse
+from xpnet.train.command_line import Launch, parse, parse_run
 from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
 NEEDS = {
     "convert.md": ("torch",),
+    "devices.md": ("jax",),
     "notebooks.md": ("pandas", "tensorboardX"),
     "onnx.md": ("onnx",),
     "sklearn.md": ("sklearn",),
@@ -103,7 +104,9 @@ def test_commands_have_options_and_files_that_exist(page: Path) -> None:
 def check_script(script: str, *arguments: str) -> None:
     """Parse the arguments as the script does."""
     match script:
-        case "scripts/train.py" | "scripts/gradcheck.py":
+        case "scripts/train.py":
+            parse_run(arguments, prog=script)
+        case "scripts/gradcheck.py":
             parse(arguments, prog=script)
         case "scripts/study.py":
             name, *_ = study_options.parse(arguments, prog=script, description="")
@@ -179,6 +182,7 @@ def test_options_that_are_named_exist(page: Path) -> None:
         "--print_config",
         "--version",
     }
+    known |= {"--distributed"} | {option_name(name) for name in Launch._fields}
     known |= {option_name(name) for name in (*predict.Options._fields, *export.Options._fields)} | {
         "--kaggle"
     }

@@ -1,6 +1,20 @@
 """Neural networks whose forward and backward passes are written by hand, once, for any array library."""
 
-from xpnet import backend, convert, data, gradcheck, init, losses, nn, onnx, optim, plots, schedules, testing
+from xpnet import (
+    backend,
+    convert,
+    data,
+    distributed,
+    gradcheck,
+    init,
+    losses,
+    nn,
+    onnx,
+    optim,
+    plots,
+    schedules,
+    testing,
+)
 from xpnet._util.version import __version__ as __version__
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import (
@@ -30,6 +44,7 @@ __all__ = [
     "backend",
     "convert",
     "data",
+    "distributed",
     "gradcheck",
     "init",
     "load_run",

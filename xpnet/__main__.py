@@ -47,14 +47,19 @@ def train(arguments: Sequence[str], call: Call) -> int | None:
     process of a --distributed run has ended, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 138 after
     SIGUSR1.
     """
-    from xpnet import distributed
     from xpnet.train import command_line, experiment
 
     config, resume, launch = command_line.parse_run(arguments, call.prog, call.description)
-    if launch is not None:
-        distributed.initialize(*launch)
-    summary = experiment.run(config, resume)
-    return 128 + signal.Signals[summary["interrupted"]] if summary["interrupted"] else 0
+
+    def action() -> int:
+        summary = experiment.run(config, resume)
+        return 128 + signal.Signals[summary["interrupted"]] if summary["interrupted"] else 0
+
+    if launch is None:
+        return action()
+    from xpnet.train import together
+
+    return together.run(launch, call.prog, action)
 
 
 def study(arguments: Sequence[str], call: Call) -> int | None:

@@ -7,6 +7,7 @@ same data, in the same order, and callbacks of `fit` that do more than record do
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,12 +42,14 @@ def initialize(
     others do not come.
     """
     address, count, number = (os.environ.get(name) for name in VARIABLES)
-    processes.join(
-        coordinator_address or address,
-        _whole("num_processes", VARIABLES[1], num_processes, count, least=1),
-        _whole("process_id", VARIABLES[2], process_id, number, least=0),
-        timeout,
-    )
+    address = coordinator_address or address
+    total = _whole("num_processes", VARIABLES[1], num_processes, count, least=1)
+    own = _whole("process_id", VARIABLES[2], process_id, number, least=0)
+    if address is not None and not re.fullmatch(r"\S+:\d+", address):
+        raise ConfigError(f"initialize: expected coordinator_address to be HOST:PORT, got {address!r}")
+    if total is not None and own is not None and own >= total:
+        raise ConfigError(f"initialize: expected process_id to be below num_processes, {total}, got {own}")
+    processes.join(address, total, own, timeout)
 
 
 def _whole(name: str, variable: str, given: int | None, found: str | None, least: int) -> int | None:
@@ -72,6 +75,16 @@ def process_id() -> int:
 def num_processes() -> int:
     """The number of processes; 1 without `initialize`."""
     return processes.count()
+
+
+def leave() -> None:
+    """Part from the other processes. Waits until all of them do so."""
+    processes.leave()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the error is that another process does not answer any more."""
+    return processes.is_lost(error)
 
 
 def largest(value: int) -> int:

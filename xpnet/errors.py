@@ -28,6 +28,10 @@ class BackendError(Error, RuntimeError):
     """An array library or device is missing, or cannot do what was asked."""
 
 
+class ProcessError(Error, RuntimeError):
+    """Another one of the processes that train together has ended."""
+
+
 class CheckpointError(Error, ValueError):
     """A checkpoint or parameter file cannot be read or written, is damaged, or is of another network."""
 

@@ -25,14 +25,15 @@ class StepRange(NamedTuple):
 
     Fields:
         first: the number of steps of the epoch that come before this range.
-        data: inputs and targets, of all examples or of this range's examples.
-        rows: one row per step: the positions of its examples in `data`, and its learning rate or None.
+        data: inputs and targets, of all examples or of this range's; empty if `rows` begins with them.
+        rows: one row per step: the positions of its examples in `data`, and its learning rate or None. For
+            data from the host on many devices: its inputs, its targets, None, and its learning rate.
         begin: the first row to run; earlier rows belong to steps that were already taken.
     """
 
     first: int
-    data: tuple[Array, Array]
-    rows: tuple[Array, Array | None]
+    data: tuple[Any, ...]
+    rows: tuple[Any, ...]
     begin: int = 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet._training.summary import StepMemory, short
 from xpnet.backend import Backend
-from xpnet.errors import BackendError
+from xpnet.errors import BackendError, ProcessError
 from xpnet.nn._layer import Shape
 from xpnet.tree import ArrayLike
 
@@ -55,11 +55,16 @@ class Need:
 def explain_out_of_memory(backend: Backend, needed: object) -> Iterator[None]:
     """Raise BackendError in place of the array library's own out-of-memory error.
 
-    `str(needed)` is evaluated only then. It describes the memory needed, and how to need less.
+    `str(needed)` is evaluated only then. It describes the memory needed, and how to need less. Raises
+    ProcessError in place of the library's error where another process has ended.
     """
     try:
         yield
     except Exception as error:
+        if backend.lost_process(error):
+            raise ProcessError(
+                "fit: another process has ended; start all of them again, from the last checkpoint"
+            ) from error
         if not backend.is_out_of_memory(error):
             raise
         free = backend.free_bytes()

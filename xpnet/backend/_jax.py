@@ -127,6 +127,9 @@ class JAX(Backend):
     def any_process(self, flag: bool) -> bool:
         return bool(processes.largest(flag)) if self.spans_processes else flag
 
+    def lost_process(self, error: BaseException) -> bool:
+        return processes.is_lost(error)
+
     def agreement(self) -> Callable[[bool], bool]:
         if not self.spans_processes:
             return super().agreement()

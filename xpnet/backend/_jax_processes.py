@@ -1,14 +1,18 @@
 """Several processes of JAX, on one machine or many, that compute together: `jax.distributed`."""
 
 import importlib
+import re
 import sys
 import zlib
 from typing import Any
 
 import numpy as np
 
-from xpnet.errors import BackendError
+from xpnet.backend._reading import one_line
+from xpnet.errors import BackendError, ConfigError, Error
 
+LOST = re.compile("Gloo|NCCL|coordination service|Socket closed|heartbeat", re.IGNORECASE)
+HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost
 SMALL = 1 << 16  # bytes; every process computes smaller arrays for itself
 
 
@@ -64,7 +68,7 @@ def require_equal(x: np.ndarray) -> None:
     if x.ndim < 2 and x.nbytes < SMALL:
         return
     content = zlib.crc32(f"{x.dtype} {x.shape}".encode())
-    content = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8), content)
+    content = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data, content)
     found = gathered(np.array([content], np.uint32))[:, 0]
     if (found != found[0]).any():
         other = int(np.argmax(found != found[0]))
@@ -76,5 +80,38 @@ def require_equal(x: np.ndarray) -> None:
 
 def join(address: str | None, total: int | None, number: int | None, timeout: int) -> None:
     """Join the processes; see `xpnet.distributed.initialize`."""
-    jax = importlib.import_module("jax")
-    jax.distributed.initialize(address, total, number, initialization_timeout=timeout)
+    try:
+        jax = importlib.import_module("jax")
+    except ImportError as error:
+        raise BackendError(
+            f"initialize: jax cannot be imported ({one_line(error)}); pip install jax"
+        ) from error
+    if jax.distributed.is_initialized():
+        raise BackendError("initialize: expected one call in a process, got another one")
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
+    try:
+        jax.distributed.initialize(
+            address, total, number, initialization_timeout=timeout, heartbeat_timeout_seconds=HEARTBEAT
+        )
+    except (ValueError, TypeError) as error:  # nothing was found out
+        raise ConfigError(
+            f"initialize: expected coordinator_address, num_processes and process_id, "
+            f"got {address}, {total} and {number} ({one_line(error)})"
+        ) from error
+    except RuntimeError as error:
+        raise BackendError(f"initialize: the processes were not joined ({one_line(error)})") from error
+
+
+def leave() -> None:
+    """Part from the other processes. Waits until all of them do so."""
+    jax = library()
+    if jax is not None:
+        jax.distributed.shutdown()
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether the error is that another process does not answer any more."""
+    if error is None or count() == 1:
+        return False
+    of_jax = isinstance(error, RuntimeError | ValueError) and not isinstance(error, Error)
+    return (of_jax and bool(LOST.search(str(error)))) or is_lost(error.__cause__)

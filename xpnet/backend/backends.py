@@ -275,6 +275,10 @@ class Backend:
         """`any_process` for a loop, where it must not wait: each call gives the result of the call before."""
         return bool
 
+    def lost_process(self, error: BaseException) -> bool:
+        """Whether the error is that another process does not answer any more."""
+        return False
+
     def quiet(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, without a library's warnings of infinite and NaN numbers: xpnet tells of them itself.
 

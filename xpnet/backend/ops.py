@@ -66,7 +66,7 @@ class Ops:
         return self.xp.take(x, index, axis=0)
 
     def take_in_each(self, x: Array, index: Array) -> Array:
-        """x[n, i] for each n and each i in index[n], with x (n, m, ...) and `index` (n, k) from 0 to m - 1."""
+        """x[n, i] for each n and each i in index[n]; x is (n, m, ...), `index` (n, k) from 0 to m - 1."""
         xp, (n, m, *rest) = self.xp, x.shape
         rows = index + m * xp.arange(n, dtype=index.dtype, device=self.device(index))[:, None]
         taken = self.take(xp.reshape(x, (n * m, *rest)), xp.reshape(rows, (-1,)))

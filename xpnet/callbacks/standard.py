@@ -154,8 +154,8 @@ class Checkpoints(Callback):
 
     Saves a checkpoint after each epoch, every `minutes` within an epoch, and when `fit` stops.
     `epoch-3-step-57.safetensors` is the checkpoint after 3 epochs and 57 steps. Pass it as the last callback,
-    so that it saves the other callbacks' states after the epoch. Of several processes (`xpnet.distributed`), the
-    first one writes, and reads for all. To resume in a new process:
+    so that it saves the other callbacks' states after the epoch. Of several processes (`xpnet.distributed`)
+    the first one writes, and reads for all. To resume in a new process:
 
         checkpoints = Checkpoints("folder")
         checkpoints.resume(model)

@@ -58,7 +58,9 @@ def chunks(
         return Chunk(x[positions].astype(dtype, copy=False), targets, in_chunk.reshape(rows.shape))
 
     columns = slice(None) if own is None else own
-    return prefetched(read, [indices[first : first + rows, columns] for first in range(0, len(indices), rows)])
+    return prefetched(
+        read, [indices[first : first + rows, columns] for first in range(0, len(indices), rows)]
+    )
 
 
 def pieces(target: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, tuple[int, ...]]]:

@@ -69,11 +69,24 @@ def parse_run(arguments: Sequence[str], prog: str, description: str = DESCRIPTIO
 
 def _add_launch(parser: Parser) -> None:
     """Add the options of `Launch`. They belong to a process, not to a run: no file holds them."""
-    parser.add_argument("--distributed", action="store_true", help="train with other processes, each started with the same options; see xpnet/docs/devices.md")
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="train with other processes, each started with the same options; see xpnet/docs/devices.md",
+    )
     coordinator, total, number = distributed.VARIABLES
-    parser.add_argument("--coordinator-address", metavar="HOST:PORT", help=f"address of the first process, with a free port; default ${coordinator}, or what JAX finds out (SLURM, Open MPI, Kubernetes, Cloud TPU)")
-    parser.add_argument("--num-processes", metavar="N", help=f"number of processes; default ${total}, or the same")
-    parser.add_argument("--process-id", metavar="I", help=f"number of this process, from 0; default ${number}, or the same")
+    parser.add_argument(
+        "--coordinator-address",
+        metavar="HOST:PORT",
+        help=f"address of the first process, with a free port; default ${coordinator}, or what JAX finds out "
+        "(SLURM, Open MPI, Kubernetes, Cloud TPU)",
+    )
+    parser.add_argument(
+        "--num-processes", metavar="N", help=f"number of processes; default ${total}, or the same"
+    )
+    parser.add_argument(
+        "--process-id", metavar="I", help=f"number of this process, from 0; default ${number}, or the same"
+    )
 
 
 def parse(arguments: Sequence[str], prog: str, description: str = DESCRIPTION) -> tuple[Config, Path | None]:

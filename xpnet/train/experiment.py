@@ -42,8 +42,8 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     parameters of the best epoch), `summary.json`, `curves.png`, `confusion.png`, and `checkpoints/`, from
     which the run can resume. A picture that cannot be drawn costs a line on standard error. SIGINT (Ctrl-C),
     SIGTERM, SIGHUP and SIGUSR1 end the training after the current step, with a checkpoint; the other files
-    then cover the complete epochs. Of several processes (`xpnet.distributed`), the first one writes the folder
-    and prints; a signal to any of them ends the training of all.
+    then cover the complete epochs. Of several processes (`xpnet.distributed`) the first one writes the folder
+    and prints, and a signal to any of them ends the training of all.
 
     Arguments:
         config: all options.

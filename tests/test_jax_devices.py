@@ -1,0 +1,212 @@
+"""JAX on 4 devices and in 2 processes: the numbers of one device, one sum of the gradients a step, clear ends."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import MISSING
+from xpnet import backend, distributed, train
+from xpnet.errors import BackendError, ConfigError
+from xpnet.train.command_line import Launch, Run, parse_run
+
+ROOT = Path(__file__).parents[1]
+needs_jax = pytest.mark.skipif("jax" in MISSING, reason="needs JAX")
+TOLERANCE = 1e-12
+
+
+def environment(devices: int) -> dict[str, str]:
+    """For a process in which JAX has so many devices. Compiling takes most of the time."""
+    more = {"JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    return os.environ | more | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def four() -> dict[str, Any]:
+    """What `four_devices.py` found."""
+    command = [sys.executable, "-W", "error", str(ROOT / "tests" / "four_devices.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(4))
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@needs_jax
+def test_four_devices_give_the_numbers_of_one(four: dict[str, Any]) -> None:
+    """Also with batches that 4 does not divide, from the host, and resumed on more and on fewer devices."""
+    assert four["devices"] == "<xpnet backend jax, 4 cpu devices, float32>"
+    differences = {name: each for name, each in four.items() if isinstance(each, float)}
+    assert len(differences) == 7
+    assert {name: each for name, each in differences.items() if not each <= TOLERANCE} == {}
+    of_one, of_four = four["not finite"]
+    assert "nan at x[7, 0, 0, 0]" in of_one
+    assert of_one == of_four
+
+
+@needs_jax
+def test_a_step_sums_the_gradients_once(four: dict[str, Any]) -> None:
+    """One sum has the gradients of all parameters and the loss; the number of errors is an integer, so apart."""
+    gradients = ["f64[8]", "f64[32,8]", "f64[3]", "f64[8,3]"]
+    (kind, arrays), *others = four["collectives of the MLP"]
+    assert kind == "all-reduce"
+    assert sorted(arrays) == sorted([*gradients, "f64[]"])
+    assert others == [["all-reduce", ["s64[]"]]]
+
+
+@needs_jax
+def test_batch_normalisation_adds_three_sums(four: dict[str, Any]) -> None:
+    """Of the mean and the variance, and of both sums in its backward pass. Augmentation needs none."""
+    found = [
+        (kind, [each for each in arrays if each != "f64[]"])
+        for kind, arrays in four["collectives of the CNN"]
+    ]
+    assert {kind for kind, _ in found} == {"all-reduce"}
+    assert sorted(len(arrays) for _, arrays in found) == [1, 1, 2, 3]
+    assert ["f64[18,3]", "f64[3]", "f64[12,3]"] in [arrays for _, arrays in found]
+
+
+@needs_jax
+def test_all_devices_of_a_kind_are_named() -> None:
+    import jax
+
+    if jax.device_count() == 1:
+        assert backend.get("jax", "cpu:all").device == jax.devices()[0]
+    for wrong in ("abacus:all", "cpu:every"):
+        with pytest.raises(BackendError, match=f"expected device .* or ':all', got '{wrong}'"):
+            backend.get("jax", wrong)
+
+
+# Several processes.
+
+NETWORK = {"hidden": (8,), "batch_norm": True, "dropout": 0.2, "activation": "tanh", "random_crop": 1}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> train.Config:
+    """A small training on images of a CSV file, in float64 on NumPy."""
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 60), ("test", 20)):
+        labels = rng.integers(3, size=n)
+        pixels = rng.random((n, 16)) + (np.arange(16) % 3 == labels[:, None])
+        rows = np.column_stack([labels, pixels])
+        np.savetxt(
+            tmp_path / f"{name}.csv", rows, "%.3f", delimiter=",", header="label" + ",p" * 16, comments=""
+        )
+    dataset = f"csv:{tmp_path / 'train.csv'},{tmp_path / 'test.csv'},shape=4x4"
+    return train.Config(
+        dataset=dataset,
+        dtype="float64",
+        batch_size=12,
+        epochs=1,
+        quiet=True,
+        checkpoint_every=0.001,
+        **NETWORK,
+    )
+
+
+def start(number: int, address: str, *arguments: str) -> subprocess.Popen:
+    program = [sys.executable, "-W", "error", str(ROOT / "scripts" / "train.py")]
+    joined = ["--coordinator-address", address, "--num-processes", "2", "--process-id", str(number)]
+    return subprocess.Popen(
+        [*program, *arguments, "--distributed", *joined],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(1),
+    )  # fmt: skip
+
+
+def epochs_of(folder: Path) -> int:
+    return (folder / "metrics.csv").read_text().count("\n") - 1
+
+
+@needs_jax
+def test_a_killed_process_ends_the_others_and_the_run_resumes(config: train.Config, tmp_path: Path) -> None:
+    """One process begins, two go on, one of these is killed, one process ends the run: all as if unbroken."""
+    folder = tmp_path / "broken"
+    train.run(replace(config, output_dir=str(folder)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    resumed = ["--resume", str(folder), "--backend", "jax", "--epochs", "100000"]
+    processes = [start(i, address, *resumed) for i in range(2)]
+    try:
+        deadline = time.monotonic() + 240
+        while epochs_of(folder) < 3 and all(each.poll() is None for each in processes):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        processes[1].kill()
+        (out, error), others = [each.communicate(timeout=60) for each in processes]
+    finally:
+        for each in processes:
+            each.kill()
+    assert others == ("", "")
+    expected = "train.py: another process has ended, and so does this one; start all of them with --resume\n"
+    assert (processes[0].returncode, error, out) == (4, expected, "")
+    config = replace(config, epochs=epochs_of(folder) + 1)
+    train.run(replace(config, quiet=True), resume=folder)
+    train.run(replace(config, output_dir=str(tmp_path / "unbroken")))
+    for file in ("metrics.csv", "best.npz"):
+        found, unbroken = (numbers(tmp_path / name / file) for name in ("broken", "unbroken"))
+        np.testing.assert_allclose(found, unbroken, rtol=0, atol=TOLERANCE)
+
+
+def numbers(path: Path) -> np.ndarray:
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
+    return np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(6))
+
+
+def test_the_options_of_a_process_belong_to_distributed() -> None:
+    def parsed(*arguments: str) -> Run:
+        return parse_run(arguments, "train.py")
+
+    assert parsed("--epochs", "3").launch is None
+    found = parsed("--backend", "jax", "--distributed", "--coordinator-address", "a:1", "--process-id=1")
+    assert found.launch == Launch("a:1", None, 1)
+    for arguments, message in (
+        (["--process-id", "1"], "--process-id: expected --distributed with it, got none"),
+        (["--distributed"], "--distributed: expected --backend jax, got numpy"),
+        (
+            ["--distributed", "--backend", "jax", "--num-processes", "two"],
+            "--num-processes: expected int, got two",
+        ),
+    ):
+        with pytest.raises(ConfigError) as error:
+            parsed(*arguments)
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (("here", 2, 0), {}, "initialize: expected coordinator_address to be HOST:PORT, got 'here'"),
+        (("a:1", 2, 2), {}, "initialize: expected process_id to be below num_processes, 2, got 2"),
+        (("a:1", 0, 0), {}, "initialize: expected num_processes to be an integer of at least 1, got 0"),
+        (
+            ("a:1", 2),
+            {"JAX_PROCESS_ID": "x"},
+            "expected the variable JAX_PROCESS_ID to be an integer of at least 0, got 'x'",
+        ),
+    ],
+)
+def test_initialize_refuses_wrong_values(
+    arguments: tuple, variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        distributed.initialize(*arguments)
+    assert str(error.value) == message
+
+
+def test_without_initialize_there_is_one_process(tmp_path: Path) -> None:
+    assert (distributed.process_id(), distributed.num_processes(), distributed.largest(7)) == (0, 1, 7)
+    assert distributed.broadcast(b"all") == b"all"
+    assert list(distributed.files_of_first([tmp_path])) == [tmp_path]

@@ -1,0 +1,89 @@
+"""A run of several processes: how each of them joins the others, and ends."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+from xpnet import distributed
+from xpnet.errors import ProcessError
+from xpnet.train.command_line import Launch
+from xpnet.train.script import STATUS, exit_status
+
+GRACE = 3.0  # seconds in which the others notice a lost process, before the first one ends too
+
+# Reads what the libraries below Python write. Passes it on, except for what Gloo says when it connects, and all
+# that JAX says when a process is lost: this becomes one line.
+FILTER = """
+import signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+lost = False
+for line in sys.stdin:
+    if not lost and any(each in line for each in ("coordination_service", "JAX distributed", sys.argv[1])):
+        lost = True
+        print(sys.argv[2], file=sys.stderr, flush=True)
+    if not lost and not line.startswith("[Gloo] Rank"):
+        print(line, end="", file=sys.stderr, flush=True)
+"""
+ENDED = "another process has ended, and so does this one; start all of them with --resume"
+MARK = "xpnet: lost"
+
+
+def run(launch: Launch, prog: str, action: Callable[[], int | None]) -> int:
+    """Join the other processes, and do what all of them do; the exit status, as `exit_status` says.
+
+    A process that fails ends at once, without waiting for the others, which then fail too, in one line.
+    """
+    _filter_output(
+        f"{prog}: another process has ended, and so does this one; start all of them with --resume"
+    )
+    try:
+        status = exit_status(prog, partial(_joined, launch, action))
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    else:
+        if status == 0 or status > 128:
+            distributed.leave()
+            return status
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)  # the end of Python would wait for the other processes
+
+
+def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
+    distributed.initialize(*launch)
+    try:
+        return action()
+    except Exception as error:
+        if not distributed.is_lost(error):
+            raise
+    os.write(2, f"{MARK}\n".encode())
+    time.sleep(GRACE if distributed.process_id() == 0 else 0.1)
+    os._exit(STATUS[ProcessError])
+
+
+def _filter_output(lost: str) -> None:
+    """Pass what is written below Python through `FILTER`. Python's own output goes where it went before."""
+    own = {name: os.dup(number) for name, number in (("stdout", 1), ("stderr", 2))}
+    reads, writes = os.pipe()
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-S", "-E", "-c", FILTER, MARK, lost],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0)],
+        setpgroup=0,
+    )
+    for number in (1, 2):
+        getattr(sys, "stdout" if number == 1 else "stderr").flush()
+        os.dup2(writes, number)
+    os.close(reads)
+    os.close(writes)
+    for name, number in own.items():
+        encoding = getattr(getattr(sys, name), "encoding", None)
+        stream = open(number, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "xpnet" / "docs" / "reference.md"
 PACKAGES = (  # in the order in which a newcomer meets them
     "", "nn", "losses", "optim", "schedules", "init", "data", "data.augment", "metrics", "plots", "callbacks",
-    "gradcheck", "testing", "backend", "random", "onnx", "convert", "train", "sklearn",
+    "gradcheck", "testing", "backend", "distributed", "random", "onnx", "convert", "train", "sklearn",
 )  # fmt: skip
 WIDTH = 110  # of the lines of the sources
 HEAD = "# API reference\n\nWritten by `python scripts/reference.py` from the docstrings: do not edit.\n"

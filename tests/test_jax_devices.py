@@ -15,7 +15,9 @@ import pytest
 
 from conftest import MISSING
 from xpnet import backend, distributed, train
+from xpnet.backend import _jax_processes as processes
 from xpnet.errors import BackendError, ConfigError
+from xpnet.train import together
 from xpnet.train.command_line import Launch, Run, parse_run
 
 ROOT = Path(__file__).parents[1]
@@ -146,8 +148,7 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(config: train.Conf
         for each in processes:
             each.kill()
     assert others == ("", "")
-    expected = "train.py: another process has ended, and so does this one; start all of them with --resume\n"
-    assert (processes[0].returncode, error, out) == (4, expected, "")
+    assert (processes[0].returncode, error, out) == (4, f"train.py: {together.ENDED}\n", "")
     config = replace(config, epochs=epochs_of(folder) + 1)
     train.run(replace(config, quiet=True), resume=folder)
     train.run(replace(config, output_dir=str(tmp_path / "unbroken")))
@@ -204,6 +205,17 @@ def test_initialize_refuses_wrong_values(
     with pytest.raises(ConfigError) as error:
         distributed.initialize(*arguments)
     assert str(error.value) == message
+
+
+def test_arrays_that_differ_between_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "gathered", lambda own: np.stack([own, own, own + 1]))
+    processes.require_equal(np.zeros(3))  # small: every process computes it for itself
+    with pytest.raises(BackendError) as error:
+        processes.require_equal(np.zeros((3, 1)))
+    assert str(error.value) == (
+        "backend 'jax': expected the same arrays in all processes, got an array of shape (3, 1) whose values "
+        "differ in processes 0 and 2; pass the whole data and the same seed in each"
+    )
 
 
 def test_without_initialize_there_is_one_process(tmp_path: Path) -> None:

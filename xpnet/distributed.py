@@ -36,10 +36,9 @@ def initialize(
         coordinator_address: "HOST:PORT" of process 0, with a free port, the same in all processes.
         num_processes: the number of processes.
         process_id: the number of this process, from 0.
-        timeout: the seconds to wait for the others.
+        timeout: the seconds to wait for the others. If they do not come, JAX ends the process.
 
-    Raises ConfigError for a missing or wrong value, BackendError if JAX is missing, was used before, or the
-    others do not come.
+    Raises ConfigError for a missing or wrong value, BackendError if JAX is missing or was used before.
     """
     address, count, number = (os.environ.get(name) for name in VARIABLES)
     address = coordinator_address or address

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import tree
+from xpnet import distributed, tree
 from xpnet._training import (
     arguments,
     checkpoint,
@@ -58,7 +58,8 @@ class Model(Learner):
         seed: seed of the initial weights, of the order of the examples and of all noise. The same seed gives
             the same random numbers on every backend.
         dtype: "float32" or "float64".
-        device: a device of the library, such as "cuda:1"; None: the library's default.
+        device: a device of the library, such as "cuda:1"; on JAX also "gpu:all" or "cpu:all", all of a kind,
+            which share each batch (docs/devices.md); None: the library's default.
         l2: λ of a penalty λ/2·Σw² over all weights (never biases). Every reported loss includes it.
         augment: applied by `fit` to each batch of inputs, for example `data.augment.RandomCrop(4)`.
         micro_batch: the number of examples of a batch that `fit` passes through the network at once; it adds
@@ -193,7 +194,7 @@ class Model(Learner):
                 labels = judging.without_weights(target), validated[1]
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             n_measured = (train_metrics_examples or data.x.shape[0]) if train_metrics == "end" else 0
-            if progress_bar.wanted(progress):
+            if progress_bar.wanted(progress) and distributed.process_id() == 0:
                 called = (*progress_bar.callbacks(epochs, data.x.shape[0], batch_size), *called)
             try:
                 self._grads, self._fitting = None, True

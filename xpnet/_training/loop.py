@@ -194,7 +194,7 @@ def _streamed_ranges(
         n_before, batch_size = max(skipped - first, 0), indices.shape[1]
         first += min(n_before, indices.shape[0])
         own = backend.own_examples(batch_size)
-        with closing(chunks(*data, indices[n_before:], data[0].dtype, own=own)) as stack_chunks:
+        with closing(chunks(*data, indices[n_before:], data[0].dtype, None, own)) as stack_chunks:
             for x, y, positions in stack_chunks:
                 n = positions.shape[0]
                 their_rates = None if rates is None else backend.asarray(rates[first : first + n])

@@ -85,7 +85,7 @@ class Config:
         shuffle: draw a new order of the training images for each epoch
         seed: seed of the initial weights, the order of the images and all randomness in training
         backend: array library
-        device: device of the array library, for example cuda:1
+        device: device of the array library, for example cuda:1, or gpu:all for all GPUs on jax
         dtype: floating-point type of all arrays
         tf32: let a GPU round the factors of float32 products to TF32, which is faster
         output_dir: folder of the run; it must be new; default runs/DATE-TIME-NAME

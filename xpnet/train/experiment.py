@@ -111,7 +111,8 @@ def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:
 def restore(model: Model, config: Config, checkpoints: Checkpoints, folder: Path) -> None:
     """Load the newest checkpoint of the run in that folder. ConfigError for too few epochs."""
     for error in checkpoints.resume(model):
-        say(f"{error}; using the checkpoint before it", error=True)
+        if distributed.process_id() == 0:
+            say(f"{error}; using the checkpoint before it", error=True)
     if config.epochs < model.epoch + (model.epoch_step > 0):
         raise ConfigError(
             f"--epochs: expected at least {model.epoch + (model.epoch_step > 0)}, which {folder} has begun, "

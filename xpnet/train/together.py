@@ -1,6 +1,7 @@
 """A run of several processes: how each of them joins the others, and ends."""
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -12,23 +13,25 @@ from xpnet.errors import ProcessError
 from xpnet.train.command_line import Launch
 from xpnet.train.script import STATUS, exit_status
 
-GRACE = 3.0  # seconds in which the others notice a lost process, before the first one ends too
+GRACE = 3.0  # seconds in which the others notice a fault, before the first one ends
 
-# Reads what the libraries below Python write. Passes it on, except for what Gloo says when it connects, and all
-# that JAX says when a process is lost: this becomes one line.
+# Passes on what the libraries below Python write, except for what Gloo says when it connects. All that JAX
+# says when a process is lost becomes one line.
 FILTER = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 lost = False
 for line in sys.stdin:
-    if not lost and any(each in line for each in ("coordination_service", "JAX distributed", sys.argv[1])):
+    if not lost and any(mark in line for mark in ("coordination_service", "JAX distributed", sys.argv[1])):
         lost = True
         print(sys.argv[2], file=sys.stderr, flush=True)
     if not lost and not line.startswith("[Gloo] Rank"):
         print(line, end="", file=sys.stderr, flush=True)
 """
-ENDED = "another process has ended, and so does this one; start all of them with --resume"
+ENDED = (
+    "another process has ended or has not come; start all of them again, with --resume if the run had begun"
+)
 MARK = "xpnet: lost"
 
 
@@ -49,22 +52,29 @@ def run(launch: Launch, prog: str, action: Callable[[], int | None]) -> int:
         if status == 0 or status > 128:
             distributed.leave()
             return status
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    os._exit(status)  # the end of Python would wait for the other processes
+    return _exit(status)
 
 
 def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # JAX waits without looking for Python's signals
     distributed.initialize(*launch)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return action()
     except Exception as error:
         if not distributed.is_lost(error):
             raise
     os.write(2, f"{MARK}\n".encode())
-    time.sleep(GRACE if distributed.process_id() == 0 else 0.1)
-    os._exit(STATUS[ProcessError])
+    return _exit(STATUS[ProcessError])
+
+
+def _exit(status: int) -> int:
+    """End this process. The end of Python would wait for the others."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if distributed.num_processes() > 1:  # they may be about to find the same error
+        time.sleep(GRACE if distributed.process_id() == 0 else GRACE / 3)
+    os._exit(status)
 
 
 def _filter_output(lost: str) -> None:

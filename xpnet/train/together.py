@@ -40,9 +40,7 @@ def run(launch: Launch, prog: str, action: Callable[[], int | None]) -> int:
 
     A process that fails ends at once, without waiting for the others, which then fail too, in one line.
     """
-    _filter_output(
-        f"{prog}: another process has ended, and so does this one; start all of them with --resume"
-    )
+    _filter_output(f"{prog}: {ENDED}")
     try:
         status = exit_status(prog, partial(_joined, launch, action))
     except BaseException:
@@ -70,7 +68,7 @@ def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
 
 def _exit(status: int) -> int:
     """End this process. The end of Python would wait for the others."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
     if distributed.num_processes() > 1:  # they may be about to find the same error
         time.sleep(GRACE if distributed.process_id() == 0 else GRACE / 3)
@@ -79,7 +77,6 @@ def _exit(status: int) -> int:
 
 def _filter_output(lost: str) -> None:
     """Pass what is written below Python through `FILTER`. Python's own output goes where it went before."""
-    own = {name: os.dup(number) for name, number in (("stdout", 1), ("stderr", 2))}
     reads, writes = os.pipe()
     os.posix_spawn(
         sys.executable,
@@ -88,12 +85,14 @@ def _filter_output(lost: str) -> None:
         file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0)],
         setpgroup=0,
     )
-    for number in (1, 2):
-        getattr(sys, "stdout" if number == 1 else "stderr").flush()
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:  # the process was started without it
+            continue
+        stream.flush()
+        own = os.dup(number)
+        encoding = getattr(stream, "encoding", None)
+        setattr(sys, name, open(own, "w", 1, encoding, "backslashreplace", closefd=False))  # noqa: SIM115
         os.dup2(writes, number)
     os.close(reads)
     os.close(writes)
-    for name, number in own.items():
-        encoding = getattr(getattr(sys, name), "encoding", None)
-        stream = open(number, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)

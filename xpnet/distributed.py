@@ -1,9 +1,9 @@
 """Several processes, on one machine or many, that train one model: each runs the same program.
 
 Call `initialize()` first in each process. A `Model(…, backend="jax")` then trains on the devices of all
-processes, and `fit`, `evaluate` and `predict` give the same result in each. Every process calls them with the
-same data, in the same order, and callbacks of `fit` that do more than record do so in every process.
-`Checkpoints` write in process 0 only. `jax.distributed` does the work; docs/devices.md describes its use.
+processes. Every process calls `fit`, `evaluate` and `predict` in the same order, with the same data, and gets
+the same result. `Checkpoints` writes in process 0 only. `jax.distributed` does the work; docs/devices.md has
+more on the use of it.
 """
 
 import os

@@ -4,6 +4,7 @@ On many devices each array is replicated, except in a compiled step: `shard` giv
 batch, and XLA inserts the sums over the devices. So all arrays outside of compiled steps are whole.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -130,17 +131,20 @@ class JAX(Backend):
     def lost_process(self, error: BaseException) -> bool:
         return processes.is_lost(error)
 
+    @functools.cached_property
+    def _any(self) -> Callable[[Array], Array]:
+        return self.library.jit(self.xp.any, out_shardings=self.device)
+
     def agreement(self) -> Callable[[bool], bool]:
         if not self.spans_processes:
             return super().agreement()
         jax, before = self.library, None
         rows = jax.sharding.NamedSharding(self.device.mesh, self._axes(EXAMPLES))
-        any_flag = jax.jit(self.xp.any, out_shardings=self.device)
 
         def agreed(flag: bool) -> bool:
             nonlocal before
             flags = np.full(len(self.device.addressable_devices), flag)
-            asked = any_flag(jax.make_array_from_process_local_data(rows, flags))
+            asked = self._any(jax.make_array_from_process_local_data(rows, flags))
             result, before = before is not None and bool(before), asked
             return result
 

@@ -209,7 +209,8 @@ def draw(
             picture(folder / name)
         except Exception as error:  # of any kind: Matplotlib, its fonts, memory, a full disk
             reason = " ".join(str(error).split()) or type(error).__name__
-            say(f"{folder / name}: not drawn ({reason})", error=True)
+            if distributed.process_id() == 0:
+                say(f"{folder / name}: not drawn ({reason})", error=True)
 
 
 def make_model(config: Config, input_shape: tuple[int, ...], classes: int) -> Model:

@@ -75,6 +75,14 @@ def test_batch_normalisation_adds_three_sums(four: dict[str, Any]) -> None:
     assert ["f64[18,3]", "f64[3]", "f64[12,3]"] in [arrays for _, arrays in found]
 
 
+def test_other_libraries_name_the_one_that_has_many_devices() -> None:
+    with pytest.raises(BackendError) as error:
+        backend.get("numpy", "cpu:all")
+    assert str(error.value) == (
+        "backend 'numpy': expected device 'cpu', got 'cpu:all'; on many devices at once trains backend 'jax'"
+    )
+
+
 @needs_jax
 def test_all_devices_of_a_kind_are_named() -> None:
     import jax

@@ -79,7 +79,7 @@ def test_other_libraries_name_the_one_that_has_many_devices() -> None:
     with pytest.raises(BackendError) as error:
         backend.get("numpy", "cpu:all")
     assert str(error.value) == (
-        "backend 'numpy': expected device 'cpu', got 'cpu:all'; on many devices at once trains backend 'jax'"
+        "backend 'numpy': expected device 'cpu', got 'cpu:all'; backend 'jax' trains on many devices"
     )
 
 

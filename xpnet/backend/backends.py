@@ -98,7 +98,7 @@ class Backend:
     def refuse(self, device: Any, reason: Any = None) -> None:
         because = f" ({one_line(reason)})" if reason else ""
         if str(device).endswith(":all") and ":all" not in self.devices:
-            because += "; on many devices at once trains backend 'jax'"
+            because += "; backend 'jax' trains on many devices"
         raise BackendError(f"backend {self.name!r}: expected device {self.devices}, got {device!r}{because}")
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pages import NUMBER, ROOT
+from pages import NUMBER, ROOT, unit
 
 DOCS = ROOT / "xpnet" / "docs"
 NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
@@ -79,17 +79,24 @@ def run(source: str, names: dict[str, Any], where: str) -> list[str]:
     return [out.getvalue(), *figures, *values]
 
 
-def alike(a: str, b: str) -> bool:
+def alike(old: str, new: str) -> bool:
     """Whether texts have the same words, and numbers that are nearly the same: machines round differently."""
-    words = {" ".join(NUMBER.sub("#", text).split()) for text in (a, b)}
-    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=False)
-    return len(words) == 1 and all(
-        math.isclose(*map(float, each), rel_tol=0.05, abs_tol=0.02) for each in pairs
+    words = {" ".join(NUMBER.sub("#", text).split()) for text in (old, new)}
+    return len(words) == 1 and all(map(near, NUMBER.findall(old), NUMBER.findall(new)))
+
+
+def near(old: str, new: str) -> bool:
+    """Within 5%, or 0.02, or 2 in the last digit; whole numbers are equal."""
+    digit = 2 * unit(old) * (1 + 1e-9) if "." in old else 0.0
+    return old == new or (
+        "." in old and math.isclose(float(old), float(new), rel_tol=0.05, abs_tol=max(0.02, digit))
     )
 
 
 def test_a_difference_is_seen() -> None:
     assert alike("loss 0.50\n", "loss 0.51")
+    assert alike("12 of 13, 0.7", "12  of 13, 0.6")
+    assert not alike("12 of 13", "12 of 14")
     for other in ("loss 0.60", "loss 0.5 0.5", "cost 0.50", ""):
         assert not alike("loss 0.50", other)
 

@@ -71,7 +71,9 @@ def filters(model: "Model", number: int, title: str) -> Picture:
     axes.spines[:].set_visible(False)
     gap = _gap(height)
     for axis, count, size in (axes.xaxis, columns, width), (axes.yaxis, rows, height):
-        axis.set_ticks([i * (size + gap) + (size - 1) / 2 for i in range(count)], range(count))
+        axis.set_ticks(
+            [i * (size + gap) + (size - 1) / 2 for i in range(count)], list(map(str, range(count)))
+        )
     axes.tick_params(length=0)
     return figure
 

@@ -126,8 +126,9 @@ class Model(Learner):
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
-            progress: whether to show the progress on standard error. "auto": on a terminal and in a notebook,
-                if it takes longer than a second. A notebook shows the learning curves too, after 3 seconds.
+            progress: whether to show the progress, on standard error or in a notebook's cell. "auto": on a
+                terminal and in a notebook, if it takes longer than a second. A notebook shows the learning
+                curves too, after 3 seconds.
             sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
                 Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
                 has no gradient. Loss and accuracy of the training are weighted means over the epoch.

@@ -1,4 +1,4 @@
-"""Atomic writing of files, file locks, and arrays in `.npz` files."""
+"""The user's cache, atomic writing of files, file locks, and arrays in `.npz` files."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import platformdirs
 
 from xpnet.errors import CheckpointError
 
@@ -18,6 +19,11 @@ try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+def user_cache() -> Path:
+    """The folder of this user's cache: `~/.cache/xpnet` on Linux."""
+    return Path(platformdirs.user_cache_dir("xpnet"))
 
 
 @contextmanager

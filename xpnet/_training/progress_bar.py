@@ -1,10 +1,12 @@
 """The progress that `fit` shows: a line on standard error, or a line and learning curves in a notebook."""
 
+import math
 import os
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from xpnet.callbacks import Callback
@@ -26,10 +28,11 @@ def wanted(progress: bool | str) -> bool:
     return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
 
 
-def callbacks(epochs: int, n_examples: int, batch_size: int) -> tuple[Callback, ...]:
-    """What shows the progress of a `fit` of so many epochs, examples, and examples per step."""
-    arguments = epochs, n_examples, batch_size
-    return (NotebookBar(*arguments), LiveCurves()) if _in_notebook() else (ProgressBar(*arguments),)
+def callbacks(epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
+    """What shows the progress of a `fit` of so many epochs; arguments as for `ProgressBar`."""
+    return (
+        (NotebookBar(epochs, examples), LiveCurves()) if _in_notebook() else (ProgressBar(epochs, examples),)
+    )
 
 
 class ProgressBar(Callback):
@@ -37,15 +40,14 @@ class ProgressBar(Callback):
 
     Arguments:
         epochs: the number of epochs of this `fit`.
-        n_examples, batch_size: of the training.
+        examples: the number of examples in the steps of the epoch up to the one that was run last.
     """
 
     every_step = False
 
-    def __init__(self, epochs: int, n_examples: int, batch_size: int) -> None:
+    def __init__(self, epochs: int, examples: Callable[[int], int]) -> None:
         self.epochs = epochs
-        self.n_examples = n_examples
-        self.batch_size = batch_size
+        self.examples = examples
         self.stream: TextIO | None = sys.stderr
         self.redraws = _is_terminal(self.stream)
         self.first = 0  # the epochs before this `fit`
@@ -60,12 +62,15 @@ class ProgressBar(Callback):
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
         if not self.redraws or time.monotonic() - self.drawn_at < REDRAW_SECONDS:
             return
-        loss = model.running_loss(min(step * self.batch_size, self.n_examples))
-        done = model.epoch - self.first + step / n_steps
-        left = (time.monotonic() - self.began) * (self.epochs - done) / done
-        where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}/{n_steps}"
+        loss = model.running_loss(self.examples(step))
+        where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}"
+        left = ""
+        if n_steps != math.inf:
+            done = model.epoch - self.first + step / n_steps
+            seconds = (time.monotonic() - self.began) * (self.epochs - done) / done
+            where, left = f"{where}/{n_steps}", f"  {_clock(max(seconds, 0))} left"
         after = f"after epoch {self.text}" if self.text else ""
-        self._draw(f"{where}  running loss {loss:.4f}  {_clock(left)} left", after)
+        self._draw(f"{where}  running loss {loss:.4f}{left}", after)
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         found = f"loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)} ({metrics.train_metrics})"
@@ -103,8 +108,8 @@ class NotebookBar(ProgressBar):
     It is in two lines, so that it breaks nowhere else, and what is below stays in its place.
     """
 
-    def __init__(self, epochs: int, n_examples: int, batch_size: int) -> None:
-        super().__init__(epochs, n_examples, batch_size)
+    def __init__(self, epochs: int, examples: Callable[[int], int]) -> None:
+        super().__init__(epochs, examples)
         self.redraws, self.place = True, Place()
 
     def on_end(self, model: "Model") -> None:

@@ -56,7 +56,10 @@ class Callback:
         """Called before the first step of `fit`; when resuming from a checkpoint, after `load_state`."""
 
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
-        """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow."""
+        """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow.
+
+        Where `fit` is given batches without a length, `n_steps` is `math.inf`.
+        """
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         """Called after each complete epoch and its measurements."""

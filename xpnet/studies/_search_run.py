@@ -113,8 +113,11 @@ def work(
 ) -> None:
     """Run trials in this process until all have begun. It stays while others of the same call have one."""
     while True:
-        _search_trials.repeat_interrupted(study, total, worker.is_dead, search.drawn)
-        begun = _search_trials.begin(study, total)
+        with worker.turn():
+            _search_trials.repeat_interrupted(study, total, worker.is_dead, search.drawn)
+            begun = _search_trials.begin(study, total)
+            if begun is not None:
+                worker.sign(begun)
         if begun is not None:
             search.run_trial(study, begun, worker, base, examples)
             watch()

@@ -28,7 +28,11 @@ from xpnet.train import folder as folders
 JOURNAL = "trials.log"
 IN_JOURNAL, IN_DATABASE = "search", "xpnet-search"  # Optuna's names of the study
 EXAMPLES = "sqlite:///search.db or postgresql://user@host/database"
-DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages on PyPI by module
+DRIVERS = {  # what pip installs, by the name of the module
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 TIMED = {"psycopg2", "psycopg", "pymysql", "mysqldb"}  # drivers that take connect_timeout
 ATTEMPTS, PAUSE = 4, 0.2
 WAIT = 10  # seconds for a server to answer

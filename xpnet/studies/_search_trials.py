@@ -19,7 +19,7 @@ from datetime import datetime
 from multiprocessing import parent_process
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any
+from typing import IO, Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -32,6 +32,7 @@ REPEATS, WORKER = "repeats", "worker"  # attributes of a trial
 WORKERS = "workers"  # folder of the files that processes hold locked while they live
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 HOST = platform.node()
+TICK = 1  # seconds between two looks whether the parent process is there
 TAKEN = getattr(optuna.exceptions, "UpdateFinishedTrialError", ())  # another process has ended this trial
 
 
@@ -72,7 +73,7 @@ def begin(study: optuna.Study, total: int) -> optuna.Trial | None:
             warnings.simplefilter("ignore", UserWarning)
             trial = study.ask()
         number = number_of(study, trial)
-        # Another process may have begun the last trial, or repeated this one, at the same moment.
+        # A process of another folder may have begun the last trial, or this one, at the same moment.
         earlier = any(
             each.state != TrialState.FAIL
             for other, each in numbered(study)
@@ -155,6 +156,11 @@ class Worker:
         with suppress(OSError):  # others are in it
             self.folder.rmdir()
 
+    def turn(self) -> IO[bytes]:
+        """A lock for the next look at the trials: the processes of a folder take turns."""
+        self.folder.mkdir(exist_ok=True)  # the report removes it, which may be written by now
+        return files.lock(self.folder / "turn", wait=True)
+
     def sign(self, trial: optuna.Trial) -> None:
         """Sign a trial that this process has begun."""
         signature = {"host": HOST, "process": os.getpid(), "session": self.session, "file": self.path.name}
@@ -170,15 +176,15 @@ class Worker:
 
     def _signs_of_life(self) -> None:
         parent = parent_process()
-        for seconds in itertools.count(1):
-            if self.ended.wait(1):
+        for ticks in itertools.count(1):
+            if self.ended.wait(TICK):
                 return
             if parent is not None and not parent.is_alive():  # killed: nobody waits for this process
                 os.kill(os.getpid(), SIGTERM)
                 if not self.ended.wait(GRACE):
                     os._exit(1)
                 return
-            if seconds % BEAT == 0:
+            if ticks % BEAT == 0:
                 with suppress(Exception):  # the trial itself will meet what is wrong, and say it
                     self._beat()
 

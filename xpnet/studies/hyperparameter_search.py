@@ -56,12 +56,12 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
     settings = settings or options.choose(examples.choose(search.Settings(), search.LARGE), search.QUICK)
     base = sweep.base_config(options, epochs=settings.epochs, **search.FIXED)
     report.config(base)
-    report.config({"trials": settings.trials, "repeats": settings.repeats})
-    if settings.workers > 1:
-        report.config({"workers": settings.workers})
     assert report.dataset is not None
     with _search_run.opened(report, options, settings, recorded_data.describe(report.dataset)) as found:
         settings = found.settings
+        report.config({"trials": settings.trials, "repeats": settings.repeats})
+        if settings.workers > 1:
+            report.config({"workers": settings.workers})
         say(f"if interrupted: {_search_run.resume_line(report.folder, settings)}")
         trials = _search_run.run(found, base, examples)
         with _search_run.reporting(found):

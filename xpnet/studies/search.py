@@ -165,7 +165,6 @@ def run_trial(
     A trial that is interrupted, also by an error, is left to be repeated.
     """
     try:
-        worker.sign(trial)
         config = dataclasses.replace(base, **propose(trial))
         model = make_model(config, examples.train.x.shape[1:], examples.classes)
         watch = Watch(trial, config.epochs)

@@ -42,8 +42,8 @@ def no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepare(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    lines = [f"{i % 2},{255 * (i % 2)},{10 * (i % 3)},0\n" for i in range(40)]
     for name in ("train.csv", "test.csv"):
+        lines = [f"{i % 2},{255 * (i % 2)},{10 * (i % 3)},0\n" for i in range(40)]
         Path(name).write_text("".join(lines))
     for name in ("report_trials", "importances", "compare"):
         monkeypatch.setattr(hyperparameter_search, name, lambda *_: None)
@@ -175,16 +175,15 @@ def test_ctrl_c_ends_all_workers_with_one_line(
 
 
 def test_a_second_process_helps_and_leaves_the_trials_of_the_first_alone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """This process plays the first one: it holds the folder, and a trial that runs."""
-    with monkeypatch.context() as patch:
-        patch.setattr(_search_run, "work", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        assert main(patch, capsys, *SIX, "--output-dir", "run")[0] == 130
-    first = study("run")
-    with files.lock(Path("run/lock"), shared=True):
-        worker = Worker(Path("run"), first._storage, "first")
-        trial = _search_trials.begin(first, 6)
+    """The second one runs while the first has a trial, and ends before it."""
+    ran = []
+
+    def work(first: optuna.Study, total: int, worker: Worker, *_: object) -> None:
+        monkeypatch.undo()
+        prepare(tmp_path, monkeypatch)
+        trial = _search_trials.begin(first, total)
         assert trial is not None
         worker.sign(trial)
         search.propose(trial)
@@ -198,14 +197,19 @@ def test_a_second_process_helps_and_leaves_the_trials_of_the_first_alone(
         assert out.splitlines()[-1].startswith(
             f"5 of 6 trials are finished; others have the rest (process {os.getpid()} on "
         )
+        assert not Path("run/report.html").exists()
         assert first.get_trials()[0].state == TrialState.RUNNING
         first.tell(trial, 0.5)
-        worker.close()
-    assert [t.state for t in first.get_trials() if t.state not in _search_trials.DONE] == []
-    with files.lock(Path("run/lock"), shared=True):
-        Path("run", _search_trials.WORKERS).mkdir(exist_ok=True)
-        with files.lock(Path("run", _search_trials.WORKERS, "report")):
-            status, out, _ = main(monkeypatch, capsys, "--resume", "run")
+        ran.append(worker)
+
+    monkeypatch.setattr(_search_run, "work", work)
+    status, out, err = main(monkeypatch, capsys, *SIX, "--output-dir", "run")
+    assert (status, err, len(ran)) == (0, "", 1)
+    assert "run/report.html" in out
+    assert [trial.state in _search_trials.DONE for trial in study("run").get_trials()] == [True] * 6
+    Path("run", _search_trials.WORKERS).mkdir()
+    with files.lock(Path("run", _search_trials.WORKERS, "report")):
+        status, out, _ = main(monkeypatch, capsys, "--resume", "run")
     assert status == 0
     assert out.endswith("all trials are finished; another process writes the report to run\n")
 

@@ -74,11 +74,10 @@ def search(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM                                          on the bundled sample of MNIST
         PROGRAM --dataset mnist --trials 24 --repeats 3  on all of MNIST
+        PROGRAM --workers 4                              four trials at the same time
+        PROGRAM --storage postgresql://user@host/name    one search of several computers
         PROGRAM --resume runs/20261121-081530-hyperparameter-search
                                                          resume an interrupted search
-
-        PROGRAM --workers 4                              four trials at the same time
-        PROGRAM --storage postgresql://user@host/name    the same command on several computers: one search
 
     Each finished trial is saved at once, so a search may be killed at any time. --resume also helps a search
     that runs, and with more --trials than before extends a finished one.

@@ -1,7 +1,7 @@
 """Where a search keeps its trials: Optuna's journal in the folder of the search, or a database.
 
 A database is named by a URL of SQLAlchemy, such as sqlite:///search.db or postgresql://user@host/name. It
-holds one search. No file and no message has the password of a URL.
+holds one search. No file and no message has the password of a URL. SQLAlchemy is imported only for a URL.
 """
 
 import logging
@@ -10,20 +10,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
 
 from xpnet._util.text import short
 from xpnet.errors import CheckpointError, ConfigError, Error
 from xpnet.train import folder as folders
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 JOURNAL = "trials.log"
 IN_JOURNAL, IN_DATABASE = "search", "xpnet-search"  # Optuna's names of the study
@@ -34,6 +33,7 @@ DRIVERS = {  # what pip installs, by the name of the module
     "MySQLdb": "mysqlclient",
 }
 TIMED = {"psycopg2", "psycopg", "pymysql", "mysqldb"}  # drivers that take connect_timeout
+HIDDEN = "***"  # SQLAlchemy's word for a password
 ATTEMPTS, PAUSE = 4, 0.2
 WAIT = 10  # seconds for a server to answer
 BUSY = 60  # seconds for another process to end its transaction in a file of SQLite
@@ -41,12 +41,15 @@ BEAT = 15  # seconds between two signs of life of a trial
 GRACE = 120  # seconds without one, after which a trial counts as interrupted
 
 
-def parsed(url: str) -> URL:
+def parsed(url: str) -> "URL":
     """The URL, with a whole path for a file of SQLite. ConfigError where it is none, or names no file."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         found = make_url(url)
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
-        what = short(url.partition("@")[2] or url)  # without the password
+        what = short(str(url).rpartition("@")[2])  # without the password
         raise ConfigError(f"--storage: expected a URL such as {EXAMPLES}, got {what}") from error
     if found.get_backend_name() != "sqlite":
         return found
@@ -60,24 +63,37 @@ def parsed(url: str) -> URL:
     return found.set(database=str(folders.user_path("--storage", found.database).absolute()))
 
 
-def text(url: URL) -> str:
+def text(url: "URL") -> str:
     """The URL with its password, as `connect` takes it."""
     return url.render_as_string(hide_password=False)
 
 
 def masked(url: str) -> str:
     """The URL with *** for its password."""
-    return make_url(url).render_as_string(hide_password=True)
+    from sqlalchemy.engine import make_url
+
+    found = make_url(url)
+    hidden = {name: HIDDEN for name in ("password", "passwd") if name in found.query}
+    return found.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def is_masked(url: str) -> bool:
+    """Whether the URL has *** for its password."""
+    place = parsed(url)
+    return HIDDEN in (place.password, *place.query.values())
 
 
 @contextmanager
 def one_line(url: str | None) -> Iterator[None]:
     """Turn what SQLAlchemy, its drivers and Optuna raise for a database into an Error of one line."""
+    if url is None:
+        yield
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        if url is None:
-            raise
         raise Error(f"--storage: {masked(url)}: {_reason(error)}") from error
 
 
@@ -97,10 +113,13 @@ def connect(url: str) -> RDBStorage:
         with one_line(url):
             storage = _opened(place)
     except ImportError as error:  # Optuna's own says less than its cause
-        name = getattr(error.__cause__ or error, "name", None) or "a driver"
-        raise ConfigError(
-            f"--storage: {masked(url)} needs the package {name}: pip install {DRIVERS.get(name, name)}"
-        ) from error
+        cause = error.__cause__ or error
+        name = getattr(cause, "name", None)
+        if isinstance(cause, ModuleNotFoundError) and name:
+            what = f" needs the package {name}: pip install {DRIVERS.get(name, name)}"
+        else:
+            what = f": {' '.join(str(cause).split())}"
+        raise ConfigError(f"--storage: {masked(url)}{what}") from error
     except (RuntimeError, ValueError) as error:  # tables of another version of Optuna, a driver's option
         if isinstance(error, Error):
             raise
@@ -110,7 +129,9 @@ def connect(url: str) -> RDBStorage:
     return storage
 
 
-def _opened(place: URL) -> RDBStorage:
+def _opened(place: "URL") -> RDBStorage:
+    from sqlalchemy.exc import DatabaseError, NoSuchModuleError
+
     try:
         driver = place.get_dialect().driver
     except NoSuchModuleError as error:
@@ -120,18 +141,17 @@ def _opened(place: URL) -> RDBStorage:
     options: dict[str, Any] = {"timeout": BUSY} if place.get_backend_name() == "sqlite" else {}
     if driver in TIMED and "connect_timeout" not in place.query:
         options["connect_timeout"] = WAIT
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
             return _open(place, options)
-        except DatabaseError as error:  # another process makes the same tables at this moment
-            same = any(word in str(error).lower() for word in ("exists", "duplicate"))
-            if attempt == ATTEMPTS - 1 or not same:
+        except DatabaseError as error:
+            if not any(word in str(error).lower() for word in ("exists", "duplicate")):
                 raise
-            time.sleep(PAUSE)
-    raise AssertionError
+            time.sleep(PAUSE)  # another process makes the same tables at this moment
+    return _open(place, options)
 
 
-def _open(place: URL, arguments: dict[str, Any]) -> RDBStorage:
+def _open(place: "URL", arguments: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
         return RDBStorage(
@@ -144,13 +164,14 @@ def _open(place: URL, arguments: dict[str, Any]) -> RDBStorage:
 
 def _serialize(storage: RDBStorage) -> None:
     """Begin each transaction with the lock of SQLite's file, so that two processes never begin one trial."""
+    from sqlalchemy import event
 
     @event.listens_for(storage.engine, "connect")
     def leave_transactions_to_us(connection: Any, _: Any) -> None:
         connection.isolation_level = None
 
     @event.listens_for(storage.engine, "begin")
-    def begin(connection: sqlalchemy.Connection) -> None:
+    def begin(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     storage.engine.dispose()
@@ -207,6 +228,6 @@ def has_trials(folder: Path, url: str | None) -> bool:
     if url is None:
         path = folder / JOURNAL
         return path.is_file() and b"\n" in path.read_bytes()
-    place = make_url(url)
+    place = parsed(url)
     file = place.database or ""
     return place.get_backend_name() != "sqlite" or file.startswith("file:") or Path(file).is_file()

@@ -283,7 +283,7 @@ def _storage(given: str | None, saved: str | None) -> str | None:
                 f"{storages.masked(given)}"
             )
         return given
-    if saved is not None and ":***@" in saved:
+    if saved is not None and storages.is_masked(saved):
         raise ConfigError(
             f"--storage: expected the URL of the search with its password, which is not in {saved}"
         )

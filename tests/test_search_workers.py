@@ -97,7 +97,13 @@ def test_two_workers_share_the_trials(
     capsys: pytest.CaptureFixture,
 ) -> None:
     """A trial has the same sampler's seed, network and epochs for any number of workers, up to its pruning."""
-    in_fit(monkeypatch, lambda: time.sleep(0.05))
+
+    def wait_for_the_other() -> None:
+        Path(f"began-{os.getpid()}").touch()
+        while len(list(Path().glob("began-*"))) < 2:
+            time.sleep(0.01)
+
+    in_fit(monkeypatch, wait_for_the_other)
     status, out, err = main(monkeypatch, capsys, *TWO, *(["--storage", url] if url else []))
     assert (status, err) == (0, "")
     assert "2 workers, 1 BLAS thread each; which trials follow the first 8 depends on their speed\n" in out

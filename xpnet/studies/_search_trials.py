@@ -33,7 +33,6 @@ WORKERS = "workers"  # folder of the files that processes hold locked while they
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 HOST = platform.node()
 TICK = 1  # seconds between two looks whether the parent process is there
-TAKEN = getattr(optuna.exceptions, "UpdateFinishedTrialError", ())  # another process has ended this trial
 
 
 def numbered(study: optuna.Study) -> list[tuple[int, FrozenTrial]]:

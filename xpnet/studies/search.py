@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import optuna
 import yaml
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from xpnet import random
@@ -186,8 +187,8 @@ def run_trial(
             study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         else:
             study.tell(trial, model.history[-1].validation_accuracy, skip_if_finished=True)
-    except _search_trials.TAKEN:
-        return  # this process gave no sign of life for long, as on a computer that slept
+    except UpdateFinishedTrialError:
+        return  # another process took it over: this one was silent for long, as on a laptop that slept
     except BaseException:
         with suppress(Exception):
             _search_trials.fail(study, trial.number)

@@ -72,15 +72,18 @@ def documents(runs: list[Run]) -> dict[str, str]:
 
 
 def with_table(path: str, heading: str, rows: str) -> str:
-    """The text of a document with this table, the first under the heading."""
+    """The text of a document with this table, in place of the first under the heading, else at its end."""
     text = (ROOT / path).read_text()
     before, section, after = re.split(rf"({heading}\n.*?\n(?=## ))", text, maxsplit=1, flags=re.DOTALL)
-    return before + TABLE.sub(lambda _: f"{rows}\n", section, count=1) + after
+    if not rows:
+        return text
+    with_it, found = TABLE.subn(lambda _: f"{rows}\n", section, count=1)
+    return before + (with_it if found else f"{section}{rows}\n\n") + after
 
 
 def sklearn_table(records: list[Record]) -> str:
-    """The table of `sklearn.md`: a task a row."""
-    rows = [("", "**with Numba**", "**on NumPy**", "score here", "score there")]
+    """The table of `sklearn.md`: a task a row; "" where nothing was measured."""
+    rows: list[tuple[str, ...]] = []
     for task, in_row in table.grouped(records, "task"):
         of = {record["contestant"]: record for record in in_row}
         ratios = (
@@ -89,7 +92,11 @@ def sklearn_table(records: list[Record]) -> str:
         )
         scores = (table.score(of[name]["scores"]) for name in ("xpnet on NumPy", REFERENCE))
         rows.append((task, *ratios, *scores))
-    return align(rows)
+    if not rows:
+        return ""
+    threads = records[0]["library"].rpartition(", ")[2]
+    header = f"time / scikit-learn's, {threads}", "with Numba", "on NumPy", "score", "its score"
+    return align([header, *rows])
 
 
 def speed_table(found: Records) -> str:

@@ -2,6 +2,7 @@
 
 import pickle
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,19 @@ Classifier, Regressor = partial(XPNetClassifier, **QUICK), partial(XPNetRegresso
 @pytest.mark.filterwarnings("ignore")  # as the checks themselves do
 @parametrize_with_checks([Classifier(max_iter=30), Regressor(max_iter=30)])
 def test_sklearns_own_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+ELSEWHERE = [library for library in ("torch", "jax") if find_spec(library) is not None]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [make(max_iter=30, backend=library) for library in ELSEWHERE for make in (Classifier, Regressor)]
+)
+def test_sklearns_own_checks_on_other_libraries(estimator: Any, check: Any) -> None:
+    """`JAX_DISABLE_MOST_OPTIMIZATIONS=true pytest -m slow tests/test_sklearn.py`: JAX compiles for 10 minutes."""
     check(estimator)
 
 
@@ -262,6 +276,21 @@ def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> 
         pytest.raises(ValueError, match="expected an array of torch on cpu"),
     ):
         net.predict(x_test)
+
+
+@unconverged
+def test_arrays_on_a_device_train_in_another_library(digits: tuple[np.ndarray, ...]) -> None:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    x, _, y, _ = digits
+    device = strict.Device("device1")  # NumPy cannot read it
+    there, labels = (strict.asarray(each, device=device) for each in (x, y))
+    with sklearn.config_context(array_api_dispatch=True):
+        net = Classifier(backend="numpy", max_iter=2).fit(there, labels)
+        found = net.predict(there)
+        assert found.device == device
+        assert net.model_.backend.name == "numpy"
+    expected = Classifier(max_iter=2).fit(x, y).predict(x)
+    np.testing.assert_array_equal(strict.asarray(found, device=strict.Device("CPU_DEVICE")), expected)
 
 
 @pytest.mark.parametrize(

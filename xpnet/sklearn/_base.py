@@ -107,7 +107,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         score = (lambda: self._score_of(*held_out)) if held_out else None
         stopping = Stopping(self.tol, self.n_iter_no_change, score)
         epochs = 1 if one_epoch else self.max_iter
-        rows: Any = DenseRows(x) if is_sparse(x) else x
+        rows: Any = DenseRows(x) if is_sparse(x) else self._for_model(x)
         try:
             self.model_.fit(
                 rows,
@@ -327,9 +327,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The network's outputs for X, or their probabilities, on the host."""
         call = self.model_.predict_proba if probabilities else self.model_.predict
         if not is_sparse(x):
-            return call(x)
+            return call(self._for_model(x))
         rows = DenseRows(x)
         return np.concatenate([call(rows[i : i + ROWS]) for i in range(0, len(rows), ROWS)])
+
+    def _for_model(self, x: Any) -> Any:
+        """x, on the host if `backend` is not its library, which may not read it from a device."""
+        return x if library_of(x) == self.model_.backend.name else on_host(x)
 
     def _dense(self) -> list[dict[str, Any]]:
         """The parameters of the Linear layers of a network that is a Sequential, in order."""

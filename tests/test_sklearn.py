@@ -49,7 +49,7 @@ ELSEWHERE = [library for library in ("torch", "jax") if find_spec(library) is no
     [make(max_iter=30, backend=library) for library in ELSEWHERE for make in (Classifier, Regressor)]
 )
 def test_sklearns_own_checks_on_other_libraries(estimator: Any, check: Any) -> None:
-    """`JAX_DISABLE_MOST_OPTIMIZATIONS=true pytest -m slow tests/test_sklearn.py`: JAX compiles for 10 minutes."""
+    """`JAX_DISABLE_MOST_OPTIMIZATIONS=true pytest -m slow tests/test_sklearn.py` takes 2 minutes with JAX."""
     check(estimator)
 
 
@@ -194,6 +194,12 @@ def test_several_labels_and_several_targets() -> None:
     regressor = Regressor(max_iter=200, learning_rate_init=0.1).fit(x, targets)
     assert regressor.score(x, targets) > 0.99
     assert regressor.predict(x).shape == (200, 3)
+
+
+def test_a_schedule_plans_the_number_of_epochs(digits: tuple[np.ndarray, ...]) -> None:
+    """The end of it is no failure to converge, of which scikit-learn warns."""
+    x, _, y, _ = digits
+    assert Classifier(schedule=schedules.Cosine(3), max_iter=3).fit(x, y).n_iter_ == 3
 
 
 @unconverged

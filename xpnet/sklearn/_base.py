@@ -126,7 +126,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 f"{self._name()}: the training was interrupted; the model is as far as it came", stacklevel=4
             )
         self._record(stopping, n, one_epoch)
-        if self.n_iter_ == epochs and not stopping.stopped and not one_epoch:
+        planned = one_epoch or self.schedule is not None
+        if self.n_iter_ == epochs and not stopping.stopped and not planned:
             warnings.warn(
                 f"{self._name()}: reached max_iter={self.max_iter} before the training converged; "
                 "raise max_iter, or tol",

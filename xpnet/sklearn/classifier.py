@@ -72,7 +72,8 @@ class XPNetClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         coefs_, intercepts_: weights (n_in, n_out) and biases (n_out,) of the fully connected layers.
 
     Raises ConfigError, a ValueError, for a parameter out of range; DivergedError if the loss becomes infinite
-    or NaN. Warns with scikit-learn's ConvergenceWarning if `max_iter` ends the training.
+    or NaN. Warns with scikit-learn's ConvergenceWarning if `max_iter` ends the training, unless a schedule
+    planned it so.
     """
 
     class_weight: str | Mapping[Any, float] | None = None

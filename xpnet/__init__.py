@@ -3,6 +3,7 @@
 from xpnet import backend, convert, data, gradcheck, init, losses, nn, onnx, optim, plots, schedules, testing
 from xpnet._util.version import __version__ as __version__
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.ensemble import Ensemble
 from xpnet.errors import (
     BackendError,
     CheckpointError,
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EarlyStopping",
+    "Ensemble",
     "Error",
     "Model",
     "ShapeError",

@@ -46,9 +46,12 @@ class Callback:
     Attributes:
         every_step: whether to call `on_step` after every step. False: the backend may run up to
             `steps_at_once` steps in one call, which is faster on JAX, and `on_step` follows the last of them.
+        each_network: whether each network of an `Ensemble` gets a copy of the callback, called with its
+            `Model`. False: it is called with the ensemble, and with metrics that are means over the networks.
     """
 
     every_step: ClassVar[bool] = True
+    each_network: ClassVar[bool] = False
 
     def on_start(self, model: "Model") -> None:
         """Called before the first step of `fit`; when resuming from a checkpoint, after `load_state`."""
@@ -80,7 +83,8 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop `fit` after `patience` epochs without improvement, and restore the best epoch's parameters.
 
-    Each `fit` starts afresh, as `Callback` says: one object can serve all models of a cross-validation.
+    Each `fit` starts afresh, as `Callback` says: one object can serve all models of a cross-validation. The
+    networks of an `Ensemble` stop one by one.
 
     Arguments:
         patience: the number of epochs in a row without improvement after which `fit` stops.
@@ -94,6 +98,8 @@ class EarlyStopping(Callback):
 
     Prechelt, "Early stopping, but when?", 1998.
     """
+
+    each_network = True
 
     def __init__(
         self,
@@ -315,5 +321,7 @@ def _check_monitor(callback: Callback, monitor: Any) -> None:
 
 def _score(metrics: EpochMetrics, monitor: str) -> float | None:
     """The score; higher is better. None if the epoch has none."""
-    value = getattr(metrics, monitor)
+    value: Any = getattr(metrics, monitor)
+    if getattr(value, "ndim", 0):  # of the networks of an ensemble
+        value = float(np.nanmean(value)) if np.isfinite(value).any() else None
     return -value if value is not None and monitor.endswith("loss") else value

@@ -1,6 +1,7 @@
 """The arguments of `Ensemble` and of its methods, checked, and the data of its networks, placed."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ class Own:
                 f"got {show_shape(host.shape)}"
             )
         for k, row in enumerate(host if host.ndim == 2 else host[None]):
-            with naming(f"network {k}") if host.ndim == 2 else naming("all networks"):
+            with naming(f"network {k}") if host.ndim == 2 else nullcontext():
                 target = data.y[:n, ...] if self.is_own else data.y
                 judging.weighted(loss, target, row, backend, data.on_device)
         if self.is_own:

@@ -4,7 +4,7 @@ Their arrays have a leading axis of K networks. A leading axis of 1 on inputs an
 examples for all networks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,16 +104,16 @@ class Networks:
         k = len(self.members)
         return x if x.shape[0] == k else namespace(x).broadcast_to(x, (k, *x.shape[1:]))
 
-    def inputs(self, net: Layer, x: Array) -> Array:
-        """x as the first layers of `net`, made by `self.net`, take it."""
-        return x if stacked_nets.shares_inputs(net) else self.everywhere(x)
+    def inputs(self, net: Layer) -> Callable[[Array], Array]:
+        """The function that gives x as the first layers of `net`, made by `self.net`, take it."""
+        return (lambda x: x) if stacked_nets.shares_inputs(net) else self.everywhere
 
 
 def _stacked_totals(totals: Sequence[Totals]) -> Totals:
     """The totals of an epoch that was interrupted; else those before the first step, which are numbers."""
     if not hasattr(totals[0].loss, "dtype"):
         return Totals(0.0, 0)
-    return Totals(*[None if None in each else stack(each) for each in zip(*totals, strict=True)])
+    return Totals(*[None if each[0] is None else stack(each) for each in zip(*totals, strict=True)])
 
 
 def augmented(augment: Any, x: Array, keys: Key) -> Array:

@@ -122,6 +122,7 @@ def training_step(
     is_plain = in_training is net
     measures = bool(tree.leaves(one.init_statistics()))
     n_networks = 1 if networks is None else networks.total
+    inputs_of = None if networks is None else networks.inputs(net)
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and is_zero(objective.l2)
     deferring = deferred(net) if may_defer else net
@@ -138,11 +139,11 @@ def training_step(
 
     def examples_of(x: Array, target: Any, index: Array, key: Key) -> tuple[Array, Any]:
         """The inputs and the targets of a part of a batch."""
-        if networks is None:
+        if networks is None or inputs_of is None:
             inputs, targets = ops(x).take(x, index), judging.take(target, index)
             return inputs if augment is None else augment(inputs, key.child(1)), targets
         inputs, targets = judging.take_of_each(x, index), judging.take_of_each(target, index)
-        inputs = networks.inputs(net, inputs) if augment is None else augmented(augment, inputs, key.child(1))
+        inputs = inputs_of(inputs) if augment is None else augmented(augment, inputs, key.child(1))
         return inputs, tree.map(networks.everywhere, targets)
 
     def key_of(step: Array, first: int) -> Key:
@@ -343,7 +344,7 @@ def evaluation_step(
             rows = (part, ...) if networks is None else (slice(None), part, ...)
             inputs, targets = x[rows], tree.map(lambda array: array[rows], target)
             if networks is not None:
-                inputs, targets = networks.inputs(net, inputs), tree.map(networks.everywhere, targets)
+                inputs, targets = networks.inputs(net)(inputs), tree.map(networks.everywhere, targets)
             prediction, _ = net.forward(params, inputs)
             if networks is not None:
                 prediction = networks.everywhere(prediction)
@@ -369,7 +370,7 @@ def prediction_step(
 
     def step(finite: Array, batch: tuple[Tree, Array]) -> tuple[Array, Array]:
         params, x = batch
-        prediction, _ = net.forward(params, x if networks is None else networks.inputs(net, x))
+        prediction, _ = net.forward(params, x if networks is None else networks.inputs(net)(x))
         if networks is not None:
             prediction = networks.everywhere(prediction)
         xp = namespace(prediction)

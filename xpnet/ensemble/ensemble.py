@@ -306,17 +306,17 @@ class Ensemble(Networks):
         return EnsembleEvaluation(*map(numbers, EnsembleEvaluation._fields))
 
     def predict(
-        self, x: ArrayLike, combine: str = "each", batch_size: int = 250, own_data: bool = False
+        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "each", own_data: bool = False
     ) -> np.ndarray:
         """What `Model.predict` gives for each network, or one answer of all of them; on the host.
 
         Arguments:
             x: inputs (n, ...); with `own_data`, those of each network (K, n, ...).
+            batch_size: bounds the memory.
             combine: "each": (K, n), or (K, n, d) if the loss has no classes. "mean": (n,), the class by the
                 mean of the probabilities, or of the outputs where the loss has none; without classes (n, d),
                 the mean of the outputs. "vote": (n,), the class that most networks give; of equally many,
                 the smallest.
-            batch_size: bounds the memory.
 
         Networks that have diverged answer under "each" alone. Errors as for `Model.predict`.
         """
@@ -344,7 +344,7 @@ class Ensemble(Networks):
         return votes.argmax(axis=0)
 
     def predict_proba(
-        self, x: ArrayLike, combine: str = "mean", batch_size: int = 250, own_data: bool = False
+        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "mean", own_data: bool = False
     ) -> np.ndarray:
         """The mean probability of each class (n, d), or with combine="each" those of each network (K, n, d).
 

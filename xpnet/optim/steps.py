@@ -93,7 +93,7 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
 
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
-            return g.add_to(v, 1, momentum)
+            return g.add_to(v, 1, along(momentum, v))
         return _accumulate(v, g, along(momentum, v))
 
     return tree.map(step, velocity, grads)
@@ -196,7 +196,7 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
 
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
-            return d.add_to(p, -learning_rate, 1)
+            return d.add_to(p, -along(learning_rate, p), 1)
         return _descend(p, d, along(learning_rate, p))
 
     return tree.map(step, params, direction)

@@ -149,10 +149,10 @@ def test_a_captured_step_of_many_networks(name: str, shuffle: str, monkeypatch: 
         counts.append(device.state.counts - before)
 
     monkeypatch.setattr(CuPyGraph, "capture", capture)
-    for networks in (2, 5):
-        rates = np.linspace(0.1, 0.2, networks)
+    for k in (2, 5):
+        rates = np.linspace(0.1, 0.2, k)
         ensemble = xpnet.Ensemble(
-            make(), losses.CrossEntropy(), optim.SGD(rates, 0.9), "cupy", seeds=range(networks)
+            make(), losses.CrossEntropy(), optim.SGD(rates, 0.9), "cupy", seeds=range(k)
         )
         ensemble.fit(*examples(shape, 12), epochs=1, batch_size=4, shuffle=shuffle)
     few, many = (

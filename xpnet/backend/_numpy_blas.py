@@ -19,7 +19,7 @@ def add_product(total: Matrix, left: Matrix, right: Matrix, scale: Any, decay: A
     """decay · total + scale · left @ right in one pass. Overwrites total."""
     if total.ndim == 3 and total[0].size >= FEW:  # the saved pass is worth more than one call for all
         for k in range(len(total)):
-            its_scale, its_decay = [each[k] if np.ndim(each) else each for each in (scale, decay)]
+            its_scale, its_decay = [each.reshape(-1)[k] if np.ndim(each) else each for each in (scale, decay)]
             add_product(total[k], left[k if len(left) > 1 else 0], right[k], its_scale, its_decay)
         return total
     is_one = total.ndim == 2 and total.size >= FEW and total.flags.c_contiguous

@@ -62,6 +62,7 @@ class Team:
         training: the progress of the whole; its state is the stack's.
         diverged: the message for each network that was taken out because it diverged.
         stopped: the networks that have stopped in the `fit` that runs, or was interrupted.
+        fitting: whether a `fit` runs.
     """
 
     def __init__(self, models: Sequence[Learner], augment: Augment | None, micro_batch: int | None) -> None:
@@ -70,6 +71,7 @@ class Team:
         self.training = Training(NO_STATE, Progress())
         self.diverged: dict[int, str] = {}
         self.stopped: set[int] = set()
+        self.fitting = False
         self._options: dict[str, Any] = {"augment": augment, "micro_batch": micro_batch}
         self._stacked: Stacked | None = None
         self._pending: list[Moment] = []
@@ -153,12 +155,17 @@ class Team:
         return self._stacked
 
     def sync(self) -> None:
-        """Bring the networks to where the stack is, if it is ahead of them."""
+        """Bring the networks to where the stack is, if it is ahead of them; forget it after a `fit`."""
+        stacked = self._stacked
         if self._pending:
             self.commit(self._pending)
-        elif self._stacked is not None and self._stacked.start is not None:
-            for moment in self.moments(self._stacked):
-                _apply(moment)
+        elif stacked is not None and stacked.start is not None:
+            moments = self.moments(stacked)
+            if self.fitting:
+                for moment in moments:
+                    _apply(moment)
+            else:
+                self.commit([*moments, Moment(self.training, NO_STATE, self.training.progress)])
 
     def commit(self, moments: list[Moment]) -> None:
         """Set all these networks to their moments, and forget the stack. If interrupted, `sync` ends it."""
@@ -167,7 +174,6 @@ class Team:
         for moment in moments:
             _apply(moment)
         self._pending = []
-        self.training.state = NO_STATE
 
     def moments(self, stacked: Stacked) -> list[Moment]:
         """Where the stack is, for each of its networks."""

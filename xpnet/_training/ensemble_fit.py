@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet._training import divergence, ensemble_data, loop, outcome
 from xpnet._training.divergence import StepRange
-from xpnet._training.ensemble import Moment, Stacked, Team
+from xpnet._training.ensemble import NO_STATE, Moment, Stacked, Team
 from xpnet._training.ensemble_data import Data, Measures
 from xpnet._training.hooks import Hooks
 from xpnet._training.inputs import naming
@@ -49,6 +49,7 @@ class Fit:
     def run(self, epochs: int) -> None:
         """Train for a number of epochs, as `Ensemble.fit` does."""
         team, training = self.team, self.team.training
+        team.fitting = False
         team.sync()
         trainings = {k: team.engine(k).training for k in range(len(team.models)) if k not in team.diverged}
         if not trainings:
@@ -66,11 +67,14 @@ class Fit:
             self.network_hooks[k].restore_states()
             own.progress = own.progress._replace(batches=batches)
         buffers = loop._Buffers(team.backend)
+        first = self.network_hooks[min(trainings)]
+        loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs)
         with ExitStack() as stack:
             for k in trainings:
                 stack.enter_context(self.network_hooks[k].from_start_to_end())
             stack.enter_context(self.hooks.from_start_to_end())
-            stack.callback(team.sync)  # before any `on_end`
+            stack.callback(self._leave)  # before any `on_end`
+            team.fitting = True
             for own in (training, *trainings.values()):
                 own.unfinished = True
             self._tell(tuple(trainings))
@@ -80,6 +84,10 @@ class Fit:
         goes_on = any(own.progress.epoch_step > 0 for own in trainings.values())
         for own in (training, *trainings.values()):
             own.unfinished = own.unfinished and goes_on
+
+    def _leave(self) -> None:
+        self.team.fitting = False
+        self.team.sync()
 
     def _check_resume(self, batches: Batches) -> None:
         """ConfigError unless the networks are at the same step of an epoch of these batches."""
@@ -116,12 +124,13 @@ class Fit:
             faults = steps.diverged(moments)
             if is_done and len(faults) < len(places):
                 moments, mean = self._measured(steps, moments, faults)
-            team.commit([moment for k, moment in zip(places, moments, strict=True) if k not in faults])
-            team.diverged |= faults
+            moments = [moment for k, moment in zip(places, moments, strict=True) if k not in faults]
             places = tuple([k for k in places if k not in faults])
+            progress = training.progress
             if is_done and places:
-                news = self.hooks.news_of_epoch(mean)
-                training.progress = training.progress.after_epoch(mean, news)
+                progress = progress.after_epoch(mean, self.hooks.news_of_epoch(mean))
+            team.diverged |= faults
+            team.commit([*moments, Moment(training, NO_STATE, progress)])
             for k, fault in faults.items():
                 self.warn(f"network {k} (seed {team.models[k].seed}) has diverged and is taken out: {fault}")
             if len(team.diverged) == len(team.models):

@@ -1,5 +1,6 @@
 """Callbacks that need no other package: the base class, early stopping, checkpoints and predictions."""
 
+import copy
 import math
 import os
 import re
@@ -69,6 +70,10 @@ class Callback:
         epoch. `fit` raises the exception afterwards; an exception raised here becomes a note to it.
         """
 
+    def for_network(self, k: int) -> "Callback":
+        """With `each_network`, the copy for network k of an `Ensemble`."""
+        return copy.deepcopy(self)
+
     def state(self) -> dict[str, Any]:
         """The state to save in checkpoints: a tree of arrays of any library and of JSON values.
 
@@ -121,16 +126,17 @@ class EarlyStopping(Callback):
         self.restore = restore
         self.best = -math.inf
         self.best_epoch = 0
+        self.last_epoch: int | None = None  # of those it was told; an interrupted model may be one further
         self.snapshot: Any = None
 
     def on_start(self, model: "Model") -> None:
         if self.best == -math.inf:
             self.best_epoch = model.epoch
-        elif model.epoch - self.best_epoch >= self.patience:
+        elif (self.last_epoch or model.epoch) - self.best_epoch >= self.patience:
             model.stop()  # the training had already stopped when the checkpoint was saved
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        score = _score(metrics, self.monitor)
+        score, self.last_epoch = _score(metrics, self.monitor), metrics.epoch
         if score is None:
             part, _, quantity = self.monitor.partition("_")
             data = f"{'training' if part == 'train' else part} data"
@@ -144,10 +150,16 @@ class EarlyStopping(Callback):
             model.stop()
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "snapshot": self.snapshot}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "last_epoch": self.last_epoch,
+            "snapshot": self.snapshot,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch, self.snapshot = state["best"], state["best_epoch"], state["snapshot"]
+        self.last_epoch = state.get("last_epoch")  # a file of an earlier version has none
 
     def on_end(self, model: "Model") -> None:
         if self.snapshot is not None:

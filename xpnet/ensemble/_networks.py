@@ -72,7 +72,9 @@ class Networks:
     @property
     def epoch_step(self) -> int:
         """The number of steps taken in the current epoch; set it to 0 to restart that epoch."""
-        return self._team.training.progress.epoch_step
+        if self._team.fitting:
+            return self._team.training.progress.epoch_step
+        return max(model.epoch_step for model in self)
 
     @epoch_step.setter
     def epoch_step(self, step: int) -> None:
@@ -121,15 +123,20 @@ class Networks:
             checkpoint.capture(team.engine(k).training, self.backend, model.seed, of_copy)
             for k, model in enumerate(self._models)
         ]
+        return self._captured_whole(of_copy) | {"networks": networks}
+
+    def _captured_whole(self, of_copy: bool) -> dict[str, Any]:
+        """What a checkpoint holds beside the networks."""
+        team = self._team
+        team.sync()
         return {
-            "networks": networks,
             "ensemble": ensemble_files.captured(team.training, self.backend, of_copy),
             "diverged": {str(k): message for k, message in team.diverged.items()},
             "stopped": sorted(team.stopped),
             "restored": {str(k): epoch for k, epoch in self._restored.items()},
         }
 
-    def _resume(self, saved: Any, path: str | Path, own_layout: bool = True) -> None:
+    def _resume(self, saved: Any, path: str | Path) -> None:
         try:
             networks, whole = saved["networks"], ensemble_files.restored(saved["ensemble"])
             diverged = {int(k): str(message) for k, message in saved["diverged"].items()}
@@ -142,20 +149,24 @@ class Networks:
         loaded = []
         for k, model in enumerate(self):
             try:
-                loaded.append(
-                    checkpoint.restore(model.state, self.backend, model.seed, networks[k], path, own_layout)
-                )
+                loaded.append(checkpoint.restore(model.state, self.backend, model.seed, networks[k], path))
             except CheckpointError as error:
                 raise CheckpointError(f"network {k}: {error}") from error
         self._team.take_over(loaded, whole, diverged, stopped)
         self._restored = restored
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"models": self._models, "options": self._options, "saved": self._captured(of_copy=True)}
+        saved = self._captured_whole(of_copy=True)
+        return {"models": self._models, "options": self._options, "saved": saved}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._assemble(state["models"], **state["options"])
-        self._resume(state["saved"], "pickle", own_layout=False)
+        saved, trainings = state["saved"], [self._team.engine(k).training for k in range(len(self))]
+        whole, diverged = ensemble_files.restored(saved["ensemble"]), saved["diverged"]
+        self._restored = {int(k): epoch for k, epoch in saved["restored"].items()}
+        self._team.take_over(
+            trainings, whole, {int(k): message for k, message in diverged.items()}, set(saved["stopped"])
+        )
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self)}: {self._models[0]!r}>"

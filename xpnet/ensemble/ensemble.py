@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from xpnet._training import (
     ensemble_arguments,
     ensemble_data,
     ensemble_fit,
+    held_out,
+    judging,
     memory,
     progress_bar,
 )
@@ -24,7 +26,7 @@ from xpnet._training.step import Augment
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.ensemble._networks import Copies, Networks
-from xpnet.ensemble.history import EnsembleHistory
+from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
 from xpnet.errors import ConfigError, Error
 from xpnet.losses import Loss
 from xpnet.model import Model
@@ -34,18 +36,6 @@ from xpnet.schedules import Schedule
 from xpnet.tree import ArrayLike
 
 COMBINATIONS = ("each", "mean", "vote")
-
-
-class EnsembleEvaluation(NamedTuple):
-    """The result of `Ensemble.evaluate`: `Evaluation` of each network, as arrays (K,).
-
-    Fields:
-        loss, accuracy, errors: see `xpnet.metrics.Evaluation`; None if the targets are not classes.
-    """
-
-    loss: np.ndarray
-    accuracy: np.ndarray | None
-    errors: np.ndarray | None
 
 
 class Ensemble(Networks):
@@ -151,9 +141,9 @@ class Ensemble(Networks):
             shuffle: "each": an order for each network, from its seed; "shared": one order for all, from the
                 first seed, which is faster; False: the order of the data.
             callbacks: as in `Model.fit`, called with the ensemble; the metrics that they get are means over
-                the networks, and `ensemble.history` has those of each. Of an `EarlyStopping`, or a callback
-                whose class says `each_network = True`, each network gets a copy, called with its `Model`: a
-                network that stops takes no time any more.
+                the networks, and `ensemble.history` has those of each. Of `EarlyStopping`, `TensorBoard`, and
+                a callback whose class says `each_network = True`, each network gets a copy, called with its
+                `Model`: a network that stops takes no time any more.
             sample_weight: as in `Model.fit`, weights (n,), or (K, n) for each network: 0 leaves an example
                 out.
             own_data: whether each network has its own x and y.
@@ -190,8 +180,7 @@ class Ensemble(Networks):
         own = Own(self._team, bool(own_data))
         x, y = own.read("x", x), own.read("y", y)
         if validation_split is not None:
-            (x, y, sample_weight), held_out = own.split(validation_split, x, y, sample_weight)
-            validation = held_out
+            (x, y, sample_weight), validation = own.split(validation_split, x, y, sample_weight)
         before = [len(model.history) for model in self]
         need = self._need(x, y, batch_size)
         with memory.explain_out_of_memory(self.backend, need):
@@ -203,6 +192,9 @@ class Ensemble(Networks):
                 own.measured("validation", validation, validation_weight, on_device),
                 own.measured("test", test, test_weight, on_device),
             )
+            if validation_split is not None and measures.validation is not None and not own_data:
+                labels = judging.without_weights(data.y), measures.validation.y
+                held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             if progress_bar.wanted(progress):
                 called = (*progress_bar.callbacks(epochs, data.examples, batch_size), *called)
             copies = self._copied(schedule, called)
@@ -237,8 +229,12 @@ class Ensemble(Networks):
                 a is b for a, b in zip(kept.originals, originals, strict=True)
             ):
                 return kept
-        each = [[copy.deepcopy(one) for one in originals] for _ in self._models]
-        copies = Copies(originals, [one[0] for one in each], [one[1:] for one in each])  # type: ignore[misc]
+        everyone = range(len(self))
+        copies = Copies(
+            originals,
+            [copy.deepcopy(schedule) for _ in everyone],
+            [[each.for_network(k) for each in called if each.each_network] for k in everyone],
+        )
         self._copies = [copies]
         return copies
 
@@ -264,6 +260,8 @@ class Ensemble(Networks):
     def running_loss(self, examples: int) -> float:
         """The mean over networks of `Model.running_loss`. Waits for the device."""
         totals = self._team.training.state.totals
+        if not hasattr(totals.loss, "shape"):
+            return float(np.mean([model.running_loss(examples) for model in self]))
         found = ensemble_data.of_totals(self.backend, totals, examples, [0.0] * totals.loss.shape[0])
         losses = [each.loss for each in found if math.isfinite(each.loss)]
         return float(np.mean(losses)) if losses else math.nan

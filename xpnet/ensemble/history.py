@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 NUMBERS = [name for name in EpochMetrics._fields if name not in ("epoch", "train_metrics")]
 
 
+class EnsembleEvaluation(NamedTuple):
+    """The result of `Ensemble.evaluate`: `Evaluation` of each network, as arrays (K,).
+
+    Fields:
+        loss, accuracy, errors: see `xpnet.metrics.Evaluation`; None if the targets are not classes.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray | None
+    errors: np.ndarray | None
+
+
 class NetworksMetrics(NamedTuple):
     """The metrics of an epoch of K networks: the fields of `EpochMetrics`, as arrays (K,).
 

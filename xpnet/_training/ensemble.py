@@ -178,16 +178,16 @@ class Team:
     def moments(self, stacked: Stacked) -> list[Moment]:
         """Where the stack is, for each of its networks."""
         state, now, program = self.training.state, self.training.progress, stacked.program
+        assert program.networks is not None
+        states = program.networks.states_of(program.optimizer, state, stacked.like)
         went_back = stacked.start is not None and now is stacked.start.progress
         found = []
         for i, k in enumerate(stacked.places):
-            assert program.networks is not None
-            own = program.networks.state_of(i, program.optimizer, state, stacked.like[i])
             progress, companions = stacked.progress[i], stacked.companions[i] if went_back else None
             if not went_back:
                 rates: Any = now.learning_rate
                 progress = progress.after_step(now.epoch_step, now.epoch_seconds, rates[i], stacked.news[i])
-            found.append(Moment(self.engine(k).training, own, progress, companions))
+            found.append(Moment(self.engine(k).training, states[i], progress, companions))
         return found
 
 

@@ -73,7 +73,7 @@ def require_same_shapes(params: Sequence[Tree]) -> None:
     """ConfigError unless the parameters of all networks have the same names and shapes."""
     first = tree.shapes(params[0])
     for k, other in enumerate(map(tree.shapes, params)):
-        for name in first.keys() | other.keys():
+        for name in sorted(first.keys() | other.keys()):
             shapes = [show_shape(each[name]) if name in each else "none" for each in (first, other)]
             if shapes[0] != shapes[1]:
                 raise ConfigError(

@@ -312,8 +312,8 @@ class _Steps:
         stacked, start = self.stacked, self.start
         networks = stacked.program.networks
         assert networks is not None
-        state = networks.state_of(i, stacked.program.optimizer, start.state, stacked.like[i])
-        return start._replace(state=state, progress=stacked.progress[i], companions=stacked.companions[i])
+        states = networks.states_of(stacked.program.optimizer, start.state, stacked.like)
+        return start._replace(state=states[i], progress=stacked.progress[i], companions=stacked.companions[i])
 
 
 class _StepHooks:

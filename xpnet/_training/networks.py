@@ -8,19 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from xpnet import random
+from xpnet import random, tree
 from xpnet._training.state import State, Totals
 from xpnet.backend import Backend, namespace
 from xpnet.losses import Loss
 from xpnet.losses import _stacked as stacked_losses
 from xpnet.nn import Layer
 from xpnet.nn import _stacked as stacked_nets
-from xpnet.nn._stacked import network, stack
+from xpnet.nn._stacked import stack
 from xpnet.nn.fast import faster
 from xpnet.optim import Optimizer
 from xpnet.optim import _stacked as stacked_optimizers
 from xpnet.random import Key
-from xpnet.tree import Array
+from xpnet.tree import Array, Tree
 
 
 class Member(NamedTuple):
@@ -81,19 +81,24 @@ class Networks:
             stack([state.averaged_statistics for state in states]),
         )
 
-    def state_of(self, k: int, optimizer: Optimizer, state: State, like: State) -> State:
-        """The state of the k-th of them, in the structure of its own state `like`."""
-        inner = stacked_optimizers.state_of_network(optimizer, state.optimizer, k, like.optimizer)
-        totals = Totals(*[None if total is None else total[k, ...] for total in state.totals])
-        return State(
-            network(state.params, k),
-            network(state.statistics, k),
-            inner,
-            totals,
-            state.step[k : k + 1],
-            state.finite_steps[k, ...],
-            network(state.averaged_statistics, k),
+    def states_of(self, optimizer: Optimizer, state: State, like: Sequence[State]) -> list[State]:
+        """The state of each of them, in the structures of their own states `like`. On the host, too."""
+        each: Any = _parts(state._replace(optimizer={}))
+        inner = stacked_optimizers.states_of_networks(
+            optimizer, state.optimizer, [one.optimizer for one in like], _parts
         )
+        return [
+            State(
+                _of(k, each.params),
+                _of(k, each.statistics),
+                inner[k],
+                Totals(*[None if total is None else total[k] for total in each.totals]),
+                each.step[k][None],
+                each.finite_steps[k],
+                _of(k, each.averaged_statistics),
+            )
+            for k in range(len(like))
+        ]
 
     def streams(self) -> tuple[int, ...]:
         """The stream of the random numbers of each."""
@@ -107,6 +112,24 @@ class Networks:
     def inputs(self, net: Layer) -> Callable[[Array], Array]:
         """The function that gives x as the first layers of `net`, made by `self.net`, take it."""
         return (lambda x: x) if stacked_nets.shares_inputs(net) else self.everywhere
+
+
+def _parts(arrays: Tree) -> Tree:
+    """For each array, a list of its parts for the networks: one call takes JAX as long as one part."""
+
+    def parts(array: Array | None) -> list[Array] | None:
+        if array is None:
+            return None
+        xp = namespace(array)
+        found = list(xp.unstack(array))
+        return found if array.ndim > 1 else [xp.asarray(part) for part in found]  # NumPy's may be numbers
+
+    return tree.map(parts, arrays)
+
+
+def _of(k: int, parts: Any) -> Any:
+    """The k-th part of each leaf in a tree of `_parts`."""
+    return tree.map(lambda leaf: leaf[k], parts)
 
 
 def _stacked_totals(totals: Sequence[Totals]) -> Totals:

@@ -1,6 +1,6 @@
 """The optimizers of K networks as one optimizer: every array has a leading axis of K networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Self
 
@@ -112,8 +112,10 @@ def stack_states(optimizer: Optimizer, states: Sequence[Tree], params: Tree) -> 
     """
     if isinstance(optimizer, OneByOne):
         return tuple(states)
-    like = optimizer.init(params)
     named = [dict(tree.items(state)) for state in states]
+    if all(each.keys() == named[0].keys() for each in named):
+        return _stack(list(states))
+    like = optimizer.init(params)
     arrays = {}
     for name, start in tree.items(like):
         # Of K momenta, some may be 0: such a network has no velocity of its own.
@@ -124,12 +126,23 @@ def stack_states(optimizer: Optimizer, states: Sequence[Tree], params: Tree) -> 
     return tree.replace(like, arrays)
 
 
-def state_of_network(optimizer: Optimizer, state: Tree, k: int, like: Tree) -> Tree:
-    """The state of network k alone, in the structure of `like`."""
+def states_of_networks(
+    optimizer: Optimizer, state: Tree, like: Sequence[Tree], parts: Callable[[Tree], Tree]
+) -> list[Tree]:
+    """The state of each network, in the structures `like`.
+
+    Arguments:
+        optimizer: what `stacked` made of their optimizers.
+        state: its state.
+        like: trees with the names of the states of each network.
+        parts: gives the tree with a list of the parts of the networks in place of each array.
+    """
     if isinstance(optimizer, OneByOne):
-        return state[k]
-    arrays = dict(tree.items(state))
-    return tree.replace(like, {name: arrays[name][k, ...] for name, _ in tree.items(like)})
+        return list(state)
+    named = dict(tree.items(parts(state)))
+    return [
+        tree.replace(one, {name: named[name][k] for name, _ in tree.items(one)}) for k, one in enumerate(like)
+    ]
 
 
 def _network(arrays: Tree, k: int) -> Tree:

@@ -250,11 +250,12 @@ class _Steps:
         fit, backend = self.fit, self.fit.team.backend
         training = fit.team.training
         hooks: Any = _StepHooks(fit, self.stacked)
-        backend.synchronize()
         began = time.perf_counter() - self.seconds
         with closing(self._ranges(self.data.x, self.data.y, self.stacks, self.rates)) as ranges:
             loop._take_steps(self.stacked.program, training, ranges, self.rates, hooks, self.start, began)
-        backend.synchronize()
+        backend.to_numpy(
+            training.state.finite_steps
+        )  # waits for the steps; JAX waits long for all arrays alive
         self.seconds = time.perf_counter() - began
         if hooks.paused:
             training.stopping = False

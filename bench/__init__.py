@@ -1,6 +1,6 @@
 """The speed of training, beside other libraries and the limit that matrix products set.
 
-    pytest --benchmark-only bench                                    everything, about 45 minutes on 2 cores
+    pytest --benchmark-only bench                                    everything, about an hour on 2 cores
     pytest --benchmark-only bench --benchmark-json=FILE.json         write every time of every round to a file
     python -m bench.table FILE.json                                  print the tables of that file in Markdown
     python -m bench.scaling FILE.json                                draw bench/scaling.png
@@ -11,6 +11,7 @@ Its parts:
     bench/test_epoch.py      training epochs of ten networks in all libraries; about 30 minutes
     bench/test_layers.py     forward and backward pass of single layers, beside PyTorch's; 5 minutes
     bench/test_scaling.py    time and memory against width, depth, batch size and data set; 7 minutes
+    bench/test_sklearn.py    `fit` of xpnet's estimators beside scikit-learn's; some minutes
 
     pytest --benchmark-only bench/test_epoch.py -k "784-128-10 and not JAX and not CUDA"
     pytest --benchmark-only bench/test_layers.py -k "Conv2d and not JAX"
@@ -46,7 +47,8 @@ Quartiles that are far apart are a sign of that.
 Freed memory that glibc gives back costs page faults, and their number differs from process to process. xpnet
 on NumPy has glibc keep it; the suite sets the same for all contestants.
 
-Networks and data: `workloads`. Contestants: `contestants`. Layers: `layer_contestants`. The scaling figure:
-`points`. A contestant that cannot run here, or not with a network, is left out, and the table says why.
-(`torch.compile` needs a C++ compiler.)
+Networks and data: `workloads`. Contestants: `contestants`. Layers: `layer_contestants`. Estimators, on
+digits and on MNIST from the folder `$XPNET_DATA`: `estimators`. The scaling figure: `points`. A contestant
+that cannot run here, or not with a network, is left out, and the table says why. (`torch.compile` needs a C++
+compiler.)
 """

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from bench.environment import cores
+from bench.estimators import TASKS
+from bench.estimators import compare as compare_estimators
 from bench.layers import LayerWorkers
 from bench.points import POINTS
 from bench.process import MALLOC
@@ -13,7 +15,7 @@ from bench.rounds import Options, Result, compare
 from bench.table import render
 from bench.workloads import WORKLOADS
 
-RESULTS = pytest.StashKey[list[tuple[str, Result]]]()  # of each suite: "epochs", "layers" or "scaling"
+RESULTS = pytest.StashKey[list[tuple[str, Result]]]()  # of each suite
 MEMORY = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -65,6 +67,18 @@ def layer_comparison(request: pytest.FixtureRequest, layer_workers: LayerWorkers
     """The result of one layer."""
     result = layer_workers.compare(request.param, request.config.getoption("bench_rounds"))
     request.config.stash[RESULTS].append(("layers", result))
+    return result
+
+
+@pytest.fixture(scope="session")
+def estimator_comparison(request: pytest.FixtureRequest) -> Result:
+    """The result of one task, for all estimators that the command line selects."""
+    contestants = selected(request, lambda params: params.get("estimator_comparison") == request.param)
+    option = request.config.getoption
+    result = compare_estimators(
+        TASKS[request.param], contestants, option("bench_rounds"), option("bench_malloc")
+    )
+    request.config.stash[RESULTS].append(("estimators", result))
     return result
 
 

@@ -1,7 +1,8 @@
 """Write measured figures where people read them: `python -m bench.publish`.
 
 Every bench/results/NAME.json was written by `pytest --benchmark-json`. This writes its tables beside it, in
-NAME.md, and from the epochs of all of them the table of `xpnet/docs/speed.md` and README's paragraph.
+NAME.md, and from the epochs of all of them the table of `xpnet/docs/speed.md` and README's paragraph, from
+the estimators the table of `xpnet/docs/sklearn.md`.
 """
 
 import contextlib
@@ -16,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from bench import table
+from bench.estimators import REFERENCE
 from bench.table import Record, align
 
 ROOT = Path(__file__).parents[1]
 RESULTS, SPEED, README = ROOT / "bench/results", "xpnet/docs/speed.md", "README.md"
+SKLEARN = "xpnet/docs/sklearn.md"
 Run = tuple[dict[str, Any], list[Record]]
 Records = dict[tuple[str, str], Record]  # by workload and contestant
 ROWS = {
@@ -52,20 +55,48 @@ PARAGRAPH = re.compile(r"(?<=## How fast it is\n\n).*?(?=\n\n)", re.DOTALL)
 
 
 def documents(runs: list[Run]) -> dict[str, str]:
-    """The texts of `speed.md` and README with these figures, by their paths.
+    """The texts of `speed.md`, README and `sklearn.md` with these figures, by their paths.
 
     Arguments:
         runs: each what `bench.table.load` gives. The first record of a workload and contestant counts.
     """
+    measured = [each for _, records in runs for each in records if each["suite"] == "estimators"]
     runs = [(run, [record for record in records if record["suite"] == "epochs"]) for run, records in runs]
     machine = next(run for run, records in runs if records)["machine_info"]
     found = {(r["workload"], r["contestant"]): r for _, records in reversed(runs) for r in records}
-    speed, readme = ((ROOT / path).read_text() for path in (SPEED, README))
-    before, epochs, after = re.split(r"(## Epochs\n.*?\n(?=## ))", speed, maxsplit=1, flags=re.DOTALL)
     return {
-        SPEED: before + TABLE.sub(lambda _: f"{speed_table(found)}\n", epochs, count=1) + after,
-        README: PARAGRAPH.sub(lambda _: paragraph(found, machine), readme, count=1),
+        SPEED: with_table(SPEED, "## Epochs", speed_table(found)),
+        README: PARAGRAPH.sub(lambda _: paragraph(found, machine), (ROOT / README).read_text(), count=1),
+        SKLEARN: with_table(SKLEARN, "## How fast it is", sklearn_table(measured)),
     }
+
+
+def with_table(path: str, heading: str, rows: str) -> str:
+    """The text of a document with this table, in place of the first under the heading, else at its end."""
+    text = (ROOT / path).read_text()
+    before, section, after = re.split(rf"({heading}\n.*?\n(?=## ))", text, maxsplit=1, flags=re.DOTALL)
+    if not rows:
+        return text
+    with_it, found = TABLE.subn(lambda _: f"{rows}\n", section, count=1)
+    return before + (with_it if found else f"{section}{rows}\n\n") + after
+
+
+def sklearn_table(records: list[Record]) -> str:
+    """The table of `sklearn.md`: a task a row; "" where nothing was measured."""
+    rows: list[tuple[str, ...]] = []
+    for task, in_row in table.grouped(records, "task"):
+        of = {record["contestant"]: record for record in in_row}
+        ratios = (
+            f"{np.median(of[name]['ratio to scikit-learn']):.2f}" if name in of else ""
+            for name in ("xpnet on NumPy with Numba", "xpnet on NumPy")
+        )
+        scores = (table.score(of[name]["scores"]) for name in ("xpnet on NumPy", REFERENCE))
+        rows.append((task, *ratios, *scores))
+    if not rows:
+        return ""
+    threads = records[0]["library"].rpartition(", ")[2]
+    header = f"time / scikit-learn's, {threads}", "with Numba", "on NumPy", "score", "its score"
+    return align([header, *rows])
 
 
 def speed_table(found: Records) -> str:

@@ -35,11 +35,22 @@ MEMORY = (
     "parameters, gradients, the optimizer's state, and the activations saved for the backward pass if the "
     "whole batch is in the network at once (convolutional networks run in micro-batches, and save fewer)."
 )
+ESTIMATORS = (
+    "Times of `fit` are medians over the rounds, ratios those in the same round: median (quartiles). Scores, "
+    "the accuracy or R² on the test data, are means ± standard deviations over the rounds, each of which has "
+    "another `random_state`."
+)
 
 
 def render(records: list[Record], missing: dict[str, str]) -> str:
     """Markdown tables of all records, then the libraries, then what was left out and why."""
-    tables = {"epochs": epochs, "layers": layers, "scaling": scaling, "memory": memory}
+    tables = {
+        "epochs": epochs,
+        "layers": layers,
+        "scaling": scaling,
+        "memory": memory,
+        "estimators": estimators,
+    }
     paragraphs = []
     for suite, table in tables.items():
         if of_suite := [record for record in records if record["suite"] == suite]:
@@ -143,6 +154,28 @@ def memory(records: list[Record]) -> list[str]:
         sizes = [f"{size / 1e6:.2f}" for size in (record["peak"], sum(parts), *parts)]
         rows.append((record["network"], f"{record['batch size']:,}", *sizes[:2], ratio, *sizes[2:]))
     return [align(rows), MEMORY]
+
+
+def estimators(records: list[Record]) -> list[str]:
+    """A table for each task."""
+    paragraphs = []
+    for task, in_task in grouped(records, "task"):
+        first = in_task[0]
+        rows = [("", "s", "time / scikit-learn", "score")]
+        for each in in_task:
+            ratio = spread(each["ratio to scikit-learn"])
+            rows.append(
+                (each["contestant"], f"{np.median(each['seconds']):.3f}", ratio, score(each["scores"]))
+            )
+        paragraphs += [
+            f"{task}: {len(first['seconds'])} rounds of {first['epochs']} epochs, malloc {first['malloc']}",
+            align(rows),
+        ]
+    return [*paragraphs, ESTIMATORS]
+
+
+def score(scores: list[float]) -> str:
+    return f"{np.mean(scores):.4f} ± {np.std(scores, ddof=min(1, len(scores) - 1)):.4f}"
 
 
 def grouped(records: list[Record], key: str) -> list[tuple[str, list[Record]]]:

@@ -2,9 +2,10 @@
 
     python -m bench.worker epochs CONTESTANT WORKLOAD IMAGES
     python -m bench.worker layers CONTESTANT
+    python -m bench.worker estimators CONTESTANT TASK
 
-`bench.rounds` and `bench.layers` start it. It writes lines of JSON: first its library, or the reason why it
-cannot run; then, for each epoch number or layer name that it reads, the times of a turn.
+`bench.rounds`, `bench.layers` and `bench.estimators` start it. It writes lines of JSON: first its library, or
+the reason why it cannot run; then, for each number or layer name that it reads, the times of a turn.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant, Unavailable
 from bench.environment import describe, gpu, threads
+from bench.estimators import ESTIMATORS, TASKS, Estimator
 from bench.layer_contestants import LAYER_CONTESTANTS, LayerContestant
 from bench.points import POINTS
 from bench.workloads import WORKLOADS, parts
@@ -40,15 +42,21 @@ def prepare_layers(name: str) -> tuple[LayerContestant, Turn]:
     return contestant, contestant.turn
 
 
+def prepare_estimators(name: str, task_name: str) -> tuple[Estimator, Turn]:
+    contestant = ESTIMATORS[name]
+    contestant.prepare(TASKS[task_name])
+    return contestant, contestant.turn
+
+
 def main(kind: str, *arguments: str) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
 
     def answer(**message: object) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
-    prepare = {"epochs": prepare_epochs, "layers": prepare_layers}[kind]
+    kinds = {"epochs": prepare_epochs, "layers": prepare_layers, "estimators": prepare_estimators}
     try:
-        contestant, turn = prepare(*arguments)
+        contestant, turn = kinds[kind](*arguments)
         library = describe(contestant.library, contestant.device, contestant.also)
     except (ImportError, Unavailable) as error:
         answer(unavailable=" ".join(str(error).split()))

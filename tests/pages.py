@@ -61,11 +61,11 @@ def _pattern(token: str) -> str:
 def _close(shown: str, printed: str) -> bool:
     if "." not in shown:
         return shown == printed
-    tolerance = max(2 * _unit(shown), 0.01 * abs(float(shown)))
+    tolerance = max(2 * unit(shown), 0.01 * abs(float(shown)))
     return abs(float(shown) - float(printed)) <= tolerance * (1 + 1e-9)
 
 
-def _unit(number: str) -> float:
+def unit(number: str) -> float:
     """One in the last digit of a number: 0.01 for 0.25, 1e-9 for 2.5e-8."""
     mantissa, _, exponent = number.partition("e")
     return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))

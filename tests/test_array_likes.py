@@ -18,6 +18,7 @@ import scipy.sparse
 import xpnet
 from conftest import MakeBackend
 from xpnet import data, losses, nn, optim
+from xpnet.backend import device
 from xpnet.data import augment
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.random import Key
@@ -54,6 +55,29 @@ class Rows:
 
     def __getitem__(self, i: int) -> Any:
         return self.rows[i]
+
+
+class DLPack:
+    """An array that has DLPack alone, as its consumers call it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+
+class Tensor:
+    """An array that has `numpy()` alone."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def numpy(self) -> np.ndarray:
+        return self.array
 
 
 class Loader:
@@ -103,6 +127,8 @@ WORKS: dict[str, Callable[[], Any]] = {
     "a categorical column": lambda: frame(a=frame()["a"].astype("category")),
     "JAX": lambda: pytest.importorskip("jax", reason="JAX is not installed").numpy.asarray(X),
     "PyTorch": lambda: pytest.importorskip("torch", reason="PyTorch is not installed").tensor(X),
+    "DLPack": lambda: DLPack(X.copy()),
+    "a tensor": lambda: Tensor(X),
 }
 
 
@@ -144,7 +170,29 @@ LABELS: dict[str, Callable[[], Any]] = {
     "swapped bytes": lambda: Y.astype(">i8"),
     "objects": lambda: Y.astype(object),
     "numbers of NumPy": lambda: list(Y),
+    "DLPack": lambda: DLPack(Y.copy()),
+    "a tensor": lambda: Tensor(Y),
 }
+
+
+def test_dlpack_copies_nothing(make_backend: MakeBackend) -> None:
+    backend, array = make_backend("float32"), X.copy()
+    found = backend.adopted(DLPack(array))
+    if backend.owns(found):  # a GPU cannot adopt what is in the memory of the host
+        assert backend.name == "jax" or np.shares_memory(backend.to_numpy(found), array)
+        assert device(found) != backend.device or backend.asarray(found, real=True) is found
+    np.testing.assert_array_equal(backend.to_numpy(backend.asarray(DLPack(array))), array)
+    for own in (found, X.tolist(), None):
+        assert backend.adopted(own) is own
+
+
+def test_dlpack_that_fails_is_told() -> None:
+    class Fails(DLPack):
+        def __dlpack__(self, **options: Any) -> Any:
+            raise BufferError("it is on the moon")
+
+    with pytest.raises(ShapeError, match=r"got a Fails \(it is on the moon\)"):
+        make_model().fit(Fails(X), Y)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -221,6 +269,8 @@ def test_is_refused_with_the_way_out(kind: str) -> None:
     for i, call in enumerate(calls):
         if (i == 7 and "Linear" in message) or (i == 2 and kind == "None"):
             continue
+        if kind == "a loader" and call in (model.predict, model.predict_proba):
+            continue  # they take its batches: `test_given_batches.py`
         with pytest.raises(ShapeError) as error:
             call(make())
         assert message in str(error.value)

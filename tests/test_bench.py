@@ -1,5 +1,6 @@
 """The speed suite's arithmetic and tables, without measurements."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # bench is not an installed package
 
-from bench import environment, peaks, points, publish, rounds, scaling, table
+from bench import environment, estimators, peaks, points, publish, rounds, scaling, table
 from bench.contestants import CONTESTANTS, Unavailable
 from bench.workloads import WORKLOADS, Workload, convolve, dense, parts
 from xpnet.nn import Flatten, Linear, ReLU
@@ -292,3 +293,49 @@ def test_an_ensemble_is_measured() -> None:
     times = ensembles.measure(case, "numpy", "each", rounds=2, examples=100)
     assert len(times.alone) == len(times.together) == 2
     assert times.ratio > 0
+
+
+def fits(contestant: str, ratio: float) -> table.Record:
+    """Of two rounds."""
+    return {
+        "suite": "estimators", "task": "digits, classifier, float32", "contestant": contestant, "epochs": 100,
+        "library": "numpy 2, openblas 1, 2 threads", "malloc": "settled", "seconds": [ratio, ratio], "scores": [0.96, 0.98], "ratio to scikit-learn": [ratio, ratio],
+    }  # fmt: skip
+
+
+def test_the_tables_of_estimators_have_ratios_and_the_spread_of_the_scores() -> None:
+    records = [
+        fits("xpnet on NumPy with Numba", 0.25),
+        fits("xpnet on NumPy", 0.5),
+        fits(estimators.REFERENCE, 1.0),
+    ]
+    header, _, row = publish.sklearn_table(records).splitlines()
+    assert header.startswith("| time / scikit-learn's, 2 threads | with Numba | on NumPy |"), header
+    assert publish.sklearn_table([]) == ""
+    cells = ["digits, classifier, float32", "0.25", "0.50", "0.9700 ± 0.0141", "0.9700 ± 0.0141"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == cells
+    document = publish.with_table(publish.SKLEARN, "## How fast it is", publish.sklearn_table(records))
+    assert re.search(r"\n\n\| time / .*\n.*\n\| digits.*\n\n## On a GPU", document)
+    text = table.render(records, {})
+    assert "digits, classifier, float32: 2 rounds of 100 epochs, malloc settled" in text
+    assert "0.50 (0.50-0.50) | 0.9700 ± 0.0141 |" in text
+
+
+def test_estimators_below_the_spread_of_scikit_learns_scores_are_found() -> None:
+    estimators.require_same_scores({"xpnet on NumPy": [0.9, 0.96], estimators.REFERENCE: [0.92, 0.99]})
+    estimators.require_same_scores({"xpnet on NumPy": [0.9]})
+    with pytest.raises(AssertionError, match=r"from 0\.9200, got \[0\.9, 0\.93\] for xpnet on NumPy"):
+        estimators.require_same_scores({"xpnet on NumPy": [0.9, 0.93], estimators.REFERENCE: [0.92, 0.99]})
+
+
+def test_estimators_fit_the_same_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    task = replace(estimators.TASKS["digits, regressor, float64"], epochs=2)
+    for contestant in estimators.ESTIMATORS.values():
+        contestant.prepare(task)
+        assert contestant.data.train.y.dtype == np.float64
+        first, again, other = (contestant.turn(number) for number in "112")
+        assert first["score"] == again["score"] != other["score"]
+    monkeypatch.setenv("XPNET_DATA", str(tmp_path))
+    with pytest.raises(Unavailable, match="mnist"):
+        estimators.TASKS["mnist, classifier, float32"].load()

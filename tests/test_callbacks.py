@@ -15,7 +15,7 @@ import xpnet
 from conftest import Place
 from laws import assert_same, fetch
 from xpnet import losses, nn, optim, schedules
-from xpnet.callbacks import Callback, EarlyStopping
+from xpnet.callbacks import Callback, EarlyStopping, Predictions
 from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.train.reporting import Best, Timer
@@ -51,6 +51,16 @@ def fit(early: EarlyStopping, place: Place = ("numpy", None), validation: bool =
         x, y, epochs=6, validation=(x, y) if validation else None, callbacks=[early, snapshots]
     )
     return model, len(history), snapshots.taken
+
+
+def test_a_callback_is_shown_as_its_constructor_call() -> None:
+    class Log(Callback):
+        def __init__(self, where: str, *more: int, often: bool = True) -> None:
+            self.where = where
+
+    assert repr(EarlyStopping(3, min_delta=0.5)) == "EarlyStopping(patience=3, min_delta=0.5)"
+    assert repr([Callback(), Log("there", 1, often=False)]) == "[Callback(), Log(where='there')]"
+    assert repr(Predictions(np.ones((2000, 3)))) == "Predictions(x=array([[1., 1., 1.], [1., 1., 1.], [1.,…)"
 
 
 def test_stops_when_patience_is_over_and_goes_back_to_the_best(place: Place) -> None:

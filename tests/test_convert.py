@@ -160,6 +160,27 @@ def test_modules_of_other_names_are_taken_in_order_or_as_told(tmp_path: Path) ->
     assert all(map(np.array_equal, tree.leaves(found), expected))
 
 
+def test_files_with_arrays_that_are_no_numbers_of_ours(tmp_path: Path) -> None:
+    header = b'{"0.weight":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
+    (tmp_path / "net.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"12")
+    with pytest.raises(CheckpointError, match=r"expected 0\.weight of floats or integers, got F8_E4M3"):
+        convert.from_torch(NET, tmp_path / "net.safetensors", (4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    "function", [convert.to_torch, convert.to_keras, convert.to_sklearn, convert.from_keras]
+)
+def test_models_and_networks_are_told_apart(function: Any) -> None:
+    if function is convert.from_keras:
+        with pytest.raises(
+            ConfigError, match=r"expected net to be a layer of xpnet\.nn, got Model; pass its net"
+        ):
+            function(drawn(nn.Linear(5, 3)), [])
+    else:
+        with pytest.raises(ConfigError, match="expected a Model, got Linear"):
+            function(nn.Linear(5, 3))
+
+
 def test_bfloat16_files() -> None:
     array = np.array([1.0, -2.5, 3.140625], np.float32)
     stored = (array.view(np.uint32) >> 16).astype(np.uint16)
@@ -181,6 +202,8 @@ def test_bfloat16_files() -> None:
          "expected 2 modules with parameters, as the network has (0, 2), got 1: fc"),
         ({}, (4, 4, 1), CheckpointError, "got 0: none"),
         (without("0.bias", **{"0.bias": "text"}), (4, 4, 1), CheckpointError, "state: 0.bias: "),
+        ({"model": STATE, "epoch": 3}, (4, 4, 1), CheckpointError, "got a dict of 4; if it is the state_dict, pass state['model']"),
+        (STATE, 16, ConfigError, "expected input_shape to be the shape of one example, such as (28, 28, 1), got 16; write (16,)"),
         (STATE, None, ConfigError, "layer 1, Flatten(): expected input_shape, such as (28, 28, 1)"),
         (7, None, ConfigError, "expected a state_dict or the path of a safetensors file, got int"),
         (type("Module", (), {"state_dict": dict})(), None, ConfigError, "got Module; pass its state_dict()"),
@@ -259,6 +282,7 @@ def test_lists_of_keras_both_ways() -> None:
         (lambda weights: [*weights, weights[0]], "weights: expected 16 arrays, got 17"),
         (lambda weights: weights[::-1], "layer 0, Conv2d(3, 4, 3, padding='same'): expected weights[0], its kernel,"),
         (lambda weights: 5, "expected a list of arrays or a path, got int"),
+        (lambda weights: type("Sequential", (), {"get_weights": list})(), "got Sequential; pass its get_weights()"),
         (lambda weights: "missing.h5", "missing.h5: No such file or directory"),
         (lambda weights: __file__, "test_convert.py: expected a file of Keras's weights"),
     ],
@@ -343,6 +367,7 @@ def test_networks_of_sklearn_compute_the_same(classes: int) -> None:
         (nn.Linear(5, 3), ([np.ones((5, 3))], []), "expected intercepts_[0] of shape (3,), got none"),
         (nn.Linear(5, 3), ([np.ones((5, 3))] * 2, [np.ones(3)]), "expected 1 layers, got 2"),
         (nn.Conv1d(1, 1, 1), ([np.ones((1, 1))], [np.ones(1)]), "expected a layer that the other library has"),
+        (nn.Linear(5, 3), (1, 2), "expected a fitted MLPClassifier or MLPRegressor, got tuple"),
         (nn.Linear(5, 3), "model", "expected a fitted MLPClassifier or MLPRegressor, got str"),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = datasets.FILES
 @pytest.fixture(autouse=True)
 def _nothing_of_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XPNET_DATA", raising=False)
-    monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / "cache" / project)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda project: tmp_path / "cache" / project)
 
 
 # Files that load
@@ -83,6 +83,7 @@ def test_pooch_is_imported_only_when_needed(tmp_path):
     write(tmp_path, small_files())
     code = (
         "import sys; from xpnet.data import load; load('mnist-sample'); load('mnist', sys.argv[1]); "
+        "from xpnet.backend import _numba; next(_numba._folders()); "
         "assert 'pooch' not in sys.modules and 'requests' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -26,6 +26,7 @@ from xpnet.train.config import option_name
 from xpnet.train.doctor import command as doctor
 
 NEEDS = {
+    "batches.md": ("torch",),
     "convert.md": ("torch",),
     "notebooks.md": ("pandas", "tensorboardX"),
     "onnx.md": ("onnx",),

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 
+import platformdirs
 import pooch
 import pytest
 
@@ -85,7 +86,7 @@ def test_download_once(tmp_path, mirrors):
 
 def test_download_into_the_cache(tmp_path, mirrors, monkeypatch):
     monkeypatch.delenv("XPNET_DATA", raising=False)
-    monkeypatch.setattr(pooch, "os_cache", lambda project: tmp_path / project)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda project: tmp_path / project)
     mirrors("good")
     load("mnist")
     assert sorted(path.name for path in (tmp_path / "xpnet" / "mnist").iterdir()) == sorted(FILES)

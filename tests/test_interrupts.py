@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 import xpnet
 from laws import assert_same, fetch
-from xpnet import losses, nn, optim, schedules
-from xpnet._training import hooks, loop, state
+from xpnet import data, losses, nn, optim, schedules
+from xpnet._training import batches, given, hooks, loop, sources, state
 from xpnet._training.state import State
 from xpnet.backend import NumPy
 from xpnet.callbacks import Callback, EarlyStopping
@@ -19,7 +20,7 @@ from xpnet.errors import DivergedError
 from xpnet.metrics import EpochMetrics
 from xpnet.tree import Tree
 
-ENGINE = {module.__file__ for module in (hooks, loop, state)}
+ENGINE = {module.__file__ for module in (batches, given, hooks, loop, sources, state)}
 RNG = np.random.default_rng(0)
 X, Y, X_OTHER, Y_OTHER = (
     RNG.normal(size=(8, 3)),
@@ -101,14 +102,15 @@ class Training:
         self.options = options
 
     def fit(self) -> None:
+        batches = self.options.get("x")
         self.model.fit(
-            X,
-            Y,
+            X if batches is None else batches,
+            Y if batches is None else None,
             epochs=2 - self.model.epoch,
             validation=(X_OTHER, Y_OTHER),
             schedule=self.schedule,
             callbacks=[self.recorder, self.stopping],
-            **{"batch_size": 4, **self.options},
+            **({"batch_size": 4, **self.options} if batches is None else {}),
         )
 
     def fit_until(self, interrupt: CtrlC) -> bool:
@@ -178,6 +180,20 @@ def test_an_interrupt_at_any_line_changes_nothing(part: int, unbroken: Training)
 
 def test_an_interrupt_of_data_that_comes_in_chunks_changes_nothing(unbroken: Training) -> None:
     check_lines(unbroken, caller="_streamed_ranges", data_on_device=False)
+
+
+class Shuffled:
+    """The batches of the arrays, in the same order."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        return data.batches(X, Y, 4, epoch=self.epoch)
+
+
+def test_an_interrupt_of_given_batches_changes_nothing(unbroken: Training) -> None:
+    check_lines(unbroken, parts=2, caller="ranges", x=Shuffled())
 
 
 def test_an_interrupt_of_many_steps_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

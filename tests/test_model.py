@@ -454,6 +454,7 @@ X, Y = make_data(4)
         (lambda m: m.fit(X, Y, batch_size=0), "fit: expected batch_size to be an integer of at least 1, got 0"),
         (lambda m: m.loss(Y), "Model: expected a call of forward(x) first, got none"),
         (lambda m: m.summary((6,), batch_size=0), "summary: expected batch_size to be an integer of at least 1, got 0"),
+        (lambda m: m.summary(6), "summary: expected input_shape to be the shape of one example, such as (28, 28, 1), got 6; write (6,)"),
         (lambda m: m.summary((5,)), "layer 0, Linear(6, 5): expected x of shape (n, 6), got (n, 5)"),
     ],
 )  # fmt: skip

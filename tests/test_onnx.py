@@ -18,7 +18,7 @@ from models import drawn
 from test_predict import rows, trained
 from xpnet import Model, data, losses, nn, optim, random, tree
 from xpnet.backend import namespace
-from xpnet.errors import BackendError, CheckpointError, ConfigError, ShapeError
+from xpnet.errors import BackendError, CheckpointError, ConfigError, DivergedError, ShapeError
 from xpnet.train import command_line, networks
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -281,8 +281,9 @@ class Cubed(nn.ReLU):
         (nn.Sequential(nn.Tanh(), Exportable(5, 1.5), nn.Tanh()),
          "expected outputs within 3e-05 of the model's, got a difference of 0.") ,
         (Exportable(5, np.ones(7)), "expected a valid ONNX graph, got "),
+        (nn.Sequential(Exportable(5, "1")), "0: expected a Value, an array or a number, got '1'"),
     ],
-    ids=["none", "inner", "subclass", "wrong", "invalid"],
+    ids=["none", "inner", "subclass", "wrong", "invalid", "text"],
 )  # fmt: skip
 def test_a_layer_that_cannot_be_exported_is_named(net: nn.Layer, words: str, file: Path) -> None:
     """And the file that was there stays."""
@@ -305,6 +306,11 @@ def test_a_layer_that_cannot_be_exported_is_named(net: nn.Layer, words: str, fil
         ({"x": np.ones((0, 5))}, ShapeError, "with at least one example, got (0, 5)"),
         ({"input_shape": (5,), "class_names": ("a", "b")}, ConfigError, "expected 3 class names, got 2"),
         ({"input_shape": (5,), "class_names": (1, 2, 3)}, ConfigError, "to hold strings, got 1"),
+        ({"input_shape": 5}, ConfigError, "such as (28, 28, 1), got 5; write (5,)"),
+        ({"input_shape": ("n", 5)}, ConfigError, "to be the shape of one example, such as (28, 28, 1), got ('n', 5)"),
+        ({"input_shape": (5,), "normalization": (0.1, 0.3)}, ConfigError, "expected normalization to be a data.Normalization, got (0.1, 0.3); write"),
+        ({"input_shape": (5,), "class_names": "abc"}, ConfigError, "expected class_names to be a list of strings, got 'abc'"),
+        ({"input_shape": (5,), "metadata": ["a"]}, ConfigError, "expected metadata to be a dict, got ['a']"),
         ({"input_shape": (5,), "tolerance": 0}, ConfigError, "expected tolerance to be a number above 0, got 0"),
         ({"input_shape": (5,), "probabilities": True}, ConfigError, "got MeanSquaredError()"),
         ({"input_shape": (5,), "path": "no/such/folder.onnx"}, CheckpointError, "no/such/folder.onnx: cannot be"),
@@ -317,6 +323,19 @@ def test_arguments_that_cannot_be_used(
         xpnet.onnx.export(drawn(nn.Linear(5, 3)), **{"path": file, **arguments})
     assert words in str(found.value)
     assert not file.exists()
+
+
+def test_names_in_an_array(file: Path) -> None:
+    xpnet.onnx.export(drawn(nn.Linear(5, 3)), file, (5,), class_names=np.array(["a", "b", "c"]))
+    assert metadata(file)["class_names"] == '["a", "b", "c"]'
+
+
+def test_a_network_that_diverged_is_not_exported(file: Path) -> None:
+    """All its outputs are NaN, in the file as in the model."""
+    model = drawn(nn.Linear(5, 3))
+    model.params = {"weight": np.ones((5, 3)), "bias": [0.0, np.nan, 0.0]}
+    with pytest.raises(DivergedError, match="expected finite parameters, got infinite or NaN in bias"):
+        xpnet.onnx.export(model, file, (5,))
 
 
 def test_examples_of_your_own(file: Path) -> None:

@@ -380,6 +380,9 @@ def test_the_name_of_a_shipped_config_is_enough(tmp_path: Path, monkeypatch: pyt
     for missing in ("cnn", "other.yaml", "configs/mlp.yaml", "./mlp.yaml"):
         with pytest.raises(ConfigError, match="No such file"):
             parse(["--config", missing], "train.py")
+    for wrong in ("cnn", "cnm.yaml"):
+        with pytest.raises(ConfigError, match=r"No such file or directory; did you mean cnn\.yaml\?$"):
+            parse(["--config", wrong], "train.py")
 
 
 def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

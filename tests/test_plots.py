@@ -5,6 +5,7 @@ import pickle
 import sys
 from functools import cache
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -69,6 +70,26 @@ def test_without_pandas_an_error_tells_the_way_out(monkeypatch: pytest.MonkeyPat
         ConfigError, match=r"to_frame: expected pandas, got none: pip install pandas; .* is a column"
     ):
         History(ROWS).to_frame()
+
+
+def test_a_notebook_shows_the_epochs_as_a_table() -> None:
+    def shown(rows: list[EpochMetrics]) -> list[list[str | None]]:
+        page = ElementTree.fromstring(str(History(rows)._repr_html_()))  # and so is well-formed
+        return [[cell.text for cell in row] for row in page.iter("tr")]
+
+    head, *rows = shown(ROWS)
+    names = "epoch train_loss train_accuracy validation_loss validation_accuracy learning_rate"
+    assert head == [*names.split(), "train_metrics"]
+    assert rows[0] == ["1", "0.5000", "0.7000", None, None, "0.1", "running"]
+    assert rows[1] == ["2", "0.2500", "0.8000", "0.6000", "0.5000", "0.1", "running"]
+    assert shown([row._replace(test_loss=123.456, train_loss=1.5e-7) for row in ROWS])[1][1:4:2] == [
+        "1.500e-07",
+        None,
+    ]
+    assert "test_loss" in shown([ROWS[0], ROWS[1]._replace(test_loss=1234567.0)])[0]
+    epochs = [row[0] for row in shown([ROWS[0]._replace(epoch=i) for i in range(1, 100)])]
+    assert epochs == ["epoch", *map(str, range(1, 11)), "…", *map(str, range(90, 100))]
+    assert History()._repr_html_() is None
 
 
 def lines(figure: Figure) -> dict[str, dict[str, Any]]:
@@ -226,6 +247,34 @@ def test_what_has_no_images_is_refused() -> None:
         plots.first_layer(model_of(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(6, 2)))
     with pytest.raises(ConfigError, match="first_layer: expected a network with a Linear or Conv2d"):
         plots.first_layer(model_of(nn.Identity()))
+
+
+def test_the_filters_of_each_convolution_are_rows_of_images() -> None:
+    first, second = nn.Conv2d(1, 3, 5), nn.Conv2d(3, 18, (2, 3))
+    model = model_of(first, nn.Residual(nn.Sequential(nn.ReLU(), second), nn.Conv2d(3, 18, 1)), nn.Flatten())
+    weight = model.params[1]["branch"][1]["weight"]
+    for number in (1, -1):
+        figure = plots.filters(model, number)
+        tiled = figure.axes[0].images[0].get_array()
+        assert tiled.shape == (16 * (2 + 1) - 1, 3 * (3 + 1) - 1)
+        np.testing.assert_array_equal(tiled[3 * 5 : 3 * 5 + 2, 4 : 4 + 3], weight[:, :, 1, 5])
+        title = " ".join(figure.get_suptitle().split())  # it is in two lines
+        assert title == f"weights of {second}: 16 of 18 filters, 3 channels"
+        np.testing.assert_array_equal(figure.axes[0].get_xticks(), [1, 5, 9])
+    assert plots.filters(model).get_suptitle() == "weights of Conv2d(1, 3, 5): 3 filters, 1 channel"
+
+
+def test_what_has_no_filters_is_refused() -> None:
+    model = model_of(nn.Conv2d(1, 3, 5), nn.Flatten())
+    for number, message in (
+        (1, "at most 0, got 1"),
+        (-2, "an integer of at least -1, got -2"),
+        (0.0, "an integer"),
+    ):
+        with pytest.raises(ConfigError, match=f"filters: expected layer to be {message}"):
+            plots.filters(model, number)
+    with pytest.raises(ConfigError, match=r"filters: expected a network with a Conv2d, got Linear\(2, 2\)"):
+        plots.filters(model_of(nn.Linear(2, 2)))
 
 
 # The plane.

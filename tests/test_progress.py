@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import threading
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,35 +124,40 @@ def test_only_the_main_thread_shows_it_by_itself(terminal: Terminal) -> None:
     assert terminal.getvalue() == ""
 
 
-class Place:
-    """Where a notebook shows something: what it showed, in this order."""
+class Cell:
+    """The output of a notebook's cell: in each of its places, what it showed there, in this order."""
 
     def __init__(self) -> None:
-        self.shown: list[Any] = []
+        self.places: list[list[Any]] = []
 
-    def display(self, thing: Any, display_id: bool) -> "Place":
+    def display(self, thing: Any, display_id: bool) -> Any:
         assert display_id
-        assert not self.shown
-        self.update(thing)
-        return self
+        self.places.append([thing])
+        return SimpleNamespace(update=self.places[-1].append)
 
-    def update(self, thing: Any) -> None:
-        self.shown.append(thing)
+    def lines(self) -> list[list[str]]:
+        return [[repr(each) for each in place] for place in self.places if isinstance(place[0], str)]
+
+    def curves(self) -> list[list[int]]:
+        """The number of epochs in each picture."""
+        pictures = [place for place in self.places if not isinstance(place[0], str)]
+        return [[len(each.axes[0].lines[0].get_xdata()) for each in place] for place in pictures]
 
 
 @pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> Place:
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Cell:
     class ZMQInteractiveShell:
         pass
 
-    place, shell = Place(), ModuleType("IPython")
-    vars(shell).update(
-        get_ipython=ZMQInteractiveShell, version_info=(9, 0), display=ModuleType("IPython.display")
-    )
-    shell.display.display = place.display
-    monkeypatch.setitem(sys.modules, "IPython", shell)
-    monkeypatch.setitem(sys.modules, "IPython.display", shell.display)
-    return place
+    class Shell(ZMQInteractiveShell):  # as Colab has it
+        pass
+
+    cell, ipython = Cell(), ModuleType("IPython")
+    vars(ipython).update(get_ipython=Shell, version_info=(9, 0), display=ModuleType("IPython.display"))
+    ipython.display.display = cell.display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    return cell
 
 
 def test_a_notebook_is_recognised(request: pytest.FixtureRequest) -> None:
@@ -161,25 +166,36 @@ def test_a_notebook_is_recognised(request: pytest.FixtureRequest) -> None:
     assert progress_bar.wanted("auto")
 
 
-def epochs_in(figures: list[Any]) -> list[int]:
-    return [len(figure.axes[0].lines[0].get_xdata()) for figure in figures]
-
-
-def test_a_notebook_shows_the_curves_in_one_place(notebook: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_shows_the_curves_in_one_place(notebook: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_bar, "FIRST_CURVES", 0)
     monkeypatch.setattr(progress_bar, "CURVES_SHARE", 1)
     model = make_model()
     model.fit(X, Y, epochs=3)
-    assert epochs_in(notebook.shown) == [2, 3]
+    assert notebook.curves() == [[2, 3]]
     monkeypatch.setattr(progress_bar, "CURVES_SHARE", 1e-9)  # no time for them
-    notebook.shown.clear()
     model.fit(X, Y, epochs=4)
-    assert epochs_in(notebook.shown) == [4, 7]  # and those of the end
+    assert notebook.curves() == [[2, 3], [4, 5, 7]]  # the first costs more than others; those of the end
 
 
-def test_a_short_training_has_no_curves(notebook: Place) -> None:
+def test_a_notebook_shows_the_line_in_one_place_too(
+    notebook: Cell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """Not on standard error, which would be red; in two lines, and whole, since the notebook breaks them."""
+    monkeypatch.setattr(progress_bar, "REDRAW_SECONDS", 0.0)
+    monkeypatch.setenv("COLUMNS", "20")
+    *_, metrics = make_model().fit(X, Y, epochs=2, batch_size=20)
+    assert capfd.readouterr() == ("", "")
+    (lines,) = notebook.lines()
+    where, after = zip(*(line.split("\n") for line in lines[2:]), strict=True)
+    assert [line.split("  ")[0] for line in (*lines[:2], *where)] == ["epoch 1/2"] * 3 + ["epoch 2/2"] * 3
+    found = f"loss {metrics.train_loss:.4f} accuracy {metrics.train_accuracy:.4f} (running)"
+    assert (where[-1], after[-1]) == ("epoch 2/2", found)
+    assert after[1] == f"after epoch 1: {after[0]}"
+
+
+def test_a_short_training_leaves_the_cell_empty(notebook: Cell) -> None:
     make_model().fit(X, Y, epochs=3)
-    assert notebook.shown == []
+    assert notebook.places == []
 
 
 def test_the_numbers_do_not_depend_on_it(terminal: Terminal) -> None:

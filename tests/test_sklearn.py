@@ -2,6 +2,7 @@
 
 import pickle
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from xpnet import nn, optim, schedules
-from xpnet.callbacks import Callback
+from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.errors import ConfigError, DataError
 from xpnet.sklearn import XPNetClassifier, XPNetRegressor
 
@@ -36,6 +37,19 @@ Classifier, Regressor = partial(XPNetClassifier, **QUICK), partial(XPNetRegresso
 @pytest.mark.filterwarnings("ignore")  # as the checks themselves do
 @parametrize_with_checks([Classifier(max_iter=30), Regressor(max_iter=30)])
 def test_sklearns_own_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+ELSEWHERE = [library for library in ("torch", "jax") if find_spec(library) is not None]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [make(max_iter=30, backend=library) for library in ELSEWHERE for make in (Classifier, Regressor)]
+)
+def test_sklearns_own_checks_on_other_libraries(estimator: Any, check: Any) -> None:
+    """`JAX_DISABLE_MOST_OPTIMIZATIONS=true pytest -m slow tests/test_sklearn.py` takes 2 minutes with JAX."""
     check(estimator)
 
 
@@ -182,6 +196,12 @@ def test_several_labels_and_several_targets() -> None:
     assert regressor.predict(x).shape == (200, 3)
 
 
+def test_a_schedule_plans_the_number_of_epochs(digits: tuple[np.ndarray, ...]) -> None:
+    """The end of it is no failure to converge, of which scikit-learn warns."""
+    x, _, y, _ = digits
+    assert Classifier(schedule=schedules.Cosine(3), max_iter=3).fit(x, y).n_iter_ == 3
+
+
 @unconverged
 def test_a_network_of_your_own_and_what_mlpclassifier_has_not(digits: tuple[np.ndarray, ...]) -> None:
     class Epochs(Callback):
@@ -226,6 +246,26 @@ def test_warm_start_and_partial_fit_go_on(digits: tuple[np.ndarray, ...]) -> Non
 
 
 @unconverged
+def test_training_goes_on_with_the_parameters_of_now(digits: tuple[np.ndarray, ...]) -> None:
+    x, _, y, _ = digits
+    net = Classifier(hidden_layer_sizes=(8,), max_iter=2, warm_start=True, optimizer="sgd").fit(x, y)
+    first = net.coefs_[0]
+    net.set_params(learning_rate_init=1e-12).fit(x, y)
+    np.testing.assert_allclose(net.coefs_[0], first, rtol=1e-6)
+    net.set_params(learning_rate_init=0.01, alpha=1000.0).partial_fit(x, y)
+    assert np.abs(net.coefs_[0]).sum() < 0.7 * np.abs(first).sum()
+    for changed, words in (
+        ({"hidden_layer_sizes": (9,)}, r"expected its network to stay .*, got .*Linear\(64, 9\).*; clone"),
+        ({"dropout": 0.5}, "expected its network to stay"),
+        ({"net": nn.Linear(64, 10)}, r"expected its network to stay .*, got Linear\(64, 10\)"),
+        ({"dtype": "float64"}, "expected dtype to stay float32, .*, got float64"),
+        ({"backend": "array-api-strict"}, "expected backend to stay numpy"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            clone(net).fit(x, y).set_params(**changed).fit(x, y)
+
+
+@unconverged
 def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     x, x_test, y, y_test = digits
@@ -242,6 +282,21 @@ def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> 
         pytest.raises(ValueError, match="expected an array of torch on cpu"),
     ):
         net.predict(x_test)
+
+
+@unconverged
+def test_arrays_on_a_device_train_in_another_library(digits: tuple[np.ndarray, ...]) -> None:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    x, _, y, _ = digits
+    device = strict.Device("device1")  # NumPy cannot read it
+    there, labels = (strict.asarray(each, device=device) for each in (x, y))
+    with sklearn.config_context(array_api_dispatch=True):
+        net = Classifier(backend="numpy", max_iter=2).fit(there, labels)
+        found = net.predict(there)
+        assert found.device == device
+        assert net.model_.backend.name == "numpy"
+    expected = Classifier(max_iter=2).fit(x, y).predict(x)
+    np.testing.assert_array_equal(strict.asarray(found, device=strict.Device("CPU_DEVICE")), expected)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +316,8 @@ def test_torch_tensors_stay_in_their_library(digits: tuple[np.ndarray, ...]) -> 
         ({"net": nn.Linear(3, 10)}, r"net does not take X of shape .*: Linear\(3, 10\): expected"),
         ({"backend": "tensorflow"}, "expected backend to be one of auto, numpy"),
         ({"dtype": "float16"}, "expected dtype to be one of auto, float32, float64"),
+        ({"net": lambda n_in, n_out: None}, "expected net to be a function that returns a layer of xpnet.nn, got None"),
+        ({"early_stopping": "yes"}, "expected early_stopping to be True or False, got 'yes'"),
     ],
 )  # fmt: skip
 def test_wrong_parameters_are_named(
@@ -268,3 +325,13 @@ def test_wrong_parameters_are_named(
 ) -> None:
     with pytest.raises(ConfigError, match=f"XPNetClassifier: {message}"):
         Classifier(**wrong).fit(digits[0], digits[2])
+
+
+def test_wrong_callbacks_and_targets_are_named(digits: tuple[np.ndarray, ...]) -> None:
+    x, _, y, _ = digits
+    with pytest.raises(ConfigError, match="expected callbacks to be an xpnet Callback, got 5"):
+        Classifier(callbacks=5).fit(x, y)
+    with pytest.raises(ConfigError, match="got one; write early_stopping=True, n_iter_no_change=3"):
+        Classifier(callbacks=EarlyStopping(3)).fit(x, y)
+    with pytest.raises(DataError, match=r"got other numbers of shape \(\d+, 2\); .*MultiOutputClassifier"):
+        Classifier().fit(x, np.stack([y, y], axis=1))

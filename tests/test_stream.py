@@ -155,7 +155,7 @@ def test_data_stays_on_the_host_if_the_device_has_no_room(
     model, used = make_model(("array-api-strict", "device1")), []
     monkeypatch.setattr(model.backend, "free_bytes", lambda: free)
     monkeypatch.setattr(
-        "xpnet._training.loop.chunks", lambda *a, chunks=stream.chunks: used.append(a) or chunks(*a)
+        "xpnet._training.sources.chunks", lambda *a, chunks=stream.chunks: used.append(a) or chunks(*a)
     )
     model.fit(*images(), epochs=1)
     assert bool(used) == streams

@@ -42,6 +42,7 @@ def test_a_right_layer_obeys_all_laws() -> None:
         assert report.ok
         assert report.passed == report.total > 20  # with two libraries, more with others
         assert report.notes == ()
+        assert repr(report) == str(report)  # a notebook shows the table
 
 
 @dataclass(frozen=True, repr=False)

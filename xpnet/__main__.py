@@ -74,22 +74,28 @@ def search(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM                                          on the bundled sample of MNIST
         PROGRAM --dataset mnist --trials 24 --repeats 3  on all of MNIST
+        PROGRAM --workers 4                              four trials at the same time
+        PROGRAM --storage postgresql://user@host/name    one search of several computers
         PROGRAM --resume runs/20261121-081530-hyperparameter-search
                                                          resume an interrupted search
 
-    Each finished trial is saved at once, so a search may be killed at any time. --resume with more --trials
-    than before also extends a finished search.
+    Each finished trial is saved at once, so a search may be killed at any time. --resume also helps a search
+    that runs, and with more --trials than before extends a finished one.
 
-    Exit status: 0, 2 for an option or a file that cannot be used, 3 for an unexpected divergence of the loss,
-    130 after Ctrl-C.
+    Exit status: 0, 2 for an option, a file or a database that cannot be used, 3 for an unexpected divergence
+    of the loss, 130 after Ctrl-C.
     """
-    from xpnet.studies import runner, search
+    from xpnet._util.output import say
+    from xpnet.studies import _search_run, runner, search
 
     options, settings, resume = search.parse(arguments, call.prog, call.description)
-    command = shlex.join([*call.words, *arguments])
-    runner.print_result(
-        runner.run("hyperparameter-search", options, command, folder=resume, settings=settings)
-    )
+    command = shlex.join([*call.words, *search.without_password(arguments)])
+    try:
+        report = runner.run("hyperparameter-search", options, command, folder=resume, settings=settings)
+    except _search_run.Elsewhere as others:
+        say(str(others))
+    else:
+        runner.print_result(report)
     return None
 
 

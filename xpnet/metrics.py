@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xpnet._util import html
 from xpnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class EpochMetrics(NamedTuple):
 
 
 TRAIN_METRICS = ("running", "end")  # what `EpochMetrics.train_metrics` may be
+SPEED = ("seconds", "images_per_second")
+MOST_ROWS = 20  # epochs in the table of a notebook
 
 
 class History(list[EpochMetrics]):
@@ -87,3 +90,24 @@ class History(list[EpochMetrics]):
         from xpnet import plots  # late: it imports the layers, which need no metrics
 
         return plots.curves(self, title=title)
+
+    def _repr_html_(self) -> str | None:
+        """The table that a notebook shows: what was measured; of many epochs, the first and the last."""
+        if not self:
+            return None
+        names = [
+            name
+            for name in EpochMetrics._fields
+            if name not in SPEED and any(getattr(each, name) is not None for each in self)
+        ]
+        rows = [[_cell(name, getattr(each, name)) for name in names] for each in self]
+        if len(rows) > MOST_ROWS:
+            rows[MOST_ROWS // 2 : -(MOST_ROWS // 2)] = [["…"] * len(names)]
+        return html.table([names, *rows])
+
+
+def _cell(name: str, value: float | str | None) -> str:
+    """Losses and accuracies with four digits, zeros at their end included."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:{'' if name == 'learning_rate' else '#'}.4g}"
+    return "" if value is None else str(value)

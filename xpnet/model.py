@@ -1,7 +1,7 @@
 """The model: a network that trains in one call or step by step, with its files and tables."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,25 @@ from xpnet._training import (
     checkpoint,
     divergence,
     evaluation,
+    given,
     held_out,
     judging,
     loop,
     memory,
     outcome,
     progress_bar,
+    sources,
     trees,
 )
+from xpnet._training.batches import GivenBatches
+from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import Learner
 from xpnet._training.measuring import Measures
 from xpnet._util import files
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback
-from xpnet.errors import ConfigError, Error, ShapeError
+from xpnet.errors import ConfigError, Error
 from xpnet.metrics import Evaluation, History
 from xpnet.schedules import Schedule
 from xpnet.tree import Array, ArrayLike, Tree
@@ -85,14 +89,14 @@ class Model(Learner):
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
-        batch_size: int = 64,
-        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        batch_size: int | None = None,
+        validation: tuple[ArrayLike, ArrayLike] | Batches | None = None,
         validation_split: float | None = None,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         data_on_device: bool | None = None,
@@ -100,34 +104,39 @@ class Model(Learner):
         sample_weight: ArrayLike | None = None,
         train_metrics: str = "running",
         train_metrics_examples: int | None = None,
-        test: tuple[ArrayLike, ArrayLike] | None = None,
+        test: tuple[ArrayLike, ArrayLike] | Batches | None = None,
+        steps_per_epoch: int | None = None,
     ) -> History:
-        """Train for a number of epochs.
+        """Train for a number of epochs: `fit(x, y)` with arrays, `fit(batches)` with any iterable of batches.
 
         Another call continues where this one ended, with the schedule and the callbacks in the state before
         their first `fit`. A call after `load_checkpoint`, or after one that was interrupted by an exception
-        such as Ctrl-C, resumes there, also in the middle of an epoch: the rest of it counts as the first of
-        `epochs`, and the same schedule and callbacks go on. Nothing is lost or done twice: if a step was
-        interrupted, the epoch starts again.
+        such as Ctrl-C, resumes there, also in the middle of an epoch, except with an iterator of batches: the
+        rest of it counts as the first of `epochs`, and the same schedule and callbacks go on. Nothing is lost
+        or done twice: if a step was interrupted, the epoch starts again.
         The data set is copied to the device once, unless it is too large. Within an epoch only callbacks
         wait for the device.
 
         Arguments:
-            x, y: inputs (n, ...) and targets.
+            x, y: inputs (n, ...) and targets. Without y, x is an iterable of batches `(x, y)` or
+                `(x, y, sample_weight)` of any sizes: a DataLoader, a list, a generator, an object with a
+                length and items. An epoch is one pass over it, in its order; `xpnet/docs/data.md` says more.
             epochs: the number of passes over all examples.
-            batch_size: examples per step; the last batch of an epoch may be smaller.
-            validation: `(x, y)` to evaluate after each epoch.
+            batch_size: examples per step, 64 by default; the last batch of an epoch may be smaller.
+            validation: `(x, y)` to evaluate after each epoch, or an iterable of batches.
             validation_split: instead, the share of the examples to hold out for it: the last ones, before
                 any shuffling, as in Keras and `data.split`. Warns if they are all examples of a class.
-            shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number.
+            shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number; True by
+                default.
             schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step. Its time
                 is `epoch`, which goes on from one call to the next. Warns if it is over.
             callbacks: hooks to call after each step and each epoch.
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the
                 same. None: False if the data does not fit into the free memory of the GPU, else True.
-            progress: whether to show the progress on standard error. "auto": on a terminal and in a notebook,
-                if it takes longer than a second. A notebook shows the learning curves too, after 3 seconds.
+            progress: whether to show the progress, on standard error or in a notebook's cell. "auto": on a
+                terminal and in a notebook, if it takes longer than a second. A notebook shows the learning
+                curves too, after 3 seconds.
             sample_weight: the weight w ≥ 0 of each example, (n,). A step minimises the weighted mean
                 Σ wₙ lₙ / Σ wₙ of its batch's losses lₙ, plus the L2 penalty; a batch without weights above 0
                 has no gradient. Loss and accuracy of the training are weighted means over the epoch.
@@ -137,11 +146,14 @@ class Model(Learner):
                 update, as `evaluate` gives them, in evaluation mode: one more pass over x after each epoch.
             train_metrics_examples: with "end", the number of training examples to measure, the first ones.
             test: `(x, y)` to evaluate after each epoch as well, for the record: nothing is chosen by it.
+            steps_per_epoch: with batches, the steps of an epoch, instead of one pass. The next epoch, also of
+                the next call, goes on with the next batch, and begins another pass where one ends.
 
         Returns the metrics of these epochs, a list with `to_frame()` and `plot()`; `history` holds the
         metrics of all epochs.
 
-        Raises ConfigError if the interrupted epoch to resume had other batches. After each epoch, raises
+        Raises ConfigError if the interrupted epoch to resume had other batches, or batches that can be read
+        only once; and for batches with an argument that means nothing for them. After each epoch, raises
         DivergedError if the loss or a parameter is infinite or NaN; the error names the step and the layer
         where it began. After a DivergedError, or an exception in a step, the model is as before the epoch.
         """
@@ -159,6 +171,8 @@ class Model(Learner):
             train_metrics=train_metrics,
             train_metrics_examples=train_metrics_examples,
             test=test,
+            sample_weight=sample_weight,
+            steps_per_epoch=steps_per_epoch,
         )
         if self._fitting:
             raise Error(
@@ -166,45 +180,48 @@ class Model(Learner):
                 "a callback may train another model, such as copy.deepcopy(model)"
             )
         called = arguments.callbacks_of(callbacks)
-        x, y = self._inputs.read(x), self._inputs.read(y, "y")
+        batch_size, batches = 64 if batch_size is None else int(batch_size), None
+        if y is None:
+            batches = GivenBatches(
+                self._inputs, self.loss_function, x, steps_per_epoch, self._training.progress
+            )
+            batches.require_steps(schedule, epochs)
+            inputs, targets, batch_size = batches.first()
+        else:
+            inputs, targets = self._inputs.read(x), self._inputs.read(y, "y")
         if validation_split is not None:
-            (x, y), validation = held_out.split(validation_split, x, y)
-            sample_weight = held_out.training_part(sample_weight, x, validation[0])
+            (inputs, targets), validation = held_out.split(validation_split, inputs, targets)
+            sample_weight = held_out.training_part(sample_weight, inputs, validation[0])
         else:
             validation = held_out.read(self._inputs, "validation", validation)
         test = held_out.read(self._inputs, "test", test)
         need = memory.Need(
-            self.backend, (x, y, *(validation or ()), *(test or ())), batch_size, self.step_memory
+            self.backend, (inputs, targets, *held_out.arrays(validation, test)), batch_size, self.step_memory
         )
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
-            try:
-                placed, target = self._inputs.place(x, y, on_device)
-            except ShapeError as error:
-                raise arguments.with_advice(error, self.net, x, y) from error
-            target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
-            data = loop.Data(placed, target, on_device)
+            order = {"batch_size": batch_size, "shuffle": shuffle is not False, "seed": self.seed}
+            arrays = self._inputs, self.loss_function, inputs, targets, sample_weight, on_device
+            source = sources.Arrays.of(*arrays, **order) if batches is None else batches.with_shapes()
             if self.epoch_step:
-                judging.require_same_weights(self.state.totals, target)
-            self._use_loss(judging.for_training(self.loss_function, target, self.backend))
+                judging.require_same_weights(self.state.totals, source.y)
+            self._use_loss(judging.for_training(self.loss_function, source.y, self.backend))
             validated = held_out.place(self._inputs, "validation", validation, on_device)
             tested = held_out.place(self._inputs, "test", test, on_device)
             if validation_split is not None and validated is not None:
-                labels = judging.without_weights(target), validated[1]
+                labels = judging.without_weights(source.y), validated[1]
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
-            n_measured = (train_metrics_examples or data.x.shape[0]) if train_metrics == "end" else 0
             if progress_bar.wanted(progress):
-                called = (*progress_bar.callbacks(epochs, data.x.shape[0], batch_size), *called)
+                called = (*progress_bar.callbacks(epochs, source.examples), *called)
+            at_end = train_metrics_examples if train_metrics == "end" else 0
             try:
                 self._grads, self._fitting = None, True
                 return loop.run(
                     self._program,
                     self._training,
-                    data,
+                    source,
                     epochs=epochs,
-                    batch_size=int(batch_size),
-                    shuffle=bool(shuffle),
-                    measures=Measures(n_measured, validated, tested),
+                    measures=Measures(at_end, validated, tested),
                     hooks=Hooks(self, self._training, schedule, called),
                 )
             finally:
@@ -230,38 +247,52 @@ class Model(Learner):
 
     def evaluate(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        batch_size: int = 250,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
+        batch_size: int | None = None,
         data_on_device: bool | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Evaluation:
-        """Loss (with the L2 penalty) and accuracy on these examples; `batch_size` bounds the memory.
+        """Loss (with the L2 penalty) and accuracy on these examples.
+
+        Without y, x is an iterable of batches, as `fit` takes them; with it, `batch_size`, 250 by default,
+        bounds the memory.
 
         Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
         Raises DivergedError if the loss is NaN and x and y are finite. With `sample_weight` (n,), loss and
         accuracy are weighted means, and `errors` is the sum of the weights of the wrong predictions.
         """
-        batch_size = require_integer("evaluate", "batch_size", batch_size)
-        x, y = self._inputs.read(x), self._inputs.read(y, "y")
-        need = memory.Need(self.backend, (x, y), batch_size, self.step_memory)
-        on_device = need.fits() if data_on_device is None else data_on_device
-        placed, target = self._inputs.place(x, y, on_device)
-        target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
-        found = evaluation.evaluate(self._program, self._variables(), placed, target, batch_size)
+        arguments.check_evaluate(
+            x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight
+        )
+        if y is None:
+            batches = given.Placed(given.Passes(x).once_more, given.Placer(self._inputs, self.loss_function))
+            found = evaluation.evaluate_batches(self._program, self._variables(), batches)
+        else:
+            size = 250 if batch_size is None else int(batch_size)
+            read = self._inputs.read(x), self._inputs.read(y, "y")
+            need = memory.Need(self.backend, read, size, self.step_memory)
+            on_device = need.fits() if data_on_device is None else data_on_device
+            placed, target = self._inputs.place(*read, on_device)
+            target = judging.weighted(self.loss_function, target, sample_weight, self.backend, on_device)
+            found = evaluation.evaluate(self._program, self._variables(), placed, target, size)
         if math.isnan(found.loss):
             outcome.diverged(self.backend, "evaluate: expected a finite loss, got nan", self._variables())
         return found
 
-    def predict(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
+    def predict(self, x: ArrayLike | Batches | Iterable[Array], batch_size: int | None = None) -> np.ndarray:
         """The class of each example (n,), or its outputs (n, d) if the loss has no classes; on the host.
+
+        x may be an iterable of batches: of x, or of `(x, y)` as `fit` takes them, whose y are not used.
 
         Raises ShapeError if an output is not finite because a value in x is not; the error says which.
         Raises DivergedError if an output is NaN or ∞ and x is finite.
         """
         return self._predict(x, batch_size, self.loss_function.predict)
 
-    def predict_proba(self, x: ArrayLike, batch_size: int = 250) -> np.ndarray:
+    def predict_proba(
+        self, x: ArrayLike | Batches | Iterable[Array], batch_size: int | None = None
+    ) -> np.ndarray:
         """The probability of each class (n, d), on the host. Errors as for `predict`.
 
         Raises ConfigError if the loss defines no probabilities.
@@ -271,10 +302,21 @@ class Model(Learner):
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
         return self._predict(x, batch_size, probabilities)
 
-    def _predict(self, x: ArrayLike, batch_size: int, interpret: Callable[[Array], Array]) -> np.ndarray:
-        batch_size = require_integer("predict", "batch_size", batch_size)
-        x = self._inputs.place_x(x)
-        return evaluation.predict(self._program, self._variables(), x, batch_size, interpret)
+    def _predict(
+        self,
+        x: ArrayLike | Batches | Iterable[Array],
+        batch_size: int | None,
+        interpret: Callable[[Array], Array],
+    ) -> np.ndarray:
+        if batch_size is not None:
+            require_integer("predict", "batch_size", batch_size)
+        if given.are_inputs(x):
+            arguments.refuse_with_batches("predict", arguments.BATCHES, {"batch_size": batch_size})
+            batches = given.inputs_of(self._inputs, x)
+            return evaluation.predict_batches(self._program, self._variables(), batches, interpret)
+        size = 250 if batch_size is None else int(batch_size)
+        placed = self._inputs.place_x(self._inputs.read(x))
+        return evaluation.predict(self._program, self._variables(), placed, size, interpret)
 
     # Copies and files.
 

@@ -64,9 +64,13 @@ Tree = Any  # an array, or a dict or tuple of trees
 def map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """The tree of `function` applied to each leaf of `tree` and to the leaves in its place in `others`."""
     if isinstance(tree, dict):
+        if not others:
+            return {key: map(function, branch) for key, branch in tree.items()}
         return {key: map(function, tree[key], *[other[key] for other in others]) for key in tree}
     if isinstance(tree, tuple):
         make = getattr(tree, "_make", tuple)  # a NamedTuple stays a NamedTuple
+        if not others:
+            return make([map(function, branch) for branch in tree])
         return make([map(function, *branches) for branches in zip(tree, *others, strict=True)])
     return function(tree, *others)
 
@@ -80,12 +84,16 @@ def map_several(
     """
     first = trees[0]
     if isinstance(first, dict):
-        found = {k: map_several(function, n, *[tree[k] for tree in trees], key=k) for k in first}
-        return tuple([{k: branches[i] for k, branches in found.items()} for i in range(n)])
+        found = [map_several(function, n, *[tree[k] for tree in trees], key=k) for k in first]
+        return tuple([dict(zip(first, branches, strict=True)) for branches in _columns(found, n)])
     if isinstance(first, tuple):
-        parts = [map_several(function, n, *branches) for branches in zip(*trees, strict=True)]
-        return tuple([tuple([branches[i] for branches in parts]) for i in range(n)])
+        return _columns([map_several(function, n, *branches) for branches in zip(*trees, strict=True)], n)
     return function(key, *trees)
+
+
+def _columns(rows: list[tuple[Any, ...]], n: int) -> tuple[tuple[Any, ...], ...]:
+    """The n columns of rows of length n."""
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * n
 
 
 def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -101,7 +109,12 @@ def items(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def leaves(tree: Tree) -> list[Any]:
     """The arrays of a tree, in the order of `items`."""
-    return [leaf for _, leaf in items(tree)]
+    # Without the names, which take most of the time of `items`.
+    if isinstance(tree, dict):
+        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
+    if isinstance(tree, tuple):
+        return [leaf for branch in tree for leaf in leaves(branch)]
+    return [tree]
 
 
 def shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
@@ -130,13 +143,17 @@ def merge(tree: Tree, other: Tree) -> Tree:
     return tuple([merge(*branches) for branches in zip(tree, other, strict=True)])
 
 
-def weights(tree: Tree) -> list[Array]:
+def weights(tree: Tree, key: str = "") -> list[Array]:
     """The leaves under the key `weight`: L2 and weight decay act on these alone.
 
     In a layer of your own, use this name for parameters to decay, and any other name for biases, scales and
     shifts.
     """
-    return [leaf for name, leaf in items(tree) if name.rpartition(".")[2] == "weight"]
+    if isinstance(tree, dict):
+        return [leaf for each in sorted(tree) for leaf in weights(tree[each], each)]
+    if isinstance(tree, tuple):
+        return [leaf for branch in tree for leaf in weights(branch)]
+    return [tree] if key == "weight" else []
 
 
 def map_weights(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:

@@ -11,8 +11,10 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import losses, nn, optim, schedules
+from xpnet._training import given
 from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet._util.text import shortened
+from xpnet.backend._reading import a
 from xpnet.backend.backends import DTYPES
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
 from xpnet.errors import ConfigError, ShapeError
@@ -53,6 +55,13 @@ CALLBACK = _Kind(
 )
 KINDS = {"net": LAYER, "loss": LOSS, "optimizer": OPTIMIZER, "schedule": SCHEDULE, "callbacks": CALLBACK}
 OWN = ("builtins", "xpnet", "__main__")  # their objects are shown without a module
+BATCHES = {  # arguments that mean nothing with batches, and what to do
+    "batch_size": "the iterable makes the batches",
+    "shuffle": "the iterable decides the order, as DataLoader(…, shuffle=True) does",
+    "validation_split": "pass validation=(x, y), or other batches",
+    "sample_weight": "make each batch (x, y, sample_weight)",
+    "data_on_device": "each batch goes to the device by itself",
+}
 WRITTEN = {"backend": tuple(backends.BACKENDS), "dtype": DTYPES}
 OTHER_NAMES = {  # of other libraries
     "mse": "MeanSquaredError",
@@ -174,8 +183,11 @@ def check_model(**arguments: Any) -> None:
 def check_fit(**arguments: Any) -> None:
     """ConfigError for an argument of `fit` that cannot be used."""
     require_integer("fit", "epochs", arguments["epochs"], least=0)
-    require_integer("fit", "batch_size", arguments["batch_size"])
-    require_flag("fit", "shuffle", arguments["shuffle"])
+    for name in ("batch_size", "steps_per_epoch"):
+        if arguments[name] is not None:
+            require_integer("fit", name, arguments[name])
+    if arguments["shuffle"] is not None:
+        require_flag("fit", "shuffle", arguments["shuffle"])
     if arguments["data_on_device"] is not None:
         require_flag("fit", "data_on_device", arguments["data_on_device"])
     progress = arguments["progress"]
@@ -185,20 +197,53 @@ def check_fit(**arguments: Any) -> None:
         require("fit", "schedule", arguments["schedule"])
     check_train_metrics("fit", arguments["train_metrics"], arguments["train_metrics_examples"])
     check_data(arguments["x"], arguments["y"])
-    check_pair("validation", arguments["validation"])
-    check_pair("test", arguments["test"])
+    for name in ("validation", "test"):
+        check_pair(name, arguments[name], arguments["epochs"])
     check_split(arguments["validation"], arguments["validation_split"])
+    if arguments["y"] is None:
+        check_batches(**arguments)
+    elif arguments["steps_per_epoch"] is not None:
+        raise ConfigError(
+            f"fit: expected no steps_per_epoch with arrays, got {arguments['steps_per_epoch']}; an epoch is "
+            "all examples, in batches of batch_size"
+        )
 
 
-def check_data(x: Any, y: Any) -> None:
-    """ConfigError for inputs without targets, and for pairs of both."""
+def check_batches(**arguments: Any) -> None:
+    """ConfigError for an argument of `fit` that means nothing with batches."""
+    refuse_with_batches("fit", BATCHES, arguments)
+    x, steps, epochs = arguments["x"], arguments["steps_per_epoch"], arguments["epochs"]
+    if steps is None:
+        given.require_many(
+            "batches", x, epochs, "pass steps_per_epoch, a list of batches or an object with __iter__"
+        )
+    if arguments["train_metrics"] == "end" and (given.is_read_once(x) or steps is not None):
+        got = f"steps_per_epoch={steps}" if steps is not None else a(x)
+        raise ConfigError(
+            f'fit: expected batches for another pass with train_metrics="end", got {got}; '
+            "pass examples to measure as validation"
+        )
+
+
+def refuse_with_batches(where: str, ways: dict[str, str], values: dict[str, Any]) -> None:
+    """ConfigError for an argument that means nothing with batches; `ways` says what to do instead."""
+    for name, value in values.items():
+        way_out = ways.get(name)
+        if way_out is not None and value is not None and value is not False:
+            raise ConfigError(
+                f"{where}: expected no {name} with an iterable of batches, got {_show(value)}; {way_out}"
+            )
+
+
+def check_data(x: Any, y: Any, where: str = "fit") -> None:
+    """ConfigError for inputs without targets, unless they are batches, and for pairs of both."""
     shapes = [getattr(each, "shape", None) for each in x] if isinstance(x, tuple) and len(x) == 2 else [None]
     pair = None not in shapes and shapes[0] != shapes[1]
     if pair and (y is None or isinstance(y, tuple)):
         more = ", validation=examples" if y is not None else ""
-        raise ConfigError(f"fit: expected x to be an array, got a pair; write fit(*examples{more})")
-    if y is None:
-        raise ConfigError("fit: expected y to be the targets of x, got None; write fit(x, y)")
+        raise ConfigError(f"{where}: expected x to be an array, got a pair; write {where}(*examples{more})")
+    if y is None and not given.are_batches(x):
+        raise ConfigError(f"{where}: expected y to be the targets of x, got None; write {where}(x, y)")
 
 
 def check_train_metrics(where: str, train_metrics: Any, examples: Any) -> None:
@@ -215,9 +260,22 @@ def check_train_metrics(where: str, train_metrics: Any, examples: Any) -> None:
             )
 
 
-def check_pair(name: str, pair: Any) -> None:
-    """ConfigError unless it is a pair (x, y) or None."""
+def check_evaluate(x: Any, y: Any, **options: Any) -> None:
+    """ConfigError for an argument of `evaluate` that cannot be used."""
+    if options["batch_size"] is not None:
+        require_integer("evaluate", "batch_size", options["batch_size"])
+    if y is None:
+        check_data(x, y, "evaluate")
+        refuse_with_batches("evaluate", BATCHES, options)
+
+
+def check_pair(name: str, pair: Any, epochs: int = 1) -> None:
+    """ConfigError unless it is a pair (x, y), batches for so many epochs, or None."""
     if pair is None:
+        return
+    if given.are_pairs(pair):
+        way_out = "pass a list of batches or an object with __iter__"
+        given.require_many(f"{name} batches", pair, epochs, way_out)
         return
     expected, way_out = f"fit: expected {name} to be a pair (x, y)", f"write {name}=(x, y)"
     if name == "validation" and is_number(pair) and 0 < pair < 1:

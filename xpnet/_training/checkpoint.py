@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from xpnet import tree
-from xpnet._training.state import Batches, Progress, State, Totals, Training
+from xpnet._training.state import Batches, Given, Progress, State, Totals, Training
 from xpnet._util import files
 from xpnet.backend import Backend
 from xpnet.errors import CheckpointError
@@ -43,7 +43,7 @@ def capture(training: Training, backend: Backend, seed: int, of_copy: bool = Fal
         "epoch": progress.epoch,
         "epoch_step": progress.epoch_step,
         "epoch_seconds": progress.epoch_seconds,
-        "batches": progress.batches,
+        "batches": _fields(progress.batches),
         "history": progress.history,
         "companions": participants | training.rewound | training.loaded,  # the format's name for these states
     }
@@ -80,7 +80,7 @@ def restore(
             epoch,
             epoch_step,
             float(saved["epoch_seconds"]),
-            None if saved["batches"] is None else Batches(*saved["batches"]),
+            _batches(saved["batches"]),
             tuple([EpochMetrics(*row) for row in saved["history"]]),
         )
         loaded = dict(saved["companions"])
@@ -99,6 +99,17 @@ def restore(
         arrays[name] = backend.from_host(host)
     state = {name: tree.replace(branch, arrays, name) for name, branch in template.items()}
     return Training(State(**state, totals=totals), progress, loaded)
+
+
+def _fields(batches: Batches | Given | None) -> Any:
+    """What the file holds of them: a list, or an object for batches that the user gives."""
+    return batches._asdict() if isinstance(batches, Given) else batches
+
+
+def _batches(saved: Any) -> Batches | Given | None:
+    if saved is None:
+        return None
+    return Given(**saved) if isinstance(saved, dict) else Batches(*saved)
 
 
 def _items(state: dict[str, Tree]) -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import tree
-from xpnet._training import arguments, held_out, judging
+from xpnet._training import arguments, given, held_out, judging
 from xpnet._training.ensemble import Team
 from xpnet._training.ensemble_data import Data
 from xpnet._training.inputs import naming
@@ -82,11 +82,20 @@ def require_same_shapes(params: Sequence[Tree]) -> None:
                 )
 
 
-def pair(name: str, given: Any) -> tuple[Any, Any]:
+def pair(name: str, found: Any) -> tuple[Any, Any]:
     """A pair (x, y) or None, and the weights of (x, y, weights) or None."""
-    if isinstance(given, tuple | list) and len(given) == 3:
-        return (given[0], given[1]), given[2]
-    return given, None
+    if isinstance(found, tuple | list) and len(found) == 3:
+        return (found[0], found[1]), found[2]
+    return found, None
+
+
+def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
+    """ConfigError for iterables of batches in place of arrays."""
+    if any(map(given.are_pairs, pairs)) or (y is None and given.are_batches(x)):
+        raise ConfigError(
+            "fit: expected arrays, of which each network of an ensemble draws its own batches, "
+            "got an iterable of batches; write fit(x, y)"
+        )
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:

@@ -14,10 +14,11 @@ from xpnet._training.ensemble import NO_STATE, Moment, Stacked, Team
 from xpnet._training.ensemble_data import Data, Measures
 from xpnet._training.hooks import Hooks
 from xpnet._training.inputs import naming
+from xpnet._training.sources import Arrays, Buffers
 from xpnet._training.state import Batches, News, Start
 from xpnet._training.step import zero_totals
 from xpnet.backend import Backend
-from xpnet.errors import ConfigError, DivergedError
+from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
 
 
@@ -66,7 +67,7 @@ class Fit:
             own.stopping = False
             self.network_hooks[k].restore_states()
             own.progress = own.progress._replace(batches=batches)
-        buffers = loop._Buffers(team.backend)
+        buffers = Buffers(team.backend)
         first = self.network_hooks[min(trainings)]
         loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs)
         with ExitStack() as stack:
@@ -223,9 +224,10 @@ class _Steps:
         epochs = [progress.epoch for progress in own]
         self.stacks = ensemble_data.batch_positions(data, places, fit.batch_size, seeds, epochs, fit.shuffle)
         self.n_steps = sum(len(rows) for rows in self.stacks)
+        self.source = self._source(self.data.x, self.data.y, self.stacks)
         schedules = [fit.network_hooks[k].schedule for k in places]
         each = [
-            loop._learning_rates(team.engine(k).program, epoch, schedule, self.n_steps)
+            self.source.learning_rates(float(team.models[k].optimizer.learning_rate), schedule, epoch)
             for k, epoch, schedule in zip(places, epochs, schedules, strict=True)
         ]
         self.rates: list[Any] = list(zip(*each, strict=True))
@@ -251,8 +253,13 @@ class _Steps:
         training = fit.team.training
         hooks: Any = _StepHooks(fit, self.stacked)
         began = time.perf_counter() - self.seconds
-        with closing(self._ranges(self.data.x, self.data.y, self.stacks, self.rates)) as ranges:
-            loop._take_steps(self.stacked.program, training, ranges, self.rates, hooks, self.start, began)
+        program, source = self.stacked.program, self.source
+        try:
+            with closing(self._ranges(source, self.rates)) as ranges:
+                loop._take_steps(program, training, source, ranges, self.rates, hooks, self.start, began)
+        except ShapeError:  # values that do not fit, found when they were read
+            training.go_back(self.start)
+            raise
         backend.to_numpy(
             training.state.finite_steps
         )  # waits for the steps; JAX waits long for all arrays alive
@@ -260,16 +267,11 @@ class _Steps:
         if hooks.paused:
             training.stopping = False
 
-    def _ranges(
-        self, x: Any, y: Any, stacks: list[Any], rates: list[Any]
-    ) -> Generator[StepRange, None, None]:
-        backend: Backend = self.fit.team.backend
-        given = rates if self.is_scheduled else None
-        if not self.data.on_device:
-            yield from loop._streamed_ranges(self.buffers, (x, y), stacks, given, self.skipped)
-            return
-        placed = [backend.asarray(rows) for rows in stacks]
-        yield from loop._ranges(backend, (x, y), placed, given, self.skipped)
+    def _source(self, x: Any, y: Any, stacks: list[np.ndarray]) -> Arrays:
+        return _Positions(self.fit.team.backend, x, y, self.data.on_device, stacks, self.buffers)
+
+    def _ranges(self, source: Arrays, rates: list[Any]) -> Generator[StepRange, None, None]:
+        return source.ranges(rates if self.is_scheduled else None, self.skipped)
 
     def diverged(self, moments: list[Moment]) -> dict[int, str]:
         """What is wrong with each network that is not finite any more, which is then back at the start."""
@@ -286,12 +288,9 @@ class _Steps:
         moment.training.change(moment.state, moment.progress)
         row = i if self.stacks[0].shape[1] > 1 else 0
         stacks, rates = [rows[:, row] for rows in self.stacks], [rates[i] for rates in self.rates]
-        x, y = self.data.of_network(i)
-        with closing(self._ranges(x, y, stacks, rates)) as ranges:
-            error = loop._diverged(
-                program, moment.training, self._start(i), ranges, rates, loop.Data(x, y, self.data.on_device)
-            )
-        return str(error)
+        source = self._source(*self.data.of_network(i), stacks)
+        ranges = self._ranges(source, rates)
+        return str(loop._diverged(program, moment.training, source, self._start(i), ranges, rates))
 
     def set_back(self, i: int, moment: Moment, loss: float) -> str:
         """Set network i back, whose loss after the last step is not finite; what is wrong."""
@@ -315,6 +314,17 @@ class _Steps:
         assert networks is not None
         states = networks.states_of(stacked.program.optimizer, start.state, stacked.like)
         return start._replace(state=states[i], progress=stacked.progress[i], companions=stacked.companions[i])
+
+
+class _Positions(Arrays):
+    """Arrays that are cut into batches by positions, as `batch_positions` gives them."""
+
+    def __init__(
+        self, backend: Backend, x: Any, y: Any, on_device: bool, stacks: list[np.ndarray], buffers: Buffers
+    ) -> None:
+        self.backend, self.x, self.y, self.on_device, self.buffers = backend, x, y, on_device, buffers
+        self.stacks = [backend.asarray(rows) for rows in stacks] if on_device else list(stacks)
+        self.n_steps = sum(len(rows) for rows in stacks)
 
 
 class _StepHooks:

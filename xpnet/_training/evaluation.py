@@ -1,19 +1,21 @@
 """Evaluation and prediction, batch by batch, on checked and placed data."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from xpnet import tree
 from xpnet._training import outcome
+from xpnet._training.inputs import naming
 from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
 from xpnet._training.step import zero_totals
 from xpnet.backend import Backend
 from xpnet.data.batches import slices
+from xpnet.errors import ConfigError
 from xpnet.metrics import Evaluation
 from xpnet.tree import Array, Tree
 
@@ -44,6 +46,44 @@ def evaluate(
     if not math.isfinite(found.loss):
         outcome.require_finite(backend, x=x, y=y)
     return found
+
+
+def measure(program: Program, variables: Tree, data: Any, examples: int | None = None) -> Evaluation:
+    """`evaluate` of a pair (x, y), or `evaluate_batches`."""
+    if isinstance(data, tuple):
+        x, y = data
+        return evaluate(program, variables, x, y, BATCH_SIZE, examples)
+    return evaluate_batches(program, variables, data, examples)
+
+
+def evaluate_batches(
+    program: Program, variables: Tree, batches: Iterable[tuple[Array, Any]], examples: int | None = None
+) -> Evaluation:
+    """`evaluate` of checked batches, each as it is. Waits for the device after each."""
+    backend, objective = program.backend, program.objective
+    totals, n, finite = None, 0, True
+    for number, (x, y) in enumerate(batches, 1):
+        part = slice(None if examples is None else examples - n)
+        x, y = backend.asarray(x[part, ...]), _placed(backend, y, part)
+        if totals is None:
+            totals = zero_totals(objective, backend, x, y)
+        totals, here = program.evaluate(totals, (variables, x, y))
+        n += x.shape[0]
+        if finite and not math.isfinite(float(here.loss)):
+            finite = False
+            with naming(f"batch {number}"):
+                outcome.require_finite(backend, x=x, **_arrays(y))
+        if n == examples:
+            break
+    if totals is None:
+        raise ConfigError("expected at least one batch, got none")
+    with backend.precision():
+        penalty = float(objective.penalized(variables, 0.0))
+    return of_totals(totals, n, penalty)
+
+
+def _arrays(y: Array | Weighted) -> dict[str, Array]:
+    return {"y": y.target, "sample_weight": y.weights} if isinstance(y, Weighted) else {"y": y}
 
 
 def _placed(backend: Backend, y: Array | Weighted, part: slice) -> Any:
@@ -82,6 +122,19 @@ def predict(
     if not bool(finite):
         outcome.require_finite(backend, x=x)
         _require_numbers(program, variables, x, batch_size)
+    return np.concatenate(parts)
+
+
+def predict_batches(
+    program: Program, variables: Tree, batches: Iterable[Array], interpret: Callable[[Array], Array]
+) -> np.ndarray:
+    """`predict` for inputs that come in batches, each as it is. Waits for the device after each."""
+    parts = []
+    for number, x in enumerate(batches, 1):
+        with naming(f"batch {number}"):
+            parts.append(predict(program, variables, x, x.shape[0], interpret))
+    if not parts:
+        raise ConfigError("predict: expected at least one batch, got none")
     return np.concatenate(parts)
 
 

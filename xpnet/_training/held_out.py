@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._training import given
 from xpnet._training.inputs import Inputs, naming
 from xpnet._util.numbers import whole
 from xpnet.backend import LazyArray
@@ -28,20 +29,30 @@ def split(fraction: float, *arrays: ArrayLike) -> tuple[tuple[Any, ...], tuple[A
     return tuple(_rows(each, 0, first) for each in arrays), tuple(_rows(each, first, n) for each in arrays)
 
 
-def read(inputs: Inputs, name: str, pair: Any) -> tuple[Any, Any] | None:
-    """A pair (x, y) as arrays that can be checked; None for None. Errors start with its name."""
-    if pair is None:
-        return None
+def read(inputs: Inputs, name: str, pair: Any) -> Any:
+    """A pair (x, y) as arrays that can be checked; batches and None as they are. Errors have its name."""
+    if pair is None or given.are_pairs(pair):
+        return pair
     with naming(name):
         return inputs.read(pair[0]), inputs.read(pair[1], "y")
 
 
-def place(inputs: Inputs, name: str, pair: tuple[Any, Any] | None, on_device: bool) -> Any:
-    """The pair checked and placed; None for None. Errors start with its name."""
+def arrays(*pairs: Any) -> tuple[Any, ...]:
+    """The arrays of those that `read` gave and that are no batches."""
+    return tuple(
+        [array for pair in pairs if pair is not None and not given.are_pairs(pair) for array in pair]
+    )
+
+
+def place(inputs: Inputs, name: str, pair: Any, on_device: bool) -> Any:
+    """The pair checked and placed, batches ready for that; None for None. Errors start with its name."""
     if pair is None:
         return None
+    if given.are_pairs(pair):
+        return given.Placed(given.Passes(pair).once_more, given.Placer(inputs, inputs.loss))
     with naming(name):
-        return inputs.place(*pair, on_device)
+        x, y = pair
+        return inputs.place(x, y, on_device)
 
 
 def training_part(weights: ArrayLike | None, x: Any, x_held_out: Any) -> Any:

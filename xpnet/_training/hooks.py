@@ -105,7 +105,7 @@ class Hooks:
         if first is not None:
             raise first
 
-    def news_of_step(self, step: int, n_steps: int) -> News | None:
+    def news_of_step(self, step: int, n_steps: float) -> News | None:
         """What `tell` then tells: this step has ended. None if no callback wants to know."""
         return News(self.called_after_steps, step=(step, n_steps)) if self.called_after_steps else None
 

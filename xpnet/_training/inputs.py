@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Backend, LazyArray, namespace
+from xpnet.backend import Backend, LazyArray, device, namespace
 from xpnet.backend._reading import entry
 from xpnet.data.stream import pieces
 from xpnet.errors import ShapeError
@@ -36,9 +36,12 @@ class Inputs:
         self.backend = backend
         self.input_shape: Shape | None = None
 
-    def read(self, x: ArrayLike, name: str = "x") -> Any:
+    def read(self, x: Any, name: str = "x") -> Any:
         """x if it is an array of the backend's library, else an array of numbers on the host."""
-        return x if self.backend.owns(x) else self.backend.numbers(x, name)
+        if self.backend.owns(x):
+            return x
+        adopted = self.backend.adopted(x)
+        return adopted if adopted is not x else self.backend.numbers(x, name)
 
     def place_x(self, x: ArrayLike) -> Array:
         """x on the device: in the training dtype, or as integers if the network takes integers."""
@@ -102,6 +105,18 @@ class Inputs:
         """
         placed: Any = self.place_x(x) if on_device else self._on_host(x)
         return placed, self.place_target(self.net.output_shape(tuple(placed.shape)), y, on_device)
+
+    def place_batch(self, x: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
+        """A batch in the right dtypes: its arrays on the device stay there, the others on the host."""
+        read = self.read(x)
+        placed = self.place_x(read) if self._is_placed(read) else self._on_host(read)[...]
+        read_y = self.read(y, "y")
+        shape = self.net.output_shape(tuple(placed.shape))
+        return placed, self.place_target(shape, read_y, self._is_placed(read_y))
+
+    def _is_placed(self, x: Any) -> bool:
+        """Whether x is on the device."""
+        return self.backend.owns(x) and device(x) == self.backend.device
 
     def _on_host(self, x: ArrayLike) -> "HostInputs":
         host = self.backend.numbers(x)

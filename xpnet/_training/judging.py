@@ -132,12 +132,17 @@ def mean(totals: Totals, n: int) -> Array:
 
 
 def weighted(
-    loss: Loss, target: Any, weights: ArrayLike | None, backend: Backend, on_device: bool = True
+    loss: Loss,
+    target: Any,
+    weights: ArrayLike | None,
+    backend: Backend,
+    on_device: bool = True,
+    some: bool = True,
 ) -> Any:
     """Placed targets with the weights of their examples, on the device or on the host, if there are any.
 
-    Raises ShapeError unless they are n finite numbers of at least 0, one of them above 0; ConfigError if the
-    loss is no mean over the examples.
+    Raises ShapeError unless they are n finite numbers of at least 0, with `some` one of them above 0;
+    ConfigError if the loss is no mean over the examples.
     """
     if weights is None:
         return target
@@ -150,9 +155,10 @@ def weighted(
     host = backend.numbers(weights, "sample_weight")[:]
     if host.shape != (n,):
         raise ShapeError(f"sample_weight: expected {n} weights of shape ({n},), got {host.shape}")
-    if not (np.all(np.isfinite(host)) and np.all(host >= 0) and np.any(host > 0)):
+    if not (np.all(np.isfinite(host)) and np.all(host >= 0) and (np.any(host > 0) or not some)):
         got = f"weights from {np.min(host):g} to {np.max(host):g}"
-        raise ShapeError(f"sample_weight: expected finite weights of at least 0, one above 0, got {got}")
+        least = "at least 0, one above 0" if some else "at least 0"
+        raise ShapeError(f"sample_weight: expected finite weights of {least}, got {got}")
     place = backend.asarray if on_device else backend.on_host
     return Weighted(target, place(host, real=True))
 

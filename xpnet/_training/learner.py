@@ -21,7 +21,7 @@ from xpnet._training.step import (
 )
 from xpnet._training.summary import StepMemory
 from xpnet._util import text
-from xpnet._util.checks import python_number
+from xpnet._util.checks import python_number, require_shape
 from xpnet._util.warning import Once
 from xpnet.errors import Error, ShapeError
 from xpnet.losses import Loss
@@ -146,6 +146,17 @@ class Learner:
             new = getattr(fresh, part)
             if tree.shapes(new) != tree.shapes(getattr(self.state, part)):
                 self._update(**{part: new})
+
+    @property
+    def l2(self) -> float:
+        """λ of the L2 penalty. Assign another one to use it from now on."""
+        return self.objective.l2
+
+    @l2.setter
+    def l2(self, l2: float) -> None:
+        self.objective = replace(self.objective, l2=l2)
+        self._options["l2"] = self.objective.l2
+        self._program = self._compile()
 
     # The state of training.
 
@@ -360,7 +371,7 @@ class Learner:
                 before the first x, the table lists the parameters alone.
             batch_size: examples per step.
         """
-        shape = self.input_shape if input_shape is None else input_shape
+        shape = self.input_shape if input_shape is None else require_shape("summary", input_shape)
         if shape is None:
             return summary.text(self.net, self.params)
         rows, need = needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)
@@ -378,4 +389,5 @@ class Learner:
 
     def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
         """The memory in bytes of a training step on a batch of that size, computed without running it."""
-        return needs(self.net, self.state, self.backend, (batch_size, *input_shape), self.micro_batch)[1]
+        shape = require_shape("step_memory", input_shape)
+        return needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)[1]

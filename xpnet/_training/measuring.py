@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from xpnet._training import evaluation, outcome
 from xpnet._training.inputs import naming
-from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
+from xpnet._training.sources import Source
 from xpnet._training.state import Start, Training
 from xpnet.metrics import EpochMetrics, Evaluation
-from xpnet.tree import Array, Tree
+from xpnet.tree import Tree
 
 NOTHING = None, None  # loss and accuracy where there are no data
 
@@ -18,20 +18,20 @@ class Measures(NamedTuple):
     """What to measure after each epoch, with the network in evaluation mode.
 
     Fields:
-        train: the number of training examples, the first ones; 0: none, the running mean stands for them.
-        validation, test: checked and placed data, or None.
+        train: the number of training examples, the first ones; None: all; 0: none, the running mean stands
+            for them.
+        validation, test: checked and placed data, as `evaluation.measure` takes them, or None.
     """
 
-    train: int = 0
-    validation: tuple[Array, Array] | None = None
-    test: tuple[Array, Array] | None = None
+    train: int | None = 0
+    validation: Any = None
+    test: Any = None
 
 
 def epoch_metrics(
     program: Program,
     training: Training,
-    x: Array,
-    y: Array | Weighted,
+    source: Source,
     measures: Measures,
     seconds: float,
     start: Start,
@@ -42,19 +42,21 @@ def epoch_metrics(
     training is then where the epoch started.
 
     Arguments:
-        x, y: the training data.
+        source: the training data.
         seconds: the duration of the steps.
         start: where they started.
     """
-    state, progress, n = training.state, training.progress, x.shape[0]
-    variables = state.variables(program.optimizer) if any(measures) else {}
+    state, progress = training.state, training.progress
+    n, at_end = source.examples(progress.epoch_step), measures.train != 0
+    measured_at_all = at_end or measures.validation or measures.test
+    variables = state.variables(program.optimizer) if measured_at_all else {}
 
-    def measured(name: str, data: tuple[Array, Any], examples: int | None = None) -> Evaluation:
+    def measured(name: str, data: Any, examples: int | None = None) -> Evaluation:
         with naming(name):
-            return evaluation.evaluate(program, variables, *data, evaluation.BATCH_SIZE, examples)
+            return evaluation.measure(program, variables, data, examples)
 
-    if measures.train:
-        train = measured("training data", (x, y), measures.train)
+    if at_end:
+        train = measured("training data", source.data(), measures.train)
         _require_finite(program, training, start, train.loss, variables)
     else:
         train = evaluation.of_totals(state.totals, n, penalty=0.0)
@@ -71,7 +73,7 @@ def epoch_metrics(
         images_per_second=n / seconds,
         test_loss=test[0],
         test_accuracy=test[1],
-        train_metrics="end" if measures.train else "running",
+        train_metrics="end" if at_end else "running",
     )
 
 

@@ -1,10 +1,12 @@
-"""The progress that `fit` shows: a line on standard error, and learning curves in a notebook."""
+"""The progress that `fit` shows: a line on standard error, or a line and learning curves in a notebook."""
 
+import math
 import os
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from xpnet.callbacks import Callback
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS = 1.0  # drawing waits for the device
 FIRST_CURVES = 3.0  # seconds; a shorter training has none
-CURVES_SHARE = 0.05  # of the time, at most, goes into drawing them
+CURVES_SHARE = 0.05  # of the time, at most, goes into drawing them, from the second picture on
 
 
 def wanted(progress: bool | str) -> bool:
@@ -26,28 +28,28 @@ def wanted(progress: bool | str) -> bool:
     return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
 
 
-def callbacks(epochs: int, n_examples: int, batch_size: int) -> tuple[Callback, ...]:
-    """What shows the progress of a `fit` of so many epochs, examples, and examples per step."""
-    bar = ProgressBar(epochs, n_examples, batch_size)
-    return (bar, LiveCurves()) if _in_notebook() else (bar,)
+def callbacks(epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
+    """What shows the progress of a `fit` of so many epochs; arguments as for `ProgressBar`."""
+    return (
+        (NotebookBar(epochs, examples), LiveCurves()) if _in_notebook() else (ProgressBar(epochs, examples),)
+    )
 
 
 class ProgressBar(Callback):
-    """One line that is drawn again each second; not on a terminal or in a notebook, a line for each epoch.
+    """One line that is drawn again each second; a line for each epoch where standard error is no terminal.
 
     Arguments:
         epochs: the number of epochs of this `fit`.
-        n_examples, batch_size: of the training.
+        examples: the number of examples in the steps of the epoch up to the one that was run last.
     """
 
     every_step = False
 
-    def __init__(self, epochs: int, n_examples: int, batch_size: int) -> None:
+    def __init__(self, epochs: int, examples: Callable[[int], int]) -> None:
         self.epochs = epochs
-        self.n_examples = n_examples
-        self.batch_size = batch_size
+        self.examples = examples
         self.stream: TextIO | None = sys.stderr
-        self.redraws = _is_terminal(self.stream) or _in_notebook()
+        self.redraws = _is_terminal(self.stream)
         self.first = 0  # the epochs before this `fit`
         self.began = self.drawn_at = time.monotonic()
         self.text = ""  # of the last epoch
@@ -60,12 +62,15 @@ class ProgressBar(Callback):
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
         if not self.redraws or time.monotonic() - self.drawn_at < REDRAW_SECONDS:
             return
-        loss = model.running_loss(min(step * self.batch_size, self.n_examples))
-        done = model.epoch - self.first + step / n_steps
-        left = (time.monotonic() - self.began) * (self.epochs - done) / done
-        where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}/{n_steps}"
-        after = f"  after epoch {self.text}" if self.text else ""
-        self._draw(f"{where}  running loss {loss:.4f}  {_clock(left)} left{after}")
+        loss = model.running_loss(self.examples(step))
+        where = f"epoch {model.epoch + 1}/{self.first + self.epochs}  step {step}"
+        left = ""
+        if n_steps != math.inf:
+            done = model.epoch - self.first + step / n_steps
+            seconds = (time.monotonic() - self.began) * (self.epochs - done) / done
+            where, left = f"{where}/{n_steps}", f"  {_clock(max(seconds, 0))} left"
+        after = f"after epoch {self.text}" if self.text else ""
+        self._draw(f"{where}  running loss {loss:.4f}{left}", after)
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         found = f"loss {metrics.train_loss:.4f}{_accuracy(metrics.train_accuracy)} ({metrics.train_metrics})"
@@ -75,19 +80,19 @@ class ProgressBar(Callback):
         ):
             found += "" if loss is None else f"  {name} loss {loss:.4f}{_accuracy(accuracy)}"
         self.text = f"{metrics.epoch}: {found}"
-        line = f"epoch {metrics.epoch}/{self.first + self.epochs}  {found}"
+        where = f"epoch {metrics.epoch}/{self.first + self.epochs}"
         if not self.redraws:
-            self._write(line + "\n")
+            self._write(f"{where}  {found}\n")
         elif self.drawn or time.monotonic() - self.drawn_at >= REDRAW_SECONDS:
-            self._draw(line)
+            self._draw(where, found)
 
     def on_end(self, model: "Model") -> None:
         if self.drawn:
             self._write("\n")
 
-    def _draw(self, line: str) -> None:
-        """Draw the line in place of the one before it."""
-        line = line[: shutil.get_terminal_size().columns - 1]
+    def _draw(self, where: str, found: str) -> None:
+        """Draw the line in place of the one before it: where the training is, and what an epoch has found."""
+        line = f"{where}  {found}".rstrip()[: shutil.get_terminal_size().columns - 1]
         self._write("\r" + line.ljust(self.drawn))
         self.drawn, self.drawn_at = len(line), time.monotonic()
 
@@ -97,13 +102,31 @@ class ProgressBar(Callback):
             self.stream.flush()
 
 
+class NotebookBar(ProgressBar):
+    """That line in the output of a cell, where standard error would be red.
+
+    It is in two lines, so that it breaks nowhere else, and what is below stays in its place.
+    """
+
+    def __init__(self, epochs: int, examples: Callable[[int], int]) -> None:
+        super().__init__(epochs, examples)
+        self.redraws, self.place = True, Place()
+
+    def on_end(self, model: "Model") -> None:
+        """The line stays, as the last one drawn."""
+
+    def _draw(self, where: str, found: str) -> None:
+        self.place.show(Text(f"{where}\n{found}".rstrip()))
+        self.drawn, self.drawn_at = 1, time.monotonic()
+
+
 class LiveCurves(Callback):
     """The learning curves of a model in a notebook, drawn again after an epoch in the same place."""
 
     every_step = False
 
     def on_start(self, model: "Model") -> None:
-        self.place: Any = None
+        self.place = Place()
         self.drawn = 0  # epochs in the picture
         self.next_at = time.monotonic() + FIRST_CURVES
 
@@ -116,16 +139,35 @@ class LiveCurves(Callback):
             self._draw(model)
 
     def _draw(self, model: "Model") -> None:
-        from IPython.display import display
+        from xpnet.plots import pictures  # noqa: F401  # its first import takes long, and shall not count
 
         began, history = time.monotonic(), model.history
-        picture = history.plot()
-        if self.place is None:
-            self.place = display(picture, display_id=True)
+        self.place.show(history.plot())
+        wait = (time.monotonic() - began) * (1 / CURVES_SHARE - 1)
+        self.next_at = time.monotonic() + (wait if self.drawn else min(wait, FIRST_CURVES))
+        self.drawn = len(history)
+
+
+class Place:
+    """A place in the output of a notebook's cell. What it shows replaces what it showed before."""
+
+    def __init__(self) -> None:
+        self.handle: Any = None
+
+    def show(self, thing: Any) -> None:
+        from IPython.display import display
+
+        if self.handle is None:
+            self.handle = display(thing, display_id=True)
         else:
-            self.place.update(picture)
-        self.drawn, now = len(history), time.monotonic()
-        self.next_at = now + (now - began) * (1 / CURVES_SHARE - 1)
+            self.handle.update(thing)
+
+
+class Text(str):
+    """A text that a notebook shows without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _accuracy(accuracy: float | None) -> str:
@@ -143,7 +185,7 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
+    """Whether this is the kernel of a notebook: Jupyter's, or one made from it, such as Colab's."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)

@@ -86,18 +86,32 @@ class Batches(NamedTuple):
     shuffle: bool
 
 
+class Given(NamedTuple):
+    """Batches that the user gives: which of them form an epoch.
+
+    Fields:
+        steps_per_epoch: the steps of an epoch; None: one pass over the batches.
+        passes: the passes that were over when the epoch began.
+        taken: the batches of the next pass that were taken before the epoch.
+    """
+
+    steps_per_epoch: int | None = None
+    passes: int = 0
+    taken: int = 0
+
+
 class News(NamedTuple):
     """The end of a step or an epoch, which the schedule and the callbacks are to be told.
 
     Fields:
         names: the names of those to be told, in their order.
-        step: the step of the epoch, and the number of its steps; or
+        step: the step of the epoch, and the number of its steps, math.inf if it is not known; or
         epoch: the metrics of the epoch.
         before: the state of the first of them before it was told, if that was interrupted.
     """
 
     names: tuple[str, ...]
-    step: tuple[int, int] | None = None
+    step: tuple[int, float] | None = None
     epoch: EpochMetrics | None = None
     before: dict[str, Any] | None = None
 
@@ -118,7 +132,7 @@ class Progress(NamedTuple):
     epoch: int = 0
     epoch_step: int = 0
     epoch_seconds: float = 0.0
-    batches: Batches | None = None
+    batches: Batches | Given | None = None
     history: tuple[EpochMetrics, ...] = ()
     learning_rate: float = math.nan
     news: News | None = None

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from html import escape
-from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet import tree
 from xpnet._training import cost
+from xpnet._util.html import table
 from xpnet.nn import Layer, Sequential, Tied
 from xpnet.nn._layer import Shape, blank, show_shape
 from xpnet.random import Key
@@ -78,15 +77,15 @@ def rows(net: Layer, params: Tree, input_shape: Shape, dtype: str, at_once: int)
         flops = cost.flops(net, filled, input_shape)
         output = ("n", *net.output_shape(input_shape)[1:])
         return [Row(net, output, count(params), flops.forward, flops.parameter_gradients, *saved)]
-    table, first = [], net.first_to_learn(filled)
+    found, first = [], net.first_to_learn(filled)
     shapes = cost.input_shapes(net, input_shape)
     for i, layer in enumerate(net.layers):
         flops, shape = cost.flops(layer, filled[i], shapes[i]), shapes[i]
         output = ("n", *layer.output_shape(shape)[1:])
-        table.append(
+        found.append(
             Row(layer, output, count(params[i]), flops.forward, _backward_flops(flops, i - first), saved[i])
         )
-    return table
+    return found
 
 
 def _backward_flops(flops: cost.Flops, after_first: int) -> int:
@@ -137,24 +136,15 @@ def text(net: Layer, params: Tree, layers: list[Row] | None = None, step: str = 
         layers: the rows, from `rows`.
         step: a line to print below the table.
     """
-    table = _align(_cells(net, params, layers), left=1 if layers is None else 2)
-    return f"{table}\n\n{step}" if step else table
+    lines = _align(_cells(net, params, layers), left=1 if layers is None else 2)
+    return f"{lines}\n\n{step}" if step else lines
 
 
 def html(title: str, net: Layer, params: Tree, layers: list[Row] | None = None) -> str:
     """The first columns of that table, down to the parameters, as HTML below a title."""
     columns = 2 if layers is None else 3
-    lines = []
-    for row, tag in zip(_cells(net, params, layers), chain(["th"], repeat("td")), strict=False):
-        cells = (
-            f'<{tag} style="text-align:{"right" if i == columns - 1 else "left"}">{escape(cell)}</{tag}>'
-            for i, cell in enumerate(row[:columns])
-        )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    head, *body, total = lines
-    caption = f'<caption style="text-align:left; white-space:nowrap">{escape(title)}</caption>'
-    parts = f"<thead>{head}</thead>", f"<tbody>{''.join(body)}</tbody>", f"<tfoot>{total}</tfoot>"
-    return "\n".join(["<table>", caption, *parts, "</table>"])
+    cells = [row[:columns] for row in _cells(net, params, layers)]
+    return table(cells, left=range(columns - 1), caption=title, total=True)
 
 
 def _cells(net: Layer, params: Tree, layers: list[Row] | None) -> list[tuple[str, ...]]:

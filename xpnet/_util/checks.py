@@ -1,6 +1,7 @@
 """Checks of options. Their errors name the thing, what was expected and what came."""
 
 import math
+from collections.abc import Iterable
 from numbers import Integral
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -47,6 +48,19 @@ def require_flag(thing: Any, name: str, value: Any) -> None:
     """ConfigError unless the value is True or False, of Python or NumPy."""
     if not isinstance(value, bool | np.bool_):
         raise ConfigError(f"{thing}: expected {name} to be True or False, got {value!r}")
+
+
+def require_shape(thing: Any, shape: Any) -> tuple[int, ...]:
+    """The shape as a tuple. ConfigError unless it is the shape of one example: integers of at least 1."""
+    lengths = tuple(map(python_number, shape)) if isinstance(shape, Iterable) else ()
+    whole = all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in lengths)
+    if not whole or not isinstance(shape, Iterable):
+        way_out = f"; write ({shape},)" if isinstance(shape, Integral) else ""
+        raise ConfigError(
+            f"{thing}: expected input_shape to be the shape of one example, such as (28, 28, 1), "
+            f"got {shape!r}{way_out}"
+        )
+    return lengths
 
 
 def is_number(value: Any) -> bool:

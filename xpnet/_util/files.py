@@ -1,4 +1,4 @@
-"""Atomic writing of files, file locks, and arrays in `.npz` files."""
+"""The user's cache, atomic writing of files, file locks, and arrays in `.npz` files."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import platformdirs
 
 from xpnet.errors import CheckpointError
 
@@ -18,6 +19,11 @@ try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
+
+
+def user_cache() -> Path:
+    """The folder of this user's cache: `~/.cache/xpnet` on Linux."""
+    return Path(platformdirs.user_cache_dir("xpnet"))
 
 
 @contextmanager
@@ -68,20 +74,29 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def lock(path: Path) -> IO[bytes]:
+def lock(path: Path, *, shared: bool = False, wait: bool = False) -> IO[bytes]:
     """Lock a file, created if it does not exist, until it is closed or the process ends in any way.
 
-    Raises BlockingIOError if the file is already locked, by another process or by this one.
+    Raises BlockingIOError if the file is already locked, by another process or by this one, unless it is to
+    wait. A shared lock allows other shared ones.
     """
-    file = path.open("ab")
+    file = path.open("a+b")
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system without locks
             file.close()
             raise
     return file
+
+
+def share(file: IO[bytes]) -> None:
+    """Make the lock of a file, as `lock` gives it, a shared one."""
+    if fcntl is not None:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def _umask() -> int:

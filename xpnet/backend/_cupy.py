@@ -81,11 +81,15 @@ class CuPy(Backend):
         self.device.use()
         return super().from_host(x)
 
-    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
+    def refilled(self, buffer: Array | None, x: Array) -> Array:
+        given = self.owns(x)
         if buffer is None or len(buffer) < len(x):
-            return self.from_host(x)
+            return x.copy() if given else self.from_host(x)
         self.device.use()
-        buffer[: len(x)].set(x)
+        if given:
+            buffer[: len(x)] = x
+        else:
+            buffer[: len(x)].set(x)
         return buffer
 
     def synchronize(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._util.files import user_cache
 from xpnet._util.version import __version__
 from xpnet.backend._formula import OPERATORS, REDUCTIONS, Formula, Symbol, define, python
 from xpnet.errors import BackendError
@@ -253,8 +254,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 def _folders() -> Iterator[Path]:
     """Where compiled loops are kept: in the user's cache, or else among the temporary files."""
-    pooch = importlib.import_module("pooch")  # takes long, and few need it
-    yield Path(pooch.os_cache("xpnet")) / "fused"
+    yield user_cache() / "fused"
     yield Path(tempfile.gettempdir()) / "xpnet-fused"
 
 

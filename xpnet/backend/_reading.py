@@ -16,6 +16,7 @@ from xpnet.backend._lazy import LazyArray, is_lazy
 from xpnet.backend.ops import device, ops
 from xpnet.errors import ShapeError
 
+CPU = 1  # the number of this kind of device in DLPack
 FILL = "fill in missing values or leave their examples out, as pandas' {name}.fillna(0) or {name}.dropna() do"
 WORDS = "number the words, as np.unique({of}, return_inverse=True)[1] does"
 DATES = "pass numbers, such as ({name} - {name}.min()) / np.timedelta64(1, 's')"
@@ -44,12 +45,26 @@ def numbers(x: Any, name: str = "x") -> np.ndarray | LazyArray:
     require_no_mask(x, name)
     _require_array(x, name)
     try:
-        array = np.asarray(x)
+        array = _as_numpy(x)
     except Exception as error:
         if is_too_large(error):
             raise
         raise ShapeError(unreadable(x, error, name)) from error
     return _real(array, x, name)
+
+
+def is_readable(x: Any) -> bool:
+    """Whether NumPy reads x as an array by one of its own protocols."""
+    return any(hasattr(x, way) for way in ("__array__", "__array_interface__", "__array_struct__"))
+
+
+def _as_numpy(x: Any) -> np.ndarray:
+    if not is_readable(x):
+        if hasattr(x, "__dlpack__"):
+            return np.from_dlpack(x)
+        if callable(getattr(x, "numpy", None)):
+            return np.asarray(x.numpy())
+    return np.asarray(x)
 
 
 def is_too_large(error: BaseException) -> bool:
@@ -87,7 +102,7 @@ def unreadable(x: Any, reason: object, name: str = "x") -> str:
     elif isinstance(reason, ValueError):
         got = f"uneven rows ({_uneven(x, name) or one_line(reason)}); pad them to one length"
     else:
-        got = f"{_a(x)} ({one_line(reason)})"
+        got = f"{a(x)} ({one_line(reason)})"
     return f"expected an array of numbers, got {got}"
 
 
@@ -98,7 +113,7 @@ def _uneven(x: Any, name: str) -> str:
     return f"{name}[0] has {lengths[0]} entries, {name}[{i}] has {lengths[i]}" if i else ""
 
 
-def _a(x: Any) -> str:
+def a(x: Any) -> str:
     """The type of an object with its article."""
     kind = type(x).__name__
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
@@ -115,23 +130,24 @@ def _require_array(x: Any, name: str) -> None:
     for dense, count in (("toarray", "nnz"), ("todense", "nse")):
         if hasattr(x, dense) and hasattr(x, count):
             _refuse(f"a sparse {kind}", f"pass {name}.{dense}()")
-    if any(hasattr(x, way) for way in ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")):
+    if is_readable(x) or hasattr(x, "__dlpack__") or callable(getattr(x, "numpy", None)):
         return
     if x is None or isinstance(x, type):
         _refuse(repr(x), "pass an array")
     is_file = isinstance(x, io.IOBase) or hasattr(x, "read")
     if is_file or isinstance(x, str | bytes | os.PathLike):
         way_out = f"read it first, as np.load({name}) or np.loadtxt({name}) do"
-        _refuse("an open file" if is_file else _a(x), way_out)
+        _refuse("an open file" if is_file else a(x), way_out)
     if isinstance(x, Mapping):
         key = next(iter(x), "name")
-        _refuse(_a(x), f"pass one of its arrays, {name}[{key!r}], or np.column_stack(list({name}.values()))")
+        _refuse(a(x), f"pass one of its arrays, {name}[{key!r}], or np.column_stack(list({name}.values()))")
     if isinstance(x, Set):
-        _refuse(_a(x), f"sets have no order: pass np.array(sorted({name}))")
+        _refuse(a(x), f"sets have no order: pass np.array(sorted({name}))")
     if hasattr(x, "dataset") and isinstance(x, Iterable):
-        _refuse(_a(x), "pass the arrays of all examples: np.concatenate([x for x, y in loader])")
+        arrays = "pass the arrays of all examples: np.concatenate([x for x, y in loader])"
+        _refuse(a(x), f"{arrays}, or to fit and evaluate the loader alone, without y")
     if isinstance(x, Iterator) or (isinstance(x, Iterable) and not hasattr(x, "__len__")):
-        _refuse(_a(x), f"pass np.stack(list({name}))")
+        _refuse(a(x), f"pass np.stack(list({name}))")
     if isinstance(x, list | tuple | int | float | np.generic | range | memoryview):
         return
     example = _first_item(x)
@@ -141,7 +157,7 @@ def _require_array(x: Any, name: str) -> None:
             if isinstance(example, tuple)
             else f"pass np.stack(list({name}))"
         )
-        _refuse(_a(x), way if hasattr(x, "__getitem__") or isinstance(x, Iterable) else "pass an array")
+        _refuse(a(x), way if hasattr(x, "__getitem__") or isinstance(x, Iterable) else "pass an array")
 
 
 def _first_item(x: Any) -> Any:
@@ -197,7 +213,7 @@ def _from_objects(array: np.ndarray, x: Any, name: str) -> np.ndarray:
 def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ...], name: str) -> NoReturn:
     """Raise the ShapeError for an item that is no number in an array of objects."""
     if array.ndim == 0:
-        _refuse(_a(item), "pass an array")
+        _refuse(a(item), "pass an array")
     missing = item is None or type(item).__name__ in ("NAType", "NaTType")
     if missing:
         shown, way = str(item), FILL.format(name=name)
@@ -206,15 +222,15 @@ def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ..
     elif isinstance(item, Complex):
         shown, way = f"{item}", f"pass np.real({name})"
     elif isinstance(item, datetime.date | datetime.time | np.datetime64):
-        shown, way = _a(item), DATES.format(name=name)
+        shown, way = a(item), DATES.format(name=name)
     elif isinstance(item, list | tuple) or hasattr(item, "__array__"):
         even = len({_shape(each) for each in array.reshape(-1)}) == 1
-        shown = _a(item)
+        shown = a(item)
         way = f"pass np.stack(list({name}))" if even else "pad its rows to one length"
     elif hasattr(item, "toarray"):
-        shown, way = _a(item), f"pass np.stack([each.toarray() for each in {name}])"
+        shown, way = a(item), f"pass np.stack([each.toarray() for each in {name}])"
     else:
-        shown, way = _a(item), "pass numbers"
+        shown, way = a(item), "pass numbers"
     raise _wrong_dtype(f"dtype {array.dtype}, with {shown} at {_entry_of(name, position, x)}", way)
 
 

@@ -107,10 +107,13 @@ class Torch(Backend):
     def other_devices(self) -> tuple[str, ...]:
         return ("cuda",) if self.library.cuda.is_available() else ()
 
-    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
-        if self.device.type != "cuda" or buffer is None or len(buffer) < len(x):
-            return self.from_host(x)
-        buffer[: len(x)].copy_(self.library.from_numpy(_shareable(x)))
+    def refilled(self, buffer: Array | None, x: Array) -> Array:
+        if self.device.type != "cuda":
+            return super().refilled(None, x)
+        given = self.owns(x)
+        if buffer is None or len(buffer) < len(x):
+            return x.clone() if given else self.from_host(x)
+        buffer[: len(x)].copy_(x if given else self.library.from_numpy(_shareable(x)))
         return buffer
 
     @contextmanager

@@ -107,6 +107,7 @@ class Backend:
         Raises ShapeError if `x` is not an array of numbers, or its values cannot be read.
         """
         host: Any = None
+        x = self.adopted(x)
         with self._reading(x):
             if not self.owns(x) or not self.xp.isdtype(x.dtype, NUMBERS):
                 host = self.on_host(x, real)
@@ -155,13 +156,29 @@ class Backend:
         """A NumPy array on this backend's device, in its own dtype."""
         return self.xp.asarray(x, device=self.device)
 
-    def refilled(self, buffer: Array | None, x: np.ndarray) -> Array:
+    def refilled(self, buffer: Array | None, x: Array) -> Array:
         """An array on this backend's device with x in its first rows, in x's own dtype.
 
         May be `buffer`, overwritten: an earlier result for rows of the same shape and dtype. Backends that
-        capture steps need this, since a captured step reads its data at a fixed address.
+        capture steps need this, since a captured step reads its data at a fixed address. x may be on the
+        device already.
         """
-        return self.from_host(x)
+        host: Any = x
+        return x if self.owns(x) else self.from_host(host)
+
+    def adopted(self, x: Any) -> Any:
+        """x as an array of this library, without a copy, if DLPack alone or best reads it; else x itself.
+
+        That is the case for an object with no other protocol of arrays, and for an array of another library
+        on a GPU.
+        """
+        if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")) or self.owns(x):
+            return x
+        try:
+            best = x.__dlpack_device__()[0] != _reading.CPU or not _reading.is_readable(x)
+            return self.xp.from_dlpack(x) if best else x
+        except Exception:  # of another device, or of a dtype that the library does not take
+            return x
 
     def owns(self, x: Any) -> bool:
         """Whether `x` is an array of this library."""

@@ -1,6 +1,7 @@
 """Callbacks that need no other package: the base class, early stopping, checkpoints and predictions."""
 
 import copy
+import inspect
 import math
 import os
 import re
@@ -13,6 +14,7 @@ import numpy as np
 
 from xpnet._util import files
 from xpnet._util.checks import is_number, require_flag, require_integer
+from xpnet._util.text import shortened
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.metrics import EpochMetrics
 from xpnet.tree import ArrayLike
@@ -58,7 +60,10 @@ class Callback:
         """Called before the first step of `fit`; when resuming from a checkpoint, after `load_state`."""
 
     def on_step(self, model: "Model", step: int, n_steps: int) -> None:
-        """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow."""
+        """Called after step `step` (from 1) of the epoch's `n_steps`. Waiting for the device here is slow.
+
+        Where `fit` is given batches without a length, `n_steps` is `math.inf`.
+        """
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
         """Called after each complete epoch and its measurements."""
@@ -83,6 +88,15 @@ class Callback:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned; a checkpoint gives NumPy arrays for arrays and tuples for lists."""
+
+    def __repr__(self) -> str:
+        """The constructor call, as far as attributes keep its arguments, without those left out."""
+        given = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = repr(vars(self).get(name, parameter.default))
+            if value not in (repr(parameter.default), repr(parameter.empty)):
+                given.append(f"{name}={shortened(value, 40)}")
+        return f"{type(self).__name__}({', '.join(given)})"
 
 
 class EarlyStopping(Callback):

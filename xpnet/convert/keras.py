@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet import nn, tree
+from xpnet import nn
 from xpnet.backend._reading import numbers
-from xpnet.convert.layout import Slot, Table, converted, of_model, slots
+from xpnet.convert.layout import Slot, Table, converted, of_model, require_model, slots
 from xpnet.convert.places import Place, Places
 from xpnet.errors import BackendError, CheckpointError, ConfigError
 from xpnet.model import Model
@@ -43,6 +43,7 @@ KINDS: dict[type[Layer], str] = {
     nn.GroupNorm: "group_normalization",
     nn.Embedding: "embedding",
 }
+NO_WEIGHTS = "expected a file of Keras's weights, as Keras 3 saves them ({}); else pass get_weights()"
 
 
 def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
@@ -67,7 +68,10 @@ def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
     if isinstance(weights, str | Path):
         return _of_file(places, Path(weights))
     if not isinstance(weights, Sequence):
-        raise ConfigError(f"from_keras: expected a list of arrays or a path, got {type(weights).__name__}")
+        hint = "; pass its get_weights()" if hasattr(weights, "get_weights") else ""
+        raise ConfigError(
+            f"from_keras: expected a list of arrays or a path, got {type(weights).__name__}{hint}"
+        )
     arrays = [np.asarray(numbers(each, "weights")[...]) for each in weights]
     rest = iter(enumerate(arrays))
 
@@ -83,8 +87,9 @@ def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
 
 def to_keras(model: Model) -> list[np.ndarray]:
     """The weights that `predict` uses, for `set_weights` of an equal network in Keras."""
+    require_model(model)
     places = Places(model.net, None)
-    arrays = of_model(tree.map(model.backend.to_numpy, model.snapshot()), places)
+    arrays = of_model(model, places)
     return [arrays[place.named(slot.own)] for place in places.found for slot in slots(place, TABLE)]
 
 
@@ -104,10 +109,9 @@ def _of_file(places: Places, path: Path) -> Tree:
                 own = group.get("vars", {})
                 found[name] = [np.asarray(own[str(i)]) for i in range(len(own))]
     except OSError as error:
-        reason = error.strerror or f"expected a file of Keras's weights: {error}"
-        raise CheckpointError(f"{path}: {reason}") from error
+        raise CheckpointError(f"{path}: {error.strerror or NO_WEIGHTS.format(error)}") from error
     except Exception as error:  # HDF5 raises many kinds
-        raise CheckpointError(f"{path}: expected a file of Keras's weights: {error}") from error
+        raise CheckpointError(f"{path}: {NO_WEIGHTS.format(error)}") from error
     seen, names = Counter[str](), {}
     for place in places.found:
         kind = next((KINDS[cls] for cls in type(place.layer).__mro__ if cls in KINDS), "")

@@ -8,6 +8,7 @@ import numpy as np
 from xpnet import nn, tree
 from xpnet.convert.places import Place, Places
 from xpnet.errors import CheckpointError, ConfigError
+from xpnet.model import Model
 from xpnet.nn import Layer
 from xpnet.nn._layer import show_shape
 from xpnet.tree import Tree
@@ -80,12 +81,18 @@ def to_tree(places: Places, found: dict[str, Any], source: str) -> Tree:
     return tree.replace(places.template, found)
 
 
-def of_model(variables: Tree, places: Places) -> dict[str, np.ndarray]:
-    """The arrays of a network by our names, tied ones too."""
-    found = dict(tree.items(variables))
+def of_model(model: Model, places: Places) -> dict[str, np.ndarray]:
+    """The arrays that the model predicts with, on the host by our names, tied ones too."""
+    found = dict(tree.items(tree.map(model.backend.to_numpy, model.snapshot())))
     for tie in places.ties:
         found[tie.name] = found[tie.source].mT if tie.transposed else found[tie.source]
     return found
+
+
+def require_model(model: Any) -> None:
+    """ConfigError for anything else than a model."""
+    if not isinstance(model, Model):
+        raise ConfigError(f"convert: expected a Model, got {type(model).__name__}")
 
 
 Lookup = Callable[[Place, Slot], tuple[np.ndarray | None, str]]

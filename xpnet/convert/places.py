@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import nn, tree
+from xpnet._util.checks import require_shape
 from xpnet.errors import ConfigError
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape
@@ -69,10 +70,17 @@ class Places:
     channels_first: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.net, Layer):
+            hint = "; pass its net" if hasattr(self.net, "net") else ""
+            raise ConfigError(
+                f"convert: expected net to be a layer of xpnet.nn, got {type(self.net).__name__}{hint}"
+            )
         self.found: list[Place] = []
         self.ties: list[Tie] = []
         self.template: Tree = tree.merge(self.net.init(generator(0, "convert")), self.net.init_statistics())
-        shape = None if self.input_shape is None else ("n", *self.input_shape)
+        shape = self.input_shape
+        if shape is not None:
+            shape = "n", *require_shape("convert", shape)
         self._walk(self.net, "", shape, None)
 
     def _walk(self, layer: Layer, name: str, shape: Shape | None, order: Order) -> tuple[Shape | None, Order]:

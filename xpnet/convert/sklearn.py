@@ -1,12 +1,13 @@
 """Weights of scikit-learn's MLPClassifier and MLPRegressor."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet import nn, tree
 from xpnet.backend._reading import numbers
-from xpnet.convert.layout import Slot, Table, converted
+from xpnet.convert.layout import Slot, Table, converted, require_model
 from xpnet.convert.places import Place, Places
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.model import Model
@@ -30,7 +31,8 @@ def from_sklearn(net: Layer, estimator: Any) -> Tree:
 
     Raises CheckpointError where number or shapes of the layers differ, naming the layer.
     """
-    given = estimator if isinstance(estimator, tuple) else _fitted(estimator)
+    kinds = estimator if isinstance(estimator, tuple) and len(estimator) == 2 else ()
+    given = kinds if kinds and all(isinstance(kind, Sequence) for kind in kinds) else _fitted(estimator)
     arrays = {
         name: [np.asarray(numbers(each, name)) for each in kind]
         for name, kind in zip(("coefs_", "intercepts_"), given, strict=True)
@@ -52,6 +54,7 @@ def to_sklearn(model: Model) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
     Raises ConfigError for a network with other layers that have parameters.
     """
+    require_model(model)
     coefs, intercepts = [], []
     arrays = dict(tree.items(tree.map(model.backend.to_numpy, model.snapshot())))
     for place in Places(model.net, None).found:

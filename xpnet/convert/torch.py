@@ -8,10 +8,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from xpnet import backend, nn, tree
+from xpnet import backend, nn
 from xpnet._util import files
 from xpnet.backend._reading import numbers
-from xpnet.convert.layout import Slot, Table, converted, of_model, slots, theirs
+from xpnet.convert.layout import Slot, Table, converted, of_model, require_model, slots, theirs
 from xpnet.convert.places import Place, Places
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.model import Model
@@ -113,9 +113,10 @@ def save_torch(model: Model, path: str | Path, input_shape: Shape | None = None)
 
 
 def _state(model: Model, input_shape: Shape | None) -> dict[str, np.ndarray]:
+    require_model(model)
     shape = model.input_shape if input_shape is None else input_shape
     places = Places(model.net, shape, channels_first=True)
-    arrays = of_model(tree.map(model.backend.to_numpy, model.snapshot()), places)
+    arrays = of_model(model, places)
     made: dict[str, np.ndarray] = {}
     for place in places.found:
         for slot in slots(place, TABLE):
@@ -166,6 +167,11 @@ def _arrays(state: Mapping[str, Any] | str | Path) -> dict[str, np.ndarray]:
     if isinstance(state, Mapping):
         found = {}
         for name, value in state.items():
+            if isinstance(value, Mapping):
+                raise CheckpointError(
+                    f"state: expected an array in {name}, got a dict of {len(value)}; if it is the "
+                    f"state_dict, pass state[{name!r}]"
+                )
             try:
                 found[str(name)] = np.asarray(numbers(value, str(name))[...])
             except ShapeError as error:
@@ -179,7 +185,7 @@ def _arrays(state: Mapping[str, Any] | str | Path) -> dict[str, np.ndarray]:
         )
     try:
         content = Path(state).read_bytes()
-        return {name: _decoded(**each) for name, each in safetensors.deserialize(content)}  # type: ignore[no-untyped-call]
+        stored = dict(safetensors.deserialize(content))  # type: ignore[no-untyped-call]
     except OSError as error:
         raise CheckpointError(f"{state}: {error.strerror or error}") from error
     except (safetensors.SafetensorError, TypeError, ValueError, KeyError) as error:
@@ -189,9 +195,16 @@ def _arrays(state: Mapping[str, Any] | str | Path) -> dict[str, np.ndarray]:
                 f"{HOW_TO_SAVE}"
             ) from error
         raise CheckpointError(f"{state}: expected a safetensors file ({error}): {HOW_TO_SAVE}") from error
+    for name, each in stored.items():
+        if each["dtype"] not in DTYPES:
+            raise CheckpointError(f"{state}: expected {name} of floats or integers, got {each['dtype']}")
+    return {name: _decoded(**each) for name, each in stored.items()}
 
 
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
+DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"},
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+}
 
 
 def _decoded(dtype: str, shape: list[int], data: bytes) -> np.ndarray:

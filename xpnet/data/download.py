@@ -8,6 +8,7 @@ has those of KMNIST and EMNIST.
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,13 +78,6 @@ SOURCES = {
 }
 
 
-def user_cache() -> Path:
-    """The folder of this user's cache: `~/.cache/xpnet` on Linux."""
-    import pooch  # late: seldom needed, and slow to import
-
-    return Path(pooch.os_cache("xpnet"))
-
-
 def fetch(name: str, file: str, folder: Path) -> Path:
     """Download one file of the data set `name` into `folder`, made if missing, and return its path.
 
@@ -111,7 +105,9 @@ def fetch(name: str, file: str, folder: Path) -> Path:
 
 def _retrieve(mirror: str, file: str, md5: str, folder: Path) -> Path:
     """Download with pooch, which renames its temporary file only if the checksum is right."""
-    import pooch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tqdm, in a notebook without widgets
+        import pooch  # late: seldom needed, and slow to import
     from tqdm import tqdm
 
     log = pooch.get_logger()

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from xpnet.data.download import user_cache
+from xpnet._util.files import user_cache
 from xpnet.errors import DataError
 
 Folder = str | os.PathLike[str] | None

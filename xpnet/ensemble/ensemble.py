@@ -159,6 +159,7 @@ class Ensemble(Networks):
         shuffle = "each" if shuffle is True else shuffle
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
+        ensemble_arguments.refuse_batches(x, y, validation, test)
         arguments.check_fit(
             x=x,
             y=y,
@@ -173,6 +174,7 @@ class Ensemble(Networks):
             train_metrics=train_metrics,
             train_metrics_examples=train_metrics_examples,
             test=test,
+            steps_per_epoch=None,
         )
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
@@ -196,7 +198,8 @@ class Ensemble(Networks):
                 labels = judging.without_weights(data.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             if progress_bar.wanted(progress):
-                called = (*progress_bar.callbacks(epochs, data.examples, batch_size), *called)
+                n = data.examples
+                called = (*progress_bar.callbacks(epochs, lambda step: min(step * batch_size, n)), *called)
             copies = self._copied(schedule, called)
             self._restored = {}
             fit = ensemble_fit.Fit(

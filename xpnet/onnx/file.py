@@ -9,9 +9,9 @@ import numpy as np
 
 from xpnet import data, losses, tree
 from xpnet._util import files
-from xpnet._util.checks import is_number
+from xpnet._util.checks import is_number, require_shape
 from xpnet.backend._reading import numbers
-from xpnet.errors import ConfigError, ShapeError
+from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.losses import Loss
 from xpnet.model import Model
 from xpnet.nn import Layer
@@ -94,10 +94,11 @@ def export(
     Returns an `Exported`, which as text says what was written and the largest difference that was seen.
 
     Raises BackendError without the package onnx, ConfigError for a layer or loss that cannot be exported and
-    for a difference above the tolerance, ShapeError for inputs that do not fit, and CheckpointError where the
-    file cannot be written.
+    for a difference above the tolerance, ShapeError for inputs that do not fit, DivergedError for parameters
+    that are infinite or NaN, and CheckpointError where the file cannot be written.
     """
-    _check(model, class_names, metadata, tolerance)
+    class_names = class_names if isinstance(class_names, str) else tuple(class_names)
+    _check(model, normalization, class_names, metadata, tolerance)
     dtype, loss = model.backend.dtype_name, model.loss_function
     given = None if x is None else _examples(x, model.net, dtype)
     trained = Trained(
@@ -108,6 +109,7 @@ def export(
         normalization,
         _function(loss) if probabilities else "",
     )
+    _require_finite(trained)
     told = {**_told(loss, probabilities, normalization, class_names), **(metadata or {})}
     limit = tolerance or LIMITS[dtype]
     made = build(trained, told)
@@ -129,16 +131,36 @@ def export(
 
 
 def _check(
-    model: Any, class_names: Sequence[str], metadata: Mapping[str, str] | None, tolerance: float | None
+    model: Any,
+    normalization: Any,
+    class_names: Sequence[str],
+    metadata: Mapping[str, str] | None,
+    tolerance: float | None,
 ) -> None:
     """ConfigError for an argument of another type."""
     if not isinstance(model, Model):
         raise ConfigError(f"export: expected a Model, got {type(model).__name__}")
+    if normalization is not None and not isinstance(normalization, data.Normalization):
+        raise ConfigError(
+            f"export: expected normalization to be a data.Normalization, got {normalization!r}; "
+            "write data.Normalization(mean=(0.13,), std=(0.31,)), a number for each channel"
+        )
+    if isinstance(class_names, str):
+        raise ConfigError(f"export: expected class_names to be a list of strings, got {class_names!r}")
     if tolerance is not None and not (is_number(tolerance) and tolerance > 0):
         raise ConfigError(f"export: expected tolerance to be a number above 0, got {tolerance!r}")
+    if not isinstance(metadata, Mapping | None):
+        raise ConfigError(f"export: expected metadata to be a dict, got {metadata!r}")
     for each in (*class_names, *(metadata or {}), *(metadata or {}).values()):
         if not isinstance(each, str):
             raise ConfigError(f"export: expected class_names and metadata to hold strings, got {each!r}")
+
+
+def _require_finite(trained: Trained) -> None:
+    """DivergedError for a network that computes nothing but NaN, as its ONNX file would."""
+    for name, array in tree.items(trained.variables):
+        if not np.isfinite(array).all():
+            raise DivergedError(f"export: expected finite parameters, got infinite or NaN in {name}")
 
 
 def _check_names(class_names: Sequence[str], made: Any) -> None:
@@ -161,11 +183,13 @@ def _examples(x: ArrayLike, net: Layer, dtype: str) -> np.ndarray:
 def _input_shape(model: Model, input_shape: Shape | None, given: np.ndarray | None) -> Shape:
     """The shape of one example, as the caller says it, or of the last x of the model."""
     if given is not None:
-        if input_shape is not None and tuple(input_shape) != given.shape[1:]:
+        if input_shape is not None and require_shape("export", input_shape) != given.shape[1:]:
             expected, got = show_shape(("n", *input_shape)), show_shape(given.shape)
             raise ShapeError(f"export: expected x of shape {expected}, got {got}")
         return given.shape[1:]
-    shape = model.input_shape if input_shape is None else tuple(input_shape)
+    if input_shape is not None:
+        return require_shape("export", input_shape)
+    shape = model.input_shape
     if shape is None:
         raise ConfigError(
             "export: expected input_shape, such as (28, 28, 1), for a model that has seen no x; got none"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import BackendError
+from xpnet.errors import BackendError, ConfigError
 from xpnet.nn._layer import Shape
 from xpnet.tree import Tree
 
@@ -83,6 +83,9 @@ class Graph:
             name: its name within the layer; by default that of the parameter that the array is.
         """
         given = np.asarray(array)
+        if given.dtype.kind not in "biuf":
+            where = f"layer {self.place}" if self.place else "onnx"
+            raise ConfigError(f"{where}: expected a Value, an array or a number, got {array!r}")
         real = given.dtype.kind == "f" or isinstance(array, int | float)
         stored = np.ascontiguousarray(given, self.dtype if real else np.int64).reshape(given.shape)
         content = (stored.dtype, stored.shape, stored.tobytes())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xpnet.model import Model
     from xpnet.plots.drawing import Picture
 
-__all__ = ["confusion", "curves", "decision_boundary", "first_layer"]
+__all__ = ["confusion", "curves", "decision_boundary", "filters", "first_layer"]
 
 # The functions import Matplotlib when they are called, so that `import xpnet` does not.
 
@@ -83,6 +83,25 @@ def first_layer(model: "Model", image_shape: tuple[int, ...] | None = None, titl
     from xpnet.plots import networks
 
     return networks.first_layer(model, image_shape, title)
+
+
+def filters(model: "Model", layer: int = 0, title: str = "") -> "Picture":
+    """The filters of a `Conv2d` as images: a row for each filter, in it an image for each input channel.
+
+    All images have the same scale. Of more than 16 filters or channels, the first 16. For a first layer with
+    1 or 3 channels, `first_layer` shows each filter as one image.
+
+    Arguments:
+        model: a model.
+        layer: the number of the `Conv2d` among all of the network's, in the order in which x reaches them,
+            from 0; -1 is the last one. Of a `Residual`, those of the branch count.
+        title: a line above the picture; none: the layer.
+
+    Raises ConfigError if there is no such `Conv2d`.
+    """
+    from xpnet.plots import networks
+
+    return networks.filters(model, layer, title)
 
 
 def decision_boundary(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xpnet import nn
+from xpnet._util.checks import require_integer
+from xpnet._util.text import some
 from xpnet.errors import ConfigError
 from xpnet.nn import Layer
 from xpnet.nn._layer import Shape, show_shape
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from xpnet.model import Model
 
 MOST_IMAGES = 64
+MOST_FILTERS = 16
 MOST_POINTS = 2000
 ACROSS = 201  # points of the plane in each direction
 MARKERS = "osD^vP*"
@@ -44,11 +47,43 @@ def first_layer(model: "Model", image_shape: tuple[int, ...] | None, title: str)
     if len(images) > MOST_IMAGES:
         units = f"{MOST_IMAGES} of {units}"
     tiled, scale = mosaic(images[:MOST_IMAGES])
-    title = title or f"weights of {layer}: {units}"
+    return _weights(tiled, scale, title or f"weights of {layer}: {units}")[0]
+
+
+def filters(model: "Model", number: int, title: str) -> Picture:
+    """`xpnet.plots.filters`."""
+    parts = [(each, params) for each, params, _ in _parts(model.net, model.snapshot(), None)]
+    found = [(each, params["weight"]) for each, params in parts if isinstance(each, nn.Conv2d)]
+    if not found:
+        raise ConfigError(f"filters: expected a network with a Conv2d, got {model.net}")
+    number = require_integer("filters", "layer", number, -len(found))
+    if number >= len(found):
+        raise ConfigError(f"filters: expected layer to be at most {len(found) - 1}, got {number}")
+    layer, weight = found[number]
+    images = np.transpose(model.backend.to_numpy(weight), (3, 2, 0, 1))[:MOST_FILTERS, :MOST_FILTERS]
+    rows, columns, height, width = images.shape
+    sizes = ((layer.out_channels, "filter"), (layer.in_channels, "channel"))
+    shown = (f"{MOST_FILTERS} of " * (n > MOST_FILTERS) + some(n, noun) for n, noun in sizes)
+    tiled, scale = mosaic(images.reshape(-1, height, width, 1), across=columns)
+    figure, axes = _weights(tiled, scale, title or f"weights of {layer}: {', '.join(shown)}")
+    axes.set(xlabel="channel", ylabel="filter")
+    axes.set_axis_on()
+    axes.spines[:].set_visible(False)
+    gap = _gap(height)
+    for axis, count, size in (axes.xaxis, columns, width), (axes.yaxis, rows, height):
+        axis.set_ticks(
+            [i * (size + gap) + (size - 1) / 2 for i in range(count)], list(map(str, range(count)))
+        )
+    axes.tick_params(length=0)
+    return figure
+
+
+def _weights(tiled: np.ndarray, scale: float, title: str) -> tuple[Picture, Axes]:
+    """Images side by side, in shades of red and blue or in colour."""
     with defaults([title]):
         height, width = tiled.shape[:2]
         size = 6 / max(height, width)
-        figure = Picture(figsize=(width * size + 1.2, height * size + 0.6), layout="constrained")
+        figure = Picture(figsize=(max(4.5, width * size + 1.2), height * size + 0.6), layout="constrained")
         add_title(figure, title)
         axes = figure.subplots()
         axes.set_axis_off()
@@ -57,7 +92,7 @@ def first_layer(model: "Model", image_shape: tuple[int, ...] | None, title: str)
             figure.colorbar(shown, shrink=0.8)
         else:
             axes.imshow(shades(tiled, scale), interpolation="nearest")
-    return figure
+    return figure, axes
 
 
 def decision_boundary(
@@ -136,6 +171,7 @@ def _output(
         vmin=levels[0],
         vmax=levels[-1],
         edgecolor="white",
+        linewidth=0.5,
     )
     figure.colorbar(shown, label="output; the examples: their targets")
 
@@ -199,21 +235,26 @@ def _image_shape(layer: nn.Linear, shapes: list[Shape], given: tuple[int, ...] |
     )
 
 
-def mosaic(images: np.ndarray) -> tuple[np.ndarray, float]:
-    """The images (n, h, w, c) side by side with gaps, and the largest weight |w|.
+def mosaic(images: np.ndarray, across: int | None = None) -> tuple[np.ndarray, float]:
+    """The images (n, h, w, c) side by side with gaps, `across` of them in a row, and the largest weight |w|.
 
     They are NaN in the gaps. Shapes: (height, width) with c = 1, (height, width, 3) with c = 3.
     """
     n, height, width, channels = images.shape
     scale = float(np.abs(images).max()) or 1.0
-    gap = max(1, height // 14)
-    across = math.ceil(math.sqrt(n))
+    gap = _gap(height)
+    across = across or math.ceil(math.sqrt(n))
     down = math.ceil(n / across)
     tiled = np.full((down * (height + gap) - gap, across * (width + gap) - gap, channels), np.nan)
     for i, image in enumerate(images):
         top, left = i // across * (height + gap), i % across * (width + gap)
         tiled[top : top + height, left : left + width] = image
     return (tiled[..., 0] if channels == 1 else tiled), scale
+
+
+def _gap(height: int) -> int:
+    """The space between two images, in weights."""
+    return max(1, height // 14)
 
 
 def shades(tiled: np.ndarray, scale: float) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: parameters, the network, and the training."""
 
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,18 +15,17 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from xpnet import backend as backends
 from xpnet import nn, optim
-from xpnet._util.checks import is_number
-from xpnet._util.text import did_you_mean
+from xpnet._training.arguments import callbacks_of
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import Loss
 from xpnet.model import Model
 from xpnet.schedules import Schedule
+from xpnet.sklearn._checks import NAMES, check_parameters, refuse
 from xpnet.sklearn._inputs import ROWS, DenseRows, is_on_host, is_sparse, library_of, on_host
 from xpnet.sklearn._stopping import Stopping
 from xpnet.train.registry import ACTIVATIONS, OPTIMIZERS
 
-NAMES = {"logistic": "sigmoid"}  # scikit-learn's names of activations
 Net = nn.Layer | Callable[[int, int], nn.Layer]
 
 
@@ -88,7 +86,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self, x: Any, target: np.ndarray, weights: np.ndarray | None, n_out: int, one_epoch: bool = False
     ) -> None:
         """Train a network with n_out outputs, a new one or, if it is to go on, `model_`."""
-        self._check_parameters()
+        check_parameters(self)
         random_state = check_random_state(self.random_state)
         held_out: tuple[Any, ...] = ()
         if self.early_stopping and one_epoch:
@@ -97,18 +95,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             x, target, weights, held_out = self._split(x, target, weights, random_state)
         n = x.shape[0]
         size = min(200, n) if self.batch_size == "auto" else self._clipped(n)
-        if not (hasattr(self, "model_") and (self.warm_start or one_epoch)):
-            # The penalty α/2 Σw² is divided by the weight of a batch, as in scikit-learn's MLP.
-            l2 = self.alpha / (size * (1.0 if weights is None else float(weights.mean())))
+        # The penalty α/2 Σw² is divided by the weight of a batch, as in scikit-learn's MLP.
+        l2 = self.alpha / (size * (1.0 if weights is None else float(weights.mean())))
+        if self._goes_on(one_epoch):
+            self._go_on(x, n_out, l2, size)
+        else:
             self._place = _place_of(x)
             self._start(x, n_out, l2, int(random_state.randint(2**31 - 1)))
             self.t_ = 0
+        self._penalty_of = self.alpha, size
         score = (lambda: self._score_of(*held_out)) if held_out else None
         stopping = Stopping(self.tol, self.n_iter_no_change, score)
-        own = self.callbacks
-        more = () if own is None else (own,) if isinstance(own, Callback) else tuple(own)
         epochs = 1 if one_epoch else self.max_iter
-        rows: Any = DenseRows(x) if is_sparse(x) else x
+        rows: Any = DenseRows(x) if is_sparse(x) else self._for_model(x)
         try:
             self.model_.fit(
                 rows,
@@ -117,7 +116,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 batch_size=size,
                 shuffle=bool(self.shuffle),
                 schedule=self.schedule,
-                callbacks=(*more, stopping),
+                callbacks=(*callbacks_of(self.callbacks), stopping),
                 sample_weight=weights,
                 progress=bool(self.verbose),
                 data_on_device=False if is_sparse(x) else None,
@@ -127,7 +126,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 f"{self._name()}: the training was interrupted; the model is as far as it came", stacklevel=4
             )
         self._record(stopping, n, one_epoch)
-        if self.n_iter_ == epochs and not stopping.stopped and not one_epoch:
+        planned = one_epoch or self.schedule is not None
+        if self.n_iter_ == epochs and not stopping.stopped and not planned:
             warnings.warn(
                 f"{self._name()}: reached max_iter={self.max_iter} before the training converged; "
                 "raise max_iter, or tol",
@@ -176,6 +176,38 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self.n_outputs_ = outputs[-1]
         self.n_layers_ = 1 + len(self._dense())
 
+    def _goes_on(self, one_epoch: bool) -> bool:
+        """Whether the training goes on with `model_`."""
+        return hasattr(self, "model_") and (self.warm_start or one_epoch)
+
+    def _go_on(self, x: Any, n_out: int, l2: float, size: int) -> None:
+        """Let `model_` go on with the parameters that may have changed since the last call.
+
+        Raises ConfigError for a parameter that needs another network.
+        """
+        model = self.model_
+        for name, before, now in (
+            ("its network", repr(model.net), self._same_net(x.shape[1], n_out)),
+            ("backend", model.backend.name, self.backend),
+            ("dtype", model.backend.dtype_name, self.dtype),
+        ):
+            if now not in (before, "auto"):
+                raise ConfigError(
+                    f"{self._name()}: expected {name} to stay {before}, with which warm_start and "
+                    f"partial_fit go on, got {now}; clone the estimator to train another one"
+                )
+        scale = self._gradient_scale(self.n_outputs_)
+        optimizer = self._make_optimizer(scale)
+        if optimizer != model.optimizer:
+            model.optimizer = optimizer
+        if self._penalty_of != (self.alpha, size):
+            model.l2 = l2 / scale
+
+    def _same_net(self, n_in: int, n_out: int) -> str:
+        """The network that the parameters describe; "auto" where a function makes it, which may be drawn."""
+        by_function = self.net is not None and not isinstance(self.net, nn.Layer)
+        return "auto" if by_function else repr(self._make_net(n_in, n_out))
+
     def _fits(self, outputs: tuple[int, ...], n_out: int) -> bool:
         """Whether a network with other outputs than (1, n_out) will do."""
         return False
@@ -184,7 +216,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         if isinstance(self.net, nn.Layer):
             return self.net
         if self.net is not None:
-            return self.net(n_in, n_out)
+            made = self.net(n_in, n_out)
+            if not isinstance(made, nn.Layer):
+                refuse(self, "net", "a function that returns a layer of xpnet.nn", made)
+            return made
         sizes = self.hidden_layer_sizes
         layers: list[nn.Layer] = []
         for size in sizes if hasattr(sizes, "__iter__") else [sizes]:
@@ -251,45 +286,6 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _name(self) -> str:
         return type(self).__name__
 
-    def _check_parameters(self) -> None:
-        """Raise ConfigError for a parameter that has no meaning."""
-        whole = {"max_iter": self.max_iter, "n_iter_no_change": self.n_iter_no_change}
-        if self.batch_size != "auto":
-            whole["batch_size"] = self.batch_size  # type: ignore[assignment]
-        for name, value in whole.items():
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-                self._refuse(name, "an integer from 1", value)
-        for name, low in (("learning_rate_init", None), ("alpha", 0), ("tol", 0), ("dropout", 0)):
-            value = getattr(self, name)
-            if (
-                not is_number(value)
-                or (value <= 0 if low is None else value < low)
-                or (name == "dropout" and value >= 1)
-            ):
-                between = "from 0 to below 1" if name == "dropout" else "above 0" if low is None else "from 0"
-                self._refuse(name, f"a number {between}", value)
-        if not (isinstance(self.validation_fraction, numbers.Real) and 0 < self.validation_fraction < 1):
-            self._refuse("validation_fraction", "a number between 0 and 1", self.validation_fraction)
-        if self.net is not None and not callable(self.net) and not isinstance(self.net, nn.Layer):
-            self._refuse("net", "a layer, or a function of (n_in, n_out) that makes one", self.net)
-        self._check_choice("activation", self.activation, [*NAMES, *ACTIVATIONS])
-        if not isinstance(self.optimizer, optim.Optimizer):
-            self._check_choice("optimizer", self.optimizer, list(OPTIMIZERS))
-        self._check_choice("backend", self.backend, ["auto", *backends.BACKENDS])
-        self._check_choice("dtype", self.dtype, ["auto", *backends.DTYPES])
-        sizes = self.hidden_layer_sizes
-        for size in sizes if hasattr(sizes, "__iter__") else [sizes]:
-            if not isinstance(size, numbers.Integral) or size < 1:
-                self._refuse("hidden_layer_sizes", "numbers of units from 1", sizes)
-
-    def _check_choice(self, name: str, value: Any, choices: list[str]) -> None:
-        if not isinstance(value, str) or value not in choices:
-            hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-            self._refuse(name, f"one of {', '.join(choices)}", value, hint)
-
-    def _refuse(self, name: str, expected: str, got: Any, hint: str = "") -> None:
-        raise ConfigError(f"{self._name()}: expected {name} to be {expected}, got {got!r}{hint}")
-
     def _read_fitted(self, x: Any, method: str) -> Any:
         """X, checked for a method of the trained network."""
         check_is_fitted(self)
@@ -332,9 +328,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """The network's outputs for X, or their probabilities, on the host."""
         call = self.model_.predict_proba if probabilities else self.model_.predict
         if not is_sparse(x):
-            return call(x)
+            return call(self._for_model(x))
         rows = DenseRows(x)
         return np.concatenate([call(rows[i : i + ROWS]) for i in range(0, len(rows), ROWS)])
+
+    def _for_model(self, x: Any) -> Any:
+        """x, on the host if `backend` is not its library, which may not read it from a device."""
+        return x if library_of(x) == self.model_.backend.name else on_host(x)
 
     def _dense(self) -> list[dict[str, Any]]:
         """The parameters of the Linear layers of a network that is a Sequential, in order."""

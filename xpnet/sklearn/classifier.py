@@ -72,7 +72,8 @@ class XPNetClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         coefs_, intercepts_: weights (n_in, n_out) and biases (n_out,) of the fully connected layers.
 
     Raises ConfigError, a ValueError, for a parameter out of range; DivergedError if the loss becomes infinite
-    or NaN. Warns with scikit-learn's ConvergenceWarning if `max_iter` ends the training.
+    or NaN. Warns with scikit-learn's ConvergenceWarning if `max_iter` ends the training, unless a schedule
+    planned it so.
     """
 
     class_weight: str | Mapping[Any, float] | None = None
@@ -113,19 +114,26 @@ class XPNetClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, classes, one_epoch=True)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, classes: Any, one_epoch: bool) -> "XPNetClassifier":
-        goes_on = hasattr(self, "model_") and (self.warm_start or one_epoch)
+        goes_on = self._goes_on(one_epoch)
         x, labels = self._read(X, y, multi_output=True, reset=not goes_on)
         in_library = labels
         labels = on_host(labels.toarray() if is_sparse(labels) else labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = column_or_1d(labels, warn=True)
         check_classification_targets(labels)
+        kind = type_of_target(labels)
+        if kind == "multiclass-multioutput":
+            raise DataError(
+                f"{self._name()}: expected y of labels (n,), or of zeros and ones (n, d), got other numbers "
+                f"of shape {labels.shape}; sklearn.multioutput.MultiOutputClassifier trains a network for "
+                "each column"
+            )
         weights = self._weights(sample_weight, x)
         if self.class_weight is not None:
             each = compute_sample_weight(self.class_weight, labels)
             weights = each if weights is None else weights * each
         if not goes_on:
-            self._multilabel = type_of_target(labels) == "multilabel-indicator"
+            self._multilabel = kind == "multilabel-indicator"
             self._set_classes(labels, in_library, classes)
         target = self._encoded(labels, classes)
         k = self.classes_.shape[0]

@@ -42,7 +42,7 @@ class XPNetRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
         return self._fit(X, y, sample_weight, one_epoch=True)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, one_epoch: bool) -> "XPNetRegressor":
-        goes_on = hasattr(self, "model_") and (self.warm_start or one_epoch)
+        goes_on = self._goes_on(one_epoch)
         x, target = self._read(X, y, multi_output=True, y_numeric=True, reset=not goes_on)
         weights = self._weights(sample_weight, x)
         target = np.asarray(on_host(target), np.float64)

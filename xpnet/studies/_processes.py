@@ -1,4 +1,4 @@
-"""Calls in several processes at the same time, each on one core."""
+"""Calls in several processes at the same time, each on one core or on its share of the cores."""
 
 import multiprocessing
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, TypeVar
@@ -18,9 +19,16 @@ T = TypeVar("T")
 CAN_FORK = sys.platform == "linux"  # elsewhere a fork is missing, or the system's libraries do not survive it
 
 
+PATIENCE = 10  # seconds for a process to end after SIGTERM
+
+
 def cores() -> int:
     """The number of cores that this process may use, or 1 where it cannot be forked."""
-    return len(os.sched_getaffinity(0)) if CAN_FORK else 1
+    return _cores() if CAN_FORK else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def results(call: Callable[[int], T], count: int, processes: int) -> Iterator[tuple[int, T]]:
@@ -68,6 +76,103 @@ def results(call: Callable[[int], T], count: int, processes: int) -> Iterator[tu
         for worker in workers.values():
             worker.terminate()
             worker.join()
+
+
+def together(
+    call: Callable[[], None],
+    count: int,
+    fork: bool,
+    watch: Callable[[int], None],
+    pause: float = 0.5,
+) -> list[int]:
+    """Make a call in each of `count` processes; return the exit codes of those that did not come to its end.
+
+    An exception of a call, and one here, such as Ctrl-C, is raised here and ends all: a process gets SIGTERM,
+    which is a KeyboardInterrupt in its call. A process that is killed does not end the others. Each has its
+    share of the cores for BLAS.
+
+    Arguments:
+        fork: whether the processes are forks, which may use all data of this one. Else `call` is pickled.
+        watch: called with the number of processes left, every `pause` seconds and when one has ended.
+    """
+    context: Any = multiprocessing.get_context("fork" if fork else "spawn")
+    threads = share_of_threads(count)
+    workers = {}
+    codes = []
+    try:
+        with _ctrl_c_later(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a fork beside threads: the calls use none of their locks
+            for _ in range(count):
+                reader, writer = context.Pipe(duplex=False)
+                worker = context.Process(target=_call, args=(call, threads, writer), daemon=True)
+                worker.start()
+                writer.close()  # so that the end of the process ends the pipe
+                workers[reader] = worker
+        while workers:
+            for ready in wait(list(workers), timeout=pause):
+                assert isinstance(ready, Connection)
+                worker = workers[ready]
+                try:
+                    error = ready.recv()
+                except EOFError:
+                    error = None
+                worker.join()
+                del workers[ready]
+                if error is not None:
+                    raise error
+                if worker.exitcode:
+                    codes.append(worker.exitcode)
+            watch(len(workers))
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.join(PATIENCE)
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
+    return codes
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Keep Ctrl-C until the block ends, and in a process that begins in it, until `_call` lets it go."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def share_of_threads(count: int) -> int:
+    """The threads of BLAS for each of `count` processes: its share of the cores, at most those it has now."""
+    present = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    return max(1, min(_cores() // count, *present))
+
+
+def _call(call: Callable[[], None], threads: int, pipe: Connection) -> None:
+    """Make the call in a process of its own, and send its exception."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # for array libraries that are imported later
+        os.environ.setdefault(name, str(threads))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    signal.signal(signal.SIGTERM, _end)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        with threadpoolctl.threadpool_limits(limits=threads, user_api="blas"):
+            call()
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGTERM)
+    except Exception as error:
+        pipe.send(error)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def one_thread() -> Any:

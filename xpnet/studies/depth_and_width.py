@@ -5,6 +5,8 @@ from, and deeper networks build features from features. A network without hidden
 it separates the classes by planes, however long it is trained.
 """
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +72,7 @@ def run(options: Options, report: Report) -> None:
         f"{sweep.listed(sweep.ties(variants), 'test_accuracy')}. The best has {best.parameters:,} "
         f"parameters. Softmax regression, without hidden layers, has {linear.mean('test_accuracy'):.4f}."
     )
+    report.text(largest_jump(grid.values()))
     one, deep = grid[1, widest], grid[deepest, widest]
     report.text(
         f"With {widest} units a layer, going from 1 to {deepest} hidden layers changes the validation "
@@ -80,17 +83,55 @@ def run(options: Options, report: Report) -> None:
     )
     for depth in depths:
         of_depth = [grid[depth, width] for width in widths]
+        lowest = [f"{lowest_loss(variant).mean():.4g} with {variant.label}" for variant in of_depth]
         report.expect(
             f"With {depth} hidden layer{'s' if depth > 1 else ''}, wider networks fit the training "
-            "examples better: the loss falls with each width.",
-            f"{sweep.listed(of_depth, 'train_loss', '.4g')}.",
-            bool(np.all(np.diff([variant.mean("train_loss") for variant in of_depth]) < 0)),
+            "examples better: the lowest loss of an epoch falls with each width, until a network has "
+            "every example right.",
+            f"{'; '.join(lowest)}.",
+            all(
+                lowest_loss(b).mean() < lowest_loss(a).mean() or has_all_right(a, b)
+                for a, b in itertools.pairwise(of_depth)
+            ),
         )
     report.expect(
         f"A hidden layer of {widest} units is better on the validation examples than none.",
         f"{sweep.listed([one, linear], 'validation_accuracy')}.",
         one.mean("validation_accuracy") > linear.mean("validation_accuracy"),
     )
+
+
+def lowest_loss(variant: sweep.Variant) -> np.ndarray:
+    """The lowest training loss after an epoch of each run, (runs,); nan if it diverged."""
+    lowest: np.ndarray = variant.curve("train_loss").min(1)
+    return lowest
+
+
+def largest_jump(variants: Iterable[sweep.Variant]) -> str:
+    """The run whose loss ends highest above its lowest: why a last epoch alone says little."""
+    jump, run, variant = max(
+        (
+            (last / lowest, run, variant)
+            for variant in variants
+            for last, lowest, run in zip(
+                variant.final("train_loss"), lowest_loss(variant), variant.runs, strict=True
+            )
+            if last > lowest
+        ),
+        key=lambda each: each[0],
+        default=(1.0, None, None),
+    )
+    if run is None or variant is None:
+        return "In every run, the last epoch has the lowest training loss."
+    return (
+        "All networks have one learning rate, at which the loss of some jumps now and then: the training "
+        f"loss of {variant.label} with seed {run.seed} ends {jump:.3g} times as high as in an earlier epoch."
+    )
+
+
+def has_all_right(*variants: sweep.Variant) -> bool:
+    """Whether each run of each variant had, after some epoch, every training example right."""
+    return all(bool(np.all(variant.curve("train_accuracy").max(1) == 1)) for variant in variants)
 
 
 def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:

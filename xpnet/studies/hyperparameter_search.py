@@ -14,7 +14,6 @@ The largest of many noisy numbers overestimates. So the best hyper-parameters an
 """
 
 import math
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from xpnet._util.output import say
 from xpnet._util.text import some
 from xpnet.plots.drawing import Figure, whole_numbers
-from xpnet.studies import search, sweep
+from xpnet.studies import _search_run, _search_trials, search, sweep
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train import recorded_data
@@ -57,23 +56,22 @@ def run(options: Options, report: Report, settings: search.Settings | None = Non
     settings = settings or options.choose(examples.choose(search.Settings(), search.LARGE), search.QUICK)
     base = sweep.base_config(options, epochs=settings.epochs, **search.FIXED)
     report.config(base)
-    report.config({"trials": settings.trials, "repeats": settings.repeats})
     assert report.dataset is not None
-    recorded = recorded_data.describe(report.dataset)
-    recorded_data.check(report.folder, recorded)
-    with search.opened(report.folder) as study:
-        search.write_settings(report.folder, options, settings)
-        recorded_data.write(report.folder, recorded, None)
-        say(f"if interrupted: python scripts/search.py --resume {shlex.quote(str(report.folder))}")
-        trials = search.run(study, base, examples, settings.trials)
-        report_trials(report, trials, settings)
-        whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        if not whole:
-            report.text("No trial is complete, so there is no best one.")
-            return
-        importances(report, study, len(whole))
-        best = study.best_trial
-        compare(options, report, base, best, examples, settings)
+    with _search_run.opened(report, options, settings, recorded_data.describe(report.dataset)) as found:
+        settings = found.settings
+        report.config({"trials": settings.trials, "repeats": settings.repeats})
+        if settings.workers > 1:
+            report.config({"workers": settings.workers})
+        say(f"if interrupted: {_search_run.resume_line(report.folder, settings)}")
+        trials = _search_run.run(found, base, examples)
+        with _search_run.reporting(found):
+            report_trials(report, trials, settings)
+            whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+            if not whole:
+                report.text("No trial is complete, so there is no best one.")
+                return
+            importances(report, found.study, len(whole))
+            compare(options, report, base, found.study.best_trial, examples, settings)
 
 
 def fate(trial: FrozenTrial) -> str:
@@ -133,6 +131,12 @@ def report_trials(report: Report, trials: Sequence[FrozenTrial], settings: searc
         f"{some(done, 'epoch')} in {seconds:.0f} seconds, {1 - done / whole:.0%} fewer than without "
         "pruning."
     )
+    if _search_trials.at_the_same_time(trials):
+        report.text(
+            "Several processes ran trials at the same time. What is proposed from trial "
+            f"{search.RANDOM_TRIALS + 1} on, and which trials are pruned, depends on the trials that have "
+            "ended by then: on the speed of the processes. The same search gives other trials the next time."
+        )
     report.expect(
         "Pruning saves at least a tenth of the epochs.",
         f"{done:,} of {some(whole, 'epoch')} {'was' if done == 1 else 'were'} run.",

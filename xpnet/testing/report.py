@@ -55,9 +55,9 @@ class Result(NamedTuple):
     fault: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The report of a check. `str(report)` is a table of laws × libraries, with the reasons of faults below.
+    """The report of a check: shown as a table of laws × libraries, with the reasons of faults below.
 
     Fields:
         title: the check and its subject.
@@ -108,6 +108,8 @@ class Report:
         for note in self.notes:
             lines += ["", *textwrap.wrap(f"Note: {note}", WIDTH)]
         return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
 
     def _faults(self) -> dict[str, str]:
         """The reason of each fault, by "law (libraries)"."""

@@ -12,7 +12,7 @@ import yaml
 
 from xpnet._util.choices import Choice, takers
 from xpnet._util.output import deliver
-from xpnet._util.text import did_you_mean, docstring
+from xpnet._util.text import did_you_mean, docstring, similar
 from xpnet.data import datasets
 from xpnet.errors import ConfigError
 from xpnet.train import yaml_file
@@ -197,8 +197,15 @@ def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, 
 def config_file(path: str | Path) -> Path:
     """The file; for a name alone that is no file here, that of `configs/` beside the script: `cnn.yaml`."""
     given = user_path("--config", path)
-    shipped = Path(sys.argv[0]).parent / "configs" / given
-    return shipped if given.name == str(path) and not given.exists() and shipped.is_file() else given
+    if given.name != str(path) or given.exists():
+        return given
+    shipped = {each.stem: each for each in sorted((Path(sys.argv[0]).parent / "configs").glob("*.yaml"))}
+    found = shipped.get(given.stem)
+    if found is None or found.name != given.name:
+        files = [shipped[name].name for name in similar(given.stem, shipped)]
+        hint = f"; did you mean {' or '.join(files)}?" if files else ""
+        raise ConfigError(f"{given}: No such file or directory{hint}")
+    return found
 
 
 def _value(option: Field[Any], found: Found | bool, what: str) -> Any:

@@ -73,18 +73,18 @@ def check(folder: Path, found: dict[str, Any]) -> None:
     """
     try:
         own = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        difference = _difference(own, found)
+        other = difference(own, found)
     except FileNotFoundError:
         return
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{folder / FILE}: expected the description of a data set: {reason}") from error
-    if difference:
-        raise ConfigError(f"--resume: expected the data that {folder} began with, got {difference}")
+    if other:
+        raise ConfigError(f"--resume: expected the data that {folder} began with, got {other}")
 
 
-def _difference(own: dict[str, Any], found: dict[str, Any]) -> str:
-    """The first difference in words, or ""."""
+def difference(own: dict[str, Any], found: dict[str, Any]) -> str:
+    """The first difference between two data sets, as `describe` gives them, in words, or ""."""
     for part, word in WORDS.items():
         old, new = own[part], found[part]
         if old["examples"] != new["examples"]:

@@ -30,6 +30,7 @@ LAYERS = [
     {"callbacks"},
     {"_training"},
     {"model"},
+    {"ensemble"},
     {"onnx", "convert"},
     {"train"},
     {"runs"},
@@ -147,7 +148,7 @@ def test_public_names() -> None:
     """Adding or removing a public name is a decision, so the list stands here."""
     assert set(xpnet.__all__) == {
         "BackendError", "Callback", "CheckpointError", "Checkpoints", "ConfigError", "DataError", "DivergedError",
-        "EarlyStopping", "Error", "Model", "ShapeError", "backend", "convert", "data", "distributed", "gradcheck", "init", "load_run", "losses", "nn", "onnx", "optim", "plots",
+        "EarlyStopping", "Ensemble", "Error", "Model", "ShapeError", "backend", "convert", "data", "distributed", "gradcheck", "init", "load_run", "losses", "nn", "onnx", "optim", "plots",
         "schedules", "testing",
     }  # fmt: skip
     for error in (

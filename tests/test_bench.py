@@ -274,6 +274,27 @@ def test_the_documents_table_shows_medians_and_leaves_out_empty_columns() -> Non
     assert "0.25 to 0.25 with Numba" in told.replace("\n", " ")
 
 
+def test_ensembles_are_measured_in_turn(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench import ensembles
+
+    monkeypatch.setattr(ensembles, "measure", lambda *_: ensembles.Times([2.0, 1.0, 4.0], [1.0, 0.25, 3.0]))
+    ensembles.main(["numpy"])
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2] == "| numpy | 8 of 784-128-10 | each | 2000 ms | 1000 ms | 0.50 | 0.25 |"
+    assert len(rows) == 2 + 2 * len(ensembles.CASES)
+
+
+def test_an_ensemble_is_measured() -> None:
+    from bench import ensembles
+
+    case = ensembles.Case("tiny", ensembles.dense(3, 4, 10), 2, (3,))
+    times = ensembles.measure(case, "numpy", "each", rounds=2, examples=100)
+    assert len(times.alone) == len(times.together) == 2
+    assert times.ratio > 0
+
+
 def fits(contestant: str, ratio: float) -> table.Record:
     """Of two rounds."""
     return {

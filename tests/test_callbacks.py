@@ -565,3 +565,24 @@ def test_recorders_of_a_run_start_afresh(tmp_path: Path) -> None:
         assert timer.seconds > sum(metrics.seconds for metrics in model.history)
         assert timer.seconds < 1000
         timer.before += 1000
+
+
+def test_early_stopping_hears_of_an_epoch_before_it_stops() -> None:
+    """A fit that was interrupted between the end of an epoch and its news to `EarlyStopping` goes on."""
+
+    class Interrupts(Callback):
+        def on_epoch(self, model: Any, metrics: Any) -> None:
+            if metrics.epoch == 3:
+                raise KeyboardInterrupt
+
+    def make() -> xpnet.Model:
+        return xpnet.Model(nn.Linear(2, 2), losses.CrossEntropy(), optim.SGD(0.5))
+
+    x, y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])
+    stopping = EarlyStopping(2, "train_loss", min_delta=0.05, restore=False)  # better again in epoch 3 alone
+    whole, cut = make(), make()
+    whole.fit(x, y, epochs=9, callbacks=stopping)
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(x, y, epochs=9, callbacks=[Interrupts(), stopping])
+    cut.fit(x, y, epochs=6, callbacks=stopping)
+    assert (cut.epoch, stopping.best_epoch) == (whole.epoch, 3) == (5, 3)

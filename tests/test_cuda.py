@@ -71,6 +71,13 @@ KERNELS = {
     "cifar10.yaml": 345,  # 88 of them for the statistics of the averaged weights
 }
 
+KERNELS_OF_NETWORKS = {
+    ("dense", "each"): 57,
+    ("dense", "shared"): 58,
+    ("convolution", "each"): 49,
+    ("convolution", "shared"): 50,
+}
+
 
 def examples(shape: tuple[int, ...], n: int = 40, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
@@ -115,6 +122,46 @@ def test_a_captured_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert again["graph"] == 3
     assert not {"wait", "allocation", "copy from the host", "copy to the host"} & set(again)
     assert again.total() <= 2 * again["graph"]  # the positions of the batch, and the graph
+
+
+ENSEMBLES: dict[str, Any] = {
+    "dense": (lambda: nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 10)), (12,)),
+    "convolution": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 10)),
+        (6, 6, 1),
+    ),
+}  # fmt: skip
+
+
+@stand_in
+@pytest.mark.parametrize("shuffle", ["each", "shared"])
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_a_captured_step_of_many_networks(name: str, shuffle: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of kernels does not depend on the number of networks, and no value goes to the host."""
+    from cuda_on_cpu import device
+
+    make, shape = ENSEMBLES[name]
+    counts: list[collections.Counter] = []
+
+    def capture(self, function, capture=CuPyGraph.capture):
+        before = device.state.counts.copy()
+        capture(self, function)
+        counts.append(device.state.counts - before)
+
+    monkeypatch.setattr(CuPyGraph, "capture", capture)
+    for k in (2, 5):
+        rates = np.linspace(0.1, 0.2, k)
+        ensemble = xpnet.Ensemble(
+            make(), losses.CrossEntropy(), optim.SGD(rates, 0.9), "cupy", seeds=range(k)
+        )
+        ensemble.fit(*examples(shape, 12), epochs=1, batch_size=4, shuffle=shuffle)
+    few, many = (
+        {kind: number for kind, number in found.items() if kind.startswith("captured ")} for found in counts
+    )
+    print(name, shuffle, sum(few.values()))
+    assert few == many
+    assert not any("host" in kind for kind in few)
+    assert sum(few.values()) == KERNELS_OF_NETWORKS[name, shuffle]
 
 
 def net() -> nn.Sequential:

@@ -181,6 +181,12 @@ ENTRIES = {
             (normal(*shape), normal(shape[0], 7), normal(7, shape[1]), scale, decay)
             for shape in ((4, 5), (120, 100))
             for scale, decay in TIMES
+        ]
+        + [  # of two networks, with inputs of their own or the same for both
+            (normal(2, *shape), normal(lefts, shape[0], 7), normal(2, 7, shape[1]), scale, decay)
+            for shape in ((4, 5), (120, 100))
+            for lefts in (1, 2)
+            for scale, decay in ((0.5, 1), (1, 0.9), (np.array([[[0.5]], [[-2.0]]]), np.array([[[0.1]], [[3.0]]])))
         ],
     ),
     "rows_product": Entry(

@@ -17,6 +17,7 @@ from xpnet import (
 )
 from xpnet._util.version import __version__ as __version__
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.ensemble import Ensemble
 from xpnet.errors import (
     BackendError,
     CheckpointError,
@@ -38,6 +39,7 @@ __all__ = [
     "DataError",
     "DivergedError",
     "EarlyStopping",
+    "Ensemble",
     "Error",
     "Model",
     "ShapeError",

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import device, namespace
+from xpnet.backend import device, namespace, ops
 from xpnet.tree import Array
 
 Generator = np.random.Generator
+MASK = 0xFFFFFFFF
+CHILD = 0x9E3779B1  # odd, so that no two streams have the same child
 
 
 def generator(seed: int, stream: str, *counters: int) -> Generator:
@@ -41,11 +43,58 @@ class Key(NamedTuple):
 
     def child(self, i: int) -> "Key":
         """The key for the i-th use of this key, such as the i-th layer of a network."""
-        return Key(self.step, (self.stream * 0x9E3779B1 + i + 1) & 0xFFFFFFFF, self.first)
+        return Key(self.step, (self.stream * CHILD + i + 1) & MASK, self.first)
 
     def part(self, first: int) -> "Key":
         """The key for the part of the batch that starts at the example `first`."""
         return Key(self.step, self.stream, first)
+
+    def network(self, k: int) -> "Key":
+        """The key of network k; of `Keys` another one for each."""
+        return self
+
+
+class Streams(NamedTuple):
+    """The streams of K networks: nₖ · factor + offset modulo 2³² for the k-th number."""
+
+    numbers: tuple[int, ...]
+    factor: int = 1
+    offset: int = 0
+
+
+class Keys(Key):
+    """The keys of K networks: arrays drawn with them have a leading axis of K networks.
+
+    Row k of an array (K, n, ...) is what `network(k)` alone draws in the shape (n, ...).
+
+    Fields:
+        step: int32 (1,), or (K,) for networks with different numbers of steps, on the device.
+        stream: the `Streams` of the networks.
+        first: as in `Key`.
+    """
+
+    stream: Streams  # type: ignore[assignment]
+
+    __slots__ = ()
+
+    def child(self, i: int) -> "Keys":
+        numbers, factor, offset = self.stream
+        streams = Streams(numbers, factor * CHILD & MASK, (offset * CHILD + i + 1) & MASK)
+        return Keys(self.step, streams, self.first)  # type: ignore[arg-type]
+
+    def part(self, first: int) -> "Keys":
+        return Keys(self.step, self.stream, first)  # type: ignore[arg-type]
+
+    def network(self, k: int) -> Key:
+        numbers, factor, offset = self.stream
+        step = self.step if self.step.shape[0] == 1 else self.step[k : k + 1]
+        return Key(step, (numbers[k] * factor + offset) & MASK, self.first)
+
+    def starts(self) -> Array:
+        """step + stream for each network, int32 (K, 1)."""
+        numbers, factor, offset = self.stream
+        streams = tuple([_signed((number * factor + offset) & MASK) for number in numbers])
+        return (self.step + ops(self.step).constant(streams, like=self.step))[:, None]
 
 
 def stream(seed: int, name: str) -> int:
@@ -56,9 +105,12 @@ def stream(seed: int, name: str) -> int:
 def bits(key: Key, shape: tuple[int, ...]) -> Array:
     """int32 of this shape, all 2³² values equally likely: h(position + h(step + stream)) with a hash h."""
     xp = namespace(key.step)
-    start = _hash(key.step + _signed(key.stream))
-    count = math.prod(shape)
-    offset = key.first * math.prod(shape[1:])
+    if isinstance(key, Keys):
+        start, (_, *one_network) = _hash(key.starts()), shape
+    else:
+        start, one_network = _hash(key.step + _signed(key.stream)), list(shape)
+    count = math.prod(one_network)
+    offset = key.first * math.prod(one_network[1:])
     position = xp.arange(offset, offset + count, dtype=xp.int32, device=device(key.step))
     return xp.reshape(_hash(position + start), shape)
 

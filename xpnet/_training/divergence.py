@@ -63,6 +63,19 @@ def is_finite(arrays: Tree) -> bool:
     return bool(finite)
 
 
+def finite_networks(backend: Backend, arrays: Tree, networks: int) -> np.ndarray:
+    """Whether all values of each of K networks are finite, (K,), in arrays with an axis of networks."""
+    finite = np.ones(networks, bool)
+    for array in tree.leaves(arrays):
+        if not hasattr(array, "dtype"):
+            continue
+        xp = namespace(array)
+        if xp.isdtype(array.dtype, "real floating"):
+            rows = xp.reshape(xp.isfinite(array), (networks, -1))
+            finite &= np.asarray(backend.to_numpy(xp.all(rows, axis=1)))
+    return finite
+
+
 def has_diverged(state: State) -> bool:
     """Whether a loss of this epoch, a parameter or a statistic is infinite or NaN. Waits for the device.
 

@@ -72,9 +72,12 @@ class Hooks:
 
     def start(self, backend: Backend) -> Start:
         """Where the training is now, with the states of all participants."""
+        return Start.of(backend, self.training, self.states())
+
+    def states(self) -> dict[str, Any]:
+        """Copies of the states of all participants that can tell them, by name."""
         states = {name: _state(each) for name, each in self.named.items()}
-        known = {name: state for name, state in states.items() if state is not None}
-        return Start.of(backend, self.training, known)
+        return {name: state for name, state in states.items() if state is not None}
 
     @contextmanager
     def from_start_to_end(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet._training.state import Totals
-from xpnet.backend import Backend, namespace, ops
+from xpnet.backend import Backend, device, namespace, ops
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import CrossEntropy, Loss
 from xpnet.losses.fast import at_once
@@ -44,13 +44,34 @@ def take(target: Array | Weighted, index: Array | slice) -> Any:
     return ops(target).take(target, index)
 
 
+def take_of_each(array: Array | Weighted, index: Array) -> Any:
+    """The examples of K networks at the positions `index` (K, n), or (1, n) for all: (K or 1, n, ...).
+
+    Weights (examples, K) have a column for each network: the result is (K, n).
+    """
+    if isinstance(array, Weighted):
+        return Weighted(take_of_each(array.target, index), _weights_of_each(array.weights, index))
+    xp = namespace(array)
+    found = ops(array).take(array, xp.reshape(index, (-1,)))
+    return xp.reshape(found, (*index.shape, *array.shape[1:]))
+
+
+def _weights_of_each(weights: Array, index: Array) -> Array:
+    if weights.ndim == 1:
+        return take_of_each(weights, index)
+    xp, networks = namespace(weights), weights.shape[1]
+    column = xp.arange(networks, dtype=index.dtype, device=device(index))[:, None]
+    return take_of_each(xp.reshape(weights, (-1,)), index * networks + column)
+
+
 def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Totals, Judged]:
     """The sums over the examples of a batch.
 
     With weights w, they are Σ wₙ lₙ, Σ wₙ eₙ and Σ wₙ over the examples that count: lₙ is the loss of one
     example, eₙ is 1 for an error. An example of weight 0 adds nothing, whatever its loss.
 
-    Shapes: prediction (n, d), target as the loss says.
+    Shapes: prediction (n, d), target as the loss says; of K networks, prediction (K, n, d), target and
+    weights likewise, and each sum (K,).
     """
     if isinstance(target, Weighted):
         return _judge_each(loss, prediction, *target)
@@ -58,17 +79,18 @@ def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Tota
         return Totals(found.loss, found.errors), Judged(None, gradient=found.gradient)
     value, residuals = loss.forward(prediction, target)
     count = loss.count(prediction.shape, target)
-    n = prediction.shape[0] if count is None else namespace(value).astype(count, value.dtype)
+    n = prediction.shape[-2] if count is None else namespace(value).astype(count, value.dtype)
     return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals)
 
 
 def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) -> tuple[Totals, Judged]:
-    xp, n = namespace(prediction), prediction.shape[0]
-    rows, row_targets = prediction[:, None, :], target[:, None, ...]  # n networks of one example
+    xp, examples = namespace(prediction), tuple(prediction.shape[:-1])
+    each = (*[slice(None)] * len(examples), None, ...)
+    rows, row_targets = prediction[each], target[each]  # n networks of one example
     values, residuals = loss.forward(rows, row_targets)
-    if tuple(values.shape) != (n,):
+    if tuple(values.shape) != examples:
         raise ConfigError(
-            f"sample_weight: expected {loss} to give {n} values for predictions of shape "
+            f"sample_weight: expected {loss} to give {examples[-1]} values for predictions of shape "
             f"{tuple(rows.shape)}, got {tuple(values.shape)}; sum over the last two axes, axis=(-2, -1)"
         )
     count = loss.count(tuple(rows.shape), row_targets)
@@ -77,21 +99,21 @@ def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) ->
     values = xp.where(weights > 0, values, xp.zeros_like(values))
     errors = loss.errors(rows, row_targets)
     if errors is not None:
-        errors = xp.sum(weights * xp.astype(errors, weights.dtype))
-    totals = Totals(xp.sum(weights * values), errors, xp.sum(weights))
+        errors = xp.sum(weights * xp.astype(errors, weights.dtype), axis=-1)
+    totals = Totals(xp.sum(weights * values, axis=-1), errors, xp.sum(weights, axis=-1))
     return totals, Judged(residuals, weights)
 
 
 def gradient(loss: Loss, judged: Judged) -> Array:
-    """The gradient (n, d) of the mean over the examples that count, weighted if they have weights."""
+    """The gradient (..., n, d) of the mean over the examples that count, weighted if they have weights."""
     if judged.gradient is not None:
         return judged.gradient
     dprediction = loss.backward(judged.residuals)
     if judged.weights is None:
         return dprediction
-    weights, dprediction = judged.weights, dprediction[:, 0, :]
+    weights, dprediction = judged.weights, dprediction[..., 0, :]
     xp = namespace(weights)
-    share = (weights / at_least_one(xp.sum(weights)))[:, None]
+    share = (weights / at_least_one(xp.sum(weights, axis=-1, keepdims=True)))[..., None]
     return share * xp.where(share > 0, dprediction, xp.zeros_like(dprediction))
 
 

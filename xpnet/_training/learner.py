@@ -1,5 +1,7 @@
 """Training by hand: a network with its loss, its optimizer and the state of training."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,12 +10,12 @@ from xpnet import optim, random, tree
 from xpnet._training import arguments, judging, last_layers, memory, summary, trees
 from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
+from xpnet._training.sizes import needs
 from xpnet._training.state import Progress, State, Training, initial_state
 from xpnet._training.step import (
     Augment,
     Objective,
     averaged_statistics,
-    needs,
     noise_stream,
     warn_of_one_value,
 )
@@ -38,6 +40,36 @@ class _Forward(NamedTuple):
     params: Tree
     prediction: Array
     residuals: Any
+
+
+class Engine(NamedTuple):
+    """What an ensemble trains a model by: its steps, its training, and the checks of its inputs."""
+
+    program: Program
+    training: Training
+    inputs: Inputs
+
+
+def engine(learner: "Learner") -> Engine:
+    """The engine of a model."""
+    return Engine(learner._program, learner._training, learner._inputs)
+
+
+def use_loss(learner: "Learner", loss: Loss) -> None:
+    """Let a model minimise this loss from now on."""
+    learner._use_loss(loss)
+
+
+@contextmanager
+def fitting(learners: Sequence["Learner"]) -> Iterator[None]:
+    """Within the block, these models are trained by an ensemble, and not by their own `fit`."""
+    for learner in learners:
+        learner._grads, learner._fitting = None, True
+    try:
+        yield
+    finally:
+        for learner in learners:
+            learner._fitting = False
 
 
 class Learner:

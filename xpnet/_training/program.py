@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xpnet._training.networks import Networks
 from xpnet._training.state import State, Totals
 from xpnet._training.step import Augment, Objective, evaluation_step, prediction_step, training_step
 from xpnet.backend import Backend
@@ -21,6 +22,7 @@ class Program:
         run_steps: `(state, data, rows, start, stop) -> state`; see `Backend.compile_loop`.
         evaluate: see `evaluation_step`.
         predict: see `prediction_step`.
+        networks: the networks of an ensemble; None for one network.
     """
 
     objective: Objective
@@ -31,6 +33,7 @@ class Program:
     run_steps: Callable[..., State]
     evaluate: Callable[..., tuple[Totals, Totals]]
     predict: Callable[..., tuple[Array, Array]]
+    networks: Networks | None = None
 
 
 def compile_program(
@@ -41,12 +44,19 @@ def compile_program(
     seed: int,
     augment: Augment | None,
     micro_batch: int | None,
+    networks: Networks | None = None,
 ) -> Program:
     """Compile the steps; arguments as for `training_step`."""
 
     def make_step(objective: Objective) -> Step:
         return training_step(
-            objective, optimizer, backend, seed=seed, augment=augment, micro_batch=micro_batch
+            objective,
+            optimizer,
+            backend,
+            seed=seed,
+            augment=augment,
+            micro_batch=micro_batch,
+            networks=networks,
         )
 
     return Program(
@@ -56,6 +66,7 @@ def compile_program(
         seed,
         make_step,
         backend.compile_loop(make_step(objective)),
-        backend.compile(evaluation_step(objective, backend)),
-        backend.compile(prediction_step(objective.net, backend)),
+        backend.compile(evaluation_step(objective, backend, networks)),
+        backend.compile(prediction_step(objective.net, backend, networks)),
+        networks,
     )

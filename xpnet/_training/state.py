@@ -252,7 +252,11 @@ class Training:
 
     def go_back(self, start: Start) -> None:
         """Restore the training to where the steps of the epoch started."""
-        self._now = start.restored(), start.progress, start.companions
+        self.set_back(start.restored(), start.progress, start.companions)
+
+    def set_back(self, state: State, progress: Progress, companions: dict[str, Any]) -> None:
+        """Set the training to an earlier moment, with the states of its participants then."""
+        self._now = state, progress, companions
 
     def forget_later_states(self) -> None:
         """Record that no participant has a later state any more."""

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpnet import losses, optim, random, tree
-from xpnet._training import cost, judging, summary
+from xpnet._training import judging
+from xpnet._training.networks import Networks, augmented
+from xpnet._training.sizes import examples_at_once
 from xpnet._training.state import State, Totals
 from xpnet._util.checks import is_number, require_integer, settled
 from xpnet._util.examples import Examples, combined
@@ -24,8 +26,8 @@ from xpnet.nn._layer import Shape
 from xpnet.nn.fast import deferred, faster, prepared
 from xpnet.nn.norm import of_one_value
 from xpnet.optim import Optimizer
-from xpnet.optim.steps import is_zero
-from xpnet.random import Key
+from xpnet.optim.steps import along, is_zero
+from xpnet.random import Key, Keys, Streams
 from xpnet.tree import Array, Tree
 
 Augment = Callable[[Array, Key], Array]
@@ -43,7 +45,7 @@ class Objective:
 
     net: Layer
     loss: Loss
-    l2: float = 0.0
+    l2: Any = 0.0
 
     def __post_init__(self) -> None:
         if not is_number(settled(self, "l2")) or self.l2 < 0:
@@ -64,11 +66,18 @@ class Objective:
 
     def penalized(self, params: Tree, value: Any) -> Any:
         """`value`, a value of the loss, plus the penalty."""
-        return value if self.l2 == 0 else value + losses.l2(tree.weights(params), self.l2)
+        return value if is_zero(self.l2) else value + losses.l2(tree.weights(params), self.l2)
 
     def penalized_gradients(self, params: Tree, grads: Tree) -> Tree:
         """`grads`, gradients of the loss, plus the gradients of the penalty."""
         return optim.decay_weights(grads, params, self.l2)
+
+
+class SharedObjective(Objective):
+    """The objectives of K networks: `net` is one of them, `loss` that of all, and `l2` 0 or an array (K,)."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check: the objective of each network has been."""
 
 
 def training_step(
@@ -79,6 +88,7 @@ def training_step(
     seed: int = 0,
     augment: Augment | None = None,
     micro_batch: int | None = None,
+    networks: Networks | None = None,
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
@@ -96,16 +106,25 @@ def training_step(
             The step adds up their gradients before the update, so that the update is the same as for the
             whole batch, with the same masks and noise. Exception: batch normalisation normalises each
             micro-batch of a given size by itself, but the whole batch if `micro_batch` is None.
+        networks: K networks to train at once, in place of one with this seed. Then all arrays of the state
+            have a leading axis of K, and `index` is (K, n), or (1, n) for the same examples for all.
     """
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
-    stream = noise_stream(seed)
-    net = faster(objective.net, backend)
-    in_training = net.training_mode(Key(None))  # its class and options are those of the nets with real keys
+    one = faster(objective.net, backend)
+    # Its class and options are those of the nets with real keys.
+    one_in_training = one.training_mode(Key(None))
+    if networks is None:
+        net, in_training, stream = one, one_in_training, noise_stream(seed)
+    else:
+        net = networks.net(backend)
+        in_training, streams = net.training_mode(Key(None)), Streams(networks.streams())
     is_plain = in_training is net
-    measures = bool(tree.leaves(net.init_statistics()))
+    measures = bool(tree.leaves(one.init_statistics()))
+    n_networks = 1 if networks is None else networks.total
+    inputs_of = None if networks is None else networks.inputs(net)
     # A weight gradient that is only added to another array need not be computed as an array.
-    may_defer = backend.adds_products and only_adds_gradients(optimizer) and objective.l2 == 0
+    may_defer = backend.adds_products and only_adds_gradients(optimizer) and is_zero(objective.l2)
     deferring = deferred(net) if may_defer else net
     decaying = with_penalty(optimizer, objective.l2)
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
@@ -115,12 +134,25 @@ def training_step(
     @functools.cache
     def parts_of(input_shape: Shape, n: int) -> tuple[int, list[slice]]:
         """The size of the parts of a batch of n examples, and the parts."""
-        size = micro_batch or examples_at_once(in_training, input_shape, n, backend, examples)
+        size = micro_batch or examples_at_once(one_in_training, input_shape, n, backend, examples, n_networks)
         return size, slices(n, size)
+
+    def examples_of(x: Array, target: Any, index: Array | None, part: slice, key: Key) -> tuple[Array, Any]:
+        """The inputs and the targets of a part of a batch."""
+        rows: Any = part if index is None else index[..., part]
+        if networks is None or inputs_of is None:
+            inputs, targets = backend.shard((judging.take(x, rows), judging.take(target, rows)))
+            return inputs if augment is None else augment(inputs, key.child(1)), targets
+        inputs, targets = judging.take_of_each(x, rows), judging.take_of_each(target, rows)
+        inputs = inputs_of(inputs) if augment is None else augmented(augment, inputs, key.child(1))
+        return inputs, tree.map(networks.everywhere, targets)
+
+    def key_of(step: Array, first: int) -> Key:
+        return Key(step, stream, first) if networks is None else Keys(step, streams, first)  # type: ignore[arg-type]
 
     def step(state: State, batch: tuple[Array, Array, Array | None, Array | None]) -> tuple[State, Totals]:
         x, target, index, learning_rate = batch
-        n = (x if index is None else index).shape[0]
+        n = x.shape[0] if index is None else index.shape[-1]
         params = state.params
 
         size, parts = parts_of(x.shape[1:], n)
@@ -128,28 +160,28 @@ def training_step(
 
         def learn(part: slice, given: tuple[Tree, Tree]) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
-            params, evaluated = given
-            key = Key(state.step, stream, part.start)
-            rows = part if index is None else index[part]
-            inputs, targets = backend.shard((judging.take(x, rows), judging.take(target, rows)))
-            if augment is not None:
-                inputs = augment(inputs, key.child(1))
+            (params, evaluated), here_n = given, part.stop - part.start
+            key = key_of(state.step, part.start)
+            inputs, targets = examples_of(x, target, index, part, key)
             here = whole if is_plain else whole.training_mode(key.child(0))
-            alone = measures and inputs.shape[0] == 1 and (n == 1 or not together)
+            alone = measures and here_n == 1 and (n == 1 or not together)
             averaged = averaged_statistics(here, state, evaluated, inputs, alone) if averages else {}
             if alone:
                 params = tree.merge(params, state.statistics)
             prediction, residuals = here.forward(params, inputs)
+            if networks is not None:
+                prediction = networks.everywhere(prediction)
             if alone:
                 warn_of_one_value(here, residuals, once)
             totals, judged = judging.judge(objective.loss, prediction, targets)
             dprediction = judging.gradient(objective.loss, judged)
             collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics
             statistics = collected, averaged
-            share = inputs.shape[0] / n
+            share = here_n / n
             if share < 1:
                 # Divided by the whole batch's count after the sum over the parts, which alone knows it.
-                dprediction = dprediction * (share if totals.count is None else judging.number(totals))
+                counted = share if totals.count is None else judging.number(totals)
+                dprediction = dprediction * along(counted, dprediction)
                 statistics = tree.map(lambda value: value * share, statistics)
             grads = here.parameter_gradients(params, residuals, dprediction)
             return grads, statistics, totals
@@ -165,8 +197,8 @@ def training_step(
         )
         if totals.count is not None and size < n:
             divisor = judging.at_least_one(judging.number(totals))
-            grads = tree.map(lambda g: g / divisor, grads)
-        if objective.l2 != 0:
+            grads = tree.map(lambda g: g / along(divisor, g), grads)
+        if not is_zero(objective.l2):
             counted = n if totals.count is None else judging.number(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
             if decaying is optimizer:
@@ -246,13 +278,13 @@ def only_adds_gradients(optimizer: Optimizer) -> bool:
     return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
 
 
-def with_penalty(optimizer: Optimizer, l2: float) -> Optimizer:
+def with_penalty(optimizer: Optimizer, l2: Any) -> Optimizer:
     """The optimizer that adds the gradient of the penalty itself, in its one pass over the parameters.
 
     Else the same optimizer: if it has a weight decay, or uses it in another way; always for a subclass.
     """
     chosen: Any = optimizer
-    if l2 == 0 or type(optimizer) not in DECAY_GRADIENTS or not is_zero(chosen.weight_decay):
+    if is_zero(l2) or type(optimizer) not in DECAY_GRADIENTS or not is_zero(chosen.weight_decay):
         return optimizer
     found: Optimizer = replace(chosen, weight_decay=l2)
     return found
@@ -265,82 +297,26 @@ def _examples_of(augment: Augment | None) -> Examples:
     return "independent" if augment is None else getattr(augment, "examples", "mixed")
 
 
-def examples_at_once(
-    net: Layer, input_shape: Shape, n: int, backend: Backend, examples: Examples | None = None
-) -> int:
-    """The number of examples, of n, to pass through the network at once for the best speed.
-
-    Convolutions make arrays many times the size of their input, so parts of the batch run in parallel, one
-    per core. Dense layers are fastest with the whole batch in one product, and computations that mix examples
-    need the whole batch.
-
-    Arguments:
-        net: the network in training mode.
-        input_shape: the shape of one example.
-        n: the batch size.
-        backend: the backend.
-        examples: how examples depend on each other in the whole step; None: as in the network.
-    """
-    examples = net.examples if examples is None else examples
-    numbers = cost.workspace(net, (1, *input_shape))
-    if backend.part_bytes is None or numbers == 0 or examples == "mixed":
-        return n
-    least, most = backend.part_bytes
-    whole, parts = n * numbers * backend.itemsize, 1
-    while parts < n and (whole > parts * most or (whole > parts * least and parts < backend.workers)):
-        parts *= 2  # a power of 2, so that all cores get equally many parts
-    if examples == "summed":  # all parts must run at the same time
-        parts = min(parts, 1 << backend.workers.bit_length() - 1)
-    return math.ceil(n / parts)
-
-
-def needs(
-    net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
-) -> tuple[list[summary.Row], summary.StepMemory]:
-    """The rows of the summary and the memory of a training step for a batch of `input_shape`.
-
-    Raises ShapeError if the shape does not fit, ConfigError for a batch without examples.
-    """
-    n, *example = input_shape
-    require_integer("summary", "batch_size", n)
-    net.output_shape(("n", *example))
-    in_training = faster(net, backend).training_mode(Key(None))
-    at_once = examples_at_once(in_training, tuple(example), n, backend)
-    size = min(n, micro_batch or at_once)
-    parts = math.ceil(n / size)
-    at_once = min(n, size * backend.workers)
-    rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
-    parameters = summary.count(state.params) * backend.itemsize
-    shape = at_once, *example
-    workspace = max(
-        cost.workspace(in_training, shape), cost.backward_workspace(in_training, state.params, shape)
-    )
-    return rows, summary.StepMemory(
-        parameters=parameters,
-        # One tree for each running part, and one partial sum for each power of 2 (see `PairwiseSum`).
-        gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
-        optimizer_state=summary.count(state.optimizer) * backend.itemsize,
-        saved_activations=sum(row.saved for row in rows),
-        workspace=workspace * backend.itemsize,
-    )
-
-
 def noise_stream(seed: int) -> int:
     """The stream of the random numbers in training steps. ConfigError for an invalid seed."""
     require_integer("Model", "seed", seed, least=0)
     return random.stream(seed, "noise")
 
 
-def zero_totals(objective: Objective, backend: Backend, x: Array, target: Any) -> Totals:
+def zero_totals(
+    objective: Objective, backend: Backend, x: Array, target: Any, networks: Networks | None = None
+) -> Totals:
     """The totals of no examples. errors is None if the loss does not count errors for such targets."""
+    loss = objective.loss if networks is None else networks.members[0].loss
+    shape = () if networks is None else (len(networks.members),)
     has_weights = isinstance(target, judging.Weighted)
     output = np.zeros(objective.net.output_shape((1, *x.shape[1:])))
     example = np.zeros((1, *(target.target if has_weights else target).shape[1:]))
-    names_classes = objective.loss.errors(output, example) is not None
-    has_count = has_weights or objective.loss.count(output.shape, example) is not None
+    names_classes = loss.errors(output, example) is not None
+    has_count = has_weights or loss.count(output.shape, example) is not None
 
     def zero(dtype: str) -> Array:
-        return backend.from_host(np.zeros((), dtype))
+        return backend.from_host(np.zeros(shape, dtype))
 
     whole = backend.dtype_name if has_weights else "int64"
     return Totals(
@@ -348,22 +324,35 @@ def zero_totals(objective: Objective, backend: Backend, x: Array, target: Any) -
     )
 
 
-def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tuple[Totals, Totals]]:
-    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without L2 penalty."""
+def evaluation_step(
+    objective: Objective, backend: Backend, networks: Networks | None = None
+) -> Callable[..., tuple[Totals, Totals]]:
+    """The pure step `(totals, (params, x, target)) -> (totals, totals of this batch)`, without L2 penalty.
 
-    net = faster(objective.net, backend)
+    With networks, x and target are (K, n, ...), or (1, n, ...) for the same examples for all.
+    """
+
+    one = faster(objective.net, backend)
+    net = one if networks is None else networks.net(backend)
     examples = combined([net.examples, objective.loss.examples])
+    axis, n_networks = (0, 1) if networks is None else (1, networks.total)
 
     def step(totals: Totals, batch: tuple[Tree, Array, Array]) -> tuple[Totals, Totals]:
         params, x, target = batch
-        n = x.shape[0]
+        n = x.shape[axis]
 
         def judge(part: slice, params: Tree) -> Totals:
-            inputs, targets = backend.shard((x[part, ...], judging.take(target, part)))
-            prediction, _ = net.forward(params, inputs)
+            if networks is None:
+                inputs, targets = backend.shard((x[part, ...], judging.take(target, part)))
+                prediction, _ = net.forward(params, inputs)
+            else:
+                rows = (slice(None), part, ...)
+                targets = tree.map(lambda array: networks.everywhere(array[rows]), target)
+                prediction, _ = net.forward(params, networks.inputs(net)(x[rows]))
+                prediction = networks.everywhere(prediction)
             return judging.judge(objective.loss, prediction, targets)[0]
 
-        size = examples_at_once(net, x.shape[1:], n, backend, examples)
+        size = examples_at_once(one, x.shape[axis + 1 :], n, backend, examples, n_networks)
         prepare = functools.partial(prepared, net)
         here = backend.map_reduce(judge, _add_totals, slices(n, size), params, prepare)
         return _add_totals(totals, here), here
@@ -371,16 +360,21 @@ def evaluation_step(objective: Objective, backend: Backend) -> Callable[..., tup
     return step
 
 
-def prediction_step(net: Layer, backend: Backend) -> Callable[..., tuple[Array, Array]]:
+def prediction_step(
+    net: Layer, backend: Backend, networks: Networks | None = None
+) -> Callable[..., tuple[Array, Array]]:
     """The pure step `(finite, (params, x)) -> (finite, prediction)`.
 
-    `finite`, a 0-d array, says whether all predictions so far are finite.
+    `finite`, a 0-d array, says whether all predictions so far are finite. With networks, x is (K, n, ...), or
+    (1, n, ...) for the same examples for all.
     """
-    net = faster(net, backend)
+    net = faster(net, backend) if networks is None else networks.net(backend)
 
     def step(finite: Array, batch: tuple[Tree, Array]) -> tuple[Array, Array]:
         params, x = batch
-        prediction, _ = net.forward(params, backend.shard(x))
+        prediction, _ = net.forward(params, backend.shard(x) if networks is None else networks.inputs(net)(x))
+        if networks is not None:
+            prediction = networks.everywhere(prediction)
         xp = namespace(prediction)
         return finite & xp.all(xp.isfinite(prediction)), prediction
 

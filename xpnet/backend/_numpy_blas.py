@@ -17,7 +17,13 @@ Matrix = np.ndarray[Any, Any]
 
 def add_product(total: Matrix, left: Matrix, right: Matrix, scale: Any, decay: Any) -> Matrix:
     """decay · total + scale · left @ right in one pass. Overwrites total."""
-    gemm = _gemm(total.dtype.char) if total.size >= FEW and total.flags.c_contiguous else None
+    if total.ndim == 3 and total[0].size >= FEW:  # the saved pass is worth more than one call for all
+        for k in range(len(total)):
+            its_scale, its_decay = [each.reshape(-1)[k] if np.ndim(each) else each for each in (scale, decay)]
+            add_product(total[k], left[k if len(left) > 1 else 0], right[k], its_scale, its_decay)
+        return total
+    is_one = total.ndim == 2 and total.size >= FEW and total.flags.c_contiguous
+    gemm = _gemm(total.dtype.char) if is_one else None
     if gemm is None:
         if hasattr(decay, "ndim") or decay != 1:
             total *= decay

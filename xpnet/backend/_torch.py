@@ -227,6 +227,8 @@ class TorchOps(CapturedOps, library="torch"):
         if hasattr(decay, "ndim"):
             total *= decay
             decay = 1
+        if total.ndim == 3:
+            return total.baddbmm_(left.expand(len(total), -1, -1), right, beta=decay, alpha=scale)
         return total.addmm_(left, right, beta=decay, alpha=scale)
 
     # With these, a step of a network of 3×3 convolutions with 32 and 64 channels takes a quarter of the time

@@ -190,7 +190,11 @@ class Ops:
     # Matrix products.
 
     def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
-        """decay · total + scale · left @ right, for matrices. May overwrite total."""
+        """decay · total + scale · left @ right. May overwrite total.
+
+        For matrices; or for K of them, with numbers or arrays (K, 1, 1) as scale and decay, and a left of 1
+        or K.
+        """
         total *= decay
         total += scale * (left @ right)
         return total
@@ -282,7 +286,7 @@ class CapturedOps(Ops):
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """left @ right for two matrices, not yet multiplied.
+    """left @ right for two matrices, or for K pairs of them, not yet multiplied.
 
     A gradient that is only added to another array, such as the parameter itself, need not be computed as an
     array. This saves almost the whole cost of the update: a sixth of a step of 784-128-10, batch 64.

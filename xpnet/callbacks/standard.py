@@ -1,5 +1,6 @@
 """Callbacks that need no other package: the base class, early stopping, checkpoints and predictions."""
 
+import copy
 import inspect
 import math
 import os
@@ -49,9 +50,12 @@ class Callback:
     Attributes:
         every_step: whether to call `on_step` after every step. False: the backend may run up to
             `steps_at_once` steps in one call, which is faster on JAX, and `on_step` follows the last of them.
+        each_network: whether each network of an `Ensemble` gets a copy of the callback, called with its
+            `Model`. False: it is called with the ensemble, and with metrics that are means over the networks.
     """
 
     every_step: ClassVar[bool] = True
+    each_network: ClassVar[bool] = False
 
     def on_start(self, model: "Model") -> None:
         """Called before the first step of `fit`; when resuming from a checkpoint, after `load_state`."""
@@ -71,6 +75,10 @@ class Callback:
         The model is as after the last complete step; if a step failed or the epoch diverged, as before the
         epoch. `fit` raises the exception afterwards; an exception raised here becomes a note to it.
         """
+
+    def for_network(self, k: int) -> "Callback":
+        """With `each_network`, the copy for network k of an `Ensemble`."""
+        return copy.deepcopy(self)
 
     def state(self) -> dict[str, Any]:
         """The state to save in checkpoints: a tree of arrays of any library and of JSON values.
@@ -95,7 +103,8 @@ class Callback:
 class EarlyStopping(Callback):
     """Stop `fit` after `patience` epochs without improvement, and restore the best epoch's parameters.
 
-    Each `fit` starts afresh, as `Callback` says: one object can serve all models of a cross-validation.
+    Each `fit` starts afresh, as `Callback` says: one object can serve all models of a cross-validation. The
+    networks of an `Ensemble` stop one by one.
 
     Arguments:
         patience: the number of epochs in a row without improvement after which `fit` stops.
@@ -109,6 +118,8 @@ class EarlyStopping(Callback):
 
     Prechelt, "Early stopping, but when?", 1998.
     """
+
+    each_network = True
 
     def __init__(
         self,
@@ -130,16 +141,17 @@ class EarlyStopping(Callback):
         self.restore = restore
         self.best = -math.inf
         self.best_epoch = 0
+        self.last_epoch: int | None = None  # of those it was told; an interrupted model may be one further
         self.snapshot: Any = None
 
     def on_start(self, model: "Model") -> None:
         if self.best == -math.inf:
             self.best_epoch = model.epoch
-        elif model.epoch - self.best_epoch >= self.patience:
+        elif (self.last_epoch or model.epoch) - self.best_epoch >= self.patience:
             model.stop()  # the training had already stopped when the checkpoint was saved
 
     def on_epoch(self, model: "Model", metrics: EpochMetrics) -> None:
-        score = _score(metrics, self.monitor)
+        score, self.last_epoch = _score(metrics, self.monitor), metrics.epoch
         if score is None:
             part, _, quantity = self.monitor.partition("_")
             data = f"{'training' if part == 'train' else part} data"
@@ -153,10 +165,16 @@ class EarlyStopping(Callback):
             model.stop()
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "snapshot": self.snapshot}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "last_epoch": self.last_epoch,
+            "snapshot": self.snapshot,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch, self.snapshot = state["best"], state["best_epoch"], state["snapshot"]
+        self.last_epoch = state.get("last_epoch")  # a file of an earlier version has none
 
     def on_end(self, model: "Model") -> None:
         if self.snapshot is not None:
@@ -337,5 +355,7 @@ def _check_monitor(callback: Callback, monitor: Any) -> None:
 
 def _score(metrics: EpochMetrics, monitor: str) -> float | None:
     """The score; higher is better. None if the epoch has none."""
-    value = getattr(metrics, monitor)
+    value: Any = getattr(metrics, monitor)
+    if getattr(value, "ndim", 0):  # of the networks of an ensemble
+        value = float(np.nanmean(value)) if np.isfinite(value).any() else None
     return -value if value is not None and monitor.endswith("loss") else value

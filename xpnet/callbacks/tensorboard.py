@@ -1,5 +1,6 @@
 """TensorBoard: the course of a training in files that its web page shows."""
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -32,7 +33,8 @@ class TensorBoard(Callback):
     - HParams: network, loss, optimizer and its numbers, and `hparams`, with the last metrics of the `fit`.
 
     A later `fit` appends. After `load_checkpoint`, TensorBoard forgets the epochs after the checkpoint. Let
-    each training have a folder of its own, in one parent folder: TensorBoard compares them.
+    each training have a folder of its own, in one parent folder: TensorBoard compares them. The networks of
+    an `Ensemble` have the folders `network-0`, `network-1`, … in it.
 
     Arguments:
         folder: the folder; created if it does not exist.
@@ -46,6 +48,7 @@ class TensorBoard(Callback):
     """
 
     every_step = False
+    each_network = True
 
     def __init__(
         self,
@@ -77,6 +80,11 @@ class TensorBoard(Callback):
         self._make_writer, self._summaries = SummaryWriter, summary.hparams
         self._writer: Any = None
         self._last: EpochMetrics | None = None
+
+    def for_network(self, k: int) -> "TensorBoard":
+        own = copy.copy(self)
+        own.folder = self.folder / f"network-{k}"
+        return own
 
     def on_start(self, model: "Model") -> None:
         # Two files of the same second would have the same name. TensorBoard reads them in alphabetical order.

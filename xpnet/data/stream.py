@@ -41,14 +41,14 @@ def chunks(
     Arguments:
         x, y: inputs and targets of all examples; may be memory-mapped, or `LazyArray`s; y may be a tree of
             them.
-        indices: positions of examples, a row for each batch.
+        indices: positions of examples, a row for each batch; or for each network a row for each batch.
         dtype: dtype of the returned inputs.
         chunk_bytes: the largest size of a chunk's inputs, but at least one batch; None: `CHUNK_BYTES`.
         own: the examples of each batch to read; None: all.
 
     Close the iterator if you do not exhaust it: this ends the reading thread.
     """
-    batch_bytes = indices.shape[1] * math.prod(x.shape[1:]) * np.dtype(dtype).itemsize
+    batch_bytes = math.prod(indices.shape[1:]) * math.prod(x.shape[1:]) * np.dtype(dtype).itemsize
     rows = max(1, (CHUNK_BYTES if chunk_bytes is None else chunk_bytes) // max(batch_bytes, 1))
 
     def read(rows: np.ndarray) -> Chunk:

@@ -14,7 +14,7 @@ from xpnet.tree import Array
 
 
 class Judgement(NamedTuple):
-    """Fields: the sum of the losses, the number of errors, and the gradient of the mean."""
+    """Fields: the sum of the losses, the number of errors, and the gradient of the mean; of each network."""
 
     loss: Array
     errors: Array
@@ -34,23 +34,27 @@ def softmax_cross_entropy(z: Any, label: Any, share: Any) -> Any:
 
 
 def at_once(loss: Loss, logits: Array, target: Array) -> Judgement | None:
-    """What `loss` says of these logits (n, d) and labels (n,); None where there is no faster form."""
+    """What `loss` says of these logits (..., n, d) and labels (..., n); None where it has no faster form."""
     table = ops(logits)
     if not (table.fuses_rows or table.has_fast_positions):
         return None
-    if logits.ndim != 2 or not has_labels(logits, target) or loss != PLAIN:
+    if logits.ndim not in (2, 3) or not has_labels(logits, target) or loss != PLAIN:
         return None
     return _in_one_pass(logits, target) if table.fuses_rows else by_positions(logits, target)
 
 
 def _in_one_pass(logits: Array, labels: Array) -> Judgement:
     xp = namespace(logits)
-    gradient, values, wrong = softmax_cross_entropy(logits, labels[:, None], 1 / logits.shape[0])
-    return Judgement(xp.sum(values), xp.sum(wrong, dtype=labels.dtype), gradient)
+    gradient, values, wrong = softmax_cross_entropy(logits, labels[..., None], 1 / logits.shape[-2])
+    return Judgement(
+        xp.sum(values, axis=(-2, -1)), xp.sum(wrong, axis=(-2, -1), dtype=labels.dtype), gradient
+    )
 
 
 def by_positions(logits: Array, labels: Array) -> Judgement:
     """With the positions of the labels in place of one-hot rows."""
+    if logits.ndim == 3:
+        return _of_networks(logits, labels)
     xp, n = namespace(logits), logits.shape[0]
     of_labels = xp.arange(n), labels
     shifted = logits - ops(logits).row_maxima(logits)
@@ -62,6 +66,23 @@ def by_positions(logits: Array, labels: Array) -> Judgement:
     gradient = ops(p).add_at(p, of_labels, -1)
     gradient /= n
     return Judgement(-xp.sum(log_p), errors, gradient)
+
+
+def _of_networks(logits: Array, labels: Array) -> Judgement:
+    """`by_positions` with the examples of all networks as rows."""
+    xp, shape = namespace(logits), tuple(logits.shape)
+    rows, labels = xp.reshape(logits, (-1, shape[-1])), xp.reshape(labels, (-1,))
+    of_labels = xp.arange(rows.shape[0]), labels
+    shifted = rows - ops(rows).row_maxima(rows)
+    wrong = xp.reshape(xp.argmax(shifted, axis=-1) != labels, shape[:-1])
+    p = xp.exp(shifted)
+    total = ops(p).row_sums(p)
+    p /= total
+    log_p = shifted[of_labels] - xp.log(total[:, 0])
+    gradient = ops(p).add_at(p, of_labels, -1)
+    gradient /= shape[-2]
+    values = xp.sum(xp.reshape(log_p, shape[:-1]), axis=-1)
+    return Judgement(-values, xp.count_nonzero(wrong, axis=-1), xp.reshape(gradient, shape))
 
 
 PLAIN = CrossEntropy()

@@ -26,8 +26,6 @@ class DeferredLinear(Linear):
     """`Linear` whose dW = xᵀ dy stays a `Product`, for an optimizer that only adds it to an array."""
 
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
-        if dy.ndim != 2:
-            return super()._gradients(residuals, dy)
         grads: Tree = {"weight": Product(ops(dy).transposed(residuals.x), dy)}
         if self.bias:
             grads["bias"] = ops(dy).sum_of_rows(dy)

@@ -59,7 +59,7 @@ def each_leaf(step: Fused, *trees: Tree, **numbers: Number) -> tuple[Tree, ...]:
     def of_leaf(key: str, *leaves: Any) -> tuple[Any, ...]:
         values = list(numbers.values())
         if of_networks:
-            values = [_along(value, leaves[0]) for value in values]
+            values = [along(value, leaves[0]) for value in values]
         if decays and key != "weight":
             values[names.index("weight_decay")] = 0
         found = step(*leaves, *values)
@@ -72,7 +72,7 @@ def decay_weights(grads: Tree, params: Tree, strength: Number) -> Tree:
     """g + λ w for weights, g for other parameters: the gradient of the loss plus λ/2 · Σ w²."""
     if is_zero(strength):
         return grads
-    return tree.map_weights(lambda g, w: _decay(g, w, _along(strength, w)), grads, params)
+    return tree.map_weights(lambda g, w: _decay(g, w, along(strength, w)), grads, params)
 
 
 @fused()
@@ -85,7 +85,7 @@ def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tre
     if is_zero(strength):
         return params
     factor = 1 - learning_rate * strength
-    return tree.map_weights(lambda w: _along(factor, w) * w, params)
+    return tree.map_weights(lambda w: along(factor, w) * w, params)
 
 
 def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
@@ -93,8 +93,8 @@ def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
 
     def step(v: Array, g: Array) -> Array:
         if isinstance(g, Product):
-            return g.add_to(v, 1, momentum)
-        return _accumulate(v, g, _along(momentum, v))
+            return g.add_to(v, 1, along(momentum, v))
+        return _accumulate(v, g, along(momentum, v))
 
     return tree.map(step, velocity, grads)
 
@@ -136,15 +136,15 @@ def _average_squares(s: Any, g: Any, beta: Any) -> Any:
 
 def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
     """g + μ v."""
-    return tree.map(lambda g, v: _decay(g, v, _along(momentum, v)), grads, velocity)
+    return tree.map(lambda g, v: _decay(g, v, along(momentum, v)), grads, velocity)
 
 
 def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
     """β v + (1 - β) g, in new arrays: `average` may overwrite v."""
 
     def step(v: Array, g: Array) -> Array:
-        mixed = _along(beta, v) * v
-        mixed += _along(1 - beta, v) * g
+        mixed = along(beta, v) * v
+        mixed += along(1 - beta, v) * g
         return mixed
 
     return tree.map(step, velocity, grads)
@@ -154,8 +154,8 @@ def weighted_sum(a: Number, x: Tree, b: Number, y: Tree) -> Tree:
     """a x + b y."""
 
     def step(x: Array, y: Array) -> Array:
-        total = _along(a, x) * x
-        total += _along(b, y) * y
+        total = along(a, x) * x
+        total += along(b, y) * y
         return total
 
     return tree.map(step, x, y)
@@ -176,7 +176,7 @@ def clip_norm(grads: Tree, max_norm: Number) -> Tree:
     rows = [xp.reshape(g, (*networks, -1)) for g in leaves]
     norm = xp.sqrt(sum(xp.sum(row * row, axis=-1) for row in rows))
     factor = max_norm / xp.maximum(norm, _array(max_norm, norm))
-    return tree.map(lambda g: _along(factor, g) * g, grads)
+    return tree.map(lambda g: along(factor, g) * g, grads)
 
 
 def clip_value(grads: Tree, max_value: Number) -> Tree:
@@ -196,8 +196,8 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
 
     def step(p: Array, d: Array) -> Array:
         if isinstance(d, Product):
-            return d.add_to(p, -learning_rate, 1)
-        return _descend(p, d, _along(learning_rate, p))
+            return d.add_to(p, -along(learning_rate, p), 1)
+        return _descend(p, d, along(learning_rate, p))
 
     return tree.map(step, params, direction)
 
@@ -225,7 +225,7 @@ def is_zero(value: Number) -> bool:
     return not hasattr(value, "ndim") and value == 0
 
 
-def _along(value: Number, parameter: Array) -> Number:
+def along(value: Number, parameter: Array) -> Number:
     """A factor for the parameter: a number unchanged, an array of length K in the shape (K, 1, ..., 1)."""
     if getattr(value, "ndim", 0) == 0:
         return value
@@ -233,6 +233,6 @@ def _along(value: Number, parameter: Array) -> Number:
 
 
 def _array(value: Number, parameter: Array) -> Array:
-    """`_along`, but a number becomes a 0-d array like the parameter, for functions that take only arrays."""
+    """`along`, but a number becomes a 0-d array like the parameter, for functions that take only arrays."""
     zero = namespace(parameter).zeros((), dtype=parameter.dtype, device=device(parameter))
-    return zero + _along(value, parameter)
+    return zero + along(value, parameter)

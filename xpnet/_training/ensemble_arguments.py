@@ -1,0 +1,213 @@
+"""The arguments of `Ensemble` and of its methods, checked, and the data of its networks, placed."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from xpnet import tree
+from xpnet._training import arguments, given, held_out, judging
+from xpnet._training.ensemble import Team
+from xpnet._training.ensemble_data import Data
+from xpnet._training.inputs import naming
+from xpnet._training.judging import Weighted
+from xpnet._training.learner import use_loss
+from xpnet._util.checks import is_number, require_flag
+from xpnet._util.numbers import whole
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.metrics import EpochMetrics
+from xpnet.nn import Layer
+from xpnet.nn._layer import show_shape
+from xpnet.optim import Optimizer
+from xpnet.optim import _stacked as stacked_optimizers
+from xpnet.tree import ArrayLike, Tree
+
+MONITORS = tuple(
+    [f"{part}_{what}" for part in ("validation", "train", "test") for what in ("loss", "accuracy")]
+)
+
+
+def members(
+    net: Layer | Sequence[Layer], optimizer: Optimizer | Sequence[Optimizer], seeds: Any, l2: Any
+) -> list[tuple[Layer, Optimizer, int, float]]:
+    """Network, optimizer, seed and λ of each network. ConfigError unless they are equally many."""
+    try:
+        numbers = list(seeds)
+    except TypeError:
+        way_out = f"; write seeds=range({seeds})" if is_number(seeds) else ""
+        raise ConfigError(
+            f"Ensemble: expected seeds to be a list of them, one for each network, got {seeds!r}{way_out}"
+        ) from None
+    k = len(numbers)
+    if k == 0:
+        raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
+    nets: Any = _each("net", net, k, Layer)
+    if isinstance(optimizer, list | tuple):
+        optimizers: Any = _each("optimizer", optimizer, k, Optimizer)
+    else:
+        arguments.require("Model", "optimizer", optimizer)
+        one: Any = optimizer
+        optimizers = stacked_optimizers.of_each_network(one, k)
+    strengths = [l2] * k
+    if not is_number(l2):
+        array = np.asarray(l2, dtype=object) if isinstance(l2, list | tuple) else l2
+        if getattr(array, "shape", None) != (k,):
+            raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
+        strengths = [value if is_number(value) else float(value) for value in array]
+    return list(zip(nets, optimizers, numbers, strengths, strict=True))
+
+
+def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
+    """One object for all networks, or one for each."""
+    if not isinstance(given, list | tuple):
+        return [given] * k
+    if len(given) != k:
+        raise ConfigError(
+            f"Ensemble: expected {name} to be one, or a list of {k}, one for each seed, got {len(given)}"
+        )
+    return list(given)
+
+
+def require_same_shapes(params: Sequence[Tree]) -> None:
+    """ConfigError unless the parameters of all networks have the same names and shapes."""
+    first = tree.shapes(params[0])
+    for k, other in enumerate(map(tree.shapes, params)):
+        for name in sorted(first.keys() | other.keys()):
+            shapes = [show_shape(each[name]) if name in each else "none" for each in (first, other)]
+            if shapes[0] != shapes[1]:
+                raise ConfigError(
+                    f"Ensemble: expected networks with the same parameters, got {name} of shape {shapes[0]} "
+                    f"in network 0 and {shapes[1]} in network {k}"
+                )
+
+
+def pair(name: str, found: Any) -> tuple[Any, Any]:
+    """A pair (x, y) or None, and the weights of (x, y, weights) or None."""
+    if isinstance(found, tuple | list) and len(found) == 3:
+        return (found[0], found[1]), found[2]
+    return found, None
+
+
+def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
+    """ConfigError for iterables of batches in place of arrays."""
+    if any(map(given.are_pairs, pairs)) or (y is None and given.are_batches(x)):
+        raise ConfigError(
+            "fit: expected arrays, of which each network of an ensemble draws its own batches, "
+            "got an iterable of batches; write fit(x, y)"
+        )
+
+
+def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
+    """The value of a metric; higher is better. ConfigError for another name."""
+    if monitor not in MONITORS:
+        raise ConfigError(f"best: expected monitor to be one of {', '.join(MONITORS)}, got {monitor!r}")
+    value = getattr(metrics, monitor, None)
+    return None if value is None else -value if monitor.endswith("loss") else value
+
+
+class Own:
+    """Data for the networks of an ensemble: for all of them, or each network's own.
+
+    Arguments:
+        team: the networks.
+        is_own: whether the arrays have a leading axis of K networks.
+    """
+
+    def __init__(self, team: Team, is_own: Any) -> None:
+        require_flag("fit", "own_data", is_own)
+        self.team = team
+        self.is_own = bool(is_own)
+        self.k = len(team.models)
+        self.inputs = team.engine(0).inputs
+
+    def read(self, name: str, array: ArrayLike) -> Any:
+        """An array of numbers; ShapeError unless it has the axis of networks, if each has its own."""
+        found = self.inputs.read(array, name)
+        if self.is_own and (len(found.shape) < 2 or found.shape[0] != self.k):
+            raise ShapeError(
+                f"own_data: expected {name} of shape ({self.k}, n, ...) for {self.k} networks, "
+                f"got {show_shape(tuple(found.shape))}"
+            )
+        return found
+
+    def _folded(self, array: Any) -> Any:
+        """The arrays of all networks one after the other."""
+        if not self.is_own:
+            return array
+        whole_array: Any = array if self.team.backend.owns(array) else array[:]
+        xp = self.team.backend.xp if self.team.backend.owns(array) else np
+        return xp.reshape(whole_array, (self.k * array.shape[1], *array.shape[2:]))
+
+    def place_x(self, x: Any) -> Data:
+        """Inputs without targets."""
+        placed = self.inputs.place_x(self._folded(x))
+        return Data(placed, placed, self.k, self.is_own)
+
+    def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
+        """Inputs and targets, perhaps with weights (n,), or (K, n) for each network."""
+        if self.is_own and x.shape[1] != y.shape[1]:
+            raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
+        try:
+            placed, target = self.inputs.place(self._folded(x), self._folded(y), on_device)
+        except ShapeError as error:
+            if self.is_own:
+                raise
+            raise arguments.with_advice(error, self.team.models[0].net, x, y) from error
+        data = Data(placed, target, self.k, self.is_own, bool(on_device))
+        return data if weights is None else data._replace(y=self._weighted(data, weights))
+
+    def _weighted(self, data: Data, weights: Any) -> Weighted:
+        loss, backend = self.team.models[0].loss_function, self.team.backend
+        host: Any = backend.numbers(weights, "sample_weight")[:]
+        n = data.examples
+        if host.shape not in ((n,), (self.k, n)):
+            raise ShapeError(
+                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
+                f"got {show_shape(host.shape)}"
+            )
+        for k, row in enumerate(host if host.ndim == 2 else host[None]):
+            with naming(f"network {k}") if host.ndim == 2 else nullcontext():
+                target = data.y[:n, ...] if self.is_own else data.y
+                judging.weighted(loss, target, row, backend, data.on_device)
+        if self.is_own:
+            host = np.broadcast_to(host, (self.k, n)).reshape(-1)
+        elif host.ndim == 2:
+            host = host.T
+        place = backend.asarray if data.on_device else backend.on_host
+        return Weighted(data.y, place(np.ascontiguousarray(host), real=True))
+
+    def measured(self, name: str, given: Any, weights: Any, on_device: bool) -> Data | None:
+        """Data to measure after each epoch; None for None. Errors start with its name."""
+        if given is None:
+            return None
+        with naming(name):
+            x, y = self.read("x", given[0]), self.read("y", given[1])
+            return self.place(x, y, weights, on_device)
+
+    def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
+        """x, y and weights without the last examples, and these: see `held_out.split`."""
+        if weights is not None:
+            weights = self.team.backend.numbers(weights, "sample_weight")[:]
+        if not self.is_own:
+            (first, targets), others = held_out.split(fraction, x, y)
+            n = first.shape[0]
+            return (first, targets, None if weights is None else weights[..., :n]), others
+        n = x.shape[1] - max(whole(fraction * x.shape[1]), 1)
+        if n < 1:
+            raise ConfigError(
+                f"fit: expected validation_split to leave an example to train on, got {fraction} of "
+                f"{x.shape[1]} examples"
+            )
+        kept = None if weights is None else weights[..., :n]
+        return (x[:, :n, ...], y[:, :n, ...], kept), (x[:, n:, ...], y[:, n:, ...])
+
+    def use_losses(self, data: Data) -> None:
+        """Let each network minimise its loss on these targets: balanced class weights come from them."""
+        team = self.team
+        for k, model in enumerate(team.models):
+            _, y = data.of_network(k)
+            if data.is_own and getattr(model.loss_function, "class_weights", None) == "balanced":
+                rows = slice(k * data.examples, (k + 1) * data.examples)
+                y = tree.map(lambda array: array[rows, ...], y)  # noqa: B023
+            use_loss(model, judging.for_training(model.loss_function, y, team.backend))

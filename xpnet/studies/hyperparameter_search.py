@@ -176,10 +176,14 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
         "importance", ["hyper-parameter", "importance"], found.items(), "The same numbers.",
         {"importance": ".3f"},
     )  # fmt: skip
+    complete = [t.params["learning rate"] for t in trials if t.state == TrialState.COMPLETE]
+    low, high = np.quantile(complete, [0.25, 0.75])
+    drawn = [t.params["learning rate"] for t in trials[: search.RANDOM_TRIALS]]
     report.text(
         "Importance covers only complete trials: a hyper-parameter seems to matter less if all trials with "
-        "bad values were pruned, or if the sampler soon stopped varying it. (Watanabe, Bansal and Hutter, "
-        "“PED-ANOVA”, 2023.)"
+        "bad values were pruned, or if the sampler soon stopped varying it. Here, the middle half of the "
+        f"complete trials have learning rates from {low:.2g} to {high:.2g}; the search began with "
+        f"{min(drawn):.2g} to {max(drawn):.2g}. (Watanabe, Bansal and Hutter, “PED-ANOVA”, 2023.)"
     )
     first = next(iter(found))
     report.expect(

@@ -114,7 +114,7 @@ def test_objects_of_pytorch() -> None:
         ({"schedule": schedules.Constant}, "got the class Constant; write schedules.Constant()"),
         ({"schedule": Halving}, "Halving; write Halving()"),
         ({"schedule": "cosine"}, "write schedules.Cosine(…)"),
-        ({"schedule": xpnet.EarlyStopping(3)}, "got an object of class EarlyStopping; pass it as the argument callbacks of fit"),
+        ({"schedule": xpnet.EarlyStopping(3)}, "got EarlyStopping(patience=3); pass it as the argument callbacks of fit"),
         ({"callbacks": [print]}, "callbacks to be an xpnet Callback, got the function print; write xpnet.EarlyStopping(3) or"),
         ({"callbacks": [xpnet.EarlyStopping]}, "got the class EarlyStopping; write xpnet.EarlyStopping(…)"),
         ({"callbacks": xpnet.EarlyStopping}, "got the class EarlyStopping; write xpnet.EarlyStopping(…)"),

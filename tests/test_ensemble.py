@@ -412,6 +412,15 @@ def test_resume_is_exact(way: str, tmp_path: Path) -> None:
     assert_same_bits(cut, whole)
 
 
+def test_a_history_as_a_pandas_frame() -> None:
+    pytest.importorskip("pandas")
+    x, y = drawn()
+    stopping = xpnet.EarlyStopping(1, min_delta=0.1)
+    found = both(x, y, epochs=8, callbacks=[stopping], validation=(x, y))
+    frame = found.history.to_frame()
+    assert frame["validation_loss"].notna().sum().tolist() == [len(model.history) for model in found]
+
+
 def test_early_stopping_is_each_networks_own() -> None:
     x, y = drawn()
     stopping = xpnet.EarlyStopping(1, min_delta=0.1)
@@ -419,8 +428,6 @@ def test_early_stopping_is_each_networks_own() -> None:
     lengths = [len(model.history) for model in found]
     assert len(set(lengths)) > 1
     assert np.isnan(found.history[-1].validation_loss).tolist() == [n < max(lengths) for n in lengths]
-    frame = found.history.to_frame()
-    assert frame["validation_loss"].notna().sum().tolist() == lengths
     assert found.best() is found[int(np.argmin(found.evaluate(x, y).loss))]  # of the restored parameters
     assert [found.callbacks_of(k)[0].best_epoch for k in range(3)] == [n - 1 for n in lengths]
     again = copy.deepcopy(found)

@@ -32,7 +32,7 @@ def run(
 
 def test_every_program_has_a_script() -> None:
     assert tuple(programs.PROGRAMS) == NAMES
-    assert {f"{name}.py" for name in NAMES} | {"reference.py"} == {
+    assert {f"{name}.py" for name in NAMES} | {"notebooks.py", "reference.py"} == {
         path.name for path in (ROOT / "scripts").glob("*.py")
     }
 

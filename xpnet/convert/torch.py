@@ -98,8 +98,9 @@ def to_torch(model: Model, input_shape: Shape | None = None) -> dict[str, Any]:
 
     Returns tensors on the CPU. Raises BackendError where PyTorch is missing; `save_torch` does not need it.
     """
+    state = _state(model, input_shape)
     torch = backend.get("torch", "cpu")
-    return {name: torch.from_host(array) for name, array in _state(model, input_shape).items()}
+    return {name: torch.from_host(array) for name, array in state.items()}
 
 
 def save_torch(model: Model, path: str | Path, input_shape: Shape | None = None) -> None:

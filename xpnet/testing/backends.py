@@ -93,9 +93,11 @@ def compiled_steps_give_the_same(_: Any, backend: Backend) -> None:
 
 
 _X, _Y, _Z = draw((4, 3), 1), draw((4, 3), 2), np.abs(draw((4, 3), 3))
+_EACH = np.array([[0, 2], [1, 1], [2, 0], [0, 1]])
 _ROW, _TOTAL = draw((3,), 4), draw((3, 3), 5)
 FORMULAS: list[tuple[str, tuple[Any, ...], np.ndarray]] = [
     ("take", (_X, np.array([2, 0, 2])), _X[[2, 0, 2]]),
+    ("take_in_each", (_X, _EACH), np.take_along_axis(_X, _EACH, axis=1)),
     ("positive_part", (_X,), np.maximum(_X, 0)),
     ("where_positive", (_X, _Y), np.where(_Y > 0, _X, 0)),
     ("where_nonzero", (_X, np.sign(_Y - 9)), _X),

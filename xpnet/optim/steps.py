@@ -173,10 +173,15 @@ def clip_norm(grads: Tree, max_norm: Number) -> Tree:
         return grads
     xp = namespace(leaves[0])
     networks = getattr(max_norm, "shape", ())
-    rows = [xp.reshape(g, (*networks, -1)) for g in leaves]
-    norm = xp.sqrt(sum(xp.sum(row * row, axis=-1) for row in rows))
+    rows = [xp.reshape(g, (*networks, 1, -1)) for g in leaves]
+    norm = xp.sqrt(sum(ops(row).inner_product(row, row) for row in rows))
     factor = max_norm / xp.maximum(norm, _array(max_norm, norm))
-    return tree.map(lambda g: along(factor, g) * g, grads)
+    return tree.map(lambda g: _scale(g, along(factor, g)), grads)
+
+
+@fused()
+def _scale(g: Any, factor: Any) -> Any:
+    return factor * g
 
 
 def clip_value(grads: Tree, max_value: Number) -> Tree:

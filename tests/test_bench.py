@@ -324,8 +324,8 @@ def test_the_tables_of_estimators_have_ratios_and_the_spread_of_the_scores() -> 
 def test_estimators_below_the_spread_of_scikit_learns_scores_are_found() -> None:
     estimators.require_same_scores({"xpnet on NumPy": [0.9, 0.96], estimators.REFERENCE: [0.92, 0.99]})
     estimators.require_same_scores({"xpnet on NumPy": [0.9]})
-    with pytest.raises(AssertionError, match=r"from 0\.9200, got \[0\.9, 0\.93\] for xpnet on NumPy"):
-        estimators.require_same_scores({"xpnet on NumPy": [0.9, 0.93], estimators.REFERENCE: [0.92, 0.99]})
+    with pytest.raises(AssertionError, match=r"from 0\.9050, got \[0\.88, 0\.9\] for xpnet on NumPy"):
+        estimators.require_same_scores({"xpnet on NumPy": [0.88, 0.9], estimators.REFERENCE: [0.92, 0.95]})
 
 
 def test_estimators_fit_the_same_task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

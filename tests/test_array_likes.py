@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse
 
 import xpnet
+from array_likes import DLPack, Tensor
 from conftest import MakeBackend
 from xpnet import data, losses, nn, optim
 from xpnet.backend import device
@@ -55,29 +56,6 @@ class Rows:
 
     def __getitem__(self, i: int) -> Any:
         return self.rows[i]
-
-
-class DLPack:
-    """An array that has DLPack alone, as its consumers call it."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-
-class Tensor:
-    """An array that has `numpy()` alone."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def numpy(self) -> np.ndarray:
-        return self.array
 
 
 class Loader:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from array_likes import DLPack, Tensor
 from conftest import MISSING, Place, at, params
 from laws import assert_close, assert_same, fetch
 from xpnet import data, losses, nn, optim, schedules
@@ -203,29 +204,6 @@ def loader(**options: Any) -> Any:
     return torch.utils.data.DataLoader(examples, batch_size=16, **options)
 
 
-class DLPack:
-    """An array that has DLPack alone."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array.copy()
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self.array.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return self.array.__dlpack_device__()
-
-
-class Tensor:
-    """A tensor that has `numpy()` alone."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    def numpy(self) -> np.ndarray:
-        return self.array
-
-
 KINDS: dict[str, Callable[[], Any]] = {
     "a list": lambda: PAIRS,
     "a tuple": lambda: tuple(PAIRS),
@@ -235,7 +213,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "no length": lambda: Unsized(PAIRS),
     "a loader": loader,
     "tensors": lambda: Unsized([tuple(map(Tensor, pair)) for pair in PAIRS]),
-    "DLPack": lambda: [tuple(map(DLPack, pair)) for pair in PAIRS],
+    "DLPack": lambda: [tuple(DLPack(each.copy()) for each in pair) for pair in PAIRS],
     "one weight": lambda: [(x, y, np.ones(len(x))) for x, y in PAIRS],
 }
 

@@ -95,14 +95,16 @@ def both(
 
 @pytest.mark.parametrize("case", cases.LAYERS, ids=str)
 def test_every_layer(case: cases.LayerCase) -> None:
-    """In a network that ends in a Linear layer; also where no other layer has parameters before it."""
+    """In the middle of a network: behind a layer with parameters, for which its dx counts."""
     _, *example = case.layer.output_shape(("n", *case.shape[1:]))
     net = nn.Sequential(case.layer, nn.Flatten(), nn.Linear(math.prod(example), 3))
     rng, n = np.random.default_rng(0), 7
     shape = n, *case.shape[1:]
     x = rng.integers(case.entries, size=shape) if case.entries else rng.normal(size=shape)
-    if len(case.shape) == 2 and type(case.layer) is not nn.Embedding:
-        net = nn.Sequential(nn.Linear(case.shape[1], case.shape[1], bias=False), net)  # and with a gradient
+    if type(case.layer) is not nn.Embedding and not case.entries:
+        d = case.shape[-1]
+        before = nn.Linear(d, d, bias=False) if len(case.shape) == 2 else nn.BatchNorm(d)
+        net = nn.Sequential(before, net)
     both(x, rng.integers(3, size=n), net, seeds=(5, 2), optimizer=optim.SGD(0.1), epochs=1, batch_size=5)
 
 
@@ -186,7 +188,10 @@ def test_layers_that_xpnet_does_not_know() -> None:
 def test_networks_that_differ_in_their_layers() -> None:
     """Rates of dropout, initialisers, slopes, and a layer of another class."""
     nets = [
-        nn.Sequential(nn.Dropout(rate), nn.Linear(6, 4, weight_init=init), activation, nn.Linear(4, 3))
+        nn.Sequential(
+            *(nn.Linear(6, 6), nn.Dropout(rate), nn.Linear(6, 4, weight_init=init), activation),
+            nn.Linear(4, 3),
+        )
         for rate, init, activation in (
             (0.0, xpnet.init.he_normal, nn.ReLU()),
             (0.4, xpnet.init.normal, nn.LeakyReLU(0.2)),

@@ -22,6 +22,7 @@ WORDS = {
     "one_hot": "T({0} == j)",
 }
 
+INFINITY = "__int_as_float(0x7f800000)"  # NVIDIA's compiler has no <math.h>
 TYPES = {"f": "float", "d": "double", "i": "int", "l": "long long", "q": "long long"}
 
 
@@ -50,7 +51,7 @@ def kernel(
         if type(operand) is int:
             return str(operand)  # as it is, it makes no real number of an integer
         if type(operand) is float and math.isinf(operand):
-            return "INFINITY" if operand > 0 else "-INFINITY"  # not in the dtype of the first argument
+            return INFINITY if operand > 0 else f"-{INFINITY}"  # not in the dtype of the first argument
         if not isinstance(operand, Symbol) or operand.kind == "number":
             return numbers.setdefault(python(operand), f"number_{len(numbers)}")
         if operand not in names:
@@ -81,7 +82,7 @@ def kernel(
 
 WARP = 32  # threads that work on a row
 ROWS = 4  # in a block
-START = {"row_sum": "T(0)", "row_max": "-INFINITY", "row_argmax": "-INFINITY"}
+START = {"row_sum": "T(0)", "row_max": f"-{INFINITY}", "row_argmax": f"-{INFINITY}"}
 MORE = {
     "row_sum": "{0} += {1};",
     "row_max": "if ({1} > {0} || {1} != {1}) {0} = {1};",

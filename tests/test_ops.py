@@ -15,7 +15,7 @@ import pytest
 
 from conftest import MakeBackend
 from xpnet import backend
-from xpnet.backend import Backend, Ops, device, namespace, ops
+from xpnet.backend import Backend, Ops, _cupy_windows, device, namespace, ops
 from xpnet.backend import _numpy_bare as bare
 
 rng = np.random.default_rng(0)
@@ -209,7 +209,11 @@ ENTRIES = {
     ),
     "rows_of_windows": Entry(
         lambda x, kernel, stride, padding: windows(pad(x, padding), kernel, stride).reshape(-1, np.prod(kernel) * x.shape[-1]),
-        [(x, weight.shape[:-2], stride, padding) for x, weight, _, stride, padding in convolutions()],
+        [(x, weight.shape[:-2], stride, padding) for x, weight, _, stride, padding in convolutions()]
+        + [  # on a GPU: several blocks of a row, and a thread with windows of several images
+            (normal(2, 4, 3, 70), (3, 3), (1, 1), ((1, 1), (1, 1))),
+            (normal(40, 2, 3, 1), (2, 2), (1, 1), ((0, 0), (1, 0))),
+        ],
     ),
     "convolve": Entry(
         convolve,
@@ -278,6 +282,12 @@ def on(place: Backend, array: np.ndarray, layout: str) -> Any:
 
 def results(found: Any) -> list[Any]:
     return list(found) if isinstance(found, tuple) else [found]
+
+
+def test_cupys_kernel_counts_windows_in_32_bits():
+    images = np.broadcast_to(np.float32(0), (1 << 21, 30, 30, 3))
+    assert _cupy_windows.takes(images, ((0, 0), (0, 0)))
+    assert not _cupy_windows.takes(images, ((1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

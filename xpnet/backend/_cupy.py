@@ -190,7 +190,7 @@ class CuPyOps(CapturedOps, library="cupy"):
 
     def rows_of_windows(self, x: Array, kernel: Lengths, stride: Lengths, padding: Padding) -> Array:
         """One kernel, which reads x where it is, in place of a padded copy and its windows."""
-        if x.ndim > 4 or x.dtype.char not in "fd":
+        if not _cupy_windows.takes(x, padding):
             return super().rows_of_windows(x, kernel, stride, padding)
         return _cupy_windows.rows_of_windows(self.cupy, x, kernel, stride, padding)
 

@@ -296,6 +296,14 @@ def test_threads_of_a_block_wait_for_each_other():
     assert z.tolist() == [3] * 6
 
 
+@pytest.mark.parametrize(("grid", "block"), [((1, 65_536), (1,)), ((1,), (1, 1, 65)), ((1,), (1025,))])
+def test_a_grid_that_no_device_takes(grid, block):
+    kernel = cupy.RawKernel('extern "C" __global__ void nothing(int n) {}', "nothing")
+    kernel((1, 65_535), (1,), (np.int32(0),))
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="nvalid"):
+        kernel(grid, block, (np.int32(0),))
+
+
 LAZY = """
 import cuda_on_cpu; cuda_on_cpu.install()
 import cupy

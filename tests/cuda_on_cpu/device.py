@@ -581,6 +581,9 @@ def moduleGetGlobal(module: int, name: str) -> int:
     return ctypes.addressof(ctypes.c_char.in_dll(state.modules[module], name))
 
 
+MOST_BLOCKS, MOST_THREADS = (2**31 - 1, 65_535, 65_535), (1024, 1024, 64)
+
+
 def launchKernel(
     function: int, grid_x: int, grid_y: int, grid_z: int, block_x: int, block_y: int, block_z: int,
     shared: int, stream: int, parameters: int, extra: int,
@@ -588,6 +591,9 @@ def launchKernel(
     if state.devices.get(stream, getDevice()) != getDevice():
         fail(INVALID_RESOURCE_HANDLE)
     kernel, grid, block = state.functions[function], (grid_x, grid_y, grid_z), (block_x, block_y, block_z)
+    pairs = zip(grid + block, MOST_BLOCKS + MOST_THREADS, strict=True)
+    if not all(1 <= given <= most for given, most in pairs):
+        fail(INVALID_CONFIGURATION)
     if not lazy and not is_capturing(stream):
         do(stream, kernel.name, lambda: _launch(kernel, grid, block, shared, parameters))
         return

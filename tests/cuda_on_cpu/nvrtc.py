@@ -61,8 +61,8 @@ def library() -> ctypes.CDLL:
     pathfinder: Any = importlib.import_module("cuda.pathfinder")
     try:
         return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("nvrtc").abs_path)
-    except pathfinder.DynamicLibNotFoundError as error:
-        raise ImportError(f"expected NVRTC, of the wheel nvidia-cuda-nvrtc, got none: {error}") from None
+    except pathfinder.DynamicLibNotFoundError:
+        raise ImportError("expected NVRTC, got none: pip install nvidia-cuda-nvrtc") from None
 
 
 @functools.cache
@@ -190,11 +190,10 @@ def main() -> None:
         print(
             f"NVRTC {title[0]}, sm_{title[1]}: {len(found)} kernels; xpnet's own: {len(own)}, {most} registers at most"
         )
-        print(
-            *{f"    {each}" for each in found if each.spilled or each.stack or each.shared > 24 << 10},
-            sep="\n",
-        )
-        print(*{f"    {line}" for each in mine for line in warnings(each["log"]).splitlines()}, sep="\n")
+        noteworthy = {str(each) for each in found if each.spilled or each.stack or each.shared > 24 << 10}
+        noteworthy.update(line for each in mine for line in warnings(each["log"]).splitlines())
+        for line in sorted(noteworthy):
+            print("   ", line)
 
 
 if __name__ == "__main__":

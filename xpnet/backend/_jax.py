@@ -6,7 +6,7 @@ batch, and XLA inserts the sums over the devices. So all arrays outside of compi
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -127,6 +127,10 @@ class JAX(Backend):
 
     def any_process(self, flag: bool) -> bool:
         return bool(processes.largest(flag)) if self.spans_processes else flag
+
+    def require_same(self, what: str, settings: Mapping[str, object]) -> None:
+        if self.spans_processes:
+            processes.require_same(what, settings)
 
     def lost_process(self, error: BaseException) -> bool:
         return processes.is_lost(error)

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -293,6 +293,9 @@ class Backend:
     def agreement(self) -> Callable[[bool], bool]:
         """`any_process` for a loop, where it must not wait: each call gives the result of the call before."""
         return bool
+
+    def require_same(self, what: str, settings: Mapping[str, object]) -> None:
+        """ConfigError unless the processes that train together have the same settings. Waits for all."""
 
     def lost_process(self, error: BaseException) -> bool:
         """Whether the error is that another process does not answer any more."""

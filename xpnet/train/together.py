@@ -1,8 +1,10 @@
 """A run of several processes: how each of them joins the others, and ends."""
 
+import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from xpnet.train.script import STATUS, exit_status
 GRACE = 3.0  # seconds in which the others notice a fault, before the first one ends
 
 # Passes on what the libraries below Python write, except for what Gloo says when it connects. All that JAX
-# says when a process is lost becomes one line.
+# says when a process is lost becomes one line, after which it tells the process by a byte.
 FILTER = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
@@ -26,6 +28,7 @@ for line in sys.stdin:
     if not lost and any(mark in line for mark in ("coordination_service", "JAX distributed", sys.argv[1])):
         lost = True
         print(sys.argv[2], file=sys.stderr, flush=True)
+        print(end="!", flush=True)
     if not lost and not line.startswith("[Gloo] Rank"):
         print(line, end="", file=sys.stderr, flush=True)
 """
@@ -55,6 +58,7 @@ def run(launch: Launch, prog: str, action: Callable[[], int | None]) -> int:
 
 def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # JAX waits without looking for Python's signals
+    _delay_abort()
     distributed.initialize(*launch)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -62,8 +66,25 @@ def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
     except Exception as error:
         if not distributed.is_lost(error):
             raise
-    os.write(2, f"{MARK}\n".encode())
+    os.write(2, f"{MARK}\n".encode())  # now the filter has this process end
+    time.sleep(GRACE)
     return _exit(STATUS[ProcessError])
+
+
+def _delay_abort() -> None:
+    """Have `abort()` first sleep for 6 s, the number of its signal, in which `_end_when_told` ends the process.
+
+    JAX aborts a process that hears nothing of the others, with no way to be told first.
+    """
+    library = ctypes.CDLL(None)
+    library.signal.argtypes = ctypes.c_int, ctypes.c_void_p
+    library.signal.restype = ctypes.c_void_p
+    library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
+
+
+def _end_when_told(reads: int) -> None:
+    if os.read(reads, 1):
+        os._exit(STATUS[ProcessError])
 
 
 def _exit(status: int) -> int:
@@ -77,12 +98,12 @@ def _exit(status: int) -> int:
 
 def _filter_output(lost: str) -> None:
     """Pass what is written below Python through `FILTER`. Python's own output goes where it went before."""
-    reads, writes = os.pipe()
+    (reads, writes), (told, tells) = os.pipe(), os.pipe()
     os.posix_spawn(
         sys.executable,
         [sys.executable, "-S", "-E", "-c", FILTER, MARK, lost],
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0)],
+        file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0), (os.POSIX_SPAWN_DUP2, tells, 1)],
         setpgroup=0,
     )
     for name, number in (("stdout", 1), ("stderr", 2)):
@@ -94,5 +115,6 @@ def _filter_output(lost: str) -> None:
         encoding = getattr(stream, "encoding", None)
         setattr(sys, name, open(own, "w", 1, encoding, "backslashreplace", closefd=False))  # noqa: SIM115
         os.dup2(writes, number)
-    os.close(reads)
-    os.close(writes)
+    for each in (reads, writes, tells):
+        os.close(each)
+    threading.Thread(target=_end_when_told, args=(told,), daemon=True).start()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from xpnet import distributed
 from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 
@@ -21,7 +22,12 @@ CURVES_SHARE = 0.05  # of the time, at most, goes into drawing them, from the se
 
 
 def wanted(progress: bool | str) -> bool:
-    """Whether to show it: True, False, or "auto" for a terminal or a notebook, in the main thread."""
+    """Whether to show it: True, False, or "auto" for a terminal or a notebook, in the main thread.
+
+    Of several processes, the first one shows it.
+    """
+    if distributed.process_id() > 0:
+        return False
     if progress != "auto":
         return bool(progress)
     in_main_thread = threading.current_thread() is threading.main_thread()

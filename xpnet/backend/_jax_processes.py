@@ -8,7 +8,8 @@ import socket
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -99,15 +100,18 @@ def require_same(what: str, settings: Mapping[str, object]) -> None:
     for number, other in enumerate(others, 1):
         for name in first:
             if first[name] != other[name]:
-                same = len(os.path.commonprefix([first[name], other[name]]))
-                one, another = (
-                    shortened(("…" if same > 40 else "") + text[same - 30 if same > 40 else 0 :])
-                    for text in (first[name], other[name])
-                )
+                one, another = _where_they_differ(first[name], other[name])
                 raise ConfigError(
                     f"{what}expected the same {name} in all processes, got {one} in process 0 and "
                     f"{another} in process {number}"
                 )
+
+
+def _where_they_differ(one: str, other: str) -> tuple[str, ...]:
+    """Both texts, shortened, from a little before their first difference."""
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    start = max(same - 30, 0)
+    return tuple(shortened("…" * (start > 0) + text[start:]) for text in (one, other))
 
 
 def join(address: str | None, total: int | None, number: int | None, timeout: int) -> None:
@@ -121,7 +125,10 @@ def join(address: str | None, total: int | None, number: int | None, timeout: in
     if jax.distributed.is_initialized():
         raise BackendError("initialize: expected one call in a process, got another one")
     if address is not None and number is not None:
-        (_require_free if number == 0 else _require_answer)(address, timeout)
+        if number == 0:
+            _require_free(address)
+        else:
+            _require_answer(address, timeout)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(
@@ -134,9 +141,21 @@ def join(address: str | None, total: int | None, number: int | None, timeout: in
         ) from error
     except RuntimeError as error:
         raise BackendError(f"initialize: the processes were not joined ({one_line(error)})") from error
+    require_alike(jax.devices())
 
 
-def _require_free(address: str, timeout: int) -> None:
+def require_alike(devices: Iterable[Any]) -> None:
+    """BackendError unless each process has as many of these devices: all get equal parts."""
+    found = Counter(each.process_index for each in devices)
+    for number, n in sorted(found.items()):
+        if n != found[0]:
+            raise BackendError(
+                f"initialize: expected as many devices in each process, got {found[0]} in process 0 and "
+                f"{n} in process {number}"
+            )
+
+
+def _require_free(address: str) -> None:
     """ConfigError if process 0 cannot listen there. JAX would share the port with another training."""
     port = int(address.rpartition(":")[2])
     try:
@@ -144,7 +163,7 @@ def _require_free(address: str, timeout: int) -> None:
     except OSError as error:
         raise ConfigError(
             f"initialize: expected coordinator_address to have a port that is free here, got {address!r} "
-            f"({error.strerror})"
+            f"({os.strerror(error.errno or 0)})"
         ) from error
 
 

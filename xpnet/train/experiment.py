@@ -104,7 +104,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
 
 
 def _require_same_run(config: Config, resume: str | Path | None) -> None:
-    """ConfigError unless all processes have the same options, except for names, folders and what is printed."""
+    """ConfigError unless all processes have the same options, but for names, folders and what is printed."""
     options = {
         option_name(name): value
         for name, value in dataclasses.asdict(config).items()

@@ -17,19 +17,22 @@ from xpnet.train.script import STATUS, exit_status
 
 GRACE = 3.0  # seconds in which the others notice a fault, before the first one ends
 
-# Passes on what the libraries below Python write, except for what Gloo says when it connects. All that JAX
-# says when a process is lost becomes one line, after which it tells the process by a byte.
-FILTER = """
-import signal, sys
+# Passes on what the libraries below Python write, except for what Gloo says when it connects, whose threads
+# interrupt each other within a line. All errors of JAX when a process is lost become one line, after which
+# this process is told by a byte.
+FILTER = r"""
+import re, signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
+error = re.compile(r"(^|: )[EF](\d{4})? .*(coordination_service|JAX distributed)")
 lost = False
 for line in sys.stdin:
-    if not lost and any(mark in line for mark in ("coordination_service", "JAX distributed", sys.argv[1])):
+    if not lost and (error.search(line) or sys.argv[1] in line):
         lost = True
         print(sys.argv[2], file=sys.stderr, flush=True)
         print(end="!", flush=True)
-    if not lost and not line.startswith("[Gloo] Rank"):
+    of_gloo = "[Gloo]" in line or "peer ranks" in line or line.strip().isdigit()
+    if not lost and not of_gloo:
         print(line, end="", file=sys.stderr, flush=True)
 """
 ENDED = (
@@ -72,9 +75,10 @@ def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
 
 
 def _delay_abort() -> None:
-    """Have `abort()` first sleep for 6 s, the number of its signal, in which `_end_when_told` ends the process.
+    """Have `abort` sleep for 6 s, the number of its signal; meanwhile `_end_when_told` ends the process.
 
-    JAX aborts a process that hears nothing of the others, with no way to be told first.
+    JAX aborts a process that hears nothing of the others. It takes no function of Python to call instead:
+    `missed_heartbeat_callback` ends in std::bad_cast, in jaxlib 0.10.
     """
     library = ctypes.CDLL(None)
     library.signal.argtypes = ctypes.c_int, ctypes.c_void_p

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from conftest import MISSING
-from xpnet import backend, distributed, train
+from xpnet import Ensemble, Model, backend, distributed, losses, nn, optim, schedules, train
 from xpnet._training import progress_bar
 from xpnet._training.memory import Need
 from xpnet._training.summary import StepMemory
+from xpnet.backend import Backend
 from xpnet.backend import _jax_processes as processes
 from xpnet.errors import BackendError, ConfigError
 from xpnet.train import together
@@ -212,6 +213,7 @@ def test_all_that_jax_says_of_a_lost_process_is_one_line(ending: str, status: in
     program = f"""
 import ctypes, os, sys
 from xpnet import distributed
+from xpnet.backend import Backend
 from xpnet.backend import _jax_processes as processes
 from xpnet.train import together
 processes.count = lambda: 2
@@ -269,11 +271,11 @@ def test_initialize_refuses_wrong_values(
 
 def test_arrays_that_differ_between_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "gathered", lambda own: np.stack([own, own, own + 1]))
-    processes.require_equal(np.zeros(3))  # small: every process computes it for itself
+    processes.require_equal(np.zeros(()))  # every process computes it for itself
     with pytest.raises(BackendError) as error:
-        processes.require_equal(np.zeros((3, 1)))
+        processes.require_equal(np.zeros(3))
     assert str(error.value) == (
-        "backend 'jax': expected the same arrays in all processes, got an array of shape (3, 1) whose values "
+        "backend 'jax': expected the same arrays in all processes, got an array of shape (3,) whose values "
         "differ in processes 0 and 2; pass the whole data and the same seed in each"
     )
 
@@ -340,6 +342,31 @@ def test_settings_that_differ_between_processes_are_named(monkeypatch: pytest.Mo
     assert found[0] == (
         f"fit: expected the same net in all processes, got …{'a' * 31} in process 0 and …{'a' * 30}b in process 2"
     )
+
+
+def test_fit_compares_its_model_its_data_and_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, object]] = []
+    monkeypatch.setattr(Backend, "spans_processes", True)
+    monkeypatch.setattr(Backend, "require_same", lambda self, what, settings: found.append(dict(settings)))
+    x, y = np.random.default_rng(0).normal(size=(200, 4)), np.arange(200) % 2
+
+    def fitted(rate: float, y: np.ndarray, kind: type = Model, **options: Any) -> dict[str, str]:
+        network = nn.Sequential(nn.Linear(4, 2)), losses.CrossEntropy(), optim.SGD(rate)
+        model = kind(*network, **({} if kind is Model else {"seeds": [0, 1]}))
+        model.fit(x, y, epochs=1, batch_size=50, **options)
+        return {name: str(value) for name, value in found.pop().items()}
+
+    one = fitted(0.1, y)
+    assert one["y"].startswith("(200,) int64, checksum ")
+
+    def differing(other: dict[str, str]) -> set[str]:
+        return {name for name, text in one.items() if other[name] != text}
+
+    assert differing(fitted(0.1, y.copy(), progress=False)) == set()
+    assert differing(fitted(0.2, 1 - y)) == {"optimizer", "y"}
+    given = {"validation": (x[:3], y[:3]), "data_on_device": False, "schedule": schedules.Exponential(0.9)}
+    assert differing(fitted(0.1, y, **given)) == given.keys()
+    assert fitted(0.1, y, Ensemble)["seed"] == "[0, 1]"
 
 
 def test_data_go_to_the_devices_if_they_fit_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,12 @@ class Learner:
         options = {"seed": self.seed, "augment": self._options["augment"], "micro_batch": self.micro_batch}
         return compile_program(self.objective, self._optimizer, self.backend, **options)
 
+    def _settings(self) -> dict[str, Any]:
+        """All that a training depends on but the state."""
+        own = {"optimizer": self._optimizer, "micro_batch": self.micro_batch, "seed": self.seed}
+        where = {"backend": self.backend, "epoch": self.epoch, "epoch_step": self.epoch_step}
+        return {"net": self.net, "loss": self.loss_function, **own, **self._options, **where}
+
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer.

@@ -46,17 +46,6 @@ def run(
     """
     source.require_resumable(training.progress)
     training.stopping = False
-    here = {
-        "epochs": epochs,
-        "batches": source.record,
-        "schedule": hooks.schedule,
-        "epoch": training.progress.epoch,
-        "epoch_step": training.progress.epoch_step,
-        "train_metrics": measures.train,
-        "validation": "none" if measures.validation is None else "some",
-        "test": "none" if measures.test is None else "some",
-    }
-    program.backend.require_same("fit: ", {**program.settings, **here})
     hooks.restore_states()
     training.progress = training.progress._replace(batches=source.record)
     history = History()

@@ -1,8 +1,7 @@
 """The compiled steps of a model."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from xpnet._training.networks import Networks
 from xpnet._training.state import State, Totals
@@ -24,7 +23,6 @@ class Program:
         evaluate: see `evaluation_step`.
         predict: see `prediction_step`.
         networks: the networks of an ensemble; None for one network.
-        settings: all that the training step depends on, by the names of `Model`'s arguments.
     """
 
     objective: Objective
@@ -36,7 +34,6 @@ class Program:
     evaluate: Callable[..., tuple[Totals, Totals]]
     predict: Callable[..., tuple[Array, Array]]
     networks: Networks | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compile_program(
@@ -72,13 +69,4 @@ def compile_program(
         backend.compile(evaluation_step(objective, backend, networks)),
         backend.compile(prediction_step(objective.net, backend, networks)),
         networks,
-        {
-            "net": objective.net,
-            "loss": objective.loss,
-            "optimizer": optimizer,
-            "l2": objective.l2,
-            "seed": seed,
-            "augment": augment,
-            "micro_batch": micro_batch,
-        },
     )

@@ -34,8 +34,10 @@ def wanted(progress: bool | str) -> bool:
     return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
 
 
-def callbacks(epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
-    """What shows the progress of a `fit` of so many epochs; arguments as for `ProgressBar`."""
+def callbacks(progress: bool | str, epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
+    """What shows the progress of a `fit` of so many epochs, if `wanted`; arguments as for `ProgressBar`."""
+    if not wanted(progress):
+        return ()
     return (
         (NotebookBar(epochs, examples), LiveCurves()) if _in_notebook() else (ProgressBar(epochs, examples),)
     )

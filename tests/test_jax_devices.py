@@ -207,6 +207,7 @@ def numbers(path: Path) -> np.ndarray:
             "I0101 1:2 3 coordination_service.cc:9] fine\n",
         ),
     ],
+    ids=["JAX aborts", "a sum fails", "a harmless line"],
 )
 def test_all_that_jax_says_of_a_lost_process_is_one_line(ending: str, status: int, output: str) -> None:
     """In place of JAX, code that ends as JAX does."""

@@ -36,9 +36,10 @@ def initialize(
         coordinator_address: "HOST:PORT" of process 0, with a free port, the same in all processes.
         num_processes: the number of processes.
         process_id: the number of this process, from 0.
-        timeout: the seconds to wait for the others. If they do not come, JAX ends the process.
+        timeout: the seconds to wait for the others. If they do not come, JAX ends process 0.
 
-    Raises ConfigError for a missing or wrong value, BackendError if JAX is missing or was used before.
+    Raises ConfigError for a missing or wrong value, a port that is taken, or an address without process 0;
+    BackendError if JAX is missing or was used before, or if processes have different numbers of devices.
     """
     address, count, number = (os.environ.get(name) for name in VARIABLES)
     address = coordinator_address or address

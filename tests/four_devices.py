@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import xpnet
-from xpnet import Callback, Model, losses, nn, optim, tree
+from xpnet import Callback, Ensemble, Model, losses, nn, optim, tree
 from xpnet._training.judging import Weighted
 from xpnet.data import augment, stream
 from xpnet.errors import Error
@@ -57,10 +57,32 @@ def collectives(model: Model, target: Any, batch_size: int) -> list[list[Any]]:
     """What the devices exchange in a step of `fit`: the kind of each operation and the shapes of its arrays."""
     place, n = model.backend.asarray, len(tree.leaves(target)[0])
     data, index = (place(IMAGES[:n]), tree.map(place, target)), place(np.arange(n).reshape(-1, batch_size))
-    compiled = model._program.run_steps.lower(model.state, data, (index, None), 0, 1).compile()
+    return exchanged(model._program.run_steps.lower(model.state, data, (index, None), 0, 1).compile())
+
+
+def exchanged(compiled: Any) -> list[list[Any]]:
+    """The kind of each operation by which devices exchange arrays, and the shapes of these."""
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
     found = re.findall(rf" = (.+) ({kinds})(?:-start)?\(", compiled.as_text())
     return sorted([kind, re.findall(r"[fs]\d+\[[\d,]*\]", shapes)] for shapes, kind in found)
+
+
+def ensemble(backend: str) -> tuple[list[float], list[list[Any]]]:
+    """What two networks predict after an epoch from the host, and what devices exchange in one of its steps."""
+    net, device = mlp("numpy").net, None if backend == "numpy" else "cpu:all"
+    two = Ensemble(net, losses.CrossEntropy(), optim.SGD(0.1), backend, [0, 1], "float64", device=device)
+    program, found = two._team.program((0, 1)), []
+    lower = getattr(program.run_steps, "lower", None)
+    if lower is not None:
+
+        def run_steps(*arguments: Any) -> Any:
+            compiled = lower(*arguments).compile()
+            found.extend(exchanged(compiled))
+            return compiled(*arguments)
+
+        object.__setattr__(program, "run_steps", run_steps)
+    two.fit(IMAGES, LABELS, epochs=1, batch_size=N, data_on_device=False, progress=False)
+    return two.predict(IMAGES[:7]).ravel().tolist(), found
 
 
 class Saver(Callback):
@@ -108,7 +130,11 @@ def main() -> dict[str, Any]:
         error_of(lambda each=each: each.fit(spoilt, LABELS[:14], **again)) for each in (one, four)
     ]
 
+    (of_one, _), (of_four, found["collectives of the ensemble"]) = map(ensemble, ("numpy", "jax"))
+    found["ensemble"] = difference(of_one, of_four)
+
     one, four = cnn("numpy"), cnn("jax")
+    found["saved"] = [each.step_memory((4, 4, 2), BATCH).saved_activations for each in (one, four)]
     weights = {"sample_weight": WEIGHTS}
     found["CNN"] = difference(fit(one, **weights, epochs=2), fit(four, **weights, epochs=2))
     found["collectives of the CNN"] = collectives(four, Weighted(LABELS, WEIGHTS), BATCH)

@@ -5,16 +5,21 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from conftest import MISSING
-from xpnet import backend, distributed, train
+from xpnet import Ensemble, Model, backend, distributed, losses, nn, optim, schedules, train
+from xpnet._training import progress_bar
+from xpnet._training.memory import Need
+from xpnet._training.summary import StepMemory
+from xpnet.backend import Backend
 from xpnet.backend import _jax_processes as processes
 from xpnet.errors import BackendError, ConfigError
 from xpnet.train import together
@@ -46,8 +51,10 @@ def test_four_devices_give_the_numbers_of_one(four: dict[str, Any]) -> None:
     """Also with batches that 4 does not divide, from the host, and resumed on more and on fewer devices."""
     assert four["devices"] == "<xpnet backend jax, 4 cpu devices, float32>"
     differences = {name: each for name, each in four.items() if isinstance(each, float)}
-    assert len(differences) == 7
+    assert len(differences) == 8
     assert {name: each for name, each in differences.items() if not each <= TOLERANCE} == {}
+    of_one, of_four = four["saved"]  # of a quarter of the examples; of batch normalisation also of features
+    assert 3.9 < of_one / of_four < 4
     of_one, of_four = four["not finite"]
     assert "nan at x[7, 0, 0, 0]" in of_one
     assert of_one == of_four
@@ -73,6 +80,15 @@ def test_batch_normalisation_adds_three_sums(four: dict[str, Any]) -> None:
     assert {kind for kind, _ in found} == {"all-reduce"}
     assert sorted(len(arrays) for _, arrays in found) == [1, 1, 2, 3]
     assert ["f64[18,3]", "f64[3]", "f64[12,3]"] in [arrays for _, arrays in found]
+
+
+@needs_jax
+def test_the_networks_of_an_ensemble_share_each_sum(four: dict[str, Any]) -> None:
+    """Each device computes its part of each batch for both networks."""
+    kinds, arrays = zip(*four["collectives of the ensemble"], strict=True)
+    assert set(kinds) == {"all-reduce"}
+    gradients = ["f64[2,8]", "f64[2,32,8]", "f64[2,3]", "f64[2,8,3]"]
+    assert sorted(map(sorted, arrays)) == [sorted([*gradients, "f64[2]"]), ["s64[2]"]]
 
 
 def test_other_libraries_name_the_one_that_has_many_devices() -> None:
@@ -123,11 +139,12 @@ def config(tmp_path: Path) -> train.Config:
 
 
 def start(number: int, address: str, *arguments: str) -> subprocess.Popen:
+    """Process `number` of two, with two devices each."""
     program = [sys.executable, "-W", "error", str(ROOT / "scripts" / "train.py")]
     joined = ["--coordinator-address", address, "--num-processes", "2", "--process-id", str(number)]
     return subprocess.Popen(
         [*program, *arguments, "--distributed", *joined],
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(1),
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(2),
     )  # fmt: skip
 
 
@@ -137,7 +154,10 @@ def epochs_of(folder: Path) -> int:
 
 @needs_jax
 def test_a_killed_process_ends_the_others_and_the_run_resumes(config: train.Config, tmp_path: Path) -> None:
-    """One process begins, two go on, one of these is killed, one process ends the run: all as if unbroken."""
+    """One process begins, two go on, one of these is killed, one process ends the run: all as if unbroken.
+
+    Process 0 is killed, and with it JAX's service: JAX aborts the other one.
+    """
     folder = tmp_path / "broken"
     train.run(replace(config, output_dir=str(folder)))
     with socket.socket() as free:
@@ -150,13 +170,13 @@ def test_a_killed_process_ends_the_others_and_the_run_resumes(config: train.Conf
         while epochs_of(folder) < 3 and all(each.poll() is None for each in processes):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        processes[1].kill()
-        (out, error), others = [each.communicate(timeout=60) for each in processes]
+        processes[0].kill()
+        killed, (out, error) = [each.communicate(timeout=60) for each in processes]
     finally:
         for each in processes:
             each.kill()
-    assert others == ("", "")
-    assert (processes[0].returncode, error, out) == (4, f"train.py: {together.ENDED}\n", "")
+    assert killed == ("", "")
+    assert (processes[1].returncode, error, out) == (4, f"train.py: {together.ENDED}\n", "")
     config = replace(config, epochs=epochs_of(folder) + 1)
     train.run(replace(config, quiet=True), resume=folder)
     train.run(replace(config, output_dir=str(tmp_path / "unbroken")))
@@ -170,6 +190,41 @@ def numbers(path: Path) -> np.ndarray:
         with np.load(path) as arrays:
             return np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
     return np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(6))
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "output"),
+    [
+        (
+            'os.write(2, b"E0101 1:2 3 coordination_service_agent.cc:9] gone\\nmore\\n"); ctypes.CDLL(None).abort()',
+            4,
+            f"a.py: {together.ENDED}\n",
+        ),
+        ('raise RuntimeError("Gloo all-reduce failed")', 4, f"a.py: {together.ENDED}\n"),
+        (
+            'os.write(2, b"I0101 1:2 3 coordination_service.cc:9] fine\\n[Gloo] Rank 3\\n1\\n")',
+            0,
+            "I0101 1:2 3 coordination_service.cc:9] fine\n",
+        ),
+    ],
+    ids=["JAX aborts", "a sum fails", "a harmless line"],
+)
+def test_all_that_jax_says_of_a_lost_process_is_one_line(ending: str, status: int, output: str) -> None:
+    """In place of JAX, code that ends as JAX does."""
+    program = f"""
+import ctypes, os, sys
+from xpnet import distributed
+from xpnet.backend import Backend
+from xpnet.backend import _jax_processes as processes
+from xpnet.train import together
+processes.count = lambda: 2
+distributed.initialize = distributed.leave = lambda *launch: None
+def action():
+    {ending}
+sys.exit(together.run((), "a.py", action))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment(1))
+    assert (done.returncode, done.stderr, done.stdout) == (status, output, "")
 
 
 def test_the_options_of_a_process_belong_to_distributed() -> None:
@@ -217,13 +272,118 @@ def test_initialize_refuses_wrong_values(
 
 def test_arrays_that_differ_between_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "gathered", lambda own: np.stack([own, own, own + 1]))
-    processes.require_equal(np.zeros(3))  # small: every process computes it for itself
+    processes.require_equal(np.zeros(()))  # every process computes it for itself
     with pytest.raises(BackendError) as error:
-        processes.require_equal(np.zeros((3, 1)))
+        processes.require_equal(np.zeros(3))
     assert str(error.value) == (
-        "backend 'jax': expected the same arrays in all processes, got an array of shape (3, 1) whose values "
+        "backend 'jax': expected the same arrays in all processes, got an array of shape (3,) whose values "
         "differ in processes 0 and 2; pass the whole data and the same seed in each"
     )
+
+
+def test_processes_have_as_many_devices_as_each_other() -> None:
+    class Device(NamedTuple):
+        process_index: int
+
+    processes.require_alike([Device(0), Device(1), Device(0), Device(1)])
+    with pytest.raises(BackendError) as error:
+        processes.require_alike([Device(0), Device(0), Device(1), Device(0)])
+    assert str(error.value) == (
+        "initialize: expected as many devices in each process, got 3 in process 0 and 1 in process 1"
+    )
+
+
+@needs_jax
+def test_an_address_without_process_0_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError) as error:
+            distributed.initialize(address, 2, 0)
+    assert str(error.value) == (
+        f"initialize: expected coordinator_address to have a port that is free here, got {address!r} "
+        "(Address already in use)"
+    )
+    with pytest.raises(ConfigError, match=f"expected process 0 at '{address}', got no answer in 0 seconds"):
+        distributed.initialize(address, 2, 1, timeout=0)
+
+
+def test_settings_that_differ_between_processes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads in place of processes."""
+    barrier, sent = threading.Barrier(3), {}
+
+    def gathered(values: np.ndarray) -> np.ndarray:
+        sent[threading.get_ident()] = values
+        barrier.wait(timeout=10)
+        found = np.stack([sent[each.ident] for each in threads])
+        barrier.wait(timeout=10)
+        return found
+
+    def errors_of(*settings: dict[str, object]) -> list[str]:
+        def call(i: int) -> None:
+            try:
+                processes.require_same("fit: ", settings[i])
+            except ConfigError as error:
+                found[i] = str(error)
+
+        found = [""] * 3
+        threads[:] = [threading.Thread(target=call, args=(i,)) for i in range(3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        return found
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(processes, "count", lambda: 3)
+    monkeypatch.setattr(processes, "gathered", gathered)
+    assert errors_of(*[{"layer": object()} for _ in range(3)]) == [""] * 3  # without its address
+    same = {"epochs": 3, "net": "a" * 200}
+    found = errors_of(same, same, same | {"net": "a" * 199 + "b"})
+    assert len(set(found)) == 1
+    assert found[0] == (
+        f"fit: expected the same net in all processes, got …{'a' * 31} in process 0 and …{'a' * 30}b in process 2"
+    )
+
+
+def test_fit_compares_its_model_its_data_and_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[dict[str, object]] = []
+    monkeypatch.setattr(Backend, "spans_processes", True)
+    monkeypatch.setattr(Backend, "require_same", lambda self, what, settings: found.append(dict(settings)))
+    x, y = np.random.default_rng(0).normal(size=(200, 4)), np.arange(200) % 2
+
+    def fitted(rate: float, y: np.ndarray, kind: type = Model, **options: Any) -> dict[str, str]:
+        network = nn.Sequential(nn.Linear(4, 2)), losses.CrossEntropy(), optim.SGD(rate)
+        model = kind(*network, **({} if kind is Model else {"seeds": [0, 1]}))
+        model.fit(x, y, epochs=1, batch_size=50, **options)
+        return {name: str(value) for name, value in found.pop().items()}
+
+    one = fitted(0.1, y)
+    assert one["y"].startswith("(200,) int64, checksum ")
+
+    def differing(other: dict[str, str]) -> set[str]:
+        return {name for name, text in one.items() if other[name] != text}
+
+    assert differing(fitted(0.1, y.copy(), progress=False)) == set()
+    assert differing(fitted(0.2, 1 - y)) == {"optimizer", "y"}
+    given = {"validation": (x[:3], y[:3]), "data_on_device": False, "schedule": schedules.Exponential(0.9)}
+    assert differing(fitted(0.1, y, **given)) == given.keys()
+    assert fitted(0.1, y, Ensemble)["seed"] == "[0, 1]"
+
+
+def test_data_go_to_the_devices_if_they_fit_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, step = backend.get("numpy"), StepMemory(1, 1, 1, 1, 1)
+    monkeypatch.setattr(here, "free_bytes", lambda: 1000, raising=False)
+    monkeypatch.setattr(here, "owns", lambda array: False, raising=False)
+    need = Need(here, [np.zeros((2, 2))], 1, lambda shape, batch_size: step)
+    assert need.fits()
+    monkeypatch.setattr(here, "any_process", lambda flag: True, raising=False)
+    assert not need.fits()
+
+
+def test_one_process_shows_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress_bar.wanted(True)
+    monkeypatch.setattr(processes, "index", lambda: 1)
+    assert not progress_bar.wanted(True)
 
 
 def test_without_initialize_there_is_one_process(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import xpnet
 from laws import assert_same, fetch
-from xpnet import callbacks, losses, nn, optim
+from xpnet import callbacks, distributed, losses, nn, optim
 from xpnet.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -130,6 +130,12 @@ class TestWithThePackage:
                         {name: getattr(each, each.WhichOneof("kind")) for name, each in info.hparams.items()}
                     )
         return found
+
+    def test_one_of_several_processes_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(distributed, "process_id", lambda: 1)
+        board = callbacks.TensorBoard(tmp_path / "board", examples=(X, Y))
+        model_of().fit(X, Y, epochs=1, callbacks=board)
+        assert not (tmp_path / "board").exists()
 
     def test_the_training_stays_the_same(self, tmp_path: Path) -> None:
         """In training mode and with averaged weights too: bit for bit."""

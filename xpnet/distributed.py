@@ -9,7 +9,7 @@ more on the use of it.
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,15 +36,18 @@ def initialize(
         coordinator_address: "HOST:PORT" of process 0, with a free port, the same in all processes.
         num_processes: the number of processes.
         process_id: the number of this process, from 0.
-        timeout: the seconds to wait for the others. If they do not come, JAX ends the process.
+        timeout: the seconds to wait for the others. If they do not come, JAX ends process 0.
 
-    Raises ConfigError for a missing or wrong value, BackendError if JAX is missing or was used before.
+    Raises ConfigError for a missing or wrong value, a port that is taken, or an address without process 0;
+    BackendError if JAX is missing or was used before, or if processes have different numbers of devices.
     """
     address, count, number = (os.environ.get(name) for name in VARIABLES)
     address = coordinator_address or address
     total = _whole("num_processes", VARIABLES[1], num_processes, count, least=1)
     own = _whole("process_id", VARIABLES[2], process_id, number, least=0)
-    if address is not None and not re.fullmatch(r"\S+:\d+", address):
+    if address is not None and not (
+        (found := re.fullmatch(r"\S+:(\d{1,5})", address)) and 0 < int(found[1]) < 1 << 16
+    ):
         raise ConfigError(f"initialize: expected coordinator_address to be HOST:PORT, got {address!r}")
     if total is not None and own is not None and own >= total:
         raise ConfigError(f"initialize: expected process_id to be below num_processes, {total}, got {own}")
@@ -89,6 +92,11 @@ def is_lost(error: BaseException) -> bool:
 def largest(value: int) -> int:
     """The largest of the integers that the processes pass. Waits for all of them."""
     return processes.largest(value)
+
+
+def require_same(what: str, settings: Mapping[str, object]) -> None:
+    """ConfigError that begins with `what`, unless these settings are the same in all processes."""
+    processes.require_same(what, settings)
 
 
 def broadcast(content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import distributed, tree
+from xpnet import tree
 from xpnet._training import (
     arguments,
     checkpoint,
@@ -158,6 +158,7 @@ class Model(Learner):
         where it began. After a DivergedError, or an exception in a step, the model is as before the epoch.
         """
         arguments.check_fit(
+            [self._settings()],
             x=x,
             y=y,
             epochs=epochs,
@@ -211,8 +212,7 @@ class Model(Learner):
             if validation_split is not None and validated is not None:
                 labels = judging.without_weights(source.y), validated[1]
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
-            if progress_bar.wanted(progress) and distributed.process_id() == 0:
-                called = (*progress_bar.callbacks(epochs, source.examples), *called)
+            called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
             at_end = train_metrics_examples if train_metrics == "end" else 0
             try:
                 self._grads, self._fitting = None, True

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from xpnet import backend as backends
 from xpnet import losses, nn, optim, schedules
-from xpnet._training import given
+from xpnet._training import agreement, given
 from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet._util.text import shortened
 from xpnet.backend._reading import a
@@ -180,8 +180,8 @@ def check_model(**arguments: Any) -> None:
     require_flag("Model", "tf32", arguments["tf32"])
 
 
-def check_fit(**arguments: Any) -> None:
-    """ConfigError for an argument of `fit` that cannot be used."""
+def check_fit(models: Sequence[Mapping[str, Any]], **arguments: Any) -> None:
+    """ConfigError for an argument of `fit` that cannot be used, or is not the same in all processes."""
     require_integer("fit", "epochs", arguments["epochs"], least=0)
     for name in ("batch_size", "steps_per_epoch"):
         if arguments[name] is not None:
@@ -207,6 +207,7 @@ def check_fit(**arguments: Any) -> None:
             f"fit: expected no steps_per_epoch with arrays, got {arguments['steps_per_epoch']}; an epoch is "
             "all examples, in batches of batch_size"
         )
+    agreement.require_same(models, arguments)
 
 
 def check_batches(**arguments: Any) -> None:

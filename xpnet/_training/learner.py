@@ -127,6 +127,12 @@ class Learner:
         options = {"seed": self.seed, "augment": self._options["augment"], "micro_batch": self.micro_batch}
         return compile_program(self.objective, self._optimizer, self.backend, **options)
 
+    def _settings(self) -> dict[str, Any]:
+        """All that a training depends on but the state."""
+        own = {"optimizer": self._optimizer, "micro_batch": self.micro_batch, "seed": self.seed}
+        where = {"backend": self.backend, "epoch": self.epoch, "epoch_step": self.epoch_step}
+        return {"net": self.net, "loss": self.loss_function, **own, **self._options, **where}
+
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer.
@@ -375,7 +381,8 @@ class Learner:
         if shape is None:
             return summary.text(self.net, self.params)
         rows, need = needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)
-        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes {need}"
+        on = " on each device" if self.backend.n_devices > 1 else ""
+        step = f"A step of {batch_size} examples in {self.backend.dtype_name} takes{on} {need}"
         return summary.text(self.net, self.params, rows, step)
 
     def _repr_html_(self) -> str:
@@ -388,6 +395,6 @@ class Learner:
         return summary.html(f"{text.shortened(made_of)}, {where}", self.net, self.params, rows)
 
     def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
-        """The memory in bytes of a training step on a batch of that size, computed without running it."""
+        """The memory in bytes, on each device, of a training step on a batch of that size; no step is run."""
         shape = require_shape("step_memory", input_shape)
         return needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)[1]

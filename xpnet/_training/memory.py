@@ -36,7 +36,7 @@ class Need:
         free = self.backend.free_bytes()
         if free is None or all(self.backend.owns(array) for array in self.data):
             return True
-        return self._data_bytes() + sum(self._step()) <= free
+        return not self.backend.any_process(self._data_bytes() + sum(self._step()) > free)
 
     def __str__(self) -> str:
         return (

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from xpnet import distributed
 from xpnet.callbacks import Callback
 from xpnet.metrics import EpochMetrics
 
@@ -21,15 +22,22 @@ CURVES_SHARE = 0.05  # of the time, at most, goes into drawing them, from the se
 
 
 def wanted(progress: bool | str) -> bool:
-    """Whether to show it: True, False, or "auto" for a terminal or a notebook, in the main thread."""
+    """Whether to show it: True, False, or "auto" for a terminal or a notebook, in the main thread.
+
+    Of several processes, the first one shows it.
+    """
+    if distributed.process_id() > 0:
+        return False
     if progress != "auto":
         return bool(progress)
     in_main_thread = threading.current_thread() is threading.main_thread()
     return in_main_thread and (_is_terminal(sys.stderr) or _in_notebook())
 
 
-def callbacks(epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
-    """What shows the progress of a `fit` of so many epochs; arguments as for `ProgressBar`."""
+def callbacks(progress: bool | str, epochs: int, examples: Callable[[int], int]) -> tuple[Callback, ...]:
+    """What shows the progress of a `fit` of so many epochs, if `wanted`; arguments as for `ProgressBar`."""
+    if not wanted(progress):
+        return ()
     return (
         (NotebookBar(epochs, examples), LiveCurves()) if _in_notebook() else (ProgressBar(epochs, examples),)
     )

@@ -51,7 +51,7 @@ def examples_at_once(
 def needs(
     net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
 ) -> tuple[list[summary.Row], summary.StepMemory]:
-    """The rows of the summary and the memory of a training step for a batch of `input_shape`.
+    """The rows of the summary and the memory of a training step for a batch of `input_shape`, on each device.
 
     Raises ShapeError if the shape does not fit, ConfigError for a batch without examples.
     """
@@ -62,7 +62,7 @@ def needs(
     at_once = examples_at_once(in_training, tuple(example), n, backend)
     size = min(n, micro_batch or at_once)
     parts = math.ceil(n / size)
-    at_once = min(n, size * backend.workers)
+    at_once = math.ceil(min(n, size * backend.workers) / backend.n_devices)
     rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
     parameters = summary.count(state.params) * backend.itemsize
     shape = at_once, *example

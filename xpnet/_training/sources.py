@@ -164,7 +164,7 @@ class Arrays(Source):
         for indices in self.stacks:
             n_before, batch_size = max(skipped - first, 0), indices.shape[1]
             first += min(n_before, indices.shape[0])
-            own = backend.own_examples(batch_size)
+            own = backend.own_examples(batch_size) if indices.ndim == 2 else None  # 3: of an ensemble
             stack = chunks(self.x, self.y, indices[n_before:], self.x.dtype, None, own)
             with closing(stack) as stack_chunks:
                 for x, y, positions in stack_chunks:

@@ -143,7 +143,8 @@ def training_step(
         if networks is None or inputs_of is None:
             inputs, targets = backend.shard((judging.take(x, rows), judging.take(target, rows)))
             return inputs if augment is None else augment(inputs, key.child(1)), targets
-        inputs, targets = judging.take_of_each(x, rows), judging.take_of_each(target, rows)
+        taken = judging.take_of_each(x, rows), judging.take_of_each(target, rows)
+        inputs, targets = backend.shard(taken, 1)
         inputs = inputs_of(inputs) if augment is None else augmented(augment, inputs, key.child(1))
         return inputs, tree.map(networks.everywhere, targets)
 
@@ -347,8 +348,9 @@ def evaluation_step(
                 prediction, _ = net.forward(params, inputs)
             else:
                 rows = (slice(None), part, ...)
-                targets = tree.map(lambda array: networks.everywhere(array[rows]), target)
-                prediction, _ = net.forward(params, networks.inputs(net)(x[rows]))
+                inputs, targets = backend.shard(tree.map(lambda array: array[rows], (x, target)), 1)
+                targets = tree.map(networks.everywhere, targets)
+                prediction, _ = net.forward(params, networks.inputs(net)(inputs))
                 prediction = networks.everywhere(prediction)
             return judging.judge(objective.loss, prediction, targets)[0]
 
@@ -372,7 +374,8 @@ def prediction_step(
 
     def step(finite: Array, batch: tuple[Tree, Array]) -> tuple[Array, Array]:
         params, x = batch
-        prediction, _ = net.forward(params, backend.shard(x) if networks is None else networks.inputs(net)(x))
+        x = backend.shard(x) if networks is None else networks.inputs(net)(backend.shard(x, 1))
+        prediction, _ = net.forward(params, x)
         if networks is not None:
             prediction = networks.everywhere(prediction)
         xp = namespace(prediction)

@@ -6,7 +6,7 @@ batch, and XLA inserts the sums over the devices. So all arrays outside of compi
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -70,6 +70,10 @@ class JAX(Backend):
         return isinstance(self.device, self.library.sharding.Sharding)
 
     @property
+    def n_devices(self) -> int:  # type: ignore[override]
+        return int(self.device.num_devices) if self.is_sharded else 1
+
+    @property
     def spans_processes(self) -> bool:  # type: ignore[override]
         return self.is_sharded and not self.device.is_fully_addressable
 
@@ -78,12 +82,16 @@ class JAX(Backend):
         if not self.is_sharded:
             return super().device_name
         n = processes.count() if self.spans_processes else 1
-        return f"{self.device.num_devices} {self._one().platform} devices" + f" of {n} processes" * (n > 1)
+        return f"{self.n_devices} {self._one().platform} devices" + f" of {n} processes" * (n > 1)
+
+    def _own(self) -> list[Any]:
+        """The devices of this process."""
+        own = getattr(self.device, "addressable_devices", [self.device])  # of a sharding
+        return sorted(own, key=lambda each: each.id)
 
     def _one(self) -> Any:
         """A device of this process; all of them are alike."""
-        own = getattr(self.device, "addressable_devices", None)  # of a sharding
-        return self.device if own is None else min(own, key=lambda each: each.id)
+        return self._own()[0]
 
     def asarray(self, x: Any, real: bool = False) -> Array:
         if self.spans_processes and self.owns(x) and x.is_fully_addressable:
@@ -102,11 +110,11 @@ class JAX(Backend):
         x = x.astype(self.library.dtypes.canonicalize_dtype(x.dtype), copy=False)
         return self.library.make_array_from_process_local_data(sharding, x, shape)
 
-    def shard(self, batch: Any) -> Any:
+    def shard(self, batch: Any, axis: int = 0) -> Any:
         jax = self.library
         if not self.is_sharded or not isinstance(jax.tree.leaves(batch)[0], jax.core.Tracer):
             return batch
-        rows = jax.sharding.NamedSharding(self.device.mesh, self._axes(EXAMPLES))
+        rows = jax.sharding.NamedSharding(self.device.mesh, self._axes(*[None] * axis, EXAMPLES))
         return jax.lax.with_sharding_constraint(batch, rows)
 
     def own_examples(self, batch_size: int) -> slice | None:
@@ -120,13 +128,17 @@ class JAX(Backend):
         return slice(own[0] * share, (own[-1] + 1) * share)
 
     def from_batches(self, x: np.ndarray, batch_size: int) -> Array:
-        even = batch_size % self.device.num_devices == 0
+        even = batch_size % self.n_devices == 0
         axes = self._axes(None, EXAMPLES) if even else self._axes()
         sharding = self.library.sharding.NamedSharding(self.device.mesh, axes)
         return self._from_process(sharding, x, (x.shape[0], batch_size, *x.shape[2:]))
 
     def any_process(self, flag: bool) -> bool:
         return bool(processes.largest(flag)) if self.spans_processes else flag
+
+    def require_same(self, what: str, settings: Mapping[str, object]) -> None:
+        if self.spans_processes:
+            processes.require_same(what, settings)
 
     def lost_process(self, error: BaseException) -> bool:
         return processes.is_lost(error)
@@ -154,8 +166,8 @@ class JAX(Backend):
         self.library.block_until_ready(self.library.live_arrays())
 
     def free_bytes(self) -> int | None:
-        statistics = self._one().memory_stats()  # None on a CPU
-        return statistics and statistics["bytes_limit"] - statistics["bytes_in_use"]
+        found = [each.memory_stats() for each in self._own()]  # None on a CPU
+        return min((each["bytes_limit"] - each["bytes_in_use"] for each in found if each), default=None)
 
     def facts(self) -> Facts:
         facts = super().facts()._replace(steps="XLA")

@@ -1,19 +1,26 @@
 """Several processes of JAX, on one machine or many, that compute together: `jax.distributed`."""
 
 import importlib
+import json
+import os
 import re
+import socket
 import sys
+import time
 import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from xpnet._util.text import shortened
 from xpnet.backend._reading import one_line
 from xpnet.errors import BackendError, ConfigError, Error
 
 LOST = re.compile("Gloo|NCCL|coordination service|Socket closed|heartbeat", re.IGNORECASE)
 HEARTBEAT = 30  # seconds without a sign of life after which a process counts as lost
-SMALL = 1 << 16  # bytes; every process computes smaller arrays for itself
+ADDRESS = re.compile(" at 0x[0-9a-f]+")  # in the text of an object without one of its own
 
 
 def library() -> Any:
@@ -61,11 +68,11 @@ def broadcast(content: bytes) -> bytes:
 
 
 def require_equal(x: np.ndarray) -> None:
-    """BackendError unless all processes have the same array; a small vector or number is not checked.
+    """BackendError unless all processes have the same array; a number is not checked.
 
     Other arrays would be parts of what seems to be one array, and other shapes would hang the processes.
     """
-    if x.ndim < 2 and x.nbytes < SMALL:
+    if x.ndim == 0:
         return
     content = zlib.crc32(f"{x.dtype} {x.shape}".encode())
     content = zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data, content)
@@ -78,6 +85,34 @@ def require_equal(x: np.ndarray) -> None:
         )
 
 
+def require_same(what: str, settings: Mapping[str, object]) -> None:
+    """ConfigError naming the first setting whose text is not the same in all processes. Waits for them."""
+    if count() == 1:
+        return
+    texts = {name: ADDRESS.sub("", str(value)) for name, value in settings.items()}
+    content = json.dumps(texts).encode()
+    if len(set(gathered(np.array([zlib.crc32(content)], np.uint32))[:, 0].tolist())) == 1:
+        return
+    lengths = gathered(np.array([len(content)], np.int32))[:, 0]
+    padded = np.frombuffer(content.ljust(int(lengths.max())), np.uint8)
+    first, *others = (json.loads(row.tobytes()) for row in gathered(padded))
+    for number, other in enumerate(others, 1):
+        for name in first:
+            if first[name] != other[name]:
+                one, another = _where_they_differ(first[name], other[name])
+                raise ConfigError(
+                    f"{what}expected the same {name} in all processes, got {one} in process 0 and "
+                    f"{another} in process {number}"
+                )
+
+
+def _where_they_differ(one: str, other: str) -> tuple[str, ...]:
+    """Both texts, shortened, from a little before their first difference."""
+    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    start = max(same - 30, 0)
+    return tuple(shortened("…" * (start > 0) + text[start:]) for text in (one, other))
+
+
 def join(address: str | None, total: int | None, number: int | None, timeout: int) -> None:
     """Join the processes; see `xpnet.distributed.initialize`."""
     try:
@@ -88,6 +123,11 @@ def join(address: str | None, total: int | None, number: int | None, timeout: in
         ) from error
     if jax.distributed.is_initialized():
         raise BackendError("initialize: expected one call in a process, got another one")
+    if address is not None and number is not None:
+        if number == 0:
+            _require_free(address)
+        else:
+            _require_answer(address, timeout)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
     try:
         jax.distributed.initialize(
@@ -100,6 +140,47 @@ def join(address: str | None, total: int | None, number: int | None, timeout: in
         ) from error
     except RuntimeError as error:
         raise BackendError(f"initialize: the processes were not joined ({one_line(error)})") from error
+    require_alike(jax.devices())
+
+
+def require_alike(devices: Iterable[Any]) -> None:
+    """BackendError unless each process has as many of these devices: all get equal parts."""
+    found = Counter(each.process_index for each in devices)
+    for number, n in sorted(found.items()):
+        if n != found[0]:
+            raise BackendError(
+                f"initialize: expected as many devices in each process, got {found[0]} in process 0 and "
+                f"{n} in process {number}"
+            )
+
+
+def _require_free(address: str) -> None:
+    """ConfigError if process 0 cannot listen there. JAX would share the port with another training."""
+    port = int(address.rpartition(":")[2])
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise ConfigError(
+            f"initialize: expected coordinator_address to have a port that is free here, got {address!r} "
+            f"({os.strerror(error.errno or 0)})"
+        ) from error
+
+
+def _require_answer(address: str, timeout: int) -> None:
+    """Wait for process 0. ConfigError if nothing answers there in this time; JAX would end the process."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise ConfigError(
+                    f"initialize: expected process 0 at {address!r}, got no answer in {timeout} seconds "
+                    f"({one_line(error)})"
+                ) from error
+        time.sleep(0.1)
 
 
 def leave() -> None:

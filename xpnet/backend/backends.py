@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ class Backend:
         part_bytes: two limits for the largest array in a part of a batch. A part above the first limit is
             halved if cores would be idle, a part above the second always. None: never split a batch.
         steps_at_once: the number of training steps to run in one call of a compiled loop.
+        n_devices: the number of devices that share each batch.
         spans_processes: whether some of the devices belong to another process.
         workers: the number of parts of a batch that `map_reduce` runs in parallel.
 
@@ -61,6 +62,7 @@ class Backend:
     has_max_pool: ClassVar[bool] = False
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
+    n_devices: int = 1
     spans_processes: bool = False
     workers: ClassVar[int] = 1
 
@@ -270,8 +272,8 @@ class Backend:
 
     # Many devices, of one process or of several that train together: the defaults are those of one device.
 
-    def shard(self, batch: Any) -> Any:
-        """A batch in a compiled step, a tree of arrays (n, ...): each device computes its part of the n."""
+    def shard(self, batch: Any, axis: int = 0) -> Any:
+        """A batch in a compiled step, a tree of arrays with this axis of examples: each device has a part."""
         return batch
 
     def own_examples(self, batch_size: int) -> slice | None:
@@ -293,6 +295,9 @@ class Backend:
     def agreement(self) -> Callable[[bool], bool]:
         """`any_process` for a loop, where it must not wait: each call gives the result of the call before."""
         return bool
+
+    def require_same(self, what: str, settings: Mapping[str, object]) -> None:
+        """ConfigError unless the processes that train together have the same settings. Waits for all."""
 
     def lost_process(self, error: BaseException) -> bool:
         """Whether the error is that another process does not answer any more."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet import tree
+from xpnet import distributed, tree
 from xpnet._util.checks import require_flag
 from xpnet.callbacks.standard import Callback
 from xpnet.errors import ConfigError
@@ -34,7 +34,7 @@ class TensorBoard(Callback):
 
     A later `fit` appends. After `load_checkpoint`, TensorBoard forgets the epochs after the checkpoint. Let
     each training have a folder of its own, in one parent folder: TensorBoard compares them. The networks of
-    an `Ensemble` have the folders `network-0`, `network-1`, … in it.
+    an `Ensemble` have the folders `network-0`, `network-1`, … in it. Of several processes the first writes.
 
     Arguments:
         folder: the folder; created if it does not exist.
@@ -91,7 +91,10 @@ class TensorBoard(Callback):
         suffix = f".{model.epoch:06}-{model.epoch_step:06}"
         try:
             self._writer = self._make_writer(
-                str(self.folder), purge_step=model.epoch + 1, filename_suffix=suffix
+                str(self.folder),
+                purge_step=model.epoch + 1,
+                filename_suffix=suffix,
+                write_to_disk=distributed.process_id() == 0,
             )
         except OSError as error:
             raise ConfigError(f"TensorBoard: {self.folder}: cannot be written ({error.strerror})") from error

@@ -161,6 +161,7 @@ class Ensemble(Networks):
         test, test_weight = ensemble_arguments.pair("test", test)
         ensemble_arguments.refuse_batches(x, y, validation, test)
         arguments.check_fit(
+            [each._settings() for each in self],
             x=x,
             y=y,
             epochs=epochs,
@@ -197,9 +198,9 @@ class Ensemble(Networks):
             if validation_split is not None and measures.validation is not None and not own_data:
                 labels = judging.without_weights(data.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
-            if progress_bar.wanted(progress):
-                n = data.examples
-                called = (*progress_bar.callbacks(epochs, lambda step: min(step * batch_size, n)), *called)
+            n = data.examples
+            bar = progress_bar.callbacks(progress, epochs, lambda step: min(step * batch_size, n))
+            called = (*bar, *called)
             copies = self._copied(schedule, called)
             self._restored = {}
             fit = ensemble_fit.Fit(

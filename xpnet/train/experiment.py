@@ -1,5 +1,6 @@
 """A training run, from its config to its folder of results."""
 
+import dataclasses
 import json
 import platform
 import shlex
@@ -21,7 +22,7 @@ from xpnet.metrics import EpochMetrics
 from xpnet.model import Model
 from xpnet.train import folder as folders
 from xpnet.train import networks, recorded_data
-from xpnet.train.config import Config
+from xpnet.train.config import Config, option_name
 from xpnet.train.reporting import Best, Interrupts, MetricsFile, ProgressBar, Timer
 
 
@@ -57,6 +58,7 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
     DivergedError after an epoch with a loss or parameter that is not finite.
     """
     first = distributed.process_id() == 0
+    _require_same_run(config, resume)
     if resume is not None:
         resume = folders.user_path("--resume", resume)
     if first:
@@ -67,7 +69,10 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         dataset.train, config.train_fraction, config.split, seed=config.seed, names=dataset.class_names
     )
     config.check_inputs(train.x.shape[1:])
-    recorded = recorded_data.describe(dataset) if first else {}
+    recorded = recorded_data.describe(dataset)
+    distributed.require_same(
+        "--dataset: ", {f"{word} data": recorded[part] for part, word in recorded_data.WORDS.items()}
+    )
     if first and resume is not None:
         recorded_data.check(resume, recorded)
     test, normalization = dataset.test, None
@@ -96,6 +101,17 @@ def run(config: Config, resume: str | Path | None = None) -> dict[str, Any]:
         parts = train, validation, test
         outcome = train_model(model, config, parts, checkpoints, folder, interrupts)
         return report(model, config, dataset, data.Examples(*test), normalization, outcome, folder)
+
+
+def _require_same_run(config: Config, resume: str | Path | None) -> None:
+    """ConfigError unless all processes have the same options, but for names, folders and what is printed."""
+    options = {
+        option_name(name): value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in {"name", "dataset", "data_dir", "download", "output_dir", "quiet"}
+    }
+    resumes = "none" if resume is None else "a run"
+    distributed.require_same("", {"--resume": resumes, **options})
 
 
 def first_line(dataset: data.Dataset, *parts: data.Examples) -> str:

@@ -1,8 +1,10 @@
 """A run of several processes: how each of them joins the others, and ends."""
 
+import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -15,18 +17,22 @@ from xpnet.train.script import STATUS, exit_status
 
 GRACE = 3.0  # seconds in which the others notice a fault, before the first one ends
 
-# Passes on what the libraries below Python write, except for what Gloo says when it connects. All that JAX
-# says when a process is lost becomes one line.
-FILTER = """
-import signal, sys
+# Passes on what the libraries below Python write, except for what Gloo says when it connects, whose threads
+# interrupt each other within a line. All errors of JAX when a process is lost become one line, after which
+# this process is told by a byte.
+FILTER = r"""
+import re, signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
     signal.signal(getattr(signal, name), signal.SIG_IGN)
+error = re.compile(r"(^|: )[EF](\d{4})? .*(coordination_service|JAX distributed)")
 lost = False
 for line in sys.stdin:
-    if not lost and any(mark in line for mark in ("coordination_service", "JAX distributed", sys.argv[1])):
+    if not lost and (error.search(line) or sys.argv[1] in line):
         lost = True
         print(sys.argv[2], file=sys.stderr, flush=True)
-    if not lost and not line.startswith("[Gloo] Rank"):
+        print(end="!", flush=True)
+    of_gloo = "[Gloo]" in line or "peer ranks" in line or line.strip().isdigit()
+    if not lost and not of_gloo:
         print(line, end="", file=sys.stderr, flush=True)
 """
 ENDED = (
@@ -55,6 +61,7 @@ def run(launch: Launch, prog: str, action: Callable[[], int | None]) -> int:
 
 def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # JAX waits without looking for Python's signals
+    _delay_abort()
     distributed.initialize(*launch)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -62,8 +69,26 @@ def _joined(launch: Launch, action: Callable[[], int | None]) -> int | None:
     except Exception as error:
         if not distributed.is_lost(error):
             raise
-    os.write(2, f"{MARK}\n".encode())
+    os.write(2, f"{MARK}\n".encode())  # now the filter has this process end
+    time.sleep(GRACE)
     return _exit(STATUS[ProcessError])
+
+
+def _delay_abort() -> None:
+    """Have `abort` sleep for 6 s, the number of its signal; meanwhile `_end_when_told` ends the process.
+
+    JAX aborts a process that hears nothing of the others. It takes no function of Python to call instead:
+    `missed_heartbeat_callback` ends in std::bad_cast, in jaxlib 0.10.
+    """
+    library = ctypes.CDLL(None)
+    library.signal.argtypes = ctypes.c_int, ctypes.c_void_p
+    library.signal.restype = ctypes.c_void_p
+    library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
+
+
+def _end_when_told(reads: int) -> None:
+    if os.read(reads, 1):
+        os._exit(STATUS[ProcessError])
 
 
 def _exit(status: int) -> int:
@@ -77,12 +102,12 @@ def _exit(status: int) -> int:
 
 def _filter_output(lost: str) -> None:
     """Pass what is written below Python through `FILTER`. Python's own output goes where it went before."""
-    reads, writes = os.pipe()
+    (reads, writes), (told, tells) = os.pipe(), os.pipe()
     os.posix_spawn(
         sys.executable,
         [sys.executable, "-S", "-E", "-c", FILTER, MARK, lost],
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0)],
+        file_actions=[(os.POSIX_SPAWN_DUP2, reads, 0), (os.POSIX_SPAWN_DUP2, tells, 1)],
         setpgroup=0,
     )
     for name, number in (("stdout", 1), ("stderr", 2)):
@@ -94,5 +119,6 @@ def _filter_output(lost: str) -> None:
         encoding = getattr(stream, "encoding", None)
         setattr(sys, name, open(own, "w", 1, encoding, "backslashreplace", closefd=False))  # noqa: SIM115
         os.dup2(writes, number)
-    os.close(reads)
-    os.close(writes)
+    for each in (reads, writes, tells):
+        os.close(each)
+    threading.Thread(target=_end_when_told, args=(told,), daemon=True).start()

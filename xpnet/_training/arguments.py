@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ BATCHES = {  # arguments that mean nothing with batches, and what to do
     "sample_weight": "make each batch (x, y, sample_weight)",
     "data_on_device": "each batch goes to the device by itself",
 }
-WRITTEN = {"backend": tuple(backends.BACKENDS), "dtype": DTYPES}
+WRITTEN: dict[str, Collection[str]] = {"backend": backends.BACKENDS, "dtype": DTYPES}
 OTHER_NAMES = {  # of other libraries
     "mse": "MeanSquaredError",
     "mae": "MeanAbsoluteError",
@@ -157,6 +157,18 @@ def _full_name(cls: type) -> str:
     return f"{'' if library in OWN else f'{library}.'}{cls.__qualname__}"
 
 
+def _spelt(name: str, value: Any, options: Collection[str]) -> str:
+    """What to write in place of a library, a dtype or a backend; nothing if that is not known."""
+    cls = value if isinstance(value, type) else type(value)
+    if issubclass(cls, backends.Backend) and hasattr(cls, "name"):
+        first = "" if cls.name in options else f"call xpnet.backend.register({cls.__name__}), and "
+        return f'{first}write {name}="{cls.name}"'
+    names = (getattr(value, each, None) for each in ("__name__", "name"))
+    found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
+    plain = found.partition(".")[0].replace("_", "-")
+    return f'write {name}="{plain}"' if plain in options else ""
+
+
 def check_model(**arguments: Any) -> None:
     """ConfigError for an argument of `Model` that cannot be used."""
     for name in ("net", "loss", "optimizer"):
@@ -165,10 +177,7 @@ def check_model(**arguments: Any) -> None:
     for name, options in WRITTEN.items():
         value = arguments[name]
         if not isinstance(value, str):
-            names = (getattr(value, each, None) for each in ("__name__", "name"))
-            found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
-            plain = found.partition(".")[0].replace("_", "-")
-            way_out = f'; write {name}="{plain}"' if plain in options else ""
+            way_out = f"; {_spelt(name, value, options)}".rstrip("; ")
             expected = " or ".join(f'"{each}"' for each in options)
             raise ConfigError(f"Model: expected {name} to be {expected}, got {_show(value)}{way_out}")
     augment = arguments["augment"]

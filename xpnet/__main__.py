@@ -39,7 +39,7 @@ def train(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM                                       an MLP on the bundled sample of MNIST
         PROGRAM --dataset mnist --backend cupy        all of MNIST, on a GPU
-        PROGRAM --config scripts/configs/cnn.yaml     another network; see scripts/configs
+        PROGRAM --config cnn.yaml                     another network; --help names all configs
         PROGRAM --backend jax --device gpu:all        on all GPUs of this machine
         PROGRAM --resume runs/20261121-081530-mlp     resume an interrupted run
 
@@ -114,7 +114,7 @@ def gradcheck(arguments: Sequence[str], call: Call) -> int | None:
     """Check the gradients of a network by finite differences, parameter by parameter.
 
         PROGRAM                                       the default network of training
-        PROGRAM --config scripts/configs/cnn.yaml     all options of training
+        PROGRAM --config cnn.yaml                     all options of training
         PROGRAM --hidden 64 --activation tanh --l2 0.01
         PROGRAM --resume runs/20261121-081530-mlp     the best parameters of a run
 

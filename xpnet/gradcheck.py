@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 
 from xpnet import tree
 from xpnet.backend import device, namespace
@@ -264,8 +265,10 @@ def _function(
         return objective, model.params, gradient
     if target is not None:
         loss = subject
-        _, residuals = loss.forward(x, target)
-        gradient = {"prediction": loss.backward(residuals)}
+        _, residuals = _pair(loss, "forward", "(value, residuals)", x, target)
+        dprediction = loss.backward(residuals)
+        _require_shape(loss, "the gradient", dprediction, "the prediction", x)
+        gradient = {"prediction": dprediction}
         return lambda point: float(loss.forward(point["prediction"], target)[0]), {"prediction": x}, gradient
     layer = subject
     if params is None:
@@ -273,9 +276,11 @@ def _function(
     if statistics is None:
         statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
     variables = tree.merge(params, statistics)
-    y, residuals = layer.forward(variables, x)
+    y, residuals = _pair(layer, "forward", "(y, residuals)", variables, x)
     dy = _like(y, rng.standard_normal(y.shape))
-    dx, grads = layer.backward(variables, residuals, namespace(dy).asarray(dy, copy=True))
+    given = namespace(dy).asarray(dy, copy=True)
+    dx, grads = _pair(layer, "backward", "(dx, grads)", variables, residuals, given)
+    _require_shape(layer, "dx", dx, "x", x)
     _compare_names(layer, "backward", grads, "the parameters", params)
 
     def project(point: Tree) -> float:
@@ -287,9 +292,40 @@ def _function(
     return project, {"x": x, "params": params}, {"x": dx, "params": grads}
 
 
+def _pair(subject: Any, method: str, expected: str, *arguments: Any) -> tuple[Any, Any]:
+    """What the method returns. GradientError unless it is a pair."""
+    result = getattr(subject, method)(*arguments)
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = f"{len(result)} values" if isinstance(result, tuple) else _kind(result)
+        raise GradientError(f"{type(subject).__name__}: expected {method} to return {expected}, got {got}")
+    return result
+
+
+def _require_shape(subject: Any, what: str, found: Any, of: str, array: Array) -> None:
+    """GradientError unless the array that `backward` returned has the shape of the other one."""
+    if not is_array_api_obj(found):
+        got = _kind(found)
+    elif (shape := tuple(found.shape)) != tuple(array.shape):
+        got = str(shape)
+    else:
+        return
+    raise GradientError(
+        f"{type(subject).__name__}: expected backward to return {what} of the shape of {of}, "
+        f"{tuple(array.shape)}, got {got}"
+    )
+
+
+def _kind(value: Any) -> str:
+    """What a value is that is none of the arrays or pairs that were expected."""
+    return "None" if value is None else f"one {type(value).__name__}"
+
+
 def _compare_names(layer: Any, method: str, found: Tree, source: str, expected: Tree) -> None:
     """GradientError unless two trees have arrays of the same names and shapes."""
-    got, want = ({name: tuple(a.shape) for name, a in tree.items(arrays)} for arrays in (found, expected))
+    want = {name: tuple(a.shape) for name, a in tree.items(expected)}
+    got: Any = _kind(found)
+    if isinstance(found, dict | tuple):
+        got = {name: tuple(a.shape) if hasattr(a, "shape") else _kind(a) for name, a in tree.items(found)}
     if got != want:
         raise GradientError(
             f"{type(layer).__name__}: expected {method} to return the names and shapes of {source}, {want}, "

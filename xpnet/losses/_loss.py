@@ -43,11 +43,11 @@ class Loss:
 
         Shapes: prediction (..., n, d), target as the loss says, value (...).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
 
     def backward(self, residuals: Any) -> Array:
         """The gradient of the loss with respect to the prediction, (..., n, d)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
 
     def errors(self, prediction: Array, target: Array) -> Array | None:
         """The number of wrong predictions in the batch, an integer array (...).

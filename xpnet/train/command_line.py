@@ -153,8 +153,8 @@ def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
         "--config",
         metavar="FILE",
         action="append",
-        help=f"YAML file of options, or the name of one that comes with xpnet: {', '.join(shipped_configs())}; "
-        "options on the command line override it, and later files earlier ones",
+        help=f"YAML file of options, or the name of one of xpnet: {', '.join(shipped_configs())}; options on "
+        "the command line override it, and later files earlier ones",
     )
     changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
     add(

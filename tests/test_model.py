@@ -435,13 +435,19 @@ def test_load_refuses_what_is_not_its_own(content: bytes | None, message: str, t
 
 
 X, Y = make_data(4)
+SIX = data.Dataset("six", data.Examples(X, Y), data.Examples(X, Y), 3)
 
 
 @pytest.mark.parametrize(
     ("use", "message"),
     [
         (lambda m: m.fit(X[:, :5], Y), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (4, 5)"),
-        (lambda m: m.forward(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,)"),
+        (lambda m: m.forward(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,); for one example, pass x[None]"),
+        (lambda m: m.predict(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,); for one example, pass x[None]"),
+        (lambda m: m.fit(SIX), "fit: expected x to be an array, got a Dataset; write fit(*dataset.train)"),
+        (lambda m: m.evaluate(SIX), "evaluate: expected x to be an array, got a Dataset; write evaluate(*dataset.test)"),
+        (lambda m: m.fit(X, Y[:, None]), "CrossEntropy(): expected integer labels of shape (4,) or real targets of shape (4, 3), got float32 of shape (4, 1); labels have no axis of their own: pass y[:, 0]"),
+        (lambda m: m.fit(X, Y.astype(float)), "CrossEntropy(): expected integer labels of shape (4,) or real targets of shape (4, 3), got float32 of shape (4,); labels are integers: pass y.astype(int)"),
         (lambda m: m.predict(3.0), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got ()"),
         (lambda m: m.fit(X, Y[:3]), "CrossEntropy(): expected 4 labels, one for each example, got 3"),
         (lambda m: m.fit(X, [0, 1, 2, 3]), "CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 3"),
@@ -479,9 +485,16 @@ def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match=r"Linear\(3, 2.5\): expected n_out to be an integer"):
         nn.Linear(3, 2.5)  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"Sequential: expected layer 1 to be an xpnet.nn layer, got <class"
+        ConfigError,
+        match=r"Sequential: expected layer 1 to be an xpnet.nn layer, got <class .*; write Tanh\(\)$",
     ):
         nn.Sequential(nn.Tanh(), nn.Tanh)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got <class .*; write Linear\(…\)$"):
+        nn.Residual(nn.Linear)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got \[Tanh\(\)\]; write Sequential\(\*layers\)$"):
+        nn.Sequential([nn.Tanh()])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got 'relu'; write an object such as ReLU\(\)$"):
+        nn.Sequential(nn.Tanh(), "relu")  # type: ignore[arg-type]
 
 
 def test_a_network_out_of_step_says_which_layer() -> None:

@@ -367,6 +367,7 @@ def test_a_registered_data_set_says_nothing_of_files(
         ("t.csv run", "expected the folder of a run, got t.csv, a file"),
         ("empty t.csv", "expected the folder of a run, got empty, without a config.yaml"),
         ("run nothing.csv", "nothing.csv: No such file or directory"),
+        ("run nothing.png", "nothing.png: No such file or directory"),
         ("run empty", "empty: expected pictures in this folder, got none"),
         ("run zero.csv", "zero.csv: expected rows of numbers, got none"),
         ("run words.csv", "words.csv"),

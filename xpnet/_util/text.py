@@ -92,3 +92,13 @@ def _initials(name: str) -> str:
 
 def _begins(word: str, start: str) -> bool:
     return len(start) > 2 and word.startswith(start)
+
+
+def example_call(cls: type) -> str:
+    """How to make an object of the class; with … for arguments that it needs."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(…)"
+    needs = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+    return f"{cls.__name__}({'…' if needs else ''})"

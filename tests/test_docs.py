@@ -32,7 +32,7 @@ NEEDS = {
     "devices.md": ("jax",),
     "notebooks.md": ("pandas", "tensorboardX"),
     "onnx.md": ("onnx",),
-    "sklearn.md": ("sklearn",),
+    "sklearn.md": ("sklearn", "onnx"),
 }  # the optional libraries that the code of a page uses
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

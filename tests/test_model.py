@@ -538,3 +538,25 @@ def test_another_learning_rate_keeps_the_momentum() -> None:
     before = model.params["weight"].copy()
     assert model.fit(x, y, epochs=1, batch_size=8)[0].learning_rate == 0.0
     np.testing.assert_array_equal(model.params["weight"], before)
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_pixels_that_are_not_scaled_are_told(on_device: bool) -> None:
+    """With them a network of ReLUs dies in its first steps, and no number of epochs helps."""
+    digits = data.load("mnist-sample").train
+    x, y = np.round(255 * digits.x[:200]).astype(np.uint8), digits.y[:200]
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    def fit(x: np.ndarray, rate: float) -> None:
+        model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(rate))
+        model.fit(x, y, epochs=2, batch_size=20, data_on_device=on_device)
+
+    message = (
+        r"^fit: the loss of epoch 1 is \S+e\+0\d, and inputs reach 255: scale them, pixels by x / 255, other"
+    )
+    with pytest.warns(UserWarning, match=message) as caught:
+        fit(x, 0.1)
+    assert [warning.filename for warning in caught] == [__file__]
+    fit(x, 1e-6)  # trains; warnings are errors here
+    fit(x / 255, 0.1)
+    fit(x / 255, 1e5)  # a rate that is too high is another fault

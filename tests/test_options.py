@@ -386,9 +386,10 @@ def test_the_name_of_a_shipped_config_is_enough(tmp_path: Path, monkeypatch: pyt
             parse(["--config", wrong], "train.py")
 
 
-def test_the_wheel_has_the_configs_where_they_are_looked_for() -> None:
+def test_the_configs_are_found_in_the_wheel_and_in_the_sources() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "scripts" / "configs").iterdir()}
+    assert {name: path.read_text() for name, path in shipped_configs().items()} == sources
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert shipped_configs()["cnn.yaml"] == ROOT / "scripts" / "configs" / "cnn.yaml"  # of the sources
     assert [wheel["force-include"]["scripts/configs"]] == ["xpnet/train/configs"]
 
 

@@ -155,6 +155,7 @@ def predict(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM runs/20261121-081530-mlp test.csv                   classes and probabilities
         PROGRAM runs/20261121-081530-mlp digit.png                  a picture, several, or a folder of them
+        PROGRAM runs/20261121-081530-mlp paint.png --resize --invert    a large one, drawn in black on white
         PROGRAM runs/20261121-081530-mlp t10k-images-idx3-ubyte.gz --output predictions.csv
         PROGRAM runs/20261121-081530-mlp test.csv --kaggle --output submission.csv
         PROGRAM model.onnx test.csv                                 a run that `export` wrote to a file

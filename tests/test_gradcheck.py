@@ -10,7 +10,7 @@ import xpnet
 from cases import draw
 from conftest import MakeBackend, Place
 from xpnet import gradcheck, losses, nn, optim, schedules
-from xpnet.errors import ShapeError
+from xpnet.errors import Error, ShapeError
 from xpnet.testing import LawError, check_layer
 
 
@@ -178,6 +178,26 @@ def test_measure_gets_past_a_kink_that_is_near() -> None:
 def test_a_network_that_is_dead_has_gradient_zero(make_backend: MakeBackend) -> None:
     x = make_backend("float64").asarray(-np.abs(draw((4, 3))))
     assert gradcheck.check(nn.ReLU(), x).entries == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((nn.Linear, draw((5, 4))), "expected a layer, a loss or a model, got the class Linear; write Linear(…)"),
+        ((abs, draw((5, 4))), "expected a layer, a loss or a model, got <built-in function abs>"),
+        ((nn.Linear(4, 3), draw((5, 4)).tolist()), "expected x to be an array of float64, got one list"),
+        ((nn.Linear(4, 3), (5, 4)), "expected x to be an array of float64, got one tuple"),
+        ((nn.Linear(4, 3), draw((5, 2))), "Linear(4, 3): expected x of shape (n, 4), got (5, 2)"),
+        ((nn.Linear(4, 3), draw((5, 4)), np.zeros(5, int)), "expected no target for Linear(4, 3); a loss and a model have one"),
+        ((losses.CrossEntropy(), draw((5, 4))), "expected a target for CrossEntropy(), got none; write check(loss, x, target)"),
+        ((losses.CrossEntropy(), draw((2, 4)), np.array([1, 4])), "CrossEntropy(): expected labels from 0 to 3, got labels from 1 to 4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_checked(arguments: tuple, message: str) -> None:
+    for function in (gradcheck.check, gradcheck.measure):
+        with pytest.raises(Error) as error:
+            function(*arguments)
+        assert str(error.value).removeprefix("gradcheck: ") == message
 
 
 def test_refuses_float32() -> None:

@@ -16,8 +16,12 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from xpnet import tree
+from xpnet._util.text import example_call
 from xpnet.backend import device, namespace
-from xpnet.errors import ShapeError
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.losses import Loss
+from xpnet.losses._loss import has_labels
+from xpnet.nn import Layer
 from xpnet.tree import Array, Tree
 
 
@@ -98,7 +102,7 @@ def check(
     Returns the largest errors.
 
     Raises GradientError, which names the array and the entry, if a gradient is wrong; ShapeError if an array
-    is not float64.
+    is not float64 or does not fit; ConfigError for another subject, or a target that is missing or too many.
     """
     rng = np.random.default_rng(seed)
     problem = _problem(subject, x, target, params, rng, statistics)
@@ -223,12 +227,34 @@ def _problem(
     statistics: Tree | None = None,
 ) -> _Problem:
     """The `_Problem` of a check; ShapeError if an array to check is not float64."""
+    _require(subject, x, target)
     function, point, gradient = _function(subject, x, target, params, rng, statistics)
     for leaf, array in tree.items(point):
         if array.dtype != namespace(array).float64:
             raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
     largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
     return _Problem(function, point, gradient, _noise(function, point), largest)
+
+
+def _require(subject: Any, x: Any, target: Any) -> None:
+    """ConfigError or ShapeError for arguments of `check` that do not belong together."""
+    expected = "gradcheck: expected a layer, a loss or a model"
+    if isinstance(subject, type):
+        raise ConfigError(f"{expected}, got the class {subject.__name__}; write {example_call(subject)}")
+    if not (hasattr(subject, "forward") and hasattr(subject, "backward")):
+        raise ConfigError(f"{expected}, got {subject!r}")
+    if isinstance(subject, Loss) and target is None:
+        raise ConfigError(
+            f"gradcheck: expected a target for {subject}, got none; write check(loss, x, target)"
+        )
+    if isinstance(subject, Layer) and target is not None:
+        raise ConfigError(f"gradcheck: expected no target for {subject}; a loss and a model have one")
+    if hasattr(subject, "objective"):
+        return
+    if not is_array_api_obj(x):
+        raise ShapeError(f"gradcheck: expected x to be an array of float64, got one {type(x).__name__}")
+    if isinstance(subject, Loss) and has_labels(x, target) and subject.classes(x.shape[-1]) > 1:
+        subject._check_range(target, subject.classes(x.shape[-1]) - 1)
 
 
 def _noise(function: Callable[[Tree], float], point: Tree) -> float:
@@ -276,7 +302,12 @@ def _function(
     if statistics is None:
         statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
     variables = tree.merge(params, statistics)
-    y, residuals = _pair(layer, "forward", "(y, residuals)", variables, x)
+    try:
+        y, residuals = _pair(layer, "forward", "(y, residuals)", variables, x)
+    except Exception:
+        if isinstance(layer, Layer):
+            layer.output_shape(tuple(x.shape))  # raises ShapeError if x does not fit
+        raise
     dy = _like(y, rng.standard_normal(y.shape))
     given = namespace(dy).asarray(dy, copy=True)
     dx, grads = _pair(layer, "backward", "(dx, grads)", variables, residuals, given)

@@ -475,6 +475,17 @@ def test_refuses_bad_input_in_one_line(use, message: str) -> None:
         np.testing.assert_array_equal(before[name], array)
 
 
+def test_one_image_alone_is_told_after_a_training() -> None:
+    """Before one, nobody knows whether (28, 28, 1) is an image or 28 rows."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
+    for advice in ("", "; for one example, pass x[None]"):
+        with pytest.raises(ShapeError) as error:
+            model.predict(X[0].reshape(2, 3))
+        assert str(error.value) == f"layer 1, Linear(6, 3): expected x of shape (n, 6), got (2, 3){advice}"
+        model.fit(X.reshape(4, 2, 3), Y, epochs=1)
+
+
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="Model: expected l2 to be a finite number and at least 0, got -1"):
         make_model(l2=-1)

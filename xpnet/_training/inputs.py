@@ -69,10 +69,13 @@ class Inputs:
         try:
             self.net.output_shape(x_shape)
         except ShapeError as error:
+            one = len(x_shape) == 1 or (self.input_shape is not None and x_shape == self.input_shape[1:])
             try:
                 self.net.output_shape((1, *x_shape))
             except Exception:
-                raise error from None
+                one = False
+            if not one:
+                raise
             raise ShapeError(f"{error}; for one example, pass x[None]") from error
 
     def _require_integers(self, x: Any, rows: Any = None) -> None:

@@ -37,6 +37,14 @@ PLACES = {
     "cupy": ("cupy", None),
     "torch-cuda": ("torch", "cuda"),
 }
+
+
+def registered() -> dict[str, "Place"]:
+    """A place for each backend that a plugin registers: `pytest -p my_backend`."""
+    return {name: (name, None) for name in backend.BACKENDS if name not in dict(PLACES.values())}
+
+
+PLACES |= registered()
 ON_GPU = ("cupy", "torch-cuda")
 # Files whose tests share trainings that take long: with pytest-xdist, one worker runs them, and trains once.
 TOGETHER = tuple(

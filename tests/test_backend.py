@@ -7,6 +7,7 @@ import types
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ import threadpoolctl
 
 import xpnet
 from conftest import MakeBackend
-from xpnet import backend, losses, nn, optim, tree
+from xpnet import backend, losses, nn, optim, train, tree
 from xpnet._training import step
 from xpnet.backend import Backend, NumPy, device, namespace
 from xpnet.backend._parts import PairwiseSum
-from xpnet.errors import BackendError, DivergedError
+from xpnet.errors import BackendError, ConfigError, DivergedError
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -144,6 +145,41 @@ def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BackendError) as error:
         backend.get(name)
     assert str(error.value).startswith(f"backend '{name}': {module} is not installed; pip install ")
+
+
+class Abacus(NumPy):
+    """A library of one's own."""
+
+    name = "abacus"
+
+
+@mock.patch.dict(backend.BACKENDS)
+def test_a_backend_of_ones_own_is_registered_and_then_trains() -> None:
+    arguments = nn.Linear(4, 3), losses.CrossEntropy(), optim.SGD(0.1)
+    for given in (Abacus, Abacus()):
+        with pytest.raises(ConfigError, match=r'register\(Abacus\), and write backend="abacus"$'):
+            xpnet.Model(*arguments, backend=given)
+    assert backend.register(Abacus) is Abacus
+    with pytest.raises(ConfigError, match=r'got the class .*Abacus; write backend="abacus"$'):
+        xpnet.Model(*arguments, backend=Abacus)
+    assert type(xpnet.Model(*arguments, backend="abacus").backend) is Abacus
+    assert train.Config(backend="abacus").backend == "abacus"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("abacus", "register: expected a class derived from Backend, got 'abacus'"),
+        (Abacus, "register: expected a class derived from Backend, got <xpnet backend abacus, cpu, float32>"),
+        (Backend, 'register: expected Backend to have name = "…", got none'),
+        (NumPy, "register: expected a new name, got 'numpy', a backend of xpnet"),
+    ],
+)
+def test_what_cannot_be_registered(given: object, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        backend.register(given() if given is Abacus else given)  # type: ignore[operator, arg-type]
+    assert str(error.value) == message
+    assert "abacus" not in backend.BACKENDS
 
 
 def fake_cupy(devices: int | str) -> types.ModuleType:

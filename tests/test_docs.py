@@ -10,6 +10,7 @@ import shlex
 import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -31,7 +32,7 @@ NEEDS = {
     "devices.md": ("jax",),
     "notebooks.md": ("pandas", "tensorboardX"),
     "onnx.md": ("onnx",),
-    "sklearn.md": ("sklearn",),
+    "sklearn.md": ("sklearn", "onnx"),
 }  # the optional libraries that the code of a page uses
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -39,6 +40,7 @@ every_written_page = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: p
 
 
 @every_written_page
+@mock.patch.dict(backend.BACKENDS)
 def test_python_blocks_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

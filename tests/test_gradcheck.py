@@ -1,5 +1,6 @@
 """The gradient checker itself: it locates wrong gradients and accepts right ones."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 import xpnet
 from cases import draw
 from conftest import MakeBackend, Place
-from xpnet import gradcheck, losses, nn, optim
-from xpnet.errors import ShapeError
+from xpnet import gradcheck, losses, nn, optim, schedules
+from xpnet.errors import Error, ShapeError
+from xpnet.testing import LawError, check_layer
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +62,62 @@ def test_a_gradient_that_is_missing() -> None:
         gradcheck.GradientError, match=r"OneGradientMissing: expected backward .* got {'weight': \(4, 3\)}"
     ):
         gradcheck.check(OneGradientMissing(4, 3), draw((5, 4)))
+
+
+BACKWARDS = {
+    "None": (None, "expected backward to return (dx, grads), got None"),
+    "dx alone": (np.ones((5, 4)), "expected backward to return (dx, grads), got one ndarray"),
+    "three": ((1, 2, 3), "expected backward to return (dx, grads), got 3 values"),
+    "no dx": ((None, {}), "expected backward to return dx of the shape of x, (5, 4), got None"),
+    "dx as a list": (([[1.0]], {}), "expected backward to return dx of the shape of x, (5, 4), got one list"),
+    "dx transposed": (
+        (np.ones((4, 5)), {}),
+        "expected backward to return dx of the shape of x, (5, 4), got (4, 5)",
+    ),
+    "no grads": (
+        (np.ones((5, 4)), None),
+        "expected backward to return the names and shapes of the parameters, {}, got None",
+    ),
+}
+
+
+@pytest.mark.parametrize(("result", "message"), BACKWARDS.values(), ids=list(BACKWARDS))
+def test_what_backward_returns_is_looked_at_first(result: object, message: str) -> None:
+    """As a student's first attempt may return it."""
+
+    @dataclass(frozen=True, repr=False)
+    class Attempt(nn.Tanh):
+        def backward(self, params, residuals, dy):
+            return result
+
+    with pytest.raises(gradcheck.GradientError) as error:
+        gradcheck.check(Attempt(), draw((5, 4)))
+    assert str(error.value) == f"Attempt: {message}"
+    with pytest.raises(LawError, match="forward and backward fit together") as refused:
+        check_layer(Attempt(), (5, 4), backends=["numpy"])
+    assert len(str(refused.value).splitlines()) == 2  # the laws after it would only repeat the fault
+
+
+def test_a_loss_that_returns_no_gradient() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Attempt(losses.MeanSquaredError):
+        def backward(self, residuals):
+            return None
+
+    with pytest.raises(gradcheck.GradientError) as error:
+        gradcheck.check(Attempt(), draw((5, 4)), draw((5, 4)))
+    assert str(error.value) == (
+        "Attempt: expected backward to return the gradient of the shape of the prediction, (5, 4), got None"
+    )
+
+
+@pytest.mark.parametrize("call", [
+    lambda: nn.Layer().forward({}, None), lambda: nn.Layer().backward({}, None, None), lambda: losses.Loss().forward(None, None),
+    lambda: losses.Loss().backward(None), lambda: optim.Optimizer().update({}, {}, {}), lambda: schedules.Schedule()(0),
+])  # fmt: skip
+def test_a_method_that_is_left_out_is_named(call: Callable[[], object]) -> None:
+    with pytest.raises(NotImplementedError, match=r"^\w+: expected a method \w+, got none$"):
+        call()
 
 
 def test_sees_an_error_of_a_millionth() -> None:
@@ -120,6 +178,26 @@ def test_measure_gets_past_a_kink_that_is_near() -> None:
 def test_a_network_that_is_dead_has_gradient_zero(make_backend: MakeBackend) -> None:
     x = make_backend("float64").asarray(-np.abs(draw((4, 3))))
     assert gradcheck.check(nn.ReLU(), x).entries == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((nn.Linear, draw((5, 4))), "expected a layer, a loss or a model, got the class Linear; write Linear(…)"),
+        ((abs, draw((5, 4))), "expected a layer, a loss or a model, got <built-in function abs>"),
+        ((nn.Linear(4, 3), draw((5, 4)).tolist()), "expected x to be an array of float64, got one list"),
+        ((nn.Linear(4, 3), (5, 4)), "expected x to be an array of float64, got one tuple"),
+        ((nn.Linear(4, 3), draw((5, 2))), "Linear(4, 3): expected x of shape (n, 4), got (5, 2)"),
+        ((nn.Linear(4, 3), draw((5, 4)), np.zeros(5, int)), "expected no target for Linear(4, 3); a loss and a model have one"),
+        ((losses.CrossEntropy(), draw((5, 4))), "expected a target for CrossEntropy(), got none; write check(loss, x, target)"),
+        ((losses.CrossEntropy(), draw((2, 4)), np.array([1, 4])), "CrossEntropy(): expected labels from 0 to 3, got labels from 1 to 4"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_checked(arguments: tuple, message: str) -> None:
+    for function in (gradcheck.check, gradcheck.measure):
+        with pytest.raises(Error) as error:
+            function(*arguments)
+        assert str(error.value).removeprefix("gradcheck: ") == message
 
 
 def test_refuses_float32() -> None:

@@ -13,6 +13,8 @@ import pytest
 from xpnet import __main__ as programs
 from xpnet import studies
 from xpnet._util.version import __version__
+from xpnet.studies._search_run import resume_line
+from xpnet.studies.search import Settings
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("train", "predict", "export", "study", "search", "gradcheck", "doctor")
@@ -35,6 +37,24 @@ def test_every_program_has_a_script() -> None:
     assert {f"{name}.py" for name in NAMES} | {"notebooks.py", "reference.py"} == {
         path.name for path in (ROOT / "scripts").glob("*.py")
     }
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        ("/usr/bin/xpnet", "xpnet search --resume run"),
+        ("C:/Scripts/xpnet.exe", "xpnet search --resume run"),
+        ("site-packages/xpnet/__main__.py", "python -m xpnet search --resume run"),
+        ("scripts/search.py", "python scripts/search.py --resume run"),
+        ("site-packages/pytest/__main__.py", "python scripts/search.py --resume run"),
+    ],
+)
+def test_a_command_to_type_next_begins_as_the_user_s(
+    argv: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where xpnet is installed there is no folder of scripts."""
+    monkeypatch.setattr(sys, "argv", [argv])
+    assert resume_line(Path("run"), Settings()) == command
 
 
 def test_the_command_is_installed() -> None:

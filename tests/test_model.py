@@ -435,13 +435,19 @@ def test_load_refuses_what_is_not_its_own(content: bytes | None, message: str, t
 
 
 X, Y = make_data(4)
+SIX = data.Dataset("six", data.Examples(X, Y), data.Examples(X, Y), 3)
 
 
 @pytest.mark.parametrize(
     ("use", "message"),
     [
         (lambda m: m.fit(X[:, :5], Y), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (4, 5)"),
-        (lambda m: m.forward(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,)"),
+        (lambda m: m.forward(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,); for one example, pass x[None]"),
+        (lambda m: m.predict(X[0]), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got (6,); for one example, pass x[None]"),
+        (lambda m: m.fit(SIX), "fit: expected x to be an array, got a Dataset; write fit(*dataset.train)"),
+        (lambda m: m.evaluate(SIX), "evaluate: expected x to be an array, got a Dataset; write evaluate(*dataset.test)"),
+        (lambda m: m.fit(X, Y[:, None]), "CrossEntropy(): expected integer labels of shape (4,) or real targets of shape (4, 3), got float32 of shape (4, 1); labels have no axis of their own: pass y[:, 0]"),
+        (lambda m: m.fit(X, Y.astype(float)), "CrossEntropy(): expected integer labels of shape (4,) or real targets of shape (4, 3), got float32 of shape (4,); labels are integers: pass y.astype(int)"),
         (lambda m: m.predict(3.0), r"layer 0, Linear(6, 5): expected x of shape (n, 6), got ()"),
         (lambda m: m.fit(X, Y[:3]), "CrossEntropy(): expected 4 labels, one for each example, got 3"),
         (lambda m: m.fit(X, [0, 1, 2, 3]), "CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 3"),
@@ -469,6 +475,17 @@ def test_refuses_bad_input_in_one_line(use, message: str) -> None:
         np.testing.assert_array_equal(before[name], array)
 
 
+def test_one_image_alone_is_told_after_a_training() -> None:
+    """Before one, nobody knows whether (28, 28, 1) is an image or 28 rows."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
+    for advice in ("", "; for one example, pass x[None]"):
+        with pytest.raises(ShapeError) as error:
+            model.predict(X[0].reshape(2, 3))
+        assert str(error.value) == f"layer 1, Linear(6, 3): expected x of shape (n, 6), got (2, 3){advice}"
+        model.fit(X.reshape(4, 2, 3), Y, epochs=1)
+
+
 def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="Model: expected l2 to be a finite number and at least 0, got -1"):
         make_model(l2=-1)
@@ -479,9 +496,16 @@ def test_refuses_bad_arguments() -> None:
     with pytest.raises(ConfigError, match=r"Linear\(3, 2.5\): expected n_out to be an integer"):
         nn.Linear(3, 2.5)  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"Sequential: expected layer 1 to be an xpnet.nn layer, got <class"
+        ConfigError,
+        match=r"Sequential: expected layer 1 to be an xpnet.nn layer, got <class .*; write Tanh\(\)$",
     ):
         nn.Sequential(nn.Tanh(), nn.Tanh)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got <class .*; write Linear\(…\)$"):
+        nn.Residual(nn.Linear)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got \[Tanh\(\)\]; write Sequential\(\*layers\)$"):
+        nn.Sequential([nn.Tanh()])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got 'relu'; write an object such as ReLU\(\)$"):
+        nn.Sequential(nn.Tanh(), "relu")  # type: ignore[arg-type]
 
 
 def test_a_network_out_of_step_says_which_layer() -> None:
@@ -525,3 +549,25 @@ def test_another_learning_rate_keeps_the_momentum() -> None:
     before = model.params["weight"].copy()
     assert model.fit(x, y, epochs=1, batch_size=8)[0].learning_rate == 0.0
     np.testing.assert_array_equal(model.params["weight"], before)
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_pixels_that_are_not_scaled_are_told(on_device: bool) -> None:
+    """With them a network of ReLUs dies in its first steps, and no number of epochs helps."""
+    digits = data.load("mnist-sample").train
+    x, y = np.round(255 * digits.x[:200]).astype(np.uint8), digits.y[:200]
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+
+    def fit(x: np.ndarray, rate: float) -> None:
+        model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(rate))
+        model.fit(x, y, epochs=2, batch_size=20, data_on_device=on_device)
+
+    message = (
+        r"^fit: the loss of epoch 1 is \S+e\+0\d, and inputs reach 255: scale them, pixels by x / 255, other"
+    )
+    with pytest.warns(UserWarning, match=message) as caught:
+        fit(x, 0.1)
+    assert [warning.filename for warning in caught] == [__file__]
+    fit(x, 1e-6)  # trains; warnings are errors here
+    fit(x / 255, 0.1)
+    fit(x / 255, 1e5)  # a rate that is too high is another fault

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -301,6 +302,7 @@ def test_a_layer_that_cannot_be_exported_is_named(net: nn.Layer, words: str, fil
     ("arguments", "error", "words"),
     [
         ({}, ConfigError, "export: expected input_shape, such as (28, 28, 1), for a model that has seen no x"),
+        ({"model": types.SimpleNamespace(model_=None)}, ConfigError, "export: expected a Model, got SimpleNamespace; pass model_ of the estimator"),
         ({"input_shape": (4,)}, ShapeError, "Linear(5, 3): expected x of shape (n, 5), got (n, 4)"),
         ({"input_shape": (5,), "x": [[1.0]]}, ShapeError, "expected x of shape (n, 5), got (1, 1)"),
         ({"x": np.ones((0, 5))}, ShapeError, "with at least one example, got (0, 5)"),
@@ -320,7 +322,7 @@ def test_arguments_that_cannot_be_used(
     arguments: dict[str, Any], error: type[Exception], words: str, file: Path
 ) -> None:
     with pytest.raises(error) as found:
-        xpnet.onnx.export(drawn(nn.Linear(5, 3)), **{"path": file, **arguments})
+        xpnet.onnx.export(**{"model": drawn(nn.Linear(5, 3)), "path": file, **arguments})
     assert words in str(found.value)
     assert not file.exists()
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from xpnet import train
 from xpnet._util.text import similar
 from xpnet._util.version import __version__
 from xpnet.errors import ConfigError
-from xpnet.train.command_line import make_parser, parse
+from xpnet.train.command_line import make_parser, parse, shipped_configs
 from xpnet.train.config import Config, option_name
 from xpnet.train.values import convert, described
 
@@ -371,9 +372,9 @@ def test_print_config_prints_all_options_as_a_file(
 
 
 def test_the_name_of_a_shipped_config_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of that name in the working folder comes first."""
+    """Wherever the program stands. A file of that name in the working folder comes first."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "scripts" / "train.py")])
+    monkeypatch.setattr(sys, "argv", ["xpnet"])
     assert parse(["--config", "cnn.yaml"], "train.py")[0].channels == (16, 32)
     (tmp_path / "cnn.yaml").write_text("channels: 4\n")
     assert parse(["--config", "cnn.yaml"], "train.py")[0].channels == (4,)
@@ -383,6 +384,13 @@ def test_the_name_of_a_shipped_config_is_enough(tmp_path: Path, monkeypatch: pyt
     for wrong in ("cnn", "cnm.yaml"):
         with pytest.raises(ConfigError, match=r"No such file or directory; did you mean cnn\.yaml\?$"):
             parse(["--config", wrong], "train.py")
+
+
+def test_the_configs_are_found_in_the_wheel_and_in_the_sources() -> None:
+    sources = {path.name: path.read_text() for path in (ROOT / "scripts" / "configs").iterdir()}
+    assert {name: path.read_text() for name, path in shipped_configs().items()} == sources
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert [wheel["force-include"]["scripts/configs"]] == ["xpnet/train/configs"]
 
 
 def test_print_config_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

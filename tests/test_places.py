@@ -1,9 +1,11 @@
 """A skipped test for each array library or device that is missing, with the reason."""
 
+from unittest import mock
+
 import pytest
 
-from conftest import MISSING, PLACES, params
-from xpnet.backend import BACKENDS
+from conftest import MISSING, PLACES, params, registered
+from xpnet.backend import BACKENDS, NumPy
 
 
 @pytest.mark.parametrize("place", params(list(PLACES)))
@@ -19,3 +21,8 @@ def test_every_backend_has_a_place() -> None:
 
 def test_runs_on_the_standard_itself() -> None:
     assert not {"numpy", "strict", "strict-device1"} & set(MISSING)
+
+
+@mock.patch.dict(BACKENDS, abacus=NumPy)
+def test_a_backend_that_a_plugin_registers_is_a_place() -> None:
+    assert registered() == {"abacus": ("abacus", None)}

@@ -114,6 +114,15 @@ def test_the_plot_of_a_history_names_its_lines() -> None:
     assert figure.get_suptitle() == "a title"
 
 
+def test_the_legend_of_the_curves_hides_the_lines_below_it() -> None:
+    """After one epoch the mark of the best one goes through the middle of the picture, and through the legend."""
+    for axes in plots.curves(ROWS[:1], best=ROWS[0]).axes:
+        frame = axes.get_legend().get_frame()
+        assert frame.get_visible()
+        assert frame.get_alpha() > 0.8
+        assert frame.get_facecolor()[:3] == (1, 1, 1)
+
+
 def test_without_accuracies_the_loss_is_shown_alone() -> None:
     rows = [row._replace(train_accuracy=None, validation_accuracy=None) for row in ROWS]
     assert list(lines(plots.curves(rows))) == ["loss"]

@@ -188,7 +188,7 @@ def test_kaggle(mnist_run: Path, pixels: np.ndarray, tmp_path: Path, predict: Ru
 def test_several_pictures_and_their_sizes(
     mnist_run: Path, pixels: np.ndarray, tmp_path: Path, predict: Run
 ) -> None:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     picture = Image.fromarray(pixels[0, :, :, 0])
     picture.save("a.png")
@@ -206,6 +206,9 @@ def test_several_pictures_and_their_sizes(
         "large.png: expected 28x28 pixels as the others, got 56x56: --resize brings all to that size" in err
     )
     assert rows(predict(mnist_run, "large.png", "--resize")[1])[1][1] == "7"
+    ImageOps.invert(picture).resize((280, 280)).save("drawn.png")  # black on white, as a program draws it
+    assert rows(predict(mnist_run, "drawn.png", "--resize")[1])[1][1] != "7"
+    assert rows(predict(mnist_run, "drawn.png", "--resize", "--invert")[1])[1][1] == "7"
 
 
 def test_floats_that_are_inputs_already(
@@ -367,6 +370,7 @@ def test_a_registered_data_set_says_nothing_of_files(
         ("t.csv run", "expected the folder of a run, got t.csv, a file"),
         ("empty t.csv", "expected the folder of a run, got empty, without a config.yaml"),
         ("run nothing.csv", "nothing.csv: No such file or directory"),
+        ("run nothing.png", "nothing.png: No such file or directory"),
         ("run empty", "empty: expected pictures in this folder, got none"),
         ("run zero.csv", "zero.csv: expected rows of numbers, got none"),
         ("run words.csv", "words.csv"),

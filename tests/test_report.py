@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xpnet import train
 from xpnet.errors import ConfigError
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report, commit
@@ -69,6 +70,9 @@ def test_the_page_has_all_parts_and_needs_nothing_else(report: Report) -> None:
     report.figure([axes_of("x", "y")[0], axes_of("x", "z")[0]], "Two pictures.")
     report.expect("Two is more than one.", "2 and 1.", True)
     report.expect("Two is more than three.", "2 and 3.", False)
+    report.config(train.Config())
+    assert report.settings["train_metrics"] == "end"  # what studies measure, whatever a run's default is
+    report.settings.clear()
     report.config({"epochs": 12, "rate": 0.1})
     page = Page(report.write())
     for words in (

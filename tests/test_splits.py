@@ -1,5 +1,6 @@
 """Splits into training and validation examples: which ones, and what is told of missing classes."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 
 from data_files import fails
 from xpnet import train
-from xpnet.data import Examples, split
+from xpnet.data import Dataset, Examples, split
 from xpnet.data.splits import cut_off
-from xpnet.errors import ConfigError
+from xpnet.errors import ConfigError, Error
 
 
 def examples(y):
@@ -40,6 +41,28 @@ def test_split_is_two_views(n, fraction, first):
 def test_split_with_nothing_on_one_side(n, fraction, how):
     with fails(f"leaves one of {n} examples or more on each side, got {fraction}", ConfigError):
         split(examples(np.zeros(n, np.int64)), fraction, how)
+
+
+def test_split_of_a_pair():
+    """Any x and y, also the targets of a regression, of which no class can be missing."""
+    x, y = np.arange(10.0)[:, None], np.arange(10) / 3
+    first, rest = split((x, y), 0.8)
+    assert (len(first.x), len(rest.y)) == (8, 2)
+    assert sum(len(part.y) for part in split([x.tolist(), [0, 1] * 5], 0.5, "stratified")) == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "how", "message"),
+    [
+        (np.zeros(3), "first", "split: expected examples (x, y), got a ndarray; write split((x, y), 0.8)"),
+        (Dataset("two", examples([0, 1]), examples([0, 1]), 2), "first", "split: expected examples (x, y), got a Dataset; write split(dataset.train, 0.8)"),
+        ((np.zeros(3), np.zeros(2, int)), "first", "split: expected a label for each example, got x of shape (3,), y of (2,)"),
+        ((np.zeros(2), np.zeros(2)), "stratified", "split: expected integer labels with how='stratified', got y of float64"),
+    ],
+)  # fmt: skip
+def test_split_of_what_is_no_pair(given, how, message):
+    with fails(re.escape(message), Error):
+        split(given, 0.5, how)
 
 
 def test_split_of_another_kind():

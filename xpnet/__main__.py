@@ -39,7 +39,7 @@ def train(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM                                       an MLP on the bundled sample of MNIST
         PROGRAM --dataset mnist --backend cupy        all of MNIST, on a GPU
-        PROGRAM --config scripts/configs/cnn.yaml     another network; see scripts/configs
+        PROGRAM --config cnn.yaml                     another network; --help names all configs
         PROGRAM --backend jax --device gpu:all        on all GPUs of this machine
         PROGRAM --resume runs/20261121-081530-mlp     resume an interrupted run
 
@@ -114,7 +114,7 @@ def gradcheck(arguments: Sequence[str], call: Call) -> int | None:
     """Check the gradients of a network by finite differences, parameter by parameter.
 
         PROGRAM                                       the default network of training
-        PROGRAM --config scripts/configs/cnn.yaml     all options of training
+        PROGRAM --config cnn.yaml                     all options of training
         PROGRAM --hidden 64 --activation tanh --l2 0.01
         PROGRAM --resume runs/20261121-081530-mlp     the best parameters of a run
 
@@ -155,6 +155,7 @@ def predict(arguments: Sequence[str], call: Call) -> int | None:
 
         PROGRAM runs/20261121-081530-mlp test.csv                   classes and probabilities
         PROGRAM runs/20261121-081530-mlp digit.png                  a picture, several, or a folder of them
+        PROGRAM runs/20261121-081530-mlp paint.png --resize --invert    a large one, drawn in black on white
         PROGRAM runs/20261121-081530-mlp t10k-images-idx3-ubyte.gz --output predictions.csv
         PROGRAM runs/20261121-081530-mlp test.csv --kaggle --output submission.csv
         PROGRAM model.onnx test.csv                                 a run that `export` wrote to a file

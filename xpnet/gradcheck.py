@@ -15,8 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
+from xpnet._util.text import example_call
 from xpnet.backend import device, namespace
-from xpnet.errors import ShapeError
+from xpnet.errors import ConfigError, ShapeError
+from xpnet.losses import Loss
+from xpnet.losses._loss import has_labels
+from xpnet.nn import Layer
 from xpnet.tree import Array, Tree
 
 
@@ -97,7 +101,7 @@ def check(
     Returns the largest errors.
 
     Raises GradientError, which names the array and the entry, if a gradient is wrong; ShapeError if an array
-    is not float64.
+    is not float64 or does not fit; ConfigError for another subject, or a target that is missing or too many.
     """
     rng = np.random.default_rng(seed)
     problem = _problem(subject, x, target, params, rng, statistics)
@@ -222,12 +226,34 @@ def _problem(
     statistics: Tree | None = None,
 ) -> _Problem:
     """The `_Problem` of a check; ShapeError if an array to check is not float64."""
+    _require(subject, x, target)
     function, point, gradient = _function(subject, x, target, params, rng, statistics)
     for leaf, array in tree.items(point):
         if array.dtype != namespace(array).float64:
             raise ShapeError(f"gradcheck: expected float64, got {leaf} of {array.dtype}")
     largest = max((float(namespace(g).max(namespace(g).abs(g))) for g in tree.leaves(gradient)), default=0.0)
     return _Problem(function, point, gradient, _noise(function, point), largest)
+
+
+def _require(subject: Any, x: Any, target: Any) -> None:
+    """ConfigError or ShapeError for arguments of `check` that do not belong together."""
+    expected = "gradcheck: expected a layer, a loss or a model"
+    if isinstance(subject, type):
+        raise ConfigError(f"{expected}, got the class {subject.__name__}; write {example_call(subject)}")
+    if not (hasattr(subject, "forward") and hasattr(subject, "backward")):
+        raise ConfigError(f"{expected}, got {subject!r}")
+    if isinstance(subject, Loss) and target is None:
+        raise ConfigError(
+            f"gradcheck: expected a target for {subject}, got none; write check(loss, x, target)"
+        )
+    if isinstance(subject, Layer) and target is not None:
+        raise ConfigError(f"gradcheck: expected no target for {subject}; a loss and a model have one")
+    if hasattr(subject, "objective"):
+        return
+    if not hasattr(x, "dtype"):
+        raise ShapeError(f"gradcheck: expected x to be an array of float64, got one {type(x).__name__}")
+    if isinstance(subject, Loss) and has_labels(x, target) and subject.classes(x.shape[-1]) > 1:
+        subject._check_range(target, subject.classes(x.shape[-1]) - 1)
 
 
 def _noise(function: Callable[[Tree], float], point: Tree) -> float:
@@ -264,8 +290,10 @@ def _function(
         return objective, model.params, gradient
     if target is not None:
         loss = subject
-        _, residuals = loss.forward(x, target)
-        gradient = {"prediction": loss.backward(residuals)}
+        _, residuals = _pair(loss, "forward", "(value, residuals)", x, target)
+        dprediction = loss.backward(residuals)
+        _require_shape(loss, "the gradient", dprediction, "the prediction", x)
+        gradient = {"prediction": dprediction}
         return lambda point: float(loss.forward(point["prediction"], target)[0]), {"prediction": x}, gradient
     layer = subject
     if params is None:
@@ -273,9 +301,16 @@ def _function(
     if statistics is None:
         statistics = tree.map(lambda p: _float64(x, p), layer.init_statistics())
     variables = tree.merge(params, statistics)
-    y, residuals = layer.forward(variables, x)
+    try:
+        y, residuals = _pair(layer, "forward", "(y, residuals)", variables, x)
+    except Exception:
+        if isinstance(layer, Layer):
+            layer.output_shape(tuple(x.shape))  # raises ShapeError if x does not fit
+        raise
     dy = _like(y, rng.standard_normal(y.shape))
-    dx, grads = layer.backward(variables, residuals, namespace(dy).asarray(dy, copy=True))
+    given = namespace(dy).asarray(dy, copy=True)
+    dx, grads = _pair(layer, "backward", "(dx, grads)", variables, residuals, given)
+    _require_shape(layer, "dx", dx, "x", x)
     _compare_names(layer, "backward", grads, "the parameters", params)
 
     def project(point: Tree) -> float:
@@ -287,9 +322,40 @@ def _function(
     return project, {"x": x, "params": params}, {"x": dx, "params": grads}
 
 
+def _pair(subject: Any, method: str, expected: str, *arguments: Any) -> tuple[Any, Any]:
+    """What the method returns. GradientError unless it is a pair."""
+    result = getattr(subject, method)(*arguments)
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = f"{len(result)} values" if isinstance(result, tuple) else _kind(result)
+        raise GradientError(f"{type(subject).__name__}: expected {method} to return {expected}, got {got}")
+    return result
+
+
+def _require_shape(subject: Any, what: str, found: Any, of: str, array: Array) -> None:
+    """GradientError unless the array that `backward` returned has the shape of the other one."""
+    if not hasattr(found, "dtype"):
+        got = _kind(found)
+    elif (shape := tuple(found.shape)) != tuple(array.shape):
+        got = str(shape)
+    else:
+        return
+    raise GradientError(
+        f"{type(subject).__name__}: expected backward to return {what} of the shape of {of}, "
+        f"{tuple(array.shape)}, got {got}"
+    )
+
+
+def _kind(value: Any) -> str:
+    """What a value is that is none of the arrays or pairs that were expected."""
+    return "None" if value is None else f"one {type(value).__name__}"
+
+
 def _compare_names(layer: Any, method: str, found: Tree, source: str, expected: Tree) -> None:
     """GradientError unless two trees have arrays of the same names and shapes."""
-    got, want = ({name: tuple(a.shape) for name, a in tree.items(arrays)} for arrays in (found, expected))
+    want = {name: tuple(a.shape) for name, a in tree.items(expected)}
+    got: Any = _kind(found)
+    if isinstance(found, dict | tuple):
+        got = {name: tuple(a.shape) if hasattr(a, "shape") else _kind(a) for name, a in tree.items(found)}
     if got != want:
         raise GradientError(
             f"{type(layer).__name__}: expected {method} to return the names and shapes of {source}, {want}, "

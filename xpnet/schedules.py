@@ -28,7 +28,7 @@ class Schedule:
 
     def __call__(self, epoch: float) -> float:
         """The factor on the learning rate at this time, at least 0."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method __call__, got none")
 
     def factors_of_steps(self, epoch: int, n_steps: int) -> list[float]:
         """The factors for the steps of an epoch: by default, those at the start of each step."""

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,10 +13,11 @@ from xpnet import backend as backends
 from xpnet import losses, nn, optim, schedules
 from xpnet._training import agreement, given
 from xpnet._util.checks import is_number, require_flag, require_integer
-from xpnet._util.text import shortened
+from xpnet._util.text import example_call, shortened
 from xpnet.backend._reading import a
 from xpnet.backend.backends import DTYPES
 from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.data.dataset import Dataset
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import Loss
 from xpnet.metrics import TRAIN_METRICS
@@ -62,7 +63,7 @@ BATCHES = {  # arguments that mean nothing with batches, and what to do
     "sample_weight": "make each batch (x, y, sample_weight)",
     "data_on_device": "each batch goes to the device by itself",
 }
-WRITTEN = {"backend": tuple(backends.BACKENDS), "dtype": DTYPES}
+WRITTEN: dict[str, Collection[str]] = {"backend": backends.BACKENDS, "dtype": DTYPES}
 OTHER_NAMES = {  # of other libraries
     "mse": "MeanSquaredError",
     "mae": "MeanAbsoluteError",
@@ -102,7 +103,9 @@ def _way_out(name: str, value: Any) -> str:
             call = "Model(net, loss, optimizer)" if other in ("net", "loss", "optimizer") else "fit"
             return f"pass it as the argument {other} of {call}"
     if issubclass(given, kind.base):
-        return f"write {kind.prefix if kind.classes.get(given.__name__) is given else ''}{_call(given)}"
+        return (
+            f"write {kind.prefix if kind.classes.get(given.__name__) is given else ''}{example_call(given)}"
+        )
     if name == "net" and isinstance(value, list | tuple):
         layers = ", ".join(_show(each) for each in value[:3]) + ", …" * (len(value) > 3)
         return f"write nn.Sequential({layers})"
@@ -114,7 +117,7 @@ def _way_out(name: str, value: Any) -> str:
         return "derive a class from schedules.Schedule, whose __call__(self, epoch) returns the factor"
     called = value if isinstance(value, str) else getattr(value, "__name__", given.__name__)
     found = _closest(called, kind)
-    return f"write {kind.example if found is None else kind.prefix + _call(kind.classes[found])}"
+    return f"write {kind.example if found is None else kind.prefix + example_call(kind.classes[found])}"
 
 
 def _closest(name: str, kind: _Kind) -> str | None:
@@ -126,16 +129,6 @@ def _closest(name: str, kind: _Kind) -> str | None:
     spelt = {each.lower(): each for each in kind.classes}
     found = difflib.get_close_matches(plain, spelt, n=1, cutoff=0.75)
     return spelt[found[0]] if found else None
-
-
-def _call(cls: type) -> str:
-    """How to make an object of the class; with … for arguments that it needs."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return f"{cls.__name__}(…)"
-    needs = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
-    return f"{cls.__name__}({'…' if needs else ''})"
 
 
 def _show(value: Any) -> str:
@@ -157,6 +150,18 @@ def _full_name(cls: type) -> str:
     return f"{'' if library in OWN else f'{library}.'}{cls.__qualname__}"
 
 
+def _spelt(name: str, value: Any, options: Collection[str]) -> str:
+    """What to write in place of a library, a dtype or a backend; nothing if that is not known."""
+    cls = value if isinstance(value, type) else type(value)
+    if issubclass(cls, backends.Backend) and hasattr(cls, "name"):
+        first = "" if cls.name in options else f"call xpnet.backend.register({cls.__name__}), and "
+        return f'{first}write {name}="{cls.name}"'
+    names = (getattr(value, each, None) for each in ("__name__", "name"))
+    found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
+    plain = found.partition(".")[0].replace("_", "-")
+    return f'write {name}="{plain}"' if plain in options else ""
+
+
 def check_model(**arguments: Any) -> None:
     """ConfigError for an argument of `Model` that cannot be used."""
     for name in ("net", "loss", "optimizer"):
@@ -165,10 +170,7 @@ def check_model(**arguments: Any) -> None:
     for name, options in WRITTEN.items():
         value = arguments[name]
         if not isinstance(value, str):
-            names = (getattr(value, each, None) for each in ("__name__", "name"))
-            found = next((each for each in names if isinstance(each, str)), str(value).rpartition(".")[2])
-            plain = found.partition(".")[0].replace("_", "-")
-            way_out = f'; write {name}="{plain}"' if plain in options else ""
+            way_out = f"; {_spelt(name, value, options)}".rstrip("; ")
             expected = " or ".join(f'"{each}"' for each in options)
             raise ConfigError(f"Model: expected {name} to be {expected}, got {_show(value)}{way_out}")
     augment = arguments["augment"]
@@ -243,6 +245,11 @@ def check_data(x: Any, y: Any, where: str = "fit") -> None:
     if pair and (y is None or isinstance(y, tuple)):
         more = ", validation=examples" if y is not None else ""
         raise ConfigError(f"{where}: expected x to be an array, got a pair; write {where}(*examples{more})")
+    if isinstance(x, Dataset):
+        part = "train" if where == "fit" else "test"
+        raise ConfigError(
+            f"{where}: expected x to be an array, got a Dataset; write {where}(*dataset.{part})"
+        )
     if y is None and not given.are_batches(x):
         raise ConfigError(f"{where}: expected y to be the targets of x, got None; write {where}(x, y)")
 

@@ -59,10 +59,24 @@ class Inputs:
     def _check_shape(self, x_shape: Shape) -> None:
         shape = ("n", *x_shape[1:])
         if shape != self.input_shape:
-            self.net.output_shape(tuple(x_shape))
+            self._require_fit(tuple(x_shape))
             self.input_shape = shape
         if 0 in x_shape:
             raise ShapeError("expected at least one example, got x of shape " + show_shape(tuple(x_shape)))
+
+    def _require_fit(self, x_shape: Shape) -> None:
+        """ShapeError unless the network takes x of this shape; with the way out for one example alone."""
+        try:
+            self.net.output_shape(x_shape)
+        except ShapeError as error:
+            one = len(x_shape) == 1 or (self.input_shape is not None and x_shape == self.input_shape[1:])
+            try:
+                self.net.output_shape((1, *x_shape))
+            except Exception:
+                one = False
+            if not one:
+                raise
+            raise ShapeError(f"{error}; for one example, pass x[None]") from error
 
     def _require_integers(self, x: Any, rows: Any = None) -> None:
         """ShapeError unless x holds integers that the network takes. Waits for the device.

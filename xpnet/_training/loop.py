@@ -14,14 +14,19 @@ from xpnet._training.divergence import StepRange
 from xpnet._training.hooks import Hooks
 from xpnet._training.measuring import Measures
 from xpnet._training.program import Program
-from xpnet._training.sources import Source
+from xpnet._training.sources import Arrays, Source
 from xpnet._training.state import Start, Training
 from xpnet._training.step import zero_totals
 from xpnet._util.text import constructor_call
 from xpnet.data.batches import slices
 from xpnet.errors import DivergedError, ShapeError
-from xpnet.metrics import History
+from xpnet.losses import CrossEntropy
+from xpnet.metrics import EpochMetrics, History
 from xpnet.schedules import Schedule
+
+HUGE_LOSS = 1000.0  # a mean cross-entropy; equal probabilities of a million classes have 13.8
+LARGE_INPUT = 100.0
+SOME = 1000  # examples to look at
 
 
 class _Epoch(NamedTuple):
@@ -61,6 +66,8 @@ def run(
             if done is None:
                 break
             metrics = measuring.epoch_metrics(program, training, source, measures, *done)
+            if metrics.epoch == 1:
+                _warn_of_scale(program, source, metrics)
             progress = training.progress.after_epoch(metrics, hooks.news_of_epoch(metrics))
             training.progress = progress._replace(batches=source.record)
             history.append(metrics)
@@ -81,6 +88,24 @@ def _warn_if_over(schedule: Schedule | None, epoch: int, epochs: int) -> None:
         return
     way_out = f"pass a schedule that ends at epoch {epoch + epochs}, or set model.epoch = 0"
     warnings.warn(f"fit: the schedule {constructor_call(schedule)} {problem}; {way_out}", stacklevel=4)
+
+
+def _warn_of_scale(program: Program, source: Source, metrics: EpochMetrics) -> None:
+    """Warn of a cross-entropy that is huge because inputs are, such as pixels from 0 to 255.
+
+    Steps are then so long that the units of ReLU layers may be 0 for good. Good data cost nothing.
+    """
+    backend, objective = program.backend, program.objective
+    if not (metrics.train_loss > HUGE_LOSS and isinstance(objective.loss, CrossEntropy)):
+        return
+    if isinstance(source, Arrays) and objective.net.integers is None and not backend.spans_processes:
+        largest = float(np.max(np.abs(backend.on_host(source.x[:SOME, ...])[:])))
+        if largest >= LARGE_INPUT:
+            warnings.warn(
+                f"fit: the loss of epoch 1 is {metrics.train_loss:.1e}, and inputs reach {largest:g}: scale "
+                "them, pixels by x / 255, other numbers by data.normalize",
+                stacklevel=4,
+            )
 
 
 def _train_epoch(program: Program, training: Training, source: Source, hooks: Hooks) -> _Epoch | None:

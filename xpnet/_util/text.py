@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -92,3 +93,23 @@ def _initials(name: str) -> str:
 
 def _begins(word: str, start: str) -> bool:
     return len(start) > 2 and word.startswith(start)
+
+
+def example_call(cls: type) -> str:
+    """How to make an object of the class; with … for arguments that it needs."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(…)"
+    needs = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+    return f"{cls.__name__}({'…' if needs else ''})"
+
+
+def program(name: str) -> str:
+    """What the user types for a program: `xpnet search` if xpnet was called so, else its script."""
+    called = Path(sys.argv[0])
+    if called.stem == "xpnet":
+        return f"xpnet {name}"
+    if (called.parent.name, called.name) == ("xpnet", "__main__.py"):
+        return f"python -m xpnet {name}"
+    return f"python scripts/{name}.py"

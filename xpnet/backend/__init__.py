@@ -20,7 +20,7 @@ from xpnet.backend._strict import Strict
 from xpnet.backend._torch import Torch
 from xpnet.backend.backends import DTYPES, Backend
 from xpnet.backend.ops import Ops, Product, device, namespace, ops
-from xpnet.errors import BackendError
+from xpnet.errors import BackendError, ConfigError
 
 __all__ = [
     "BACKENDS",
@@ -36,10 +36,12 @@ __all__ = [
     "namespace",
     "ops",
     "owner",
+    "register",
     "sum_over_parts",
 ]
 
 BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (NumPy, CuPy, Torch, JAX, Dask, Strict)}
+_OWN = frozenset(BACKENDS)
 
 
 def get(name: str, device: Any = None, dtype: str = "float32", tf32: bool = False) -> Backend:
@@ -51,6 +53,28 @@ def get(name: str, device: Any = None, dtype: str = "float32", tf32: bool = Fals
     if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
     return BACKENDS[name](device, dtype, tf32)
+
+
+def register(cls: type[Backend]) -> type[Backend]:
+    """Give a backend of your own its name for `get`, `Model` and `train.Config`, in the same process.
+
+    Arguments:
+        cls: the class, derived from `Backend`. One that is registered already is replaced.
+
+    Returns the class: `@backend.register` above it registers it too.
+
+    Raises ConfigError unless the class names itself, its module and how to install that, and for the name of
+    a backend of xpnet.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Backend)):
+        raise ConfigError(f"register: expected a class derived from Backend, got {cls!r}")
+    for attribute in ("name", "module", "install"):
+        if not isinstance(getattr(cls, attribute, None), str):
+            raise ConfigError(f'register: expected {cls.__name__} to have {attribute} = "…", got none')
+    if cls.name in _OWN:
+        raise ConfigError(f"register: expected a new name, got {cls.name!r}, a backend of xpnet")
+    BACKENDS[cls.name] = cls
+    return cls
 
 
 def owner(x: Any) -> str | None:

@@ -99,6 +99,8 @@ def open_(path: Path) -> Any:
             picture.load()
             found: Any = picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+            raise DataError(f"{path}: {error.strerror}") from error
         raise DataError(f"{path}: expected a picture, got a damaged file ({error})") from error
     if found.mode.startswith("I") or found.mode == "F":
         values = np.asarray(found, np.float64)

@@ -40,12 +40,14 @@ class Reader(NamedTuple):
         largest: the largest absolute value of its training inputs.
         prepared: the numbers in files are inputs already; pictures never are.
         resize: bring pictures of any size to that of the network.
+        invert: swap black and white in pictures.
     """
 
     preparation: Preparation
     largest: float
     prepared: bool = False
     resize: bool = False
+    invert: bool = False
 
     def read(self, paths: Sequence[Path]) -> Inputs:
         """The inputs in CSV files, pictures, folders of pictures, idx, `.npy` and `.npz` files, in order.
@@ -89,6 +91,8 @@ class Reader(NamedTuple):
             raise DataError(f"{paths[0]}: expected no picture for a run that was trained on {trained}")
         resize = self.resize or self.preparation.resized
         x = folders.pictures(paths, shape, resize, "--resize brings all to that size")
+        if self.invert:
+            x = 1 - x
         white = std[0] if std[0] != 1 else 1.0 if self.largest <= UNIT else PIXELS
         return x if white == std[0] else x * np.float32(white / std[0])
 

@@ -2,13 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpnet._util.checks import is_number
 from xpnet._util.numbers import whole
-from xpnet.data.dataset import Examples
+from xpnet.backend._reading import a
+from xpnet.data.dataset import Dataset, Examples
 from xpnet.errors import ConfigError, DataError
 from xpnet.random import generator
 
@@ -22,6 +24,7 @@ def split(
     """floor(fraction · n) examples for training, and the rest for validation.
 
     Arguments:
+        examples: `Examples`, or any pair (x, y) of NumPy arrays.
         fraction: above 0, at most 1; 1 leaves no example for validation.
         how: "first" trains on the first examples of the file: views, no copies. "random" draws the examples,
             "stratified" draws as large a share of each class as of all; both keep the order of the file.
@@ -32,6 +35,7 @@ def split(
 
     Raises ConfigError where `how` is none of these, or training or, below 1, validation would be empty.
     """
+    examples = _pair(examples)
     n = len(examples.y)
     if how not in HOW:
         raise ConfigError(f"split: expected {', '.join(HOW)}, got {how!r}")
@@ -49,8 +53,22 @@ def split(
     return first, rest
 
 
+def _pair(examples: Any) -> Examples:
+    """The pair as `Examples`. ConfigError for anything else, DataError for arrays of other lengths."""
+    if isinstance(examples, Dataset):
+        raise ConfigError("split: expected examples (x, y), got a Dataset; write split(dataset.train, 0.8)")
+    if not (isinstance(examples, tuple | list) and len(examples) == 2):
+        raise ConfigError(f"split: expected examples (x, y), got {a(examples)}; write split((x, y), 0.8)")
+    x, y = map(np.asarray, examples)
+    if x.shape[:1] != y.shape[:1] or y.ndim == 0:
+        raise DataError(f"split: expected a label for each example, got x of shape {x.shape}, y of {y.shape}")
+    return Examples(x, y)
+
+
 def draw(y: NDArray[np.int64], count: int, how: str, seed: int) -> NDArray[np.bool_]:
     """Which of the examples, `count` in all, are drawn."""
+    if how == "stratified" and y.dtype.kind not in "biu":
+        raise ConfigError(f"split: expected integer labels with how='stratified', got y of {y.dtype}")
     n = len(y)
     rng = generator(seed, "split")
     order = rng.permutation(n)
@@ -74,6 +92,8 @@ def _warn_of_missing_classes(train: NDArray[np.int64], rest: NDArray[np.int64], 
         return shown + (f" and {len(labels) - NAMED} more" if len(labels) > NAMED else "")
 
     way_out = "is the file sorted by class? --split stratified draws from all classes"
+    if train.dtype.kind not in "biu":  # targets of a regression
+        return
     labels, counts = np.unique(train, return_counts=True)
     unseen = np.setdiff1d(rest, labels).tolist()
     # A class of which a random draw would leave some for validation, except with a probability of e⁻¹⁰.

@@ -43,11 +43,11 @@ class Loss:
 
         Shapes: prediction (..., n, d), target as the loss says, value (...).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
 
     def backward(self, residuals: Any) -> Array:
         """The gradient of the loss with respect to the prediction, (..., n, d)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
 
     def errors(self, prediction: Array, target: Array) -> Array | None:
         """The number of wrong predictions in the batch, an integer array (...).
@@ -106,9 +106,14 @@ class Loss:
             if min(batch) > 0:
                 self._check_range(target, self.classes(n_out) - 1)
         elif tuple(target.shape) != tuple(prediction_shape) or not xp.isdtype(target.dtype, "real floating"):
+            shape, way_out = tuple(target.shape), ""
+            if self.classes(n_out) > 1 and shape == tuple(batch):
+                way_out = "; labels are integers: pass y.astype(int)"
+            elif self.classes(n_out) > 1 and shape == (*batch, 1):
+                way_out = "; labels have no axis of their own: pass y[:, 0]"
             self._refuse(
                 f"integer labels of shape {tuple(batch)} or real targets of shape {tuple(prediction_shape)}",
-                f"{target.dtype} of shape {tuple(target.shape)}",
+                f"{target.dtype} of shape {shape}{way_out}",
             )
 
     def _check_range(self, labels: Array, last: int) -> None:

@@ -111,14 +111,14 @@ class Layer:
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
         """The output y for the input x, and the residuals: what `backward` needs from this pass."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
 
     def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
         """The gradients of the loss with respect to x and to the parameters, from dy.
 
         Shapes: dy has the shape of y, dx the shape of x, grads the names and shapes of params.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
 
     def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
         """The grads of `backward`, without dx.

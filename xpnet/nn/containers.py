@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from xpnet._util.examples import Examples, combined
+from xpnet._util.text import example_call
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.nn._layer import Layer, Shape, show_shape
 from xpnet.nn.activations import Identity
@@ -79,6 +80,15 @@ class Container(Layer):
         return tuple(branches.values()) if all(isinstance(key, int) for key in branches) else branches
 
 
+def refused(expected: str, layer: Any, way_out: str = "") -> ConfigError:
+    """The error for an argument that is no layer; for a class of layers, with how to write one."""
+    if isinstance(layer, type) and issubclass(layer, Layer):
+        way_out = f"; write {example_call(layer)}"
+    elif isinstance(layer, str):
+        way_out = "; write an object such as ReLU()"
+    return ConfigError(f"{expected} to be an xpnet.nn layer, got {layer!r}{way_out}")
+
+
 @dataclass(frozen=True, repr=False, init=False)
 class Sequential(Container):
     """y = fₖ(… f₂(f₁(x))): the output of each layer is the input of the next.
@@ -104,7 +114,8 @@ class Sequential(Container):
     def __init__(self, *layers: Layer) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                raise ConfigError(f"Sequential: expected layer {i} to be an xpnet.nn layer, got {layer!r}")
+                way_out = "; write Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise refused(f"Sequential: expected layer {i}", layer, way_out)
         object.__setattr__(self, "layers", layers)
         require_shallow(self)
 
@@ -196,7 +207,7 @@ class Residual(Container):
     def __post_init__(self) -> None:
         for name, layer in self.children().items():
             if not isinstance(layer, Layer):
-                raise ConfigError(f"Residual: expected {name} to be an xpnet.nn layer, got {layer!r}")
+                raise refused(f"Residual: expected {name}", layer)
         require_shallow(self)
 
     @property

@@ -9,7 +9,7 @@ from xpnet._util.examples import Examples
 from xpnet.backend import Product, ops
 from xpnet.errors import ConfigError
 from xpnet.nn._layer import Layer, Shape, show_shape
-from xpnet.nn.containers import Container, _with
+from xpnet.nn.containers import Container, _with, refused
 from xpnet.random import Generator, Key
 from xpnet.tree import Array, Tree
 
@@ -48,7 +48,7 @@ class Tied(Container):
 
     def __post_init__(self) -> None:
         if not isinstance(self.net, Layer):
-            raise ConfigError(f"Tied: expected net to be an xpnet.nn layer, got {self.net!r}")
+            raise refused("Tied: expected net", self.net)
         if not isinstance(self.ties, Mapping) or not all(isinstance(s, str) for s in _flat(self.ties)):
             example = '{"3.weight": "0.weight"}'
             raise ConfigError(f"Tied: expected ties to be a dict of names, {example}, got {self.ties!r}")

@@ -139,7 +139,9 @@ def _check(
 ) -> None:
     """ConfigError for an argument of another type."""
     if not isinstance(model, Model):
-        raise ConfigError(f"export: expected a Model, got {type(model).__name__}")
+        last = model[-1] if hasattr(model, "named_steps") else model  # a pipeline of scikit-learn
+        way_out = "; pass model_ of the estimator" if hasattr(last, "model_") else ""
+        raise ConfigError(f"export: expected a Model, got {type(model).__name__}{way_out}")
     if normalization is not None and not isinstance(normalization, data.Normalization):
         raise ConfigError(
             f"export: expected normalization to be a data.Normalization, got {normalization!r}; "

@@ -35,7 +35,7 @@ class Optimizer:
 
         Shapes: grads has the names and shapes of params; the results have those of params and state.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}: expected a method update, got none")
 
     def with_learning_rate(self, rate: Number) -> Self:
         """The same optimizer with another learning rate.

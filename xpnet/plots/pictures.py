@@ -67,7 +67,7 @@ def _curve(axes: Axes, history: "Sequence[EpochMetrics]", best: "EpochMetrics | 
     whole_numbers(axes)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(framealpha=0.9, edgecolor="none")  # a white ground, where lines cross it
 
 
 def confusion(labels: np.ndarray, predictions: np.ndarray, names: Sequence[str], title: str) -> Picture:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from xpnet._util import files
 from xpnet._util.output import say
-from xpnet._util.text import some
+from xpnet._util.text import program, some
 from xpnet.errors import ConfigError, Error
 from xpnet.studies import _processes, _search_trials, search, sweep
 from xpnet.studies import _search_storage as storages
@@ -253,4 +253,4 @@ def resume_line(folder: Path, settings: Settings) -> str:
     """The command that resumes the search."""
     url = settings.storage
     again = " --storage URL" if url is not None and storages.masked(url) != url else ""
-    return f"python scripts/search.py --resume {shlex.quote(str(folder))}{again}"
+    return f"{program('search')} --resume {shlex.quote(str(folder))}{again}"

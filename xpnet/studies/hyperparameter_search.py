@@ -23,7 +23,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from xpnet._util.output import say
-from xpnet._util.text import some
+from xpnet._util.text import program, some
 from xpnet.plots.drawing import Figure, whole_numbers
 from xpnet.studies import _search_run, _search_trials, search, sweep
 from xpnet.studies.options import Options
@@ -211,7 +211,7 @@ def compare(
     default, found = sweep.sweep(base, changes, seeds, examples, options.process_count())
     report.section("The best against the default")
     report.text("The command that trains with the hyper-parameters of the best trial:")
-    report.code(" \\\n    ".join(["python scripts/train.py", *as_options(base, best)]))
+    report.code(" \\\n    ".join([program("train"), *as_options(base, best)]))
     report.figure(
         [
             sweep.curves([default, found], "train_loss", log=True),

@@ -225,7 +225,7 @@ class Report:
     def config(self, settings: Config | Mapping[str, Any]) -> None:
         """Add settings of the study, besides its options. Later calls add more."""
         if isinstance(settings, Config):
-            settings = dataclasses.asdict(settings)
+            settings = dataclasses.asdict(settings) | {"train_metrics": "end"}  # as `sweep.train` measures
         self.settings |= {name: _cell(value).value for name, value in settings.items()}
 
     def trained_on(self, dataset: data.Dataset) -> None:

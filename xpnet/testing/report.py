@@ -161,7 +161,7 @@ def try_laws(
         where = [("", host)] if law.on_host and host else places
         for library, make in where:
             name = law.name + suffix
-            if "" in stopped or library in stopped:
+            if {"", library} & stopped or stopped.issuperset(place for place, _ in places):
                 results.append(Result(name, library, NOT_TRIED))
                 continue
             fault = _try(law, subject, make, dtypes)

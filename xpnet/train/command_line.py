@@ -1,7 +1,6 @@
 """The command line and the YAML files of a training run: both give a `Config`."""
 
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
@@ -154,8 +153,8 @@ def make_parser(prog: str, description: str = DESCRIPTION) -> Parser:
         "--config",
         metavar="FILE",
         action="append",
-        help="YAML file of options, or the name of one in scripts/configs; options on the command line "
-        "override it, and later files earlier ones",
+        help=f"YAML file of options, or the name of one of xpnet: {', '.join(shipped_configs())}; options on "
+        "the command line override it, and later files earlier ones",
     )
     changeable = ", ".join(map(option_name, CHANGEABLE_ON_RESUME))
     add(
@@ -260,17 +259,24 @@ def _from_files(paths: Iterable[str | Path]) -> tuple[dict[str, Any], dict[str, 
 
 
 def config_file(path: str | Path) -> Path:
-    """The file; for a name alone that is no file here, that of `configs/` beside the script: `cnn.yaml`."""
+    """The file; for a name alone that is no file here, such as `cnn.yaml`, the config of xpnet."""
     given = user_path("--config", path)
-    if given.name != str(path) or given.exists():
+    if given.exists():
         return given
-    shipped = {each.stem: each for each in sorted((Path(sys.argv[0]).parent / "configs").glob("*.yaml"))}
-    found = shipped.get(given.stem)
-    if found is None or found.name != given.name:
-        files = [shipped[name].name for name in similar(given.stem, shipped)]
-        hint = f"; did you mean {' or '.join(files)}?" if files else ""
-        raise ConfigError(f"{given}: No such file or directory{hint}")
-    return found
+    shipped = shipped_configs()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    stems = {name.removesuffix(".yaml"): name for name in shipped}
+    files = [stems[stem] for stem in similar(given.stem, stems)]
+    hint = f"; did you mean {' or '.join(files)}?" if files else ""
+    raise ConfigError(f"{given}: No such file or directory{hint}")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configs that come with xpnet, by their names: in the installed package, or in the sources."""
+    installed = Path(__file__).parent / "configs"
+    folder = installed if installed.exists() else Path(__file__).parents[2] / "scripts" / "configs"
+    return {path.name: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _value(option: Field[Any], found: Found | bool, what: str) -> Any:

@@ -28,7 +28,7 @@ class Options(NamedTuple):
         weights, backend, device: see `load_run`.
         output: the CSV file to write; None: standard output.
         columns: the names of the two columns of a submission to Kaggle; None: all columns.
-        prepared, resize: see `TrainedRun.read`.
+        prepared, resize, invert: see `TrainedRun.read`.
     """
 
     run_dir: Path
@@ -40,6 +40,7 @@ class Options(NamedTuple):
     columns: tuple[str, ...] | None = None
     prepared: bool = False
     resize: bool = False
+    invert: bool = False
 
 
 def parse(arguments: Sequence[str], prog: str, description: str) -> Options:
@@ -65,6 +66,7 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Options:
         help="the numbers in files are inputs already, as xpnet.data.load gives them: do not scale them",
     )
     add("--resize", action="store_true", help="bring pictures of any size to that of the network")
+    add("--invert", action="store_true", help="swap black and white: digits of MNIST are white on black")
     found = parser.options(arguments)
     columns = KAGGLE if found.pop("kaggle", False) else None
     if "columns" in found:
@@ -85,7 +87,9 @@ def parse(arguments: Sequence[str], prog: str, description: str) -> Options:
 def run(options: Options) -> None:
     """Predict, and write the rows when all are known."""
     trained = load(options)
-    inputs = trained.read(*options.paths, prepared=options.prepared, resize=options.resize)
+    inputs = trained.read(
+        *options.paths, prepared=options.prepared, resize=options.resize, invert=options.invert
+    )
     scores = trained.scores(inputs.x)
     classes = [trained.class_names[label] for label in scores.labels.tolist()]
     if options.columns is None:

@@ -41,7 +41,9 @@ class ReadsInputs:
         prepared = reader.prepare(numbers, "x: ")
         return prepared if self.normalization is None else data.normalize(prepared, self.normalization)
 
-    def read(self, *paths: str | Path, prepared: bool = False, resize: bool = False) -> Inputs:
+    def read(
+        self, *paths: str | Path, prepared: bool = False, resize: bool = False, invert: bool = False
+    ) -> Inputs:
         """The inputs in files, `(x, names)`, with x as `data.load` gives it.
 
         Arguments:
@@ -49,10 +51,11 @@ class ReadsInputs:
                 or `.npz` files.
             prepared: the numbers in files are inputs already, as `data.load` gives them.
             resize: bring pictures of any size to that of the network.
+            invert: swap black and white in pictures, for digits in black on white and a run of MNIST.
 
         Raises DataError where a file is unreadable, damaged or does not fit the network.
         """
-        reader = self._recorded.reader(prepared)._replace(resize=resize)
+        reader = self._recorded.reader(prepared)._replace(resize=resize, invert=invert)
         return reader.read([folders.user_path("INPUT", path) for path in paths])
 
 

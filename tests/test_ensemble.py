@@ -552,7 +552,6 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: xpnet.Ensemble([nn.Linear(6, 3), nn.Linear(6, 4)], CE, optim.SGD(0.1), seeds=(0, 1)), "Ensemble: expected networks with the same parameters, got bias of shape (3,) in network 0 and (4,) in network 1"),
     (lambda: xpnet.Ensemble(MLP, CE, 0.1, seeds=(0, 1)), "Model: expected optimizer to be an xpnet Optimizer, got 0.1; write optim.SGD(0.1)"),
     (lambda: fitted(shuffle="all"), "fit: expected shuffle to be \"each\", \"shared\" or False, got 'all'"),
-    (lambda: xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1)).fit([drawn()], None), "fit: expected arrays, of which each network of an ensemble draws its own batches, got an iterable of batches; write fit(x, y)"),
     (lambda: fitted(own_data=True), "own_data: expected x of shape (2, n, ...) for 2 networks, got (11, 6)"),
     (lambda: fitted(sample_weight=np.ones((3, 11))), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (3, 11)"),
     (lambda: fitted(sample_weight=np.eye(2, 11) - np.eye(2, 11)[:1]), "network 0: sample_weight: expected finite weights of at least 0, one above 0, got weights from 0 to 0"),

@@ -50,8 +50,8 @@ class GivenBatches(Source):
     ) -> None:
         if getattr(place.loss, "class_weights", None) == "balanced":
             raise ConfigError(
-                f"fit: expected numbers for class_weights with an iterable of batches, got {place.loss}, which "
-                "counts the labels of all examples; pass a number for each class"
+                f"fit: expected numbers for class_weights with an iterable of batches, got {place.loss}, "
+                "which counts the labels of all examples; pass a number for each class"
             )
         self.place, self.backend, self.steps_per_epoch = place, place.inputs.backend, steps_per_epoch
         self.passes = Passes(batches, *self._start(progress))

@@ -112,6 +112,13 @@ class Team:
             self.stopped |= {k for k in everyone if self.engine(k).training.stopping}
         return tuple([k for k in everyone if k not in self.stopped and k not in self.diverged])
 
+    def progress(self) -> Progress:
+        """The progress of the whole, with the step of the epoch where its networks are, and its batches."""
+        self.sync()
+        each = [self.engine(k).training.progress for k in self.places()]
+        first = next((own for own in each if own.epoch_step), self.training.progress._replace(epoch_step=0))
+        return self.training.progress._replace(epoch_step=first.epoch_step, batches=first.batches)
+
     def take_over(
         self,
         trainings: Sequence[Training],

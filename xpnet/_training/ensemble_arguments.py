@@ -21,7 +21,7 @@ from xpnet.nn import Layer
 from xpnet.nn._layer import show_shape
 from xpnet.optim import Optimizer
 from xpnet.optim import _stacked as stacked_optimizers
-from xpnet.tree import ArrayLike, Tree
+from xpnet.tree import Tree
 
 MONITORS = tuple(
     [f"{part}_{what}" for part in ("validation", "train", "test") for what in ("loss", "accuracy")]
@@ -83,19 +83,23 @@ def require_same_shapes(params: Sequence[Tree]) -> None:
 
 
 def pair(name: str, found: Any) -> tuple[Any, Any]:
-    """A pair (x, y) or None, and the weights of (x, y, weights) or None."""
+    """A pair (x, y), batches or None, and the weights of (x, y, weights) or None."""
+    if given.are_pairs(found):
+        return found, None
     if isinstance(found, tuple | list) and len(found) == 3:
         return (found[0], found[1]), found[2]
     return found, None
 
 
-def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
-    """ConfigError for iterables of batches in place of arrays."""
-    if any(map(given.are_pairs, pairs)) or (y is None and given.are_batches(x)):
-        raise ConfigError(
-            "fit: expected arrays, of which each network of an ensemble draws its own batches, "
-            "got an iterable of batches; write fit(x, y)"
-        )
+def order(shuffle: Any, y: Any) -> Any:
+    """ "each", "shared" or False. ConfigError for anything else, and for an order of batches."""
+    if shuffle not in ("each", "shared", True, False, None) or (
+        isinstance(shuffle, int) and shuffle not in (0, 1)
+    ):
+        raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
+    if y is None:
+        arguments.refuse_with_batches("fit", arguments.BATCHES, {"shuffle": shuffle})
+    return "each" if shuffle is True or shuffle is None else shuffle
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
@@ -121,7 +125,7 @@ class Own:
         self.k = len(team.models)
         self.inputs = team.engine(0).inputs
 
-    def read(self, name: str, array: ArrayLike) -> Any:
+    def read(self, name: str, array: Any) -> Any:
         """An array of numbers; ShapeError unless it has the axis of networks, if each has its own."""
         found = self.inputs.read(array, name)
         if self.is_own and (len(found.shape) < 2 or found.shape[0] != self.k):
@@ -141,23 +145,28 @@ class Own:
 
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
-        placed = self.inputs.place_x(self._folded(x))
+        placed = self.inputs.place_x(self._folded(self.read("x", x)))
         return Data(placed, placed, self.k, self.is_own)
+
+    def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """x and y, each network's own one after the other."""
+        if self.is_own and x.shape[1] != y.shape[1]:
+            raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
+        return self._folded(x), self._folded(y)
 
     def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
         """Inputs and targets, perhaps with weights (n,), or (K, n) for each network."""
-        if self.is_own and x.shape[1] != y.shape[1]:
-            raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
         try:
-            placed, target = self.inputs.place(self._folded(x), self._folded(y), on_device)
+            placed, target = self.inputs.place(*self.pair(x, y), on_device)
         except ShapeError as error:
             if self.is_own:
                 raise
             raise arguments.with_advice(error, self.team.models[0].net, x, y) from error
         data = Data(placed, target, self.k, self.is_own, bool(on_device))
-        return data if weights is None else data._replace(y=self._weighted(data, weights))
+        return data if weights is None else data._replace(y=self.weighted(data, weights))
 
-    def _weighted(self, data: Data, weights: Any) -> Weighted:
+    def weighted(self, data: Data, weights: Any, some: bool = True) -> Weighted:
+        """The targets with weights (n,), or (K, n) for each network; `some` as in `judging.weighted`."""
         loss, backend = self.team.models[0].loss_function, self.team.backend
         host: Any = backend.numbers(weights, "sample_weight")[:]
         n = data.examples
@@ -169,7 +178,7 @@ class Own:
         for k, row in enumerate(host if host.ndim == 2 else host[None]):
             with naming(f"network {k}") if host.ndim == 2 else nullcontext():
                 target = data.y[:n, ...] if self.is_own else data.y
-                judging.weighted(loss, target, row, backend, data.on_device)
+                judging.weighted(loss, target, row, backend, data.on_device, some)
         if self.is_own:
             host = np.broadcast_to(host, (self.k, n)).reshape(-1)
         elif host.ndim == 2:
@@ -177,12 +186,16 @@ class Own:
         place = backend.asarray if data.on_device else backend.on_host
         return Weighted(data.y, place(np.ascontiguousarray(host), real=True))
 
-    def measured(self, name: str, given: Any, weights: Any, on_device: bool) -> Data | None:
-        """Data to measure after each epoch; None for None. Errors start with its name."""
-        if given is None:
-            return None
+    def batches(self, batches: Any) -> given.Placed:
+        """Batches to evaluate, placed one by one as `Data`."""
+        return given.Placed(given.Passes(batches).once_more, OwnPlacer(self).placed)
+
+    def measured(self, name: str, pair: Any, weights: Any, on_device: bool) -> Any:
+        """Data, or batches, to measure after each epoch; None for None. Errors start with its name."""
+        if pair is None or given.are_pairs(pair):
+            return None if pair is None else self.batches(pair)
         with naming(name):
-            x, y = self.read("x", given[0]), self.read("y", given[1])
+            x, y = self.read("x", pair[0]), self.read("y", pair[1])
             return self.place(x, y, weights, on_device)
 
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
@@ -202,12 +215,51 @@ class Own:
         kept = None if weights is None else weights[..., :n]
         return (x[:, :n, ...], y[:, :n, ...], kept), (x[:, n:, ...], y[:, n:, ...])
 
-    def use_losses(self, data: Data) -> None:
-        """Let each network minimise its loss on these targets: balanced class weights come from them."""
-        team = self.team
+    def use_losses(self, y: Any) -> None:
+        """Let each network minimise its loss on placed targets: balanced class weights come from them."""
+        team, data = self.team, Data(judging.without_weights(y), y, self.k, self.is_own)
         for k, model in enumerate(team.models):
-            _, y = data.of_network(k)
-            if data.is_own and getattr(model.loss_function, "class_weights", None) == "balanced":
-                rows = slice(k * data.examples, (k + 1) * data.examples)
-                y = tree.map(lambda array: array[rows, ...], y)  # noqa: B023
+            if getattr(model.loss_function, "class_weights", None) == "balanced":
+                y = data.target(k)
             use_loss(model, judging.for_training(model.loss_function, y, team.backend))
+
+
+class OwnPlacer(given.Placer):
+    """Checks and places batches for the networks of an ensemble, as `given.Placer` does for one.
+
+    Arguments:
+        own: what checks their arrays.
+    """
+
+    def __init__(self, own: Own) -> None:
+        super().__init__(own.inputs, own.team.models[0].loss_function)
+        self.own = own
+
+    def read(self, x: Any, name: str = "x") -> Any:
+        return self.own.read(name, x)
+
+    def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return self.own.pair(self.read(x), self.read(y, "y"))
+
+    def weighted(self, target: Any, weights: Any) -> Weighted:
+        found = self.own.weighted(self.data(target, target), weights, some=False)
+        if self.own.is_own or found.weights.ndim == 2:
+            return found
+        each = np.repeat(found.weights[:, None], self.own.k, axis=1)  # all batches have one form
+        return found._replace(weights=each)
+
+    def length(self, x: Any) -> int:
+        return int(x.shape[1]) if self.own.is_own else super().length(x)
+
+    def examples(self, placed: Any) -> int:
+        return self.data(placed, placed).examples
+
+    def data(self, x: Any, y: Any, on_device: bool = False) -> Data:
+        """Placed arrays of a batch, with what they are."""
+        return Data(x, y, self.own.k, self.own.is_own, on_device)
+
+    def placed(self, batch: Any, number: int) -> Data:
+        """A batch on the device."""
+        x, y = self(batch, number)
+        place = self.inputs.backend.asarray
+        return self.data(place(x), tree.map(place, y), on_device=True)

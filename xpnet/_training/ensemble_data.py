@@ -1,20 +1,21 @@
 """The data of an ensemble, the same for all networks or each network's own, and what is measured on it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet import tree
 from xpnet._training import evaluation, outcome
+from xpnet._training.inputs import naming
 from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
 from xpnet._training.step import zero_totals
 from xpnet.backend import Backend, ops
 from xpnet.data.batches import slices
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import Evaluation
 from xpnet.random import generator
 from xpnet.tree import Array, Tree
@@ -58,6 +59,14 @@ class Data(NamedTuple):
         if not isinstance(self.y, Weighted) or self.y.weights.ndim == 1:
             return self.x, self.y
         return self.x, self.y._replace(weights=self.y.weights[:, i])
+
+    def rows(self, k: int) -> slice:
+        """Where the examples of network k are in x."""
+        return slice(k * self.examples, (k + 1) * self.examples) if self.is_own else slice(None)
+
+    def target(self, k: int) -> Any:
+        """y of network k alone, with its weights."""
+        return tree.map(lambda array: array[self.rows(k), ...], self.of_network(k)[1])
 
     def positions(self, places: tuple[int, ...], order: np.ndarray) -> np.ndarray:
         """Where the examples of each network's `order` (K or 1, m) are in x: (K or 1, m)."""
@@ -119,39 +128,63 @@ def batch_positions(
     return [rows for rows in stacks if 0 not in rows.shape]
 
 
-class Measures(NamedTuple):
-    """What to measure after each epoch, as in `measuring`, of data of an ensemble."""
-
-    train: int = 0
-    validation: Data | None = None
-    test: Data | None = None
-
-
 def evaluate(
     program: Program,
     places: tuple[int, ...],
     variables: Tree,
-    data: Data,
+    data: Data | Iterable[Data],
     batch_size: int = evaluation.BATCH_SIZE,
     examples: int | None = None,
 ) -> list[Evaluation]:
     """`evaluation.evaluate` of each of these networks on the first `examples`; their loss may not be finite.
 
-    Raises ShapeError if a loss is not finite because a value in the data is not.
+    Data that come in batches are evaluated batch by batch, each as it is. Raises ShapeError if a loss is not
+    finite because a value in the data is not.
     """
+    if not isinstance(data, Data):
+        return _evaluate_batches(program, places, variables, data, examples)
     backend, objective = program.backend, program.objective
     data = data.of(backend, places)
     n = data.examples if examples is None else min(examples, data.examples)
     totals = zero_totals(objective, backend, data.x, data.y, program.networks)
     for part in slices(n, batch_size):
         totals, _ = program.evaluate(totals, (variables, *data.batch(backend, places, part)))
-    with backend.precision():
-        penalty: Any = objective.penalized(variables, 0.0)
-    penalties = np.zeros(len(places)) + (backend.to_numpy(penalty) if hasattr(penalty, "dtype") else penalty)
-    found = of_totals(backend, totals, n, penalties)
+    found = _means(program, variables, totals, n)
     if not all(math.isfinite(each.loss) for each in found):
         outcome.require_finite(backend, x=data.x, y=data.y)
     return found
+
+
+def _evaluate_batches(
+    program: Program, places: tuple[int, ...], variables: Tree, batches: Iterable[Data], examples: int | None
+) -> list[Evaluation]:
+    backend = program.backend
+    totals, n, finite = None, 0, True
+    for number, batch in enumerate(batches, 1):
+        data = batch.of(backend, places)
+        part = slice(0, data.examples if examples is None else min(examples - n, data.examples))
+        if totals is None:
+            totals = zero_totals(program.objective, backend, data.x, data.y, program.networks)
+        totals, here = program.evaluate(totals, (variables, *data.batch(backend, places, part)))
+        n += part.stop
+        if finite and not np.isfinite(backend.to_numpy(here.loss)).all():
+            finite = False
+            with naming(f"batch {number}"):
+                outcome.require_finite(backend, x=data.x, **evaluation.named(data.y))
+        if n == examples:
+            break
+    if totals is None:
+        raise ConfigError("expected at least one batch, got none")
+    return _means(program, variables, totals, n)
+
+
+def _means(program: Program, variables: Tree, totals: Totals, n: int) -> list[Evaluation]:
+    """`of_totals` with the L2 penalty of each network."""
+    backend = program.backend
+    with backend.precision():
+        penalty: Any = program.objective.penalized(variables, 0.0)
+    host = backend.to_numpy(penalty) if hasattr(penalty, "dtype") else penalty
+    return of_totals(backend, totals, n, np.broadcast_to(host, totals.loss.shape))
 
 
 def of_totals(backend: Backend, totals: Totals, n: int, penalties: Any) -> list[Evaluation]:
@@ -193,3 +226,16 @@ def predict(
             except DivergedError as error:
                 raise DivergedError(f"network {places[k]}: {error}") from None
     return found
+
+
+def predict_batches(
+    program: Program, places: tuple[int, ...], variables: Tree, batches: Iterable[Data]
+) -> np.ndarray:
+    """`predict` for inputs that come in batches, each as it is. Waits for the device after each."""
+    parts = []
+    for number, data in enumerate(batches, 1):
+        with naming(f"batch {number}"):
+            parts.append(predict(program, places, variables, data, data.examples))
+    if not parts:
+        raise ConfigError("predict: expected at least one batch, got none")
+    return np.concatenate(parts, axis=1)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xpnet import tree
-from xpnet._training import checkpoint, ensemble_files
+from xpnet._training import checkpoint, ensemble_arguments, ensemble_files
 from xpnet._training.ensemble import Team
 from xpnet._training.step import Augment
 from xpnet.callbacks import Callback
 from xpnet.ensemble.history import EnsembleHistory
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, ConfigError
 from xpnet.model import Model
 from xpnet.schedules import Schedule
 from xpnet.tree import Tree
@@ -92,6 +92,43 @@ class Networks:
     def params(self) -> Tree:
         """The parameters of all networks: arrays with a leading axis of K. Assign those of `ensemble[k]`."""
         return tree.map(lambda *arrays: self.backend.xp.stack(arrays), *[model.params for model in self])
+
+    def best(self, monitor: str = "validation_loss") -> Model:
+        """The network with the best last epoch; with the best restored epoch after `EarlyStopping`.
+
+        Arguments:
+            monitor: "validation_loss", "validation_accuracy", "train_loss", "train_accuracy", "test_loss" or
+                "test_accuracy".
+
+        Raises ConfigError if no network has that metric.
+        """
+        scores = {}
+        for k, model in enumerate(self):
+            history = {each.epoch: each for each in model.history}
+            epoch = self._restored.get(k, model.epoch)
+            value = ensemble_arguments.score(history.get(epoch), monitor)
+            if value is not None and k not in self.diverged:
+                scores[k] = value
+        if not scores:
+            way_out = "pass fit(…, validation=(x, y)), or " if monitor.startswith("validation") else ""
+            raise ConfigError(
+                f"best: expected networks with a {monitor}, got none; {way_out}write monitor='train_loss'"
+            )
+        return self[max(scores, key=scores.__getitem__)]
+
+    # While they train.
+
+    def callbacks_of(self, k: int) -> list[Callback]:
+        """The copies of callbacks that network k got in the last `fit`."""
+        return list(self._copies[-1].callbacks[k]) if self._copies else []
+
+    def stop(self) -> None:
+        """End `fit` after the current step. `ensemble[k].stop()` takes one network out of it."""
+        self._team.training.stopping = True
+
+    def has_diverged(self) -> bool:
+        """Whether a parameter of a network that still trains is infinite or NaN. Waits for the device."""
+        return any(self[k].has_diverged() for k in range(len(self)) if k not in self.diverged)
 
     # Copies and files.
 

@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,18 @@ from xpnet._training import (
     ensemble_arguments,
     ensemble_data,
     ensemble_fit,
+    given,
     held_out,
     judging,
     memory,
     progress_bar,
 )
 from xpnet._training.ensemble_arguments import Own
-from xpnet._training.ensemble_data import Measures
+from xpnet._training.ensemble_sources import EnsembleArrays, EnsembleBatches
+from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import fitting
+from xpnet._training.measuring import Measures
 from xpnet._training.step import Augment
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback, EarlyStopping
@@ -33,7 +36,7 @@ from xpnet.model import Model
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
-from xpnet.tree import ArrayLike
+from xpnet.tree import Array, ArrayLike
 
 COMBINATIONS = ("each", "mean", "vote")
 
@@ -106,14 +109,14 @@ class Ensemble(Networks):
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
-        batch_size: int = 64,
-        validation: tuple[ArrayLike, ...] | None = None,
+        batch_size: int | None = None,
+        validation: tuple[ArrayLike, ...] | Batches | None = None,
         validation_split: float | None = None,
-        shuffle: Any = "each",
+        shuffle: Any = None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         data_on_device: bool | None = None,
@@ -121,8 +124,9 @@ class Ensemble(Networks):
         sample_weight: ArrayLike | None = None,
         train_metrics: str = "running",
         train_metrics_examples: int | None = None,
-        test: tuple[ArrayLike, ...] | None = None,
+        test: tuple[ArrayLike, ...] | Batches | None = None,
         own_data: bool = False,
+        steps_per_epoch: int | None = None,
     ) -> EnsembleHistory:
         """Train all networks for a number of epochs, as `Model.fit` trains one.
 
@@ -132,14 +136,15 @@ class Ensemble(Networks):
 
         Arguments:
             x, y: inputs (n, ...) and targets for all networks; with `own_data`, those of each network,
-                (K, n, ...).
-            epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples: as
-                in `Model.fit`. Each network has a copy of the schedule.
+                (K, n, ...). Without y, x is an iterable of batches of them, as in `Model.fit`: each batch
+                trains all networks.
+            epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples,
+                steps_per_epoch: as in `Model.fit`. Each network has a copy of the schedule.
             validation, test: as in `Model.fit`, or `(x, y, weights)` with weights (n,) or (K, n): loss and
                 accuracy are then weighted means. Each network's own with `own_data`.
             validation_split: as in `Model.fit`.
-            shuffle: "each": an order for each network, from its seed; "shared": one order for all, from the
-                first seed, which is faster; False: the order of the data.
+            shuffle: "each", the default: an order for each network, from its seed; "shared": one order for
+                all, from the first seed, which is faster; False: the order of the data.
             callbacks: as in `Model.fit`, called with the ensemble; the metrics that they get are means over
                 the networks, and `ensemble.history` has those of each. Of `EarlyStopping`, `TensorBoard`, and
                 a callback whose class says `each_network = True`, each network gets a copy, called with its
@@ -152,14 +157,8 @@ class Ensemble(Networks):
 
         Raises DivergedError if all networks have diverged; else errors as for `Model.fit`.
         """
-        if shuffle not in ("each", "shared", True, False) or (
-            isinstance(shuffle, int) and shuffle not in (0, 1)
-        ):
-            raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
-        shuffle = "each" if shuffle is True else shuffle
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
-        ensemble_arguments.refuse_batches(x, y, validation, test)
         arguments.check_fit(
             x=x,
             y=y,
@@ -167,46 +166,54 @@ class Ensemble(Networks):
             batch_size=batch_size,
             validation=validation,
             validation_split=validation_split,
-            shuffle=bool(shuffle),
+            shuffle=None,
             schedule=schedule,
             data_on_device=data_on_device,
             progress=progress,
             train_metrics=train_metrics,
             train_metrics_examples=train_metrics_examples,
             test=test,
-            steps_per_epoch=None,
+            sample_weight=sample_weight,
+            steps_per_epoch=steps_per_epoch,
         )
+        shuffle = ensemble_arguments.order(shuffle, y)
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own = Own(self._team, bool(own_data))
-        x, y = own.read("x", x), own.read("y", y)
+        own, before = Own(self._team, bool(own_data)), [len(model.history) for model in self]
+        batch_size, batches = 64 if batch_size is None else int(batch_size), None
+        if y is None:
+            batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())
+            batches.require_steps(schedule, epochs)
+            x, y, batch_size = batches.first()
+        else:
+            x, y = own.read("x", x), own.read("y", y)
         if validation_split is not None:
             (x, y, sample_weight), validation = own.split(validation_split, x, y, sample_weight)
-        before = [len(model.history) for model in self]
         need = self._need(x, y, batch_size)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
-            data = own.place(x, y, sample_weight, on_device)
-            own.use_losses(data)
+            if batches is None:
+                data = own.place(x, y, sample_weight, on_device)
+                source: Any = EnsembleArrays(self._team, data, batch_size, shuffle)
+            else:
+                source = batches.with_shapes()
+            own.use_losses(source.y)
             measures = Measures(
-                (train_metrics_examples or data.examples) if train_metrics == "end" else 0,
+                train_metrics_examples if train_metrics == "end" else 0,
                 own.measured("validation", validation, validation_weight, on_device),
                 own.measured("test", test, test_weight, on_device),
             )
             if validation_split is not None and measures.validation is not None and not own_data:
-                labels = judging.without_weights(data.y), measures.validation.y
+                labels = judging.without_weights(source.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             if progress_bar.wanted(progress):
-                n = data.examples
-                called = (*progress_bar.callbacks(epochs, lambda step: min(step * batch_size, n)), *called)
+                called = (*progress_bar.callbacks(epochs, source.examples), *called)
             copies = self._copied(schedule, called)
             self._restored = {}
             fit = ensemble_fit.Fit(
                 self._team,
-                data,
-                int(batch_size),
-                shuffle,
+                source,
                 measures,
                 Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
                 [
@@ -248,18 +255,6 @@ class Ensemble(Networks):
                 if isinstance(each, EarlyStopping) and each.snapshot is not None:
                     self._restored[k] = each.best_epoch
 
-    def callbacks_of(self, k: int) -> list[Callback]:
-        """The copies of callbacks that network k got in the last `fit`."""
-        return list(self._copies[-1].callbacks[k]) if self._copies else []
-
-    def stop(self) -> None:
-        """End `fit` after the current step. `ensemble[k].stop()` takes one network out of it."""
-        self._team.training.stopping = True
-
-    def has_diverged(self) -> bool:
-        """Whether a parameter of a network that still trains is infinite or NaN. Waits for the device."""
-        return any(self[k].has_diverged() for k in range(len(self)) if k not in self.diverged)
-
     def running_loss(self, examples: int) -> float:
         """The mean over networks of `Model.running_loss`. Waits for the device."""
         totals = self._team.training.state.totals
@@ -280,9 +275,9 @@ class Ensemble(Networks):
 
     def evaluate(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        batch_size: int = 250,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
+        batch_size: int | None = None,
         data_on_device: bool | None = None,
         sample_weight: ArrayLike | None = None,
         own_data: bool = False,
@@ -291,14 +286,19 @@ class Ensemble(Networks):
 
         Arguments as for `fit`. A network whose loss is not finite for finite data has it in its place.
         """
-        batch_size = require_integer("evaluate", "batch_size", batch_size)
-        own = Own(self._team, own_data)
-        x, y = own.read("x", x), own.read("y", y)
-        on_device = self._need(x, y, batch_size).fits() if data_on_device is None else data_on_device
-        data = own.place(x, y, sample_weight, on_device)
+        arguments.check_evaluate(
+            x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight
+        )
+        own, size = Own(self._team, own_data), 250 if batch_size is None else int(batch_size)
+        if y is None:
+            data: Any = own.batches(x)
+        else:
+            x, y = own.read("x", x), own.read("y", y)
+            on_device = self._need(x, y, size).fits() if data_on_device is None else data_on_device
+            data = own.place(x, y, sample_weight, on_device)
         places = tuple(range(len(self)))
         program = self._team.program(places)
-        found = ensemble_data.evaluate(program, places, self._team.variables(places), data, batch_size)
+        found = ensemble_data.evaluate(program, places, self._team.variables(places), data, size)
 
         def numbers(name: str) -> Any:
             values = [getattr(each, name) for each in found]
@@ -307,13 +307,18 @@ class Ensemble(Networks):
         return EnsembleEvaluation(*map(numbers, EnsembleEvaluation._fields))
 
     def predict(
-        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "each", own_data: bool = False
+        self,
+        x: ArrayLike | Batches | Iterable[Array],
+        batch_size: int | None = None,
+        *,
+        combine: str = "each",
+        own_data: bool = False,
     ) -> np.ndarray:
         """What `Model.predict` gives for each network, or one answer of all of them; on the host.
 
         Arguments:
-            x: inputs (n, ...); with `own_data`, those of each network (K, n, ...).
-            batch_size: bounds the memory.
+            x: inputs (n, ...); with `own_data`, those of each network (K, n, ...); or batches of them.
+            batch_size: bounds the memory; 250 by default.
             combine: "each": (K, n), or (K, n, d) if the loss has no classes. "mean": (n,), the class by the
                 mean of the probabilities, or of the outputs where the loss has none; without classes (n, d),
                 the mean of the outputs. "vote": (n,), the class that most networks give; of equally many,
@@ -345,7 +350,12 @@ class Ensemble(Networks):
         return votes.argmax(axis=0)
 
     def predict_proba(
-        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "mean", own_data: bool = False
+        self,
+        x: ArrayLike | Batches | Iterable[Array],
+        batch_size: int | None = None,
+        *,
+        combine: str = "mean",
+        own_data: bool = False,
     ) -> np.ndarray:
         """The mean probability of each class (n, d), or with combine="each" those of each network (K, n, d).
 
@@ -363,35 +373,18 @@ class Ensemble(Networks):
         with self.backend.precision():
             return self.backend.to_numpy(loss.probabilities(self.backend.asarray(outputs)))
 
-    def _outputs(self, x: ArrayLike, all_of_them: bool, batch_size: int, own_data: bool) -> np.ndarray:
+    def _outputs(self, x: Any, all_of_them: bool, batch_size: int | None, own_data: bool) -> np.ndarray:
         """The outputs (K, n, d) of all networks, or of those that have not diverged."""
-        batch_size = require_integer("predict", "batch_size", batch_size)
+        if batch_size is not None:
+            require_integer("predict", "batch_size", batch_size)
         own = Own(self._team, own_data)
-        placed = own.place_x(own.read("x", x))
         everyone = range(len(self))
         places = tuple([k for k in everyone if all_of_them or k not in self.diverged]) or tuple(everyone)
         program = self._team.program(places)
-        return ensemble_data.predict(program, places, self._team.variables(places), placed, batch_size)
-
-    def best(self, monitor: str = "validation_loss") -> Model:
-        """The network with the best last epoch; with the best restored epoch after `EarlyStopping`.
-
-        Arguments:
-            monitor: "validation_loss", "validation_accuracy", "train_loss", "train_accuracy", "test_loss" or
-                "test_accuracy".
-
-        Raises ConfigError if no network has that metric.
-        """
-        scores = {}
-        for k, model in enumerate(self):
-            history = {each.epoch: each for each in model.history}
-            epoch = self._restored.get(k, model.epoch)
-            value = ensemble_arguments.score(history.get(epoch), monitor)
-            if value is not None and k not in self.diverged:
-                scores[k] = value
-        if not scores:
-            way_out = "pass fit(…, validation=(x, y)), or " if monitor.startswith("validation") else ""
-            raise ConfigError(
-                f"best: expected networks with a {monitor}, got none; {way_out}write monitor='train_loss'"
-            )
-        return self[max(scores, key=scores.__getitem__)]
+        variables = self._team.variables(places)
+        if given.are_inputs(x):
+            arguments.refuse_with_batches("predict", arguments.BATCHES, {"batch_size": batch_size})
+            batches = given.inputs_of(own.inputs, x, own.place_x)
+            return ensemble_data.predict_batches(program, places, variables, batches)
+        size = 250 if batch_size is None else int(batch_size)
+        return ensemble_data.predict(program, places, variables, own.place_x(x), size)

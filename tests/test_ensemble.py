@@ -585,3 +585,13 @@ def test_files_of_others(tmp_path: Path) -> None:
     found[0].save_checkpoint(path)
     with pytest.raises(CheckpointError, match="expected the state of an Ensemble"):
         found.load_checkpoint(path)
+
+
+def test_the_memory_of_a_step_with_own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, `fit` asks for it: it is that of examples, not of each network's data set."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, y = drawn((4, 4, 1), 10)
+    found = xpnet.Ensemble(CNN, CE, optim.SGD(0.1), "torch", seeds=(0, 1))
+    monkeypatch.setattr(type(found.backend), "free_bytes", lambda self: 1 << 30)
+    found.fit(np.stack([x, x]), np.stack([y, y]), epochs=1, own_data=True)
+    assert found.evaluate(np.stack([x, x]), np.stack([y, y]), own_data=True).loss.shape == (2,)

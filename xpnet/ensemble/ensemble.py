@@ -190,7 +190,7 @@ class Ensemble(Networks):
             x, y = own.read("x", x), own.read("y", y)
         if validation_split is not None:
             (x, y, sample_weight), validation = own.split(validation_split, x, y, sample_weight)
-        need = self._need(x, y, batch_size)
+        need = self._need(own, x, y, batch_size)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
             if batches is None:
@@ -264,9 +264,9 @@ class Ensemble(Networks):
         losses = [each.loss for each in found if math.isfinite(each.loss)]
         return float(np.mean(losses)) if losses else math.nan
 
-    def _need(self, x: Any, y: Any, batch_size: int) -> memory.Need:
+    def _need(self, own: Own, x: Any, y: Any, batch_size: int) -> memory.Need:
         def step_memory(shape: Any, n: int) -> Any:
-            one = self._models[0].step_memory(shape, n)
+            one = self._models[0].step_memory(shape[own.is_own :], n)
             return type(one)(*[len(self) * each for each in one])
 
         return memory.Need(self.backend, (x, y), batch_size, step_memory)
@@ -294,7 +294,7 @@ class Ensemble(Networks):
             data: Any = own.batches(x)
         else:
             x, y = own.read("x", x), own.read("y", y)
-            on_device = self._need(x, y, size).fits() if data_on_device is None else data_on_device
+            on_device = self._need(own, x, y, size).fits() if data_on_device is None else data_on_device
             data = own.place(x, y, sample_weight, on_device)
         places = tuple(range(len(self)))
         program = self._team.program(places)

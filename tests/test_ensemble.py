@@ -587,7 +587,7 @@ def test_files_of_others(tmp_path: Path) -> None:
         found.load_checkpoint(path)
 
 
-def test_the_memory_of_a_step_with_own_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_a_step_with_own_data_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, `fit` asks for it: it is that of examples, not of each network's data set."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     x, y = drawn((4, 4, 1), 10)

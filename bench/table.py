@@ -63,11 +63,17 @@ def render(records: list[Record], missing: dict[str, str]) -> str:
     for suite, table in tables.items():
         if of_suite := [record for record in records if record["suite"] == suite]:
             paragraphs += table(of_suite)
-    libraries = {record["contestant"]: record["library"] for record in records if "library" in record}
+    libraries = {_library_of(record): record["library"] for record in records if "library" in record}
     paragraphs.append("\n".join(f"- {name}: {library}" for name, library in libraries.items()))
     if missing:
         paragraphs.append("\n".join(["Left out:\n", *left_out(missing)]))
     return "\n\n".join(paragraphs)
+
+
+def _library_of(record: Record) -> str:
+    """The contestant; of ensembles, the ways of one library have one line."""
+    name: str = record["contestant"]
+    return name.partition(":")[0] if record["suite"] == "ensembles" else name
 
 
 def left_out(missing: dict[str, str]) -> list[str]:

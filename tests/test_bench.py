@@ -343,6 +343,7 @@ def test_the_tables_of_ensembles_compare_with_k_fits_and_peers_in_the_same_place
     ]  # fmt: skip
     text = table.render(records, {})
     assert f"{case}: 3 rounds of 6,400 examples, malloc settled" in text
+    assert text.count("- xpnet on NumPy: lib 1.0") == 1
     row = next(line for line in text.splitlines() if "NumPy: shared" in line)
     cells = ["xpnet on NumPy: shared", "500.0", "0.25 (0.25-0.38)", "", "0.50 (0.50-0.75)"]
     assert [cell.strip() for cell in row.strip("|").split("|")] == cells

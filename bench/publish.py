@@ -58,18 +58,17 @@ CASES = {
     "8 of two convolutions on 8x8 images, batch 64": "8 with two convolutions, on 8×8 images",
 }
 ENSEMBLE_COLUMNS = {
-    f'{label}, `"{order}"`': ((f"xpnet on {name}: {order}",), K_FITS)
-    for label, name in (
-        ("NumPy with Numba", "NumPy with Numba"),
-        ("NumPy", "NumPy"),
-        ("PyTorch", "PyTorch"),
-        ("JAX", "JAX"),
+    f'{name}, `"{order}"`': ((f"xpnet on {name}: {order}",), K_FITS)
+    for name, orders in (
+        ("NumPy with Numba", ("each", "shared")),
+        ("NumPy", ("each",)),
+        ("PyTorch", ("each",)),
+        ("JAX", ("each", "shared")),
     )
-    for order in ("each", "shared")
+    for order in orders
 } | {
     f"{name} / `{peer}`": ((f"xpnet on {name}: shared",), peer)
-    for peer, names in ((TORCH, ("NumPy with Numba", "PyTorch")), (JAX, ("NumPy with Numba", "JAX")))
-    for name in names
+    for name, peer in (("NumPy with Numba", TORCH), ("NumPy with Numba", JAX), ("JAX", JAX))
 }
 TABLE = re.compile(r"(?<=\n)(?:\|.*\n)+")
 PARAGRAPH = re.compile(r"(?<=## How fast it is\n\n).*?(?=\n\n)", re.DOTALL)

@@ -463,8 +463,9 @@ def test_a_network_that_diverges_leaves_the_others_alone(on_device: bool) -> Non
     found = xpnet.Ensemble(net, losses.MeanSquaredError(), rates, seeds=SEEDS, dtype="float64")
     with pytest.warns(
         UserWarning, match=r"^network 2 \(seed 4\) has diverged and is taken out: epoch 1, step "
-    ):
+    ) as warned:
         found.fit(x, y, **given)
+    assert warned[0].filename == __file__
     alone = xpnet.Model(net, losses.MeanSquaredError(), rates[2], seed=4, dtype="float64")
     before = copy.deepcopy(host(alone))
     with pytest.raises(DivergedError) as error:

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -15,6 +14,7 @@ from xpnet._training.inputs import naming
 from xpnet._training.sources import Buffers, Source, described, entry_of
 from xpnet._training.state import Given, Progress
 from xpnet._util.text import constructor_call
+from xpnet._util.warning import warn
 from xpnet.errors import ConfigError
 from xpnet.schedules import Schedule
 from xpnet.tree import Array
@@ -186,7 +186,7 @@ class GivenBatches(Source):
             problem = f"{expected}, got {n_steps}, and no more: this shorter epoch is the last"
         else:
             problem = f"{expected}, got no more: epoch {self.epoch - 1} was the last"
-        warnings.warn(problem, stacklevel=2)
+        warn(problem)
 
     def _none(self) -> str:
         return (

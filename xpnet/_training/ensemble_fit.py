@@ -1,7 +1,7 @@
 """`fit` of an ensemble: epochs of steps of all of its networks at once."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from xpnet._training.measuring import Measures
 from xpnet._training.sources import Source
 from xpnet._training.state import News, Start
 from xpnet._training.step import zero_totals
+from xpnet._util.warning import warn
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
 
@@ -32,7 +33,6 @@ class Fit:
         measures: what to measure after each epoch.
         hooks: those of the ensemble.
         network_hooks: those of each network.
-        warn: tells the user of a network that has diverged.
     """
 
     team: Team
@@ -40,7 +40,6 @@ class Fit:
     measures: Measures
     hooks: Hooks
     network_hooks: list[Hooks]
-    warn: Callable[[str], None]
 
     def run(self, epochs: int) -> None:
         """Train for a number of epochs, as `Ensemble.fit` does."""
@@ -129,7 +128,7 @@ class Fit:
             team.diverged |= faults
             team.commit([*moments, Moment(training, NO_STATE, progress)])
             for k, fault in faults.items():
-                self.warn(f"network {k} (seed {team.models[k].seed}) has diverged and is taken out: {fault}")
+                warn(f"network {k} (seed {team.models[k].seed}) has diverged and is taken out: {fault}")
             if len(team.diverged) == len(team.models):
                 raise DivergedError(f"fit: {team.all_diverged()}")
             if is_done:

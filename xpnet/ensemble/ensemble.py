@@ -220,7 +220,6 @@ class Ensemble(Networks):
                     Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
                     for k, model in enumerate(self._models)
                 ],
-                lambda message: warnings.warn(message, stacklevel=5),
             )
             try:
                 self._fitting = True

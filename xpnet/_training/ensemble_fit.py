@@ -82,9 +82,10 @@ class Fit:
             for _ in range(epochs):
                 if training.stopping or not (places := team.places()) or not self._epoch(places, buffers):
                     break
-        goes_on = any(own.progress.epoch_step > 0 for own in trainings.values())
-        for own in (training, *trainings.values()):
-            own.unfinished = own.unfinished and goes_on
+        goes_on = any(trainings[k].progress.epoch_step > 0 for k in team.places())
+        training.unfinished = training.unfinished and goes_on
+        for own in trainings.values():
+            own.unfinished = own.unfinished and (goes_on or own.progress.epoch_step > 0)
 
     def _leave(self) -> None:
         self.team.fitting = False
@@ -240,6 +241,10 @@ class _Steps:
             zero = team.backend.from_host(np.zeros(len(places), np.int32))
             state, seconds = state._replace(totals=totals, finite_steps=zero), 0.0
         rate: Any = self.rates[max(self.skipped - 1, 0)]
+        self.stacked.progress = [
+            progress._replace(epoch_seconds=seconds, learning_rate=its_rate, news=None)
+            for progress, its_rate in zip(own, rate, strict=True)
+        ]
         progress = training.progress._replace(
             epoch_step=self.skipped, epoch_seconds=seconds, learning_rate=rate, news=None
         )

@@ -227,12 +227,13 @@ class Ensemble(Networks):
     def _copied(self, schedule: Schedule | None, called: Sequence[Callback]) -> "Copies":
         """The copies of schedule and callbacks for each network; those of an interrupted `fit` again."""
         originals = [schedule, *[each for each in called if each.each_network]]
-        for kept in self._copies if self._team.training.unfinished else ():
+        everyone = range(len(self))
+        trainings = [self._team.training, *[self._team.engine(k).training for k in everyone]]
+        for kept in self._copies if any(each.unfinished for each in trainings) else ():
             if len(kept.originals) == len(originals) and all(
                 a is b for a, b in zip(kept.originals, originals, strict=True)
             ):
                 return kept
-        everyone = range(len(self))
         copies = Copies(
             originals,
             [copy.deepcopy(schedule) for _ in everyone],

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import xpnet
-from test_ensemble import CE, MLP, assert_equal, both, drawn
-from xpnet import losses, nn, optim
+from test_ensemble import CE, MLP, assert_equal, both, drawn, host
+from xpnet import losses, nn, optim, tree
 
 X, Y = drawn()
 ONE = {"dtype": "float64"}
@@ -89,3 +89,59 @@ def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
     one.fit(X, Y, epochs=2, batch_size=4)
     for k in range(2):
         assert_equal(one[k], plain[k])
+
+
+# Callbacks that change a network.
+
+
+class Assigns(xpnet.Callback):
+    """Assign something to each network after a step, or after an epoch."""
+
+    each_network = True
+    ways: Any = {
+        "params": lambda model: setattr(model, "params", tree.map(lambda p: p / 2, model.params)),
+        "optimizer": lambda model: setattr(model, "optimizer", optim.SGD(0.02)),
+        "l2": lambda model: setattr(model, "l2", 0.5),
+    }
+
+    def __init__(self, what: str, hook: str) -> None:
+        self.what, self.hook = what, hook
+
+    def on_step(self, model: Any, step: int, n_steps: int) -> None:
+        if self.hook == "on_step" and model.seed == 1:
+            self.ways[self.what](model)
+
+    def on_epoch(self, model: Any, metrics: Any) -> None:
+        if self.hook == "on_epoch" and model.seed == 1:
+            self.ways[self.what](model)
+
+
+@pytest.mark.parametrize(
+    ("what", "hook"),
+    [("params", "on_step"), ("params", "on_epoch"), ("optimizer", "on_epoch"), ("l2", "on_epoch")],
+)
+def test_what_a_callback_assigns_counts_from_then_on(what: str, hook: str) -> None:
+    """As for `Model`, whose `fit` goes on after that."""
+    found = both(
+        X, Y, optimizer=optim.SGD(0.1, 0.9), seeds=(0, 1), epochs=3, callbacks=[Assigns(what, hook)]
+    )
+    assert [model.epoch for model in found] == [3, 3]
+    plain = both(X, Y, optimizer=optim.SGD(0.1, 0.9), seeds=(0, 1), epochs=3, first=2)
+    assert_equal(found[0], plain[0])
+    assert not np.allclose(host(found[1])["params.0.weight"], host(plain[1])["params.0.weight"])
+
+
+def test_another_optimizer_within_an_epoch() -> None:
+    """The other networks go on as they were; what another callback reads in between changes nothing."""
+
+    class Reads(xpnet.Callback):
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            assert model[1].optimizer == optim.SGD(0.02)
+            model.snapshot()
+
+    plain = both(X, Y, optimizer=optim.Adam(), seeds=(0, 1), epochs=2, first=2)
+    found = xpnet.Ensemble(MLP, CE, optim.Adam(), seeds=(0, 1), **ONE)
+    found.fit(X, Y, epochs=2, batch_size=4, callbacks=[Assigns("optimizer", "on_step"), Reads()])
+    assert_equal(found[0], plain[0])
+    assert found[1].state.optimizer == {}
+    assert found.history[-1].learning_rate.tolist() == [0.001, 0.02]

@@ -1,7 +1,8 @@
 """The arguments of `Ensemble` and of its methods, checked, and the data of its networks, placed."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,23 @@ def members(
         raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
     nets: Any = _each("net", net, k, Layer)
     if isinstance(optimizer, list | tuple):
-        optimizers: Any = _each("optimizer", optimizer, k, Optimizer)
+        each: Any = _each("optimizer", optimizer, k, Optimizer)
+        optimizers: Any = [stacked_optimizers.with_numbers(one) for one in each]
     else:
         arguments.require("Model", "optimizer", optimizer)
         one: Any = optimizer
         optimizers = stacked_optimizers.of_each_network(one, k)
-    strengths = [l2] * k
-    if not is_number(l2):
-        array = np.asarray(l2, dtype=object) if isinstance(l2, list | tuple) else l2
-        if getattr(array, "shape", None) != (k,):
-            raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
-        strengths = [value if is_number(value) else float(value) for value in array]
-    return list(zip(nets, optimizers, numbers, strengths, strict=True))
+    return list(zip(nets, optimizers, numbers, _strengths(l2, k), strict=True))
+
+
+def _strengths(l2: Any, k: int) -> list[float]:
+    """λ of each network, of a number for all or K in a list or an array."""
+    if is_number(l2):
+        return [l2] * k
+    found = l2.tolist() if hasattr(l2, "tolist") else l2
+    if not isinstance(found, list | tuple) or len(found) != k or not all(map(is_number, found)):
+        raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
+    return list(found)
 
 
 def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
@@ -67,6 +73,15 @@ def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
             f"Ensemble: expected {name} to be one, or a list of {k}, one for each seed, got {len(given)}"
         )
     return list(given)
+
+
+def order(shuffle: Any) -> Any:
+    """What `fit` is told of the order: "each", "shared" or False. ConfigError for anything else."""
+    if isinstance(shuffle, bool | np.bool_):
+        return "each" if shuffle else False
+    if isinstance(shuffle, str) and shuffle in ("each", "shared"):
+        return shuffle
+    raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
 
 
 def require_same_shapes(params: Sequence[Tree]) -> None:
@@ -99,11 +114,13 @@ def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
-    """The value of a metric; higher is better. ConfigError for another name."""
+    """The value of a metric; higher is better. None if there is none, or NaN. ConfigError for another name."""
     if monitor not in MONITORS:
         raise ConfigError(f"best: expected monitor to be one of {', '.join(MONITORS)}, got {monitor!r}")
     value = getattr(metrics, monitor, None)
-    return None if value is None else -value if monitor.endswith("loss") else value
+    if value is None or math.isnan(value):
+        return None
+    return -value if monitor.endswith("loss") else value  # type: ignore[no-any-return]
 
 
 class Own:
@@ -115,7 +132,7 @@ class Own:
     """
 
     def __init__(self, team: Team, is_own: Any) -> None:
-        require_flag("fit", "own_data", is_own)
+        require_flag("Ensemble", "own_data", is_own)
         self.team = team
         self.is_own = bool(is_own)
         self.k = len(team.models)
@@ -139,9 +156,22 @@ class Own:
         xp = self.team.backend.xp if self.team.backend.owns(array) else np
         return xp.reshape(whole_array, (self.k * array.shape[1], *array.shape[2:]))
 
+    @contextmanager
+    def _naming_networks(self, *arrays: Any) -> Iterator[None]:
+        """Within the block, a ShapeError names the network whose own x or y does not fit, and its entry."""
+        try:
+            yield
+        except ShapeError:
+            place: Any = self.inputs.place if len(arrays) > 1 else self.inputs.place_x
+            for k in range(self.k if self.is_own else 0):
+                with naming(f"network {k}"):
+                    place(*[array[k, ...] for array in arrays])
+            raise
+
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
-        placed = self.inputs.place_x(self._folded(x))
+        with self._naming_networks(x):
+            placed = self.inputs.place_x(self._folded(x))
         return Data(placed, placed, self.k, self.is_own)
 
     def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
@@ -149,7 +179,8 @@ class Own:
         if self.is_own and x.shape[1] != y.shape[1]:
             raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
         try:
-            placed, target = self.inputs.place(self._folded(x), self._folded(y), on_device)
+            with self._naming_networks(x, y):
+                placed, target = self.inputs.place(self._folded(x), self._folded(y), on_device)
         except ShapeError as error:
             if self.is_own:
                 raise
@@ -206,8 +237,7 @@ class Own:
         """Let each network minimise its loss on these targets: balanced class weights come from them."""
         team = self.team
         for k, model in enumerate(team.models):
-            _, y = data.of_network(k)
-            if data.is_own and getattr(model.loss_function, "class_weights", None) == "balanced":
-                rows = slice(k * data.examples, (k + 1) * data.examples)
-                y = tree.map(lambda array: array[rows, ...], y)  # noqa: B023
-            use_loss(model, judging.for_training(model.loss_function, y, team.backend))
+            loss = model.loss_function
+            if getattr(loss, "class_weights", None) == "balanced":
+                loss = judging.for_training(loss, data.targets(k, k), team.backend)
+            use_loss(model, loss)

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet import tree
 from xpnet._training import evaluation, outcome
+from xpnet._training.inputs import naming
 from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
@@ -53,11 +55,20 @@ class Data(NamedTuple):
             weights = self.y.weights[:, columns]
         return self._replace(y=self.y._replace(weights=weights))
 
-    def of_network(self, i: int) -> tuple[Any, Any]:
-        """x and y for the steps of the i-th of these networks alone."""
-        if not isinstance(self.y, Weighted) or self.y.weights.ndim == 1:
-            return self.x, self.y
-        return self.x, self.y._replace(weights=self.y.weights[:, i])
+    def of_network(self, i: int, k: int) -> tuple[Any, Any, int]:
+        """x and y of network k, and the position of the first x; i is its column in the weights."""
+        first = k * self.examples if self.is_own else 0
+        x = self.x[first : first + self.examples, ...] if self.is_own else self.x
+        return x, self.targets(i, k), first
+
+    def targets(self, i: int, k: int) -> Any:
+        """y of network k; i is its column in the weights."""
+        if self.is_own:
+            rows = slice(k * self.examples, (k + 1) * self.examples)
+            return tree.map(lambda array: array[rows, ...], self.y)
+        if isinstance(self.y, Weighted) and self.y.weights.ndim > 1:
+            return self.y._replace(weights=self.y.weights[:, i])
+        return self.y
 
     def positions(self, places: tuple[int, ...], order: np.ndarray) -> np.ndarray:
         """Where the examples of each network's `order` (K or 1, m) are in x: (K or 1, m)."""
@@ -150,8 +161,16 @@ def evaluate(
     penalties = np.zeros(len(places)) + (backend.to_numpy(penalty) if hasattr(penalty, "dtype") else penalty)
     found = of_totals(backend, totals, n, penalties)
     if not all(math.isfinite(each.loss) for each in found):
-        outcome.require_finite(backend, x=data.x, y=data.y)
+        _require_finite(backend, data)
     return found
+
+
+def _require_finite(backend: Backend, data: Data) -> None:
+    """`outcome.require_finite`, which names the network if each has its own data."""
+    for k in range(data.networks if data.is_own else 1):
+        x, y, _ = data.of_network(0, k)
+        with naming(f"network {k}") if data.is_own else nullcontext():
+            outcome.require_finite(backend, x=x, y=y)
 
 
 def of_totals(backend: Backend, totals: Totals, n: int, penalties: Any) -> list[Evaluation]:
@@ -183,7 +202,7 @@ def predict(
         parts.append(backend.to_numpy(prediction))
     found = np.concatenate(parts, axis=1)
     if not bool(finite):
-        outcome.require_finite(backend, x=data.x)
+        _require_finite(backend, data)
         wrong = ~(found < np.inf).reshape(len(found), -1).all(axis=1)
         if wrong.any():
             k = int(np.argmax(wrong))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet._training import divergence, ensemble_data, loop, outcome
+from xpnet._training import divergence, ensemble_data, judging, loop, outcome
 from xpnet._training.divergence import StepRange
 from xpnet._training.ensemble import NO_STATE, Moment, Stacked, Team
 from xpnet._training.ensemble_data import Data, Measures
@@ -80,6 +80,8 @@ class Fit:
                 own.unfinished = True
             self._tell(tuple(trainings))
             for _ in range(epochs):
+                for own in trainings.values():
+                    own.unfinished = True  # also after a callback has assigned other parameters
                 if training.stopping or not (places := team.places()) or not self._epoch(places, buffers):
                     break
         goes_on = any(trainings[k].progress.epoch_step > 0 for k in team.places())
@@ -93,7 +95,8 @@ class Fit:
 
     def _check_resume(self, batches: Batches) -> None:
         """ConfigError unless the networks are at the same step of an epoch of these batches."""
-        found = {k: self.team.engine(k).training.progress for k in self.team.places()}
+        team = self.team
+        found = {k: team.engine(k).training.progress for k in team.places()}
         ahead = [k for k, progress in found.items() if progress.epoch_step]
         if not ahead:
             return
@@ -108,6 +111,7 @@ class Fit:
                 f"fit: expected {first.batches}, as in the interrupted epoch {first.epoch + 1}, "
                 f"got {batches}; set ensemble.epoch_step = 0 to restart the epoch"
             )
+        judging.require_same_weights(team.models[ahead[0]].state.totals, self.data.y, "ensemble")
 
     def _tell(self, places: tuple[int, ...]) -> None:
         """Tell each network's schedule and callbacks, then the ensemble's."""
@@ -292,8 +296,9 @@ class _Steps:
         program = self.fit.team.engine(k).program
         moment.training.change(moment.state, moment.progress)
         row = i if self.stacks[0].shape[1] > 1 else 0
-        stacks, rates = [rows[:, row] for rows in self.stacks], [rates[i] for rates in self.rates]
-        source = self._source(*self.data.of_network(i), stacks)
+        x, y, first = self.data.of_network(i, k)
+        stacks, rates = [rows[:, row] - first for rows in self.stacks], [rates[i] for rates in self.rates]
+        source = self._source(x, y, stacks)
         ranges = self._ranges(source, rates)
         return str(loop._diverged(program, moment.training, source, self._start(i), ranges, rates))
 
@@ -358,6 +363,6 @@ class _StepHooks:
             for hooks in self.of_networks:
                 hooks.tell()
         self.fit.hooks.tell()
-        stopping = any(team.engine(k).training.stopping for k in self.stacked.places)
+        stopping = team.take_in() or any(team.engine(k).training.stopping for k in self.stacked.places)
         if stopping and not team.training.stopping:
             team.training.stopping = self.paused = True

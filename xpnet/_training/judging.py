@@ -174,12 +174,12 @@ def for_training(loss: Loss, target: Any, backend: Backend) -> Loss:
     return loss.balanced(given, None if weights is None else backend.numbers(weights)[:])
 
 
-def require_same_weights(totals: Totals, target: Any) -> None:
+def require_same_weights(totals: Totals, target: Any, name: str = "model") -> None:
     """ConfigError unless an interrupted epoch goes on with weights where it began with them, and without."""
     count = totals.count
     began = count is not None and namespace(count).isdtype(count.dtype, "real floating")
     if began != isinstance(target, Weighted):
         raise ConfigError(
             f"fit: expected {'a' if began else 'no'} sample_weight, as in the interrupted epoch, got "
-            f"{'none' if began else 'one'}; set model.epoch_step = 0 to restart the epoch"
+            f"{'none' if began else 'one'}; set {name}.epoch_step = 0 to restart the epoch"
         )

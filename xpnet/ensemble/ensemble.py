@@ -23,7 +23,7 @@ from xpnet._training.ensemble_data import Measures
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import fitting
 from xpnet._training.step import Augment
-from xpnet._util.checks import require_integer
+from xpnet._util.checks import require_flag, require_integer
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.ensemble._networks import Copies, Networks
 from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
@@ -152,11 +152,7 @@ class Ensemble(Networks):
 
         Raises DivergedError if all networks have diverged; else errors as for `Model.fit`.
         """
-        if shuffle not in ("each", "shared", True, False) or (
-            isinstance(shuffle, int) and shuffle not in (0, 1)
-        ):
-            raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
-        shuffle = "each" if shuffle is True else shuffle
+        shuffle = ensemble_arguments.order(shuffle)
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
         ensemble_arguments.refuse_batches(x, y, validation, test)
@@ -179,7 +175,7 @@ class Ensemble(Networks):
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own = Own(self._team, bool(own_data))
+        own = Own(self._team, own_data)
         x, y = own.read("x", x), own.read("y", y)
         if validation_split is not None:
             (x, y, sample_weight), validation = own.split(validation_split, x, y, sample_weight)
@@ -243,11 +239,11 @@ class Ensemble(Networks):
         return copies
 
     def _note_restored(self, copies: "Copies") -> None:
-        """The epoch whose parameters `EarlyStopping` has restored, for each network."""
+        """The epoch whose parameters `EarlyStopping` has restored, and the last one, for each network."""
         for k, called in enumerate(copies.callbacks):
-            for each in called:
+            for each in reversed(called):  # as `on_end` is called
                 if isinstance(each, EarlyStopping) and each.snapshot is not None:
-                    self._restored[k] = each.best_epoch
+                    self._restored[k] = each.best_epoch, self[k].epoch
 
     def callbacks_of(self, k: int) -> list[Callback]:
         """The copies of callbacks that network k got in the last `fit`."""
@@ -293,6 +289,8 @@ class Ensemble(Networks):
         Arguments as for `fit`. A network whose loss is not finite for finite data has it in its place.
         """
         batch_size = require_integer("evaluate", "batch_size", batch_size)
+        if data_on_device is not None:
+            require_flag("evaluate", "data_on_device", data_on_device)
         own = Own(self._team, own_data)
         x, y = own.read("x", x), own.read("y", y)
         on_device = self._need(x, y, batch_size).fits() if data_on_device is None else data_on_device
@@ -303,7 +301,9 @@ class Ensemble(Networks):
 
         def numbers(name: str) -> Any:
             values = [getattr(each, name) for each in found]
-            return None if all(value is None for value in values) else np.array(values)
+            if all(value is None for value in values):
+                return None
+            return np.array([math.nan if value is None else value for value in values])
 
         return EnsembleEvaluation(*map(numbers, EnsembleEvaluation._fields))
 
@@ -386,7 +386,8 @@ class Ensemble(Networks):
         scores = {}
         for k, model in enumerate(self):
             history = {each.epoch: each for each in model.history}
-            epoch = self._restored.get(k, model.epoch)
+            restored, last = self._restored.get(k, (model.epoch, model.epoch))
+            epoch = restored if last == model.epoch else model.epoch  # it may have trained alone since
             value = ensemble_arguments.score(history.get(epoch), monitor)
             if value is not None and k not in self.diverged:
                 scores[k] = value

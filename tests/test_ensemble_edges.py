@@ -1,6 +1,7 @@
 """Ensembles at the edges: networks that leave, return and differ, callbacks that change them, odd arguments."""
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import xpnet
 from test_ensemble import CE, MLP, assert_equal, both, drawn, host
 from xpnet import losses, nn, optim, tree
+from xpnet.backend import namespace
+from xpnet.errors import DivergedError
 
 X, Y = drawn()
 ONE = {"dtype": "float64"}
@@ -94,26 +97,28 @@ def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
 # Callbacks that change a network.
 
 
+WAYS: dict[str, Any] = {
+    "params": lambda model: setattr(model, "params", tree.map(lambda p: p / 2, model.params)),
+    "optimizer": lambda model: setattr(model, "optimizer", optim.SGD(0.02)),
+    "l2": lambda model: setattr(model, "l2", 0.5),
+}
+
+
 class Assigns(xpnet.Callback):
     """Assign something to each network after a step, or after an epoch."""
 
     each_network = True
-    ways: Any = {
-        "params": lambda model: setattr(model, "params", tree.map(lambda p: p / 2, model.params)),
-        "optimizer": lambda model: setattr(model, "optimizer", optim.SGD(0.02)),
-        "l2": lambda model: setattr(model, "l2", 0.5),
-    }
 
     def __init__(self, what: str, hook: str) -> None:
         self.what, self.hook = what, hook
 
     def on_step(self, model: Any, step: int, n_steps: int) -> None:
         if self.hook == "on_step" and model.seed == 1:
-            self.ways[self.what](model)
+            WAYS[self.what](model)
 
     def on_epoch(self, model: Any, metrics: Any) -> None:
         if self.hook == "on_epoch" and model.seed == 1:
-            self.ways[self.what](model)
+            WAYS[self.what](model)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +127,7 @@ class Assigns(xpnet.Callback):
 )
 def test_what_a_callback_assigns_counts_from_then_on(what: str, hook: str) -> None:
     """As for `Model`, whose `fit` goes on after that."""
-    found = both(
-        X, Y, optimizer=optim.SGD(0.1, 0.9), seeds=(0, 1), epochs=3, callbacks=[Assigns(what, hook)]
-    )
+    found = both(X, Y, optimizer=optim.SGD(0.1, 0.9), seeds=(0, 1), epochs=3, callbacks=[Assigns(what, hook)])
     assert [model.epoch for model in found] == [3, 3]
     plain = both(X, Y, optimizer=optim.SGD(0.1, 0.9), seeds=(0, 1), epochs=3, first=2)
     assert_equal(found[0], plain[0])
@@ -145,3 +148,174 @@ def test_another_optimizer_within_an_epoch() -> None:
     assert_equal(found[0], plain[0])
     assert found[1].state.optimizer == {}
     assert found.history[-1].learning_rate.tolist() == [0.001, 0.02]
+
+
+# Answers.
+
+
+class TwoAxes(losses.CrossEntropy):
+    """A user's loss, with code for one network: it answers 2 only where that is more likely than not."""
+
+    def predict(self, prediction: Any) -> Any:
+        xp = namespace(prediction)
+        p = self.probabilities(prediction)
+        return xp.where(p[:, 2] > 0.5, xp.full(p.shape[0], 2), xp.argmax(p[:, :2], axis=1))
+
+    def probabilities(self, logits: Any) -> Any:
+        assert logits.ndim == 2
+        return super().probabilities(logits)
+
+
+class Signs(losses.MeanSquaredError):
+    """A user's loss with the classes -1 and 1."""
+
+    def predict(self, prediction: Any) -> Any:
+        return 2 * (prediction[:, 0] > 0) - 1
+
+
+class Sure(losses.BinaryCrossEntropy):
+    """A user's loss: class 1 from a probability of 0.9 on."""
+
+    def predict(self, prediction: Any) -> Any:
+        return 1 * (prediction[:, 0] > np.log(9))
+
+
+def test_answers_of_a_loss_that_xpnet_does_not_know() -> None:
+    found = xpnet.Ensemble(MLP, TwoAxes(), optim.SGD(0.1), seeds=(0, 1, 2))
+    x = 3 * X
+    np.testing.assert_array_equal(found.predict(x), [model.predict(x) for model in found])
+    p = found.predict_proba(x)
+    assert (p[:, 2] > 0.5).any()
+    np.testing.assert_array_equal(
+        found.predict(x, combine="mean"), np.where(p[:, 2] > 0.5, 2, p[:, :2].argmax(axis=1))
+    )
+    signs = xpnet.Ensemble(nn.Linear(6, 1), Signs(), optim.SGD(0.1), seeds=(0, 1, 2))
+    np.testing.assert_array_equal(signs.predict(X, combine="vote"), np.sign(signs.predict(X).sum(axis=0)))
+    sure = xpnet.Ensemble(nn.Linear(6, 1), Sure(), optim.SGD(0.1), seeds=(0, 1, 2))
+    x = 9 * X
+    np.testing.assert_array_equal(sure.predict(x, combine="mean"), sure.predict_proba(x)[:, 0] > 0.9)
+    assert (sure.predict(x, combine="mean") != (sure.predict_proba(x)[:, 0] > 0.5)).any()
+
+
+def test_the_best_network() -> None:
+    """After early stopping and more epochs alone, and with a loss that is NaN."""
+    found = xpnet.Ensemble(MLP, CE, optim.SGD(np.array([0.001, 0.1])), seeds=(0, 1), **ONE)
+    stopping = [xpnet.EarlyStopping(2), xpnet.EarlyStopping(1, "train_loss", restore=True)]
+    found.fit(X, Y, epochs=4, validation=(X, Y), callbacks=stopping)
+    assert found.best() is found[1]
+    found[0].optimizer = optim.SGD(0.5)
+    found[0].fit(X, Y, epochs=40, validation=(X, Y))
+    assert found.best() is found[0]
+    assert pickle.loads(pickle.dumps(found)).best().seed == 0
+    net, y = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3)), np.eye(3)[Y]
+    nan = xpnet.Ensemble(net, losses.MeanSquaredError(), optim.SGD(0.1), seeds=(0, 1))
+    with np.errstate(all="ignore"):
+        nan.fit(X, y, epochs=1, validation=(np.full_like(X, 3e38), y))
+    assert np.isnan(nan.history[-1].validation_loss[0])
+    nan[1].fit(X, y, epochs=1, validation=(X, y))
+    assert nan.best() is nan[1]
+
+
+def test_an_accuracy_that_one_network_does_not_have() -> None:
+    """None of its examples counts."""
+    y = np.stack([Y, np.full_like(Y, -1)])
+    found = xpnet.Ensemble(MLP, losses.CrossEntropy(ignore_label=-1), optim.SGD(0.1), seeds=(0, 1))
+    evaluated = found.evaluate(np.stack([X, X]), y, own_data=True)
+    assert evaluated.accuracy.dtype == float
+    assert np.isnan(evaluated.accuracy).tolist() == [False, True]
+
+
+# Odd arguments.
+
+
+def ensemble(**given: Any) -> xpnet.Ensemble:
+    options = {"net": MLP, "loss": CE, "optimizer": optim.SGD(0.1), "seeds": (0, 1), **given}
+    return xpnet.Ensemble(**options)
+
+
+def fit(x: Any = X, y: Any = Y, **given: Any) -> xpnet.Ensemble:
+    found = ensemble(net=given.pop("net", MLP))
+    found.fit(x, y, **{"epochs": 1, **given})
+    return found
+
+
+def spoilt(array: Any, value: float, *place: int) -> Any:
+    """Two of these arrays, with this value in one place."""
+    both = np.stack([array, array])
+    both[place] = value
+    return both
+
+
+class InOnePiece(optim.Optimizer):
+    """A user's optimizer that is no dataclass."""
+
+    def __init__(self, learning_rate: Any) -> None:
+        self.learning_rate = learning_rate
+
+
+WORDS = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(6, 3))
+WORD_NUMBERS = np.zeros((11, 2), int)
+RATES = np.array([0.1, 0.2])
+WRONG: list[tuple[Any, str]] = [
+    (lambda: fit(shuffle=1), 'fit: expected shuffle to be "each", "shared" or False, got 1'),
+    (lambda: fit(shuffle=np.ones(2)), 'fit: expected shuffle to be "each", "shared" or False, got array([1., 1.])'),
+    (lambda: fit(own_data=1), "Ensemble: expected own_data to be True or False, got 1"),
+    (lambda: ensemble(l2=[None, 0.1]), "Ensemble: expected l2 to be a number, or 2 of them, got [None, 0.1]"),
+    (lambda: ensemble(l2=[True, False]), "Ensemble: expected l2 to be a number, or 2 of them, got [True, False]"),
+    (lambda: ensemble(l2=np.array([1j, 2])), "Ensemble: expected l2 to be a number, or 2 of them, got array([0.+1.j, 2.+0.j])"),
+    (lambda: ensemble(l2=np.array([0.1, np.nan])), "Ensemble: expected l2 to be a number, or 2 of them, got array([0.1, nan])"),
+    (lambda: ensemble(optimizer=[optim.SGD(RATES)] * 2), "Model: expected learning_rate of SGD to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
+    (lambda: ensemble(optimizer=[optim.ClipNorm(optim.SGD(0.1), RATES)] * 2), "Model: expected max_norm of ClipNorm to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
+    (lambda: ensemble(optimizer=InOnePiece(RATES)), "Model: expected learning_rate of InOnePiece to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
+    (lambda: xpnet.Model(MLP, CE, optim.Adam(0.1, RATES)), "Model: expected beta1 of Adam to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
+    (lambda: fit(sample_weight=1.0), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got ()"),
+    (lambda: fit(sample_weight=np.ones(20), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (20,)"),
+    (lambda: fit(sample_weight=np.ones((2, 9)), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (2, 9)"),
+    (lambda: xpnet.Model(MLP, CE, optim.SGD(0.1)).fit(X, Y, sample_weight=1.0), "sample_weight: expected 11 weights of shape (11,), got ()"),
+    (lambda: ensemble().restore(ensemble(seeds=(0, 1, 2)).snapshot()), "restore: expected a snapshot of 2 networks, got 3"),
+    (lambda: ensemble().evaluate(X, Y, data_on_device="no"), "evaluate: expected data_on_device to be True or False, got 'no'"),
+    (lambda: ensemble().evaluate(spoilt(X, np.nan, 1, 4, 2), spoilt(Y, 0, 0, 0), own_data=True), "network 1: expected finite numbers in x, got nan at x[4, 2]"),
+    (lambda: ensemble().predict(spoilt(X, np.nan, 1, 4, 2), own_data=True), "network 1: expected finite numbers in x, got nan at x[4, 2]"),
+    (lambda: fit(spoilt(X, 0, 0, 0), spoilt(Y, 7, 1, 3), own_data=True), "network 1: CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 7"),
+    (lambda: fit(spoilt(WORD_NUMBERS, 9, 1, 2, 1), spoilt(Y, 0, 0, 0), net=WORDS, own_data=True), "network 1: layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[2, 1]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "line"), WRONG, ids=[line[:40] for _, line in WRONG])
+def test_errors_say_what_is_wrong_in_one_line(wrong: Any, line: str) -> None:
+    with pytest.raises(xpnet.Error) as error:
+        wrong()
+    assert str(error.value) == line
+
+
+def test_numbers_in_arrays_without_axes() -> None:
+    """Of float32, as one hyper-parameter for all or in a list."""
+    rate = np.array(0.1, np.float32)
+    optimizers = optim.ClipNorm(optim.SGD(rate), np.array(1.0, np.float32)), [optim.SGD(rate), optim.Adam()]
+    for optimizer in optimizers:
+        found = ensemble(optimizer=optimizer)
+        found.fit(X, Y, epochs=1, shuffle=np.True_)
+        assert found[0].learning_rate == float(rate)
+
+
+def test_weights_in_one_part_of_an_epoch() -> None:
+    for first, second, line in (
+        (None, np.ones(11), "expected no sample_weight, as in the interrupted epoch, got one"),
+        (np.ones(11), None, "expected a sample_weight, as in the interrupted epoch, got none"),
+    ):
+        found = ensemble()
+        found.fit(X, Y, epochs=1, batch_size=4, sample_weight=first, callbacks=StopsNetwork(1, 0, 1))
+        with pytest.raises(xpnet.Error, match=line + "; set ensemble.epoch_step = 0 to restart"):
+            found.fit(X, Y, epochs=1, batch_size=4, sample_weight=second)
+
+
+def test_a_network_whose_own_data_is_not_finite() -> None:
+    """The message is that of a `Model`."""
+    x, y = spoilt(X, np.nan, 1, 4, 2), spoilt(Y, 0, 0, 0)
+    model = xpnet.Model(MLP, CE, optim.SGD(0.1), seed=1)
+    with pytest.raises(DivergedError) as error:
+        model.fit(x[1], y[1], epochs=1, batch_size=4)
+    found = ensemble()
+    with pytest.warns(UserWarning, match=r"network 1 .*nan at x\[4, 2\]"):
+        found.fit(x, y, epochs=1, batch_size=4, own_data=True)
+    assert found.diverged == {1: str(error.value)}

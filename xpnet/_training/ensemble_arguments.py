@@ -114,13 +114,13 @@ def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
-    """The value of a metric; higher is better. None if there is none, or NaN. ConfigError for another name."""
+    """A metric, higher is better; None if there is none, or NaN. ConfigError for another name."""
     if monitor not in MONITORS:
         raise ConfigError(f"best: expected monitor to be one of {', '.join(MONITORS)}, got {monitor!r}")
     value = getattr(metrics, monitor, None)
     if value is None or math.isnan(value):
         return None
-    return -value if monitor.endswith("loss") else value  # type: ignore[no-any-return]
+    return -value if monitor.endswith("loss") else value
 
 
 class Own:
@@ -190,13 +190,8 @@ class Own:
 
     def _weighted(self, data: Data, weights: Any) -> Weighted:
         loss, backend = self.team.models[0].loss_function, self.team.backend
-        host: Any = backend.numbers(weights, "sample_weight")[:]
         n = data.examples
-        if host.shape not in ((n,), (self.k, n)):
-            raise ShapeError(
-                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
-                f"got {show_shape(host.shape)}"
-            )
+        host = self._read_weights(weights, n)
         for k, row in enumerate(host if host.ndim == 2 else host[None]):
             with naming(f"network {k}") if host.ndim == 2 else nullcontext():
                 target = data.y[:n, ...] if self.is_own else data.y
@@ -207,6 +202,16 @@ class Own:
             host = host.T
         place = backend.asarray if data.on_device else backend.on_host
         return Weighted(data.y, place(np.ascontiguousarray(host), real=True))
+
+    def _read_weights(self, weights: Any, n: int) -> Any:
+        """Weights of n examples, for all networks or for each. ShapeError for another shape."""
+        host: Any = self.team.backend.numbers(weights, "sample_weight")[...]
+        if host.shape not in ((n,), (self.k, n)):
+            raise ShapeError(
+                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
+                f"got {show_shape(host.shape)}"
+            )
+        return host
 
     def measured(self, name: str, given: Any, weights: Any, on_device: bool) -> Data | None:
         """Data to measure after each epoch; None for None. Errors start with its name."""
@@ -219,7 +224,7 @@ class Own:
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
         """x, y and weights without the last examples, and these: see `held_out.split`."""
         if weights is not None:
-            weights = self.team.backend.numbers(weights, "sample_weight")[:]
+            weights = self._read_weights(weights, x.shape[1 if self.is_own else 0])
         if not self.is_own:
             (first, targets), others = held_out.split(fraction, x, y)
             n = first.shape[0]

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet._training import (
     arguments,
+    ensemble_answers,
     ensemble_arguments,
     ensemble_data,
     ensemble_fit,
@@ -326,24 +327,12 @@ class Ensemble(Networks):
             expected = ", ".join(f'"{each}"' for each in COMBINATIONS)
             raise ConfigError(f"predict: expected combine to be one of {expected}, got {combine!r}")
         outputs = self._outputs(x, combine == "each", batch_size, own_data)
-        loss, backend = self.loss_function, self.backend
-
-        def interpreted(array: np.ndarray) -> np.ndarray:
-            with backend.precision():
-                return backend.to_numpy(loss.predict(backend.asarray(array)))
-
-        if combine == "mean":
-            if not hasattr(loss, "probabilities"):
-                return interpreted(outputs.mean(axis=0))
-            # Argmax and the sign of p - 1/2 are the classes of all losses with probabilities.
-            return interpreted(self._probabilities(outputs).mean(axis=0) - 0.5)
-        each = interpreted(outputs)
-        if combine == "each":
-            return each
-        if each.dtype.kind not in "iu":
-            raise ConfigError(f'predict: expected a loss with classes for combine="vote", got {loss}')
-        votes = np.stack([(each == value).sum(axis=0) for value in range(int(each.max()) + 1)])
-        return votes.argmax(axis=0)
+        ways = {
+            "each": ensemble_answers.answers,
+            "mean": ensemble_answers.by_mean,
+            "vote": ensemble_answers.by_vote,
+        }
+        return ways[combine](self.loss_function, self.backend, outputs)
 
     def predict_proba(
         self, x: ArrayLike, batch_size: int = 250, *, combine: str = "mean", own_data: bool = False
@@ -356,13 +345,9 @@ class Ensemble(Networks):
             raise ConfigError(f'predict_proba: expected combine to be "each" or "mean", got {combine!r}')
         if not hasattr(self.loss_function, "probabilities"):
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
-        found = self._probabilities(self._outputs(x, combine == "each", batch_size, own_data))
+        outputs = self._outputs(x, combine == "each", batch_size, own_data)
+        found = ensemble_answers.probabilities(self.loss_function, self.backend, outputs)
         return found if combine == "each" else found.mean(axis=0)
-
-    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        loss: Any = self.loss_function
-        with self.backend.precision():
-            return self.backend.to_numpy(loss.probabilities(self.backend.asarray(outputs)))
 
     def _outputs(self, x: ArrayLike, all_of_them: bool, batch_size: int, own_data: bool) -> np.ndarray:
         """The outputs (K, n, d) of all networks, or of those that have not diverged."""

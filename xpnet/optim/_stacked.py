@@ -51,7 +51,7 @@ def with_numbers(optimizer: Optimizer) -> Optimizer:
             changes[field.name] = with_numbers(value)
         elif getattr(value, "ndim", None) == 0:
             changes[field.name] = float(value)
-    return replace(given, **changes) if changes else optimizer  # type: ignore[no-any-return]
+    return replace(given, **changes) if changes else optimizer
 
 
 def stacked(optimizers: Sequence[Optimizer], backend: Backend) -> Optimizer:

@@ -1,7 +1,9 @@
 """Ensembles at the edges: networks that leave, return and differ, callbacks that change them, odd arguments."""
 
 import copy
+import csv
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from test_ensemble import CE, MLP, assert_equal, both, drawn, host
 from xpnet import losses, nn, optim, tree
 from xpnet.backend import namespace
 from xpnet.errors import DivergedError
+from xpnet.train.reporting import MetricsFile
 
 X, Y = drawn()
 ONE = {"dtype": "float64"}
@@ -148,6 +151,23 @@ def test_another_optimizer_within_an_epoch() -> None:
     assert_equal(found[0], plain[0])
     assert found[1].state.optimizer == {}
     assert found.history[-1].learning_rate.tolist() == [0.001, 0.02]
+
+
+def test_files_of_callbacks(tmp_path: Path) -> None:
+    """Those of one network never replace those of another."""
+
+    class OfEach(xpnet.Checkpoints):
+        each_network = True
+
+    found = xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1))
+    table = MetricsFile(tmp_path / "metrics.csv")
+    history = found.fit(X, Y, epochs=2, callbacks=[OfEach(tmp_path), table])
+    for k, model in enumerate(found):
+        alone = xpnet.Model(MLP, CE, optim.SGD(0.1), seed=k)
+        alone.load_checkpoint(tmp_path / f"network-{k}" / "epoch-2-step-0.safetensors")
+        assert_equal(alone, model, 0)
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines()))
+    assert [float(row["train_loss"]) for row in rows] == [each.train_loss.mean() for each in history]
 
 
 # Answers.

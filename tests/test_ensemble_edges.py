@@ -74,6 +74,20 @@ def test_a_network_that_diverged_in_a_resumed_epoch_ends_the_fit_for_all() -> No
     assert found[0].epoch == before + 2
 
 
+def test_a_network_diverges_after_another_has_stopped_in_the_same_epoch() -> None:
+    """It goes back to the start of the epoch, with the message of a `Model`."""
+    net, rates = nn.Linear(6, 3), [optim.SGD(0.1), optim.SGD(0.1), optim.SGD(1e200)]
+    model = xpnet.Model(net, losses.MeanSquaredError(), rates[2], seed=2, **ONE)
+    found = xpnet.Ensemble(net, losses.MeanSquaredError(), rates, seeds=(0, 1, 2), **ONE)
+    with pytest.raises(DivergedError) as error:
+        model.fit(X, Y, epochs=1, batch_size=4)
+    with pytest.warns(UserWarning, match="network 2 .* has diverged"):
+        found.fit(X, Y, epochs=1, batch_size=4, callbacks=StopsNetwork(1, 1))
+    assert found.diverged == {2: str(error.value)}
+    assert_equal(found[2], model, 0)
+    assert [(each.epoch, each.epoch_step) for each in found] == [(1, 0), (0, 1), (0, 0)]
+
+
 def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
     """With the others in step, or alone first; all of them with their callbacks, as they were."""
     plain = xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1), **ONE)

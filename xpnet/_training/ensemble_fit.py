@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,8 +123,9 @@ class Fit:
     def _epoch(self, places: tuple[int, ...], buffers: Any) -> bool:
         """Train these networks for an epoch. Returns False if it was interrupted."""
         team, training = self.team, self.team.training
+        began: dict[int, Callable[[], Start]] = {}
         while True:
-            steps = _Steps(self, places, buffers)
+            steps = _Steps(self, places, buffers, began)
             steps.run()
             is_done = training.progress.epoch_step == steps.n_steps
             moments = team.moments(steps.stacked)
@@ -212,14 +214,23 @@ def mean_metrics(metrics: list[EpochMetrics], epoch: int) -> EpochMetrics:
 class _Steps:
     """The steps that are left of an epoch, for some networks.
 
+    Arguments:
+        fit, places, buffers: of which `fit`, the networks, and where their data goes.
+        began: gives where each network began the epoch, if it was broken off for one that stopped; else these
+            steps are entered.
+
     Attributes:
         stacked: the networks.
         n_steps: the number of steps of the epoch.
         seconds: the duration of those taken.
     """
 
-    def __init__(self, fit: Fit, places: tuple[int, ...], buffers: Any) -> None:
-        self.fit, self.buffers = fit, buffers
+    def __init__(
+        self, fit: Fit, places: tuple[int, ...], buffers: Any, began: dict[int, Callable[[], Start]]
+    ) -> None:
+        self.fit, self.buffers, self.began = fit, buffers, began
+        for i, k in enumerate(places):
+            began.setdefault(k, partial(self._start, i))
         team, data = fit.team, fit.data
         companions = [fit.network_hooks[k].states() for k in places]
         self.stacked: Stacked = team.stack(places, companions)
@@ -264,7 +275,7 @@ class _Steps:
         began = time.perf_counter() - self.seconds
         program, source = self.stacked.program, self.source
         try:
-            with closing(self._ranges(source, self.rates)) as ranges:
+            with closing(self._ranges(source, self.rates, self.skipped)) as ranges:
                 loop._take_steps(program, training, source, ranges, self.rates, hooks, self.start, began)
         except ShapeError:  # values that do not fit, found when they were read
             training.go_back(self.start)
@@ -279,8 +290,8 @@ class _Steps:
     def _source(self, x: Any, y: Any, stacks: list[np.ndarray]) -> Arrays:
         return _Positions(self.fit.team.backend, x, y, self.data.on_device, stacks, self.buffers)
 
-    def _ranges(self, source: Arrays, rates: list[Any]) -> Generator[StepRange, None, None]:
-        return source.ranges(rates if self.is_scheduled else None, self.skipped)
+    def _ranges(self, source: Arrays, rates: list[Any], skipped: int) -> Generator[StepRange, None, None]:
+        return source.ranges(rates if self.is_scheduled else None, skipped)
 
     def diverged(self, moments: list[Moment]) -> dict[int, str]:
         """What is wrong with each network that is not finite any more, which is then back at the start."""
@@ -298,13 +309,14 @@ class _Steps:
         row = i if self.stacks[0].shape[1] > 1 else 0
         x, y, first = self.data.of_network(i, k)
         stacks, rates = [rows[:, row] - first for rows in self.stacks], [rates[i] for rates in self.rates]
-        source = self._source(x, y, stacks)
-        ranges = self._ranges(source, rates)
-        return str(loop._diverged(program, moment.training, source, self._start(i), ranges, rates))
+        source, start = self._source(x, y, stacks), self.began[k]()
+        ranges = self._ranges(source, rates, start.progress.epoch_step)
+        return str(loop._diverged(program, moment.training, source, start, ranges, rates))
 
     def set_back(self, i: int, moment: Moment, loss: float) -> str:
         """Set network i back, whose loss after the last step is not finite; what is wrong."""
-        program, start = self.fit.team.engine(self.stacked.places[i]).program, self._start(i)
+        k = self.stacked.places[i]
+        program, start = self.fit.team.engine(k).program, self.began[k]()
         variables = moment.state.variables(program.optimizer)
         moment.training.go_back(start)
         progress = moment.progress
@@ -318,7 +330,7 @@ class _Steps:
             return str(error)
 
     def _start(self, i: int) -> Start:
-        """Where the steps of network i started."""
+        """Where these steps of network i started."""
         stacked, start = self.stacked, self.start
         networks = stacked.program.networks
         assert networks is not None

@@ -91,8 +91,8 @@ def _accuracy(value: float | None) -> str:
 class MetricsFile(Callback):
     """`metrics.csv`: a row for each epoch, a column for each field of `EpochMetrics`.
 
-    Pass it after the checkpoints, so that a row says that there was a checkpoint of its epoch. Of an `Ensemble`
-    the rows are means over the networks.
+    Pass it after the checkpoints, so that a row says that there was a checkpoint of its epoch.
+    The rows of an `Ensemble` are means over the networks.
     """
 
     def __init__(self, path: Path) -> None:

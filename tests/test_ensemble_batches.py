@@ -205,6 +205,32 @@ def test_a_network_that_diverges_leaves_the_others_alone() -> None:
             assert found.diverged == {1: str(error.value)}
 
 
+@pytest.mark.parametrize("read", [list, Shuffled])
+def test_a_network_diverges_after_another_has_stopped(read: Callable[[Any], Any]) -> None:
+    """It goes back to the start of the epoch, which is traced in a pass of its own; the third one goes on."""
+    pairs = [(x, np.eye(3)[y]) for x, y in PAIRS]
+    rates = [optim.SGD(rate) for rate in (0.1, 0.1, 1e200)]
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+    def ensemble(rates: Any) -> xpnet.Ensemble:
+        return xpnet.Ensemble(
+            net, losses.MeanSquaredError(), rates, seeds=SEEDS[: len(rates)], dtype="float64"
+        )
+
+    found, plain = ensemble(rates), ensemble(rates[:1])
+    batches, others = read(pairs), read(pairs)
+    with pytest.warns(UserWarning, match="network 2 .* has diverged and is taken out: epoch 1, step [23]"):
+        found.fit(batches, epochs=1, callbacks=StopsNetwork(0, 1))
+    plain.fit(others, epochs=1)
+    assert [(model.epoch, model.epoch_step) for model in found] == [(1, 0), (0, 1), (0, 0)]
+    assert_equal(found[0], plain[0], 0)
+    if read is list:
+        alone = xpnet.Model(net, losses.MeanSquaredError(), rates[2], seed=SEEDS[2], dtype="float64")
+        with pytest.raises(DivergedError) as error:
+            alone.fit(pairs, epochs=1)
+        assert found.diverged == {2: str(error.value)}
+
+
 def test_a_spoilt_batch_of_one_network_is_named() -> None:
     x = OWN_X[:, :4].copy()
     x[1, 3, 2] = np.nan
@@ -262,6 +288,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: made().fit(X, epochs=1), "fit: expected y to be the targets of x, got None; write fit(x, y)"),
     (lambda: made().fit(PAIRS, epochs=1, own_data=True), "batch 1: own_data: expected x of shape (3, n, ...) for 3 networks, got (4, 6)"),
     (lambda: made().fit([(OWN_X, OWN_Y[:, :4])], epochs=1, own_data=True), "batch 1: own_data: expected a y for each of 11 x, got 4"),
+    (lambda: made().fit([(OWN_X, OWN_Y), (OWN_X, OWN_Y + 3 * (np.arange(3) == 2)[:, None])], epochs=1, own_data=True), "batch 2: network 2: CrossEntropy(): expected labels from 0 to 2, got labels from 3 to 5"),
     (lambda: made().fit([(X, Y, np.ones((2, 11)))], epochs=1), "batch 1: sample_weight: expected weights of shape (11,), or (3, 11) for each network, got (2, 11)"),
     (lambda: made().fit([(X, Y, OWN_WEIGHTS - 1)], epochs=1), "batch 1: network 0: sample_weight: expected finite weights of at least 0, got weights from -1 to 1"),
     (lambda: made().fit([*PAIRS, (X, Y, np.ones(11))], epochs=1), "batch 4: expected y of shape (n,) without sample_weight, as in the first batch, got y of shape (n,) and sample_weight"),

@@ -216,7 +216,7 @@ class Model(Learner):
             try:
                 self._grads, self._fitting = None, True
                 return loop.run(
-                    self._program,
+                    lambda: self._program,
                     self._training,
                     source,
                     epochs=epochs,

@@ -1,7 +1,8 @@
 """The arguments of `Ensemble` and of its methods, checked, and the data of its networks, placed."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,23 @@ def members(
         raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
     nets: Any = _each("net", net, k, Layer)
     if isinstance(optimizer, list | tuple):
-        optimizers: Any = _each("optimizer", optimizer, k, Optimizer)
+        each: Any = _each("optimizer", optimizer, k, Optimizer)
+        optimizers: Any = [stacked_optimizers.with_numbers(one) for one in each]
     else:
         arguments.require("Model", "optimizer", optimizer)
         one: Any = optimizer
         optimizers = stacked_optimizers.of_each_network(one, k)
-    strengths = [l2] * k
-    if not is_number(l2):
-        array = np.asarray(l2, dtype=object) if isinstance(l2, list | tuple) else l2
-        if getattr(array, "shape", None) != (k,):
-            raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
-        strengths = [value if is_number(value) else float(value) for value in array]
-    return list(zip(nets, optimizers, numbers, strengths, strict=True))
+    return list(zip(nets, optimizers, numbers, _strengths(l2, k), strict=True))
+
+
+def _strengths(l2: Any, k: int) -> list[float]:
+    """λ of each network, of a number for all or K in a list or an array."""
+    if is_number(l2):
+        return [l2] * k
+    found = l2.tolist() if hasattr(l2, "tolist") else l2
+    if not isinstance(found, list | tuple) or len(found) != k or not all(map(is_number, found)):
+        raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
+    return list(found)
 
 
 def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
@@ -92,22 +98,24 @@ def pair(name: str, found: Any) -> tuple[Any, Any]:
 
 
 def order(shuffle: Any, y: Any) -> Any:
-    """ "each", "shared" or False. ConfigError for anything else, and for an order of batches."""
-    if shuffle not in ("each", "shared", True, False, None) or (
-        isinstance(shuffle, int) and shuffle not in (0, 1)
-    ):
-        raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
+    """What `fit` is told of the order: "each", "shared" or False. ConfigError for anything else."""
     if y is None:
         arguments.refuse_with_batches("fit", arguments.BATCHES, {"shuffle": shuffle})
-    return "each" if shuffle is True or shuffle is None else shuffle
+    if shuffle is None or isinstance(shuffle, bool | np.bool_):
+        return "each" if shuffle is None or shuffle else False
+    if isinstance(shuffle, str) and shuffle in ("each", "shared"):
+        return shuffle
+    raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
-    """The value of a metric; higher is better. ConfigError for another name."""
+    """A metric, higher is better; None if there is none, or NaN. ConfigError for another name."""
     if monitor not in MONITORS:
         raise ConfigError(f"best: expected monitor to be one of {', '.join(MONITORS)}, got {monitor!r}")
     value = getattr(metrics, monitor, None)
-    return None if value is None else -value if monitor.endswith("loss") else value
+    if value is None or math.isnan(value):
+        return None
+    return -value if monitor.endswith("loss") else value
 
 
 class Own:
@@ -119,7 +127,7 @@ class Own:
     """
 
     def __init__(self, team: Team, is_own: Any) -> None:
-        require_flag("fit", "own_data", is_own)
+        require_flag("Ensemble", "own_data", is_own)
         self.team = team
         self.is_own = bool(is_own)
         self.k = len(team.models)
@@ -143,21 +151,43 @@ class Own:
         xp = self.team.backend.xp if self.team.backend.owns(array) else np
         return xp.reshape(whole_array, (self.k * array.shape[1], *array.shape[2:]))
 
+    @contextmanager
+    def _naming_networks(self, *arrays: Any) -> Iterator[None]:
+        """Within the block, a ShapeError names the network whose own x or y does not fit, and its entry."""
+        try:
+            yield
+        except ShapeError:
+            place: Any = self.inputs.place if len(arrays) > 1 else self.inputs.place_x
+            for k in range(self.k if self.is_own else 0):
+                with naming(f"network {k}"):
+                    place(*[array[k, ...] for array in arrays])
+            raise
+
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
-        placed = self.inputs.place_x(self._folded(self.read("x", x)))
+        x = self.read("x", x)
+        with self._naming_networks(x):
+            placed = self.inputs.place_x(self._folded(x))
         return Data(placed, placed, self.k, self.is_own)
 
-    def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+    def _pair(self, x: Any, y: Any) -> tuple[Any, Any]:
         """x and y, each network's own one after the other."""
         if self.is_own and x.shape[1] != y.shape[1]:
             raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
         return self._folded(x), self._folded(y)
 
+    def place_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """`Inputs.place_batch` of each network's own x and y one after the other."""
+        pair = self._pair(x, y)
+        with self._naming_networks(x, y):
+            return self.inputs.place_batch(*pair)
+
     def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
         """Inputs and targets, perhaps with weights (n,), or (K, n) for each network."""
+        pair = self._pair(x, y)
         try:
-            placed, target = self.inputs.place(*self.pair(x, y), on_device)
+            with self._naming_networks(x, y):
+                placed, target = self.inputs.place(*pair, on_device)
         except ShapeError as error:
             if self.is_own:
                 raise
@@ -168,13 +198,8 @@ class Own:
     def weighted(self, data: Data, weights: Any, some: bool = True) -> Weighted:
         """The targets with weights (n,), or (K, n) for each network; `some` as in `judging.weighted`."""
         loss, backend = self.team.models[0].loss_function, self.team.backend
-        host: Any = backend.numbers(weights, "sample_weight")[:]
         n = data.examples
-        if host.shape not in ((n,), (self.k, n)):
-            raise ShapeError(
-                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
-                f"got {show_shape(host.shape)}"
-            )
+        host = self._read_weights(weights, n)
         for k, row in enumerate(host if host.ndim == 2 else host[None]):
             with naming(f"network {k}") if host.ndim == 2 else nullcontext():
                 target = data.y[:n, ...] if self.is_own else data.y
@@ -185,6 +210,16 @@ class Own:
             host = host.T
         place = backend.asarray if data.on_device else backend.on_host
         return Weighted(data.y, place(np.ascontiguousarray(host), real=True))
+
+    def _read_weights(self, weights: Any, n: int) -> Any:
+        """Weights of n examples, for all networks or for each. ShapeError for another shape."""
+        host: Any = self.team.backend.numbers(weights, "sample_weight")[...]
+        if host.shape not in ((n,), (self.k, n)):
+            raise ShapeError(
+                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
+                f"got {show_shape(host.shape)}"
+            )
+        return host
 
     def batches(self, batches: Any) -> given.Placed:
         """Batches to evaluate, placed one by one as `Data`."""
@@ -201,7 +236,7 @@ class Own:
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
         """x, y and weights without the last examples, and these: see `held_out.split`."""
         if weights is not None:
-            weights = self.team.backend.numbers(weights, "sample_weight")[:]
+            weights = self._read_weights(weights, x.shape[1 if self.is_own else 0])
         if not self.is_own:
             (first, targets), others = held_out.split(fraction, x, y)
             n = first.shape[0]
@@ -219,9 +254,10 @@ class Own:
         """Let each network minimise its loss on placed targets: balanced class weights come from them."""
         team, data = self.team, Data(judging.without_weights(y), y, self.k, self.is_own)
         for k, model in enumerate(team.models):
-            if getattr(model.loss_function, "class_weights", None) == "balanced":
-                y = data.target(k)
-            use_loss(model, judging.for_training(model.loss_function, y, team.backend))
+            loss = model.loss_function
+            if getattr(loss, "class_weights", None) == "balanced":
+                loss = judging.for_training(loss, data.targets(k, k), team.backend)
+            use_loss(model, loss)
 
 
 class OwnPlacer(given.Placer):
@@ -239,7 +275,7 @@ class OwnPlacer(given.Placer):
         return self.own.read(name, x)
 
     def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
-        return self.own.pair(self.read(x), self.read(y, "y"))
+        return self.own.place_batch(self.read(x), self.read(y, "y"))
 
     def weighted(self, target: Any, weights: Any) -> Weighted:
         found = self.own.weighted(self.data(target, target), weights, some=False)

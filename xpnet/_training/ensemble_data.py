@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,19 +55,20 @@ class Data(NamedTuple):
             weights = self.y.weights[:, columns]
         return self._replace(y=self.y._replace(weights=weights))
 
-    def of_network(self, i: int) -> tuple[Any, Any]:
-        """x and y for the steps of the i-th of these networks alone."""
-        if not isinstance(self.y, Weighted) or self.y.weights.ndim == 1:
-            return self.x, self.y
-        return self.x, self.y._replace(weights=self.y.weights[:, i])
+    def of_network(self, i: int, k: int) -> tuple[Any, Any, int]:
+        """x and y of network k, and the position of the first x; i is its column in the weights."""
+        first = k * self.examples if self.is_own else 0
+        x = self.x[first : first + self.examples, ...] if self.is_own else self.x
+        return x, self.targets(i, k), first
 
-    def rows(self, k: int) -> slice:
-        """Where the examples of network k are in x."""
-        return slice(k * self.examples, (k + 1) * self.examples) if self.is_own else slice(None)
-
-    def target(self, k: int) -> Any:
-        """y of network k alone, with its weights."""
-        return tree.map(lambda array: array[self.rows(k), ...], self.of_network(k)[1])
+    def targets(self, i: int, k: int) -> Any:
+        """y of network k; i is its column in the weights."""
+        if self.is_own:
+            rows = slice(k * self.examples, (k + 1) * self.examples)
+            return tree.map(lambda array: array[rows, ...], self.y)
+        if isinstance(self.y, Weighted) and self.y.weights.ndim > 1:
+            return self.y._replace(weights=self.y.weights[:, i])
+        return self.y
 
     def positions(self, places: tuple[int, ...], order: np.ndarray) -> np.ndarray:
         """Where the examples of each network's `order` (K or 1, m) are in x: (K or 1, m)."""
@@ -151,8 +153,16 @@ def evaluate(
         totals, _ = program.evaluate(totals, (variables, *data.batch(backend, places, part)))
     found = _means(program, variables, totals, n)
     if not all(math.isfinite(each.loss) for each in found):
-        outcome.require_finite(backend, x=data.x, y=data.y)
+        _require_finite(backend, data)
     return found
+
+
+def _require_finite(backend: Backend, data: Data) -> None:
+    """`outcome.require_finite`, which names the network if each has its own data."""
+    for k in range(data.networks if data.is_own else 1):
+        x, y, _ = data.of_network(0, k)
+        with naming(f"network {k}") if data.is_own else nullcontext():
+            outcome.require_finite(backend, x=x, **evaluation.named(y))
 
 
 def _evaluate_batches(
@@ -170,7 +180,7 @@ def _evaluate_batches(
         if finite and not np.isfinite(backend.to_numpy(here.loss)).all():
             finite = False
             with naming(f"batch {number}"):
-                outcome.require_finite(backend, x=data.x, **evaluation.named(data.y))
+                _require_finite(backend, data)
         if n == examples:
             break
     if totals is None:
@@ -216,7 +226,7 @@ def predict(
         parts.append(backend.to_numpy(prediction))
     found = np.concatenate(parts, axis=1)
     if not bool(finite):
-        outcome.require_finite(backend, x=data.x)
+        _require_finite(backend, data)
         wrong = ~(found < np.inf).reshape(len(found), -1).all(axis=1)
         if wrong.any():
             k = int(np.argmax(wrong))

@@ -1,9 +1,10 @@
 """`fit` of an ensemble: epochs of steps of all of its networks at once."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,14 @@ class Fit:
                 own.unfinished = True
             self._tell(tuple(trainings))
             for _ in range(epochs):
+                for own in trainings.values():
+                    own.unfinished = True  # also after a callback has assigned other parameters
                 if training.stopping or not (places := team.places()) or not self._epoch(places):
                     break
-        goes_on = any(own.progress.epoch_step > 0 for own in trainings.values())
-        for own in (training, *trainings.values()):
-            own.unfinished = own.unfinished and goes_on
+        goes_on = any(trainings[k].progress.epoch_step > 0 for k in team.places())
+        training.unfinished = training.unfinished and goes_on
+        for own in trainings.values():
+            own.unfinished = own.unfinished and (goes_on or own.progress.epoch_step > 0)
 
     def _leave(self) -> None:
         self.team.fitting = False
@@ -109,8 +113,9 @@ class Fit:
         """Train these networks for an epoch. Returns False if it was interrupted."""
         team, training = self.team, self.team.training
         self.source.begin(team.progress())
+        began: dict[int, Callable[[], Start]] = {}
         while True:
-            steps = _Steps(self, places)
+            steps = _Steps(self, places, began)
             goes_on = steps.run()
             is_done = steps.source.is_complete(training.progress.epoch_step)
             moments = team.moments(steps.stacked)
@@ -204,14 +209,21 @@ def mean_metrics(metrics: list[EpochMetrics], epoch: int) -> EpochMetrics:
 class _Steps:
     """The steps that are left of an epoch, for some networks.
 
+    Arguments:
+        fit, places: of which `fit`, and the networks.
+        began: gives where each network began the epoch, if it was broken off for one that stopped; else these
+            steps are entered.
+
     Attributes:
         stacked: the networks.
         source: their steps.
         seconds: the duration of those taken.
     """
 
-    def __init__(self, fit: Fit, places: tuple[int, ...]) -> None:
-        self.fit, team = fit, fit.team
+    def __init__(self, fit: Fit, places: tuple[int, ...], began: dict[int, Callable[[], Start]]) -> None:
+        self.fit, self.began, team = fit, began, fit.team
+        for i, k in enumerate(places):
+            began.setdefault(k, partial(self._start, i))
         companions = [fit.network_hooks[k].states() for k in places]
         self.stacked: Stacked = team.stack(places, companions)
         program, own = self.stacked.program, self.stacked.progress
@@ -233,6 +245,10 @@ class _Steps:
             zero = team.backend.from_host(np.zeros(len(places), np.int32))
             state, seconds = state._replace(totals=totals, finite_steps=zero), 0.0
         rate: Any = self.rates[max(self.skipped - 1, 0)]
+        self.stacked.progress = [
+            progress._replace(epoch_seconds=seconds, learning_rate=its_rate, news=None)
+            for progress, its_rate in zip(own, rate, strict=True)
+        ]
         progress = training.progress._replace(
             epoch_step=self.skipped, epoch_seconds=seconds, learning_rate=rate, news=None
         )
@@ -251,7 +267,7 @@ class _Steps:
         began = time.perf_counter() - self.seconds
         program, source = self.stacked.program, self.source
         try:
-            with closing(self._ranges(source, self.rates)) as ranges:
+            with closing(self._ranges(source, self.rates, self.skipped)) as ranges:
                 loop._take_steps(program, training, source, ranges, self.rates, hooks, self.start, began)
         except BaseException as error:
             if isinstance(error, ShapeError):  # values that do not fit, found when they were read
@@ -267,8 +283,8 @@ class _Steps:
             training.stopping = False
         return bool(hooks.paused)
 
-    def _ranges(self, source: Source, rates: list[Any]) -> Generator[StepRange, None, None]:
-        return source.ranges(rates if self.is_scheduled else None, self.skipped)
+    def _ranges(self, source: Source, rates: list[Any], skipped: int) -> Generator[StepRange, None, None]:
+        return source.ranges(rates if self.is_scheduled else None, skipped)
 
     def diverged(self, moments: list[Moment]) -> dict[int, str]:
         """What is wrong with each network that is not finite any more, which is then back at the start."""
@@ -284,13 +300,14 @@ class _Steps:
         program = self.fit.team.engine(k).program
         moment.training.change(moment.state, moment.progress)
         rates: Any = type(self.rates)([rates[i] for rates in self.rates])
-        source = self.source.of_network(i)
-        ranges = self._ranges(source, rates)
-        return str(loop._diverged(program, moment.training, source, self._start(i), ranges, rates))
+        source, start = self.source.of_network(i), self.began[k]()
+        ranges = self._ranges(source, rates, start.progress.epoch_step)
+        return str(loop._diverged(program, moment.training, source, start, ranges, rates))
 
     def set_back(self, i: int, moment: Moment, loss: float) -> str:
         """Set network i back, whose loss after the last step is not finite; what is wrong."""
-        program, start = self.fit.team.engine(self.stacked.places[i]).program, self._start(i)
+        k = self.stacked.places[i]
+        program, start = self.fit.team.engine(k).program, self.began[k]()
         variables = moment.state.variables(program.optimizer)
         moment.training.go_back(start)
         progress = moment.progress
@@ -304,7 +321,7 @@ class _Steps:
             return str(error)
 
     def _start(self, i: int) -> Start:
-        """Where the steps of network i started."""
+        """Where these steps of network i started."""
         stacked, start = self.stacked, self.start
         networks = stacked.program.networks
         assert networks is not None
@@ -338,6 +355,6 @@ class _StepHooks:
             for hooks in self.of_networks:
                 hooks.tell()
         self.fit.hooks.tell()
-        stopping = any(team.engine(k).training.stopping for k in self.stacked.places)
+        stopping = team.take_in() or any(team.engine(k).training.stopping for k in self.stacked.places)
         if stopping and not team.training.stopping:
             team.training.stopping = self.paused = True

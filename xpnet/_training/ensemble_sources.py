@@ -46,7 +46,7 @@ class EnsembleArrays(Arrays):
         stacks = ensemble_data.batch_positions(
             self.all_data, places, self.record.batch_size, seeds, list(epochs), self.shuffle
         )
-        return Positions(self, self.all_data.of(self.backend, places), stacks)
+        return Positions(self, self.all_data.of(self.backend, places), stacks, places)
 
     def data(self) -> Data:
         return self.all_data
@@ -55,7 +55,10 @@ class EnsembleArrays(Arrays):
 class Positions(Arrays):
     """Arrays that are cut into batches by positions, as `batch_positions` gives them."""
 
-    def __init__(self, whole: EnsembleArrays, data: Data, stacks: list[np.ndarray]) -> None:
+    def __init__(
+        self, whole: EnsembleArrays, data: Data, stacks: list[np.ndarray], places: tuple[int, ...]
+    ) -> None:
+        self.places = places
         self.backend, self.record, self.buffers = whole.backend, whole.record, whole.buffers
         self.whole, self.own_data, self.positions = whole, data, stacks
         self.x, self.y, self.on_device = data.x, data.y, data.on_device
@@ -65,9 +68,9 @@ class Positions(Arrays):
     def of_network(self, i: int) -> "Positions":
         """The steps of the i-th of these networks alone."""
         row = i if self.positions[0].shape[1] > 1 else 0
-        x, y = self.own_data.of_network(i)
-        alone = self.own_data._replace(x=x, y=y)
-        return Positions(self.whole, alone, [rows[:, row] for rows in self.positions])
+        x, y, first = self.own_data.of_network(i, self.places[i])
+        stacks = [rows[:, row] - first for rows in self.positions]
+        return Positions(self.whole, self.own_data._replace(x=x, y=y), stacks, self.places[i : i + 1])
 
 
 class EnsembleBatches(GivenBatches):
@@ -117,5 +120,5 @@ class BatchesOfOne(GivenBatches):
         self.buffers, self.indices, self.reached, self.batch = {}, {}, None, None
 
     def _load(self, x: Array, y: Any) -> tuple[Array, Any]:
-        data = self.place.data(x, y)
-        return super()._load(x[data.rows(self.k), ...], data.target(self.k))
+        x, y, _ = self.place.data(x, y).of_network(self.k, self.k)
+        return super()._load(x, y)

@@ -221,7 +221,7 @@ class Placer:
         """Inputs and targets of a batch."""
         with naming(f"batch {number}"):
             x, y, weights = parts_of(batch)
-            placed, target = self.inputs.place_batch(*self.pair(x, y))
+            placed, target = self.pair(x, y)
             found = target if weights is None else self.weighted(target, weights)
             form = tuple(target.shape[1:]), weights is None
             self.form = self.form or form
@@ -234,8 +234,8 @@ class Placer:
         return self.inputs.read(x, name)
 
     def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """x and y of a batch, as `Inputs.place_batch` takes them."""
-        return x, y
+        """x and y of a batch, placed."""
+        return self.inputs.place_batch(x, y)
 
     def weighted(self, target: Any, weights: Any) -> Weighted:
         """A placed target with the weights of the batch, on the host."""

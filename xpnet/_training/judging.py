@@ -154,7 +154,7 @@ def weighted(
             f"sample_weight: expected a loss whose examples are independent, got {loss}, "
             f"whose examples are {loss.examples!r}"
         )
-    host = backend.numbers(weights, "sample_weight")[:]
+    host = backend.numbers(weights, "sample_weight")[...]
     if host.shape != (n,):
         raise ShapeError(f"sample_weight: expected {n} weights of shape ({n},), got {host.shape}")
     if not (np.all(np.isfinite(host)) and np.all(host >= 0) and (np.any(host > 0) or not some)):

@@ -10,7 +10,7 @@ from xpnet._training.ensemble import Team
 from xpnet._training.step import Augment
 from xpnet.callbacks import Callback
 from xpnet.ensemble.history import EnsembleHistory
-from xpnet.errors import CheckpointError, ConfigError
+from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.model import Model
 from xpnet.schedules import Schedule
 from xpnet.tree import Tree
@@ -32,7 +32,7 @@ class Networks:
         self._options = {"augment": augment, "micro_batch": micro_batch}
         self._team = Team(models, augment, micro_batch)
         self._copies: list[Copies] = []
-        self._restored: dict[int, int] = {}
+        self._restored: dict[int, tuple[int, int]] = {}
         self._fitting = False
         self.backend = models[0].backend
         self.loss_function = models[0].loss_function
@@ -105,7 +105,8 @@ class Networks:
         scores = {}
         for k, model in enumerate(self):
             history = {each.epoch: each for each in model.history}
-            epoch = self._restored.get(k, model.epoch)
+            restored, last = self._restored.get(k, (model.epoch, model.epoch))
+            epoch = restored if last == model.epoch else model.epoch  # it may have trained alone since
             value = ensemble_arguments.score(history.get(epoch), monitor)
             if value is not None and k not in self.diverged:
                 scores[k] = value
@@ -138,6 +139,9 @@ class Networks:
 
     def restore(self, snapshot: Tree) -> None:
         """Restore the parameters and statistics of a `snapshot`, and reset the optimizers."""
+        if not isinstance(snapshot, tuple) or len(snapshot) != len(self):
+            got = f"{len(snapshot)}" if isinstance(snapshot, tuple) else type(snapshot).__name__
+            raise ShapeError(f"restore: expected a snapshot of {len(self)} networks, got {got}")
         for model, own in zip(self, snapshot, strict=True):
             model.restore(own)
 
@@ -170,7 +174,7 @@ class Networks:
             "ensemble": ensemble_files.captured(team.training, self.backend, of_copy),
             "diverged": {str(k): message for k, message in team.diverged.items()},
             "stopped": sorted(team.stopped),
-            "restored": {str(k): epoch for k, epoch in self._restored.items()},
+            "restored": {str(k): list(epochs) for k, epochs in self._restored.items()},
         }
 
     def _resume(self, saved: Any, path: str | Path) -> None:
@@ -178,7 +182,7 @@ class Networks:
             networks, whole = saved["networks"], ensemble_files.restored(saved["ensemble"])
             diverged = {int(k): str(message) for k, message in saved["diverged"].items()}
             stopped = {int(k) for k in saved["stopped"]}
-            restored = {int(k): int(epoch) for k, epoch in saved["restored"].items()}
+            restored = _restored(saved)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: expected the state of an Ensemble ({error!r})") from error
         if len(networks) != len(self):
@@ -200,10 +204,15 @@ class Networks:
         self._assemble(state["models"], **state["options"])
         saved, trainings = state["saved"], [self._team.engine(k).training for k in range(len(self))]
         whole, diverged = ensemble_files.restored(saved["ensemble"]), saved["diverged"]
-        self._restored = {int(k): epoch for k, epoch in saved["restored"].items()}
+        self._restored = _restored(saved)
         self._team.take_over(
             trainings, whole, {int(k): message for k, message in diverged.items()}, set(saved["stopped"])
         )
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self)}: {self._models[0]!r}>"
+
+
+def _restored(saved: Any) -> dict[int, tuple[int, int]]:
+    """The epochs that `EarlyStopping` restored, and those in which it did, of a checkpoint."""
+    return {int(k): (int(best), int(last)) for k, (best, last) in saved["restored"].items()}

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet._training import (
     arguments,
+    ensemble_answers,
     ensemble_arguments,
     ensemble_data,
     ensemble_fit,
@@ -26,7 +27,7 @@ from xpnet._training.hooks import Hooks
 from xpnet._training.learner import fitting
 from xpnet._training.measuring import Measures
 from xpnet._training.step import Augment
-from xpnet._util.checks import require_integer
+from xpnet._util.checks import require_flag, require_integer
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.ensemble._networks import Copies, Networks
 from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
@@ -180,7 +181,7 @@ class Ensemble(Networks):
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own, before = Own(self._team, bool(own_data)), [len(model.history) for model in self]
+        own, before = Own(self._team, own_data), [len(model.history) for model in self]
         batch_size, batches = 64 if batch_size is None else int(batch_size), None
         if y is None:
             batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())
@@ -233,12 +234,13 @@ class Ensemble(Networks):
     def _copied(self, schedule: Schedule | None, called: Sequence[Callback]) -> "Copies":
         """The copies of schedule and callbacks for each network; those of an interrupted `fit` again."""
         originals = [schedule, *[each for each in called if each.each_network]]
-        for kept in self._copies if self._team.training.unfinished else ():
+        everyone = range(len(self))
+        trainings = [self._team.training, *[self._team.engine(k).training for k in everyone]]
+        for kept in self._copies if any(each.unfinished for each in trainings) else ():
             if len(kept.originals) == len(originals) and all(
                 a is b for a, b in zip(kept.originals, originals, strict=True)
             ):
                 return kept
-        everyone = range(len(self))
         copies = Copies(
             originals,
             [copy.deepcopy(schedule) for _ in everyone],
@@ -248,11 +250,11 @@ class Ensemble(Networks):
         return copies
 
     def _note_restored(self, copies: "Copies") -> None:
-        """The epoch whose parameters `EarlyStopping` has restored, for each network."""
+        """The epoch whose parameters `EarlyStopping` has restored, and the last one, for each network."""
         for k, called in enumerate(copies.callbacks):
-            for each in called:
+            for each in reversed(called):  # as `on_end` is called
                 if isinstance(each, EarlyStopping) and each.snapshot is not None:
-                    self._restored[k] = each.best_epoch
+                    self._restored[k] = each.best_epoch, self[k].epoch
 
     def running_loss(self, examples: int) -> float:
         """The mean over networks of `Model.running_loss`. Waits for the device."""
@@ -288,6 +290,8 @@ class Ensemble(Networks):
         arguments.check_evaluate(
             x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight
         )
+        if data_on_device is not None:
+            require_flag("evaluate", "data_on_device", data_on_device)
         own, size = Own(self._team, own_data), 250 if batch_size is None else int(batch_size)
         if y is None:
             data: Any = own.batches(x)
@@ -301,7 +305,9 @@ class Ensemble(Networks):
 
         def numbers(name: str) -> Any:
             values = [getattr(each, name) for each in found]
-            return None if all(value is None for value in values) else np.array(values)
+            if all(value is None for value in values):
+                return None
+            return np.array([math.nan if value is None else value for value in values])
 
         return EnsembleEvaluation(*map(numbers, EnsembleEvaluation._fields))
 
@@ -329,24 +335,12 @@ class Ensemble(Networks):
             expected = ", ".join(f'"{each}"' for each in COMBINATIONS)
             raise ConfigError(f"predict: expected combine to be one of {expected}, got {combine!r}")
         outputs = self._outputs(x, combine == "each", batch_size, own_data)
-        loss, backend = self.loss_function, self.backend
-
-        def interpreted(array: np.ndarray) -> np.ndarray:
-            with backend.precision():
-                return backend.to_numpy(loss.predict(backend.asarray(array)))
-
-        if combine == "mean":
-            if not hasattr(loss, "probabilities"):
-                return interpreted(outputs.mean(axis=0))
-            # Argmax and the sign of p - 1/2 are the classes of all losses with probabilities.
-            return interpreted(self._probabilities(outputs).mean(axis=0) - 0.5)
-        each = interpreted(outputs)
-        if combine == "each":
-            return each
-        if each.dtype.kind not in "iu":
-            raise ConfigError(f'predict: expected a loss with classes for combine="vote", got {loss}')
-        votes = np.stack([(each == value).sum(axis=0) for value in range(int(each.max()) + 1)])
-        return votes.argmax(axis=0)
+        ways = {
+            "each": ensemble_answers.answers,
+            "mean": ensemble_answers.by_mean,
+            "vote": ensemble_answers.by_vote,
+        }
+        return ways[combine](self.loss_function, self.backend, outputs)
 
     def predict_proba(
         self,
@@ -364,13 +358,9 @@ class Ensemble(Networks):
             raise ConfigError(f'predict_proba: expected combine to be "each" or "mean", got {combine!r}')
         if not hasattr(self.loss_function, "probabilities"):
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
-        found = self._probabilities(self._outputs(x, combine == "each", batch_size, own_data))
+        outputs = self._outputs(x, combine == "each", batch_size, own_data)
+        found = ensemble_answers.probabilities(self.loss_function, self.backend, outputs)
         return found if combine == "each" else found.mean(axis=0)
-
-    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        loss: Any = self.loss_function
-        with self.backend.precision():
-            return self.backend.to_numpy(loss.probabilities(self.backend.asarray(outputs)))
 
     def _outputs(self, x: Any, all_of_them: bool, batch_size: int | None, own_data: bool) -> np.ndarray:
         """The outputs (K, n, d) of all networks, or of those that have not diverged."""

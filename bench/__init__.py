@@ -12,7 +12,7 @@ Its parts:
     bench/test_layers.py     forward and backward pass of single layers, beside PyTorch's; 5 minutes
     bench/test_scaling.py    time and memory against width, depth, batch size and data set; 7 minutes
     bench/test_sklearn.py    `fit` of xpnet's estimators beside scikit-learn's; some minutes
-    bench/test_ensembles.py  K networks at once beside K fits, `torch.func.vmap` and `jax.vmap`; 10 minutes
+    bench/test_ensembles.py  K networks at once beside K fits, `torch.func.vmap` and `jax.vmap`; some minutes
 
     pytest --benchmark-only bench/test_epoch.py -k "784-128-10 and not JAX and not CUDA"
     pytest --benchmark-only bench/test_layers.py -k "Conv2d and not JAX"

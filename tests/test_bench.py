@@ -24,8 +24,9 @@ from bench import (
     table,
 )
 from bench.contestants import CONTESTANTS, Unavailable
+from bench.layer_contestants import LAYER_CONTESTANTS, LayerCase
 from bench.workloads import WORKLOADS, Workload, convolve, dense, parts
-from xpnet.nn import Flatten, Linear, ReLU
+from xpnet.nn import Conv2d, Flatten, Linear, ReLU
 from xpnet.optim import SGD
 from xpnet.train.config import Config
 
@@ -412,3 +413,15 @@ def test_estimators_fit_the_same_task(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("XPNET_DATA", str(tmp_path))
     with pytest.raises(Unavailable, match="mnist"):
         estimators.TASKS["mnist, classifier, float32"].load()
+
+
+@pytest.mark.parametrize("layer", [ReLU(), Linear(5, 3), Conv2d(2, 3, 3, padding="same")], ids=str)
+def test_a_layer_is_run_as_a_training_step_runs_it(layer: Any) -> None:
+    shape = (4, 6, 6, 2) if isinstance(layer, Conv2d) else (4, 5)
+    case, contestant = LayerCase(layer, shape), LAYER_CONTESTANTS["xpnet on NumPy"]
+    contestant.prepare()
+    _, both = contestant.make(case)
+    params, x, dy = case.draw()
+    y, residuals = layer.forward(params, x)
+    norms = [np.linalg.norm(y), np.linalg.norm(layer.backward(params, residuals, dy)[0])]
+    assert contestant.numbers(both()) == pytest.approx(norms, rel=1e-5)

@@ -88,6 +88,28 @@ def test_a_network_diverges_after_another_has_stopped_in_the_same_epoch() -> Non
     assert [(each.epoch, each.epoch_step) for each in found] == [(1, 0), (0, 1), (0, 0)]
 
 
+def test_a_network_that_stops_since_it_diverges_is_found_after_an_interruption() -> None:
+    class Watches(xpnet.Callback):
+        each_network = True
+
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            model.running_loss(step)
+
+    class Fails(xpnet.Callback):
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            if step == n_steps:
+                raise KeyboardInterrupt
+
+    rates = [optim.SGD(0.1), optim.SGD(1e200)]
+    found = xpnet.Ensemble(nn.Linear(6, 3), losses.MeanSquaredError(), rates, seeds=(0, 1), **ONE)
+    with pytest.raises(KeyboardInterrupt):
+        found.fit(X, Y, epochs=1, batch_size=6, callbacks=[Watches(), Fails()])
+    with pytest.warns(UserWarning, match="network 1 .* has diverged"):
+        found.fit(X, Y, epochs=1, batch_size=6)
+    assert found.diverged.keys() == {1}
+    assert found[0].epoch == 1
+
+
 def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
     """With the others in step, or alone first; all of them with their callbacks, as they were."""
     plain = xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1), **ONE)

@@ -346,6 +346,8 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: fit(sample_weight=1.0), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got ()"),
     (lambda: fit(sample_weight=np.ones(20), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (20,)"),
     (lambda: fit(sample_weight=np.ones((2, 9)), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (2, 9)"),
+    (lambda: fit(np.stack([X, X]), np.stack([Y, Y])), "CrossEntropy(): expected a network with outputs of shape (n, d), got (2, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example; for x and y of each network write own_data=True"),
+    (lambda: xpnet.Model(MLP, CE, optim.SGD(0.1)).fit(np.stack([X, X]), np.stack([Y, Y])), "CrossEntropy(): expected a network with outputs of shape (n, d), got (2, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example"),
     (lambda: xpnet.Model(MLP, CE, optim.SGD(0.1)).fit(X, Y, sample_weight=1.0), "sample_weight: expected 11 weights of shape (11,), got ()"),
     (lambda: ensemble(net=[normed(nn.BatchNorm(3)), normed(nn.LayerNorm(3))]), "Ensemble: expected networks with the same statistics, got 1.running_mean of shape (3,) in network 0 and none in network 1"),
     (lambda: ensemble(net=[nn.Linear(6, 3, bias=False), nn.Embedding(6, 3)]).predict(X), "Ensemble: expected networks with outputs of one shape, got (n, 6, 3) from network 1 and (n, 3) from network 0"),

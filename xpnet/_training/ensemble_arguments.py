@@ -200,6 +200,8 @@ class Own:
         except ShapeError as error:
             if self.is_own:
                 raise
+            if len(x.shape) > 2 and tuple(x.shape[:2]) == tuple(y.shape[:2]) and x.shape[0] == self.k:
+                raise ShapeError(f"{error}; for x and y of each network write own_data=True") from error
             raise arguments.with_advice(error, self.team.models[0].net, x, y) from error
         self._require_same_outputs(placed)
         data = Data(placed, target, self.k, self.is_own, bool(on_device))

@@ -93,7 +93,8 @@ class Inputs:
         if len(prediction_shape) != 2 and type(self.loss).__module__.startswith("xpnet."):
             raise ShapeError(
                 f"{self.loss}: expected a network with outputs of shape (n, d), got "
-                f"{show_shape(prediction_shape)}; nn.Flatten() or nn.GlobalAvgPool() makes a row of each example"
+                f"{show_shape(prediction_shape)}; nn.Flatten() or nn.GlobalAvgPool() makes a row of each "
+                "example"
             )
         read = self.read(target, "y")
         real = len(read.shape) == len(prediction_shape)

@@ -289,6 +289,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: made().fit(PAIRS, epochs=1, own_data=True), "batch 1: own_data: expected x of shape (3, n, ...) for 3 networks, got (4, 6)"),
     (lambda: made().fit([(OWN_X, OWN_Y[:, :4])], epochs=1, own_data=True), "batch 1: own_data: expected a y for each of 11 x, got 4"),
     (lambda: made().fit([(OWN_X, OWN_Y), (OWN_X, OWN_Y + 3 * (np.arange(3) == 2)[:, None])], epochs=1, own_data=True), "batch 2: network 2: CrossEntropy(): expected labels from 0 to 2, got labels from 3 to 5"),
+    (lambda: made().fit([(OWN_X, OWN_Y)], epochs=1), "batch 1: CrossEntropy(): expected a network with outputs of shape (n, d), got (3, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example; for x and y of each network write own_data=True"),
     (lambda: made().fit([(X, Y, np.ones((2, 11)))], epochs=1), "batch 1: sample_weight: expected weights of shape (11,), or (3, 11) for each network, got (2, 11)"),
     (lambda: made().fit([(X, Y, OWN_WEIGHTS - 1)], epochs=1), "batch 1: network 0: sample_weight: expected finite weights of at least 0, got weights from -1 to 1"),
     (lambda: made().fit([*PAIRS, (X, Y, np.ones(11))], epochs=1), "batch 4: expected y of shape (n,) without sample_weight, as in the first batch, got y of shape (n,) and sample_weight"),

@@ -40,6 +40,21 @@ def test_an_average_of_weights_for_one_network_alone() -> None:
     both(X, Y, net, optimizer=optimizers, validation=(X, Y))
 
 
+def test_networks_whose_layers_give_other_shapes() -> None:
+    """Inside: the paddings, pools and shortcuts of networks with the same parameters."""
+    x = np.random.default_rng(0).normal(size=(7, 6, 6, 1))
+    nets = [
+        nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 2, 3, stride, padding), nn.Dropout(rate)), nn.Tanh(), pool,
+            nn.GlobalAvgPool(), nn.Linear(2, 3),
+        )
+        for stride, padding, rate, pool in (
+            (1, 0, 0.3, nn.MaxPool2d(2)), (1, "same", 0.3, nn.AvgPool2d(2)), (2, 0, 0.1, nn.Identity())
+        )
+    ]  # fmt: skip
+    both(x, Y[:7], nets)
+
+
 def test_the_learning_rate_of_an_epoch_that_ended_in_an_exception() -> None:
     """Resumed after its last step, by a copy, which has no learning rate of before."""
 
@@ -86,6 +101,28 @@ def test_a_network_diverges_after_another_has_stopped_in_the_same_epoch() -> Non
     assert found.diverged == {2: str(error.value)}
     assert_equal(found[2], model, 0)
     assert [(each.epoch, each.epoch_step) for each in found] == [(1, 0), (0, 1), (0, 0)]
+
+
+def test_a_network_that_stops_since_it_diverges_is_found_after_an_interruption() -> None:
+    class Watches(xpnet.Callback):
+        each_network = True
+
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            model.running_loss(step)
+
+    class Fails(xpnet.Callback):
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            if step == n_steps:
+                raise KeyboardInterrupt
+
+    rates = [optim.SGD(0.1), optim.SGD(1e200)]
+    found = xpnet.Ensemble(nn.Linear(6, 3), losses.MeanSquaredError(), rates, seeds=(0, 1), **ONE)
+    with pytest.raises(KeyboardInterrupt):
+        found.fit(X, Y, epochs=1, batch_size=6, callbacks=[Watches(), Fails()])
+    with pytest.warns(UserWarning, match="network 1 .* has diverged"):
+        found.fit(X, Y, epochs=1, batch_size=6)
+    assert found.diverged.keys() == {1}
+    assert found[0].epoch == 1
 
 
 def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
@@ -287,6 +324,10 @@ class InOnePiece(optim.Optimizer):
         self.learning_rate = learning_rate
 
 
+def normed(layer: nn.Layer) -> nn.Layer:
+    return nn.Sequential(nn.Linear(6, 3), layer)
+
+
 WORDS = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(6, 3))
 WORD_NUMBERS = np.zeros((11, 2), int)
 RATES = np.array([0.1, 0.2])
@@ -305,7 +346,12 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: fit(sample_weight=1.0), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got ()"),
     (lambda: fit(sample_weight=np.ones(20), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (20,)"),
     (lambda: fit(sample_weight=np.ones((2, 9)), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (2, 9)"),
+    (lambda: fit(np.stack([X, X]), np.stack([Y, Y])), "CrossEntropy(): expected a network with outputs of shape (n, d), got (2, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example; for x and y of each network write own_data=True"),
+    (lambda: xpnet.Model(MLP, CE, optim.SGD(0.1)).fit(np.stack([X, X]), np.stack([Y, Y])), "CrossEntropy(): expected a network with outputs of shape (n, d), got (2, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example"),
     (lambda: xpnet.Model(MLP, CE, optim.SGD(0.1)).fit(X, Y, sample_weight=1.0), "sample_weight: expected 11 weights of shape (11,), got ()"),
+    (lambda: ensemble(net=[normed(nn.BatchNorm(3)), normed(nn.LayerNorm(3))]), "Ensemble: expected networks with the same statistics, got 1.running_mean of shape (3,) in network 0 and none in network 1"),
+    (lambda: ensemble(net=[nn.Linear(6, 3, bias=False), nn.Embedding(6, 3)]).predict(X), "Ensemble: expected networks with outputs of one shape, got (n, 6, 3) from network 1 and (n, 3) from network 0"),
+    (lambda: ensemble(net=[nn.Embedding(6, 3), nn.Linear(6, 3, bias=False)]).fit(Y, Y), "network 1: Linear(6, 3, bias=False): expected x of shape (n, 6), got (11,)"),
     (lambda: ensemble().restore(ensemble(seeds=(0, 1, 2)).snapshot()), "restore: expected a snapshot of 2 networks, got 3"),
     (lambda: ensemble().evaluate(X, Y, data_on_device="no"), "evaluate: expected data_on_device to be True or False, got 'no'"),
     (lambda: ensemble().evaluate(spoilt(X, np.nan, 1, 4, 2), spoilt(Y, 0, 0, 0), own_data=True), "network 1: expected finite numbers in x, got nan at x[4, 2]"),

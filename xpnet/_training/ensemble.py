@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpnet import tree
+from xpnet._training import divergence
 from xpnet._training.learner import Engine, Learner, engine
 from xpnet._training.networks import Member, Networks
 from xpnet._training.program import Program, compile_program
@@ -113,7 +114,9 @@ class Team:
         """The networks that train: those that have neither stopped nor diverged."""
         everyone = range(len(self.models))
         if self.training.unfinished:
-            self.stopped |= {k for k in everyone if self.engine(k).training.stopping}
+            stopping = {k for k in everyone if self.engine(k).training.stopping} - self.stopped
+            # One that stopped because it diverges takes part until that has been found and told.
+            self.stopped |= {k for k in stopping if not divergence.has_diverged(self.models[k].state)}
         return tuple([k for k in everyone if k not in self.stopped and k not in self.diverged])
 
     def progress(self) -> Progress:

@@ -75,15 +75,15 @@ def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
     return list(given)
 
 
-def require_same_shapes(params: Sequence[Tree]) -> None:
-    """ConfigError unless the parameters of all networks have the same names and shapes."""
-    first = tree.shapes(params[0])
-    for k, other in enumerate(map(tree.shapes, params)):
+def require_same_shapes(what: str, each: Sequence[Tree]) -> None:
+    """ConfigError unless the parameters or statistics of all networks have the same names and shapes."""
+    first = tree.shapes(each[0])
+    for k, other in enumerate(map(tree.shapes, each)):
         for name in sorted(first.keys() | other.keys()):
-            shapes = [show_shape(each[name]) if name in each else "none" for each in (first, other)]
+            shapes = [show_shape(found[name]) if name in found else "none" for found in (first, other)]
             if shapes[0] != shapes[1]:
                 raise ConfigError(
-                    f"Ensemble: expected networks with the same parameters, got {name} of shape {shapes[0]} "
+                    f"Ensemble: expected networks with the same {what}, got {name} of shape {shapes[0]} "
                     f"in network 0 and {shapes[1]} in network {k}"
                 )
 
@@ -163,11 +163,27 @@ class Own:
                     place(*[array[k, ...] for array in arrays])
             raise
 
+    def _require_same_outputs(self, placed: Any) -> None:
+        """ShapeError unless all networks take x, with outputs of one shape."""
+        shape = tuple(placed.shape)
+        nets = {id(model.net): (k, model.net) for k, model in reversed([*enumerate(self.team.models)])}
+        outputs = []
+        for k, net in nets.values() if len(nets) > 1 else ():
+            with naming(f"network {k}"):
+                outputs.append((k, tuple(net.output_shape(shape)[1:])))
+        for k, found in outputs:
+            if found != outputs[-1][1]:
+                raise ShapeError(
+                    f"Ensemble: expected networks with outputs of one shape, got {show_shape(('n', *found))} "
+                    f"from network {k} and {show_shape(('n', *outputs[-1][1]))} from network {outputs[-1][0]}"
+                )
+
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
         x = self.read("x", x)
         with self._naming_networks(x):
             placed = self.inputs.place_x(self._folded(x))
+        self._require_same_outputs(placed)
         return Data(placed, placed, self.k, self.is_own)
 
     def _pair(self, x: Any, y: Any) -> tuple[Any, Any]:
@@ -179,8 +195,19 @@ class Own:
     def place_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
         """`Inputs.place_batch` of each network's own x and y one after the other."""
         pair = self._pair(x, y)
-        with self._naming_networks(x, y):
-            return self.inputs.place_batch(*pair)
+        try:
+            with self._naming_networks(x, y):
+                placed, target = self.inputs.place_batch(*pair)
+        except ShapeError as error:
+            raise self._advised(error, x, y) from error
+        self._require_same_outputs(placed)
+        return placed, target
+
+    def _advised(self, error: ShapeError, x: Any, y: Any) -> ShapeError:
+        """The error, with a note if the arrays look like those of each network."""
+        if self.is_own or len(x.shape) < 3 or x.shape[:2] != y.shape[:2] or x.shape[0] != self.k:
+            return error
+        return ShapeError(f"{error}; for x and y of each network write own_data=True")
 
     def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
         """Inputs and targets, perhaps with weights (n,), or (K, n) for each network."""
@@ -191,7 +218,11 @@ class Own:
         except ShapeError as error:
             if self.is_own:
                 raise
-            raise arguments.with_advice(error, self.team.models[0].net, x, y) from error
+            advised = self._advised(error, x, y)
+            if advised is error:
+                advised = arguments.with_advice(error, self.team.models[0].net, x, y)
+            raise advised from error
+        self._require_same_outputs(placed)
         data = Data(placed, target, self.k, self.is_own, bool(on_device))
         return data if weights is None else data._replace(y=self.weighted(data, weights))
 

@@ -72,7 +72,7 @@ class Ensemble(Networks):
     `len(ensemble)` is K. `pickle` and `copy.deepcopy` work as for `Model`.
 
     Raises ConfigError if the numbers of seeds, networks, optimizers and hyper-parameters differ, or networks
-    have other parameters; else errors as for `Model`.
+    have other parameters or statistics; else errors as for `Model`.
     """
 
     def __init__(
@@ -103,7 +103,8 @@ class Ensemble(Networks):
                 if number:  # the first one has given the warnings
                     warnings.simplefilter("ignore")
                 models.append(Model(its_net, loss, its_optimizer, backend, seed, dtype, l2=its_l2, **options))
-        ensemble_arguments.require_same_shapes([model.params for model in models])
+        ensemble_arguments.require_same_shapes("parameters", [model.params for model in models])
+        ensemble_arguments.require_same_shapes("statistics", [model.statistics for model in models])
         self._assemble(models, augment, micro_batch)
 
     # Training.

@@ -12,9 +12,11 @@ Its parts:
     bench/test_layers.py     forward and backward pass of single layers, beside PyTorch's; 5 minutes
     bench/test_scaling.py    time and memory against width, depth, batch size and data set; 7 minutes
     bench/test_sklearn.py    `fit` of xpnet's estimators beside scikit-learn's; some minutes
+    bench/test_ensembles.py  K networks at once beside K fits, `torch.func.vmap` and `jax.vmap`; some minutes
 
     pytest --benchmark-only bench/test_epoch.py -k "784-128-10 and not JAX and not CUDA"
     pytest --benchmark-only bench/test_layers.py -k "Conv2d and not JAX"
+    pytest --benchmark-only bench/test_ensembles.py -k "NumPy and not Numba" --bench-rounds=5
 
 Options:
     --bench-images=N          images in an epoch of test_epoch.py (default: that of the network); whole
@@ -48,7 +50,7 @@ Freed memory that glibc gives back costs page faults, and their number differs f
 on NumPy has glibc keep it; the suite sets the same for all contestants.
 
 Networks and data: `workloads`. Contestants: `contestants`. Layers: `layer_contestants`. Estimators, on
-digits and on MNIST from the folder `$XPNET_DATA`: `estimators`. The scaling figure: `points`. A contestant
-that cannot run here, or not with a network, is left out, and the table says why. (`torch.compile` needs a C++
-compiler.)
+digits and on MNIST from the folder `$XPNET_DATA`: `estimators`. K networks: `ensemble_contestants`. The
+scaling figure: `points`. A contestant that cannot run here, or not with a network, is left out, and the table
+says why. (`torch.compile` needs a C++ compiler.)
 """

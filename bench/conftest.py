@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from bench.ensemble_contestants import CASES
+from bench.ensembles import compare as compare_ensembles
 from bench.environment import cores
 from bench.estimators import TASKS
 from bench.estimators import compare as compare_estimators
@@ -79,6 +81,18 @@ def estimator_comparison(request: pytest.FixtureRequest) -> Result:
         TASKS[request.param], contestants, option("bench_rounds"), option("bench_malloc")
     )
     request.config.stash[RESULTS].append(("estimators", result))
+    return result
+
+
+@pytest.fixture(scope="session")
+def ensemble_comparison(request: pytest.FixtureRequest) -> Result:
+    """The result of one case, for all contestants that the command line selects."""
+    contestants = selected(request, lambda params: params.get("ensemble_comparison") == request.param)
+    option = request.config.getoption
+    result = compare_ensembles(
+        CASES[request.param], contestants, option("bench_rounds"), option("bench_malloc")
+    )
+    request.config.stash[RESULTS].append(("ensembles", result))
     return result
 
 

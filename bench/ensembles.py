@@ -1,117 +1,88 @@
-"""K networks at once against K fits, one after the other: `python -m bench.ensembles [numpy jax torch …]`.
+"""Rounds of K networks at once: ensembles beside K fits, and beside `torch.func.vmap` and `jax.vmap`.
 
-Each round trains one epoch both ways, in turn. The ratio is the median of the rounds' ratios: below 1, the
-ensemble is faster. On a machine that does other work, set OPENBLAS_NUM_THREADS=1, and compare the smallest
-times as well.
+In each round every contestant trains all K networks for an epoch; otherwise as `rounds` does for epochs.
 """
 
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from statistics import mean
+from typing import Any
 
 import numpy as np
 
-import xpnet
-from xpnet import losses, nn, optim
+from bench.ensemble_contestants import ENSEMBLE_CONTESTANTS, K_FITS, REFERENCES, Case, XPNetNetworks
+from bench.process import Workers
+from bench.rounds import WARM_UP, Record, Result, divide
 
-ROUNDS = 9
-EXAMPLES = 6400
-
-
-class Case(NamedTuple):
-    """An architecture, the number of networks, and the shape of an example; batch 64, momentum 0.9."""
-
-    name: str
-    net: nn.Layer
-    networks: int
-    shape: tuple[int, ...]
+TOLERANCE = 2e-5  # sums in another order differ by 1e-6, examples in another order by 1e-4 and more
 
 
-def dense(*sizes: int) -> nn.Layer:
-    n, hidden, classes = sizes
-    return nn.Sequential(nn.Linear(n, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+def compare(case: Case, contestants: list[str], rounds: int | None, malloc: str) -> Result:
+    """Run all rounds of one case.
 
-
-CASES = [
-    Case("784-128-10", dense(784, 128, 10), 8, (784,)),
-    Case("20-32-10", dense(20, 32, 10), 32, (20,)),
-    Case(
-        "8x8 images, two convolutions",
-        nn.Sequential(
-            *(nn.Conv2d(1, 8, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(8, 16, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(64, 10)),
-        ),
-        8,
-        (8, 8, 1),
-    ),
-]
-
-
-class Times(NamedTuple):
-    """The seconds of an epoch of all K networks in each round: one after the other, and at once."""
-
-    alone: list[float]
-    together: list[float]
-
-    @property
-    def ratio(self) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(b / a for a, b in zip(*self, strict=True))
-
-
-def measure(case: Case, backend: str, shuffle: str, rounds: int = ROUNDS, examples: int = EXAMPLES) -> Times:
-    """One epoch in each round, after one that warms up."""
-    rng = np.random.default_rng(0)
-    x, y = rng.random((examples, *case.shape), np.float32), rng.integers(10, size=examples)
-    made: dict[str, Any] = {
-        "loss": losses.CrossEntropy(),
-        "optimizer": optim.SGD(0.01, momentum=0.9),
-        "backend": backend,
+    Raises AssertionError where the losses of the contestants differ, or do not fall, RuntimeError where a
+    process ends or has another number of threads.
+    """
+    workload = case.workload
+    chosen = {name: ENSEMBLE_CONTESTANTS[name] for name in contestants}
+    with Workers("ensembles", chosen, [case.name], malloc) as workers:
+        answers = workers.turns(range(WARM_UP + (rounds or workload.rounds)))
+    require_same_losses({name: series[0]["loss"] for name, series in answers.items()})
+    for name, series in answers.items():
+        first, last = (mean(series[i]["loss"]) for i in (0, -1))
+        assert last < first, f"{name}: the training loss went from {first} to {last}"
+    seconds = {name: [answer["seconds"] for answer in series[WARM_UP:]] for name, series in answers.items()}
+    records: dict[str, Record] = {
+        name: {
+            "workload": case.name,
+            "contestant": name,
+            "networks": case.networks,
+            "images": workload.images,
+            "library": hello["library"],
+            "gpu": hello["gpu"],
+            "malloc": malloc,
+            "seconds": seconds[name],
+        }
+        | ratios(name, seconds)
+        for name, hello in workers.hellos.items()
     }
-    models = [xpnet.Model(case.net, seed=k, **made) for k in range(case.networks)]
-    ensemble = xpnet.Ensemble(case.net, seeds=range(case.networks), **made)
-
-    def alone() -> None:
-        for model in models:
-            model.fit(x, y, epochs=1)
-
-    def together() -> None:
-        ensemble.fit(x, y, epochs=1, shuffle=shuffle)
-
-    times = Times([], [])
-    for i in range(rounds + 1):
-        for run, seconds in zip((alone, together), times, strict=True):
-            found = _seconds(run)
-            if i:
-                seconds.append(found)
-    return times
+    return Result(records, workers.missing)
 
 
-def _seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def ratios(name: str, seconds: dict[str, list[float]]) -> dict[str, list[float] | None]:
+    """A contestant's times divided by those of each reference in the same place, round by round.
+
+    K fits are those of the same library.
+    """
+    contestant = ENSEMBLE_CONTESTANTS[name]
+    found: dict[str, list[float] | None] = {}
+    for reference in REFERENCES:
+        rival = reference
+        if reference == K_FITS:
+            rival = f"{name.partition(':')[0]}: {K_FITS}" if isinstance(contestant, XPNetNetworks) else ""
+        times = seconds.get(rival + contestant.place)
+        found[f"ratio to {reference}"] = times and divide(seconds[name], times)
+    return found
 
 
-def main(backends: list[str]) -> None:
-    """Print a row for each backend, case and order of the examples."""
-    print("| backend | networks | order | K fits | ensemble | ratio | of smallest |")
-    print("|---|---|---|--:|--:|--:|--:|")
-    for backend in backends:
-        for case in CASES:
-            for shuffle in ("each", "shared"):
-                times = measure(case, backend, shuffle)
-                alone, together = (1000 * statistics.median(each) for each in times)
-                smallest = min(times.together) / min(times.alone)
-                print(
-                    f"| {backend} | {case.networks} of {case.name} | {shuffle} | {alone:.0f} ms | "
-                    f"{together:.0f} ms | {times.ratio:.2f} | {smallest:.2f} |",
-                    flush=True,
-                )
+def has_own_orders(name: str) -> bool:
+    """Whether each network sees the examples in an order of its own."""
+    contestant: Any = ENSEMBLE_CONTESTANTS[name]
+    return isinstance(contestant, XPNetNetworks) and contestant.way != "shared"
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:] or ["numpy"])
+def require_same_losses(losses: dict[str, list[float]]) -> None:
+    """AssertionError unless the mean losses of the first epoch are the same for contestants of one order.
+
+    The first network has the same order in all of them.
+    """
+    for own_orders in (True, False):
+        group = {name: each for name, each in losses.items() if has_own_orders(name) == own_orders}
+        require_close(group)
+    require_close({name: each[:1] for name, each in losses.items()})
+
+
+def require_close(losses: dict[str, list[float]]) -> None:
+    reference_name, reference = next(iter(losses.items()), ("", []))
+    for name, each in losses.items():
+        assert np.allclose(each, reference, rtol=TOLERANCE, atol=0), (
+            f"training losses of the first epoch: {each} for {name}, {reference} for {reference_name}"
+        )

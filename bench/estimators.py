@@ -7,20 +7,15 @@ scores. All contestants have the same parameters of the same names, the defaults
 
 import time
 import warnings
-from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import mean, pstdev
-from typing import Any
 
 from bench.contestants import Unavailable
 from bench.contestants._xpnet import switch_numba
-from bench.environment import require_same_threads
-from bench.process import MALLOC, Worker
+from bench.process import Workers
 from bench.rounds import Record, Result, divide
-from bench.workloads import SEED
 from xpnet import data
 from xpnet.errors import DataError
-from xpnet.random import generator
 
 WARM_UP, ROUNDS = 1, 5
 
@@ -78,7 +73,7 @@ class Estimator:
         numba: whether xpnet's loops are Numba's.
     """
 
-    device = "cpu"
+    device, precision = "cpu", "float32"
 
     def __init__(self, library: str, numba: bool = False) -> None:
         self.library = library
@@ -124,43 +119,27 @@ def compare(task: Task, contestants: list[str], rounds: int | None, malloc: str)
     another number of threads.
     """
     records: dict[str, Record] = {}
-    missing: dict[str, str] = {}
-    with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(
-                Worker(name, ["estimators", name, task.name], MALLOC[malloc] | ESTIMATORS[name].environment)
-            )
-            for name in contestants
-        }
-        hellos = {name: worker.answer() for name, worker in workers.items()}
-        for name, hello in hellos.items():
-            if "unavailable" in hello:
-                missing[name] = hello["unavailable"]
-        names = [name for name in contestants if name not in missing]
-        require_same_threads({name: hellos[name]["threads"] for name in names})
-        turns: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        rng = generator(SEED, "bench rounds")
-        for number in range(WARM_UP + (rounds or ROUNDS)):
-            for name in rng.permutation(names):
-                turns[name].append(workers[name].turn(number))
+    chosen = {name: ESTIMATORS[name] for name in contestants}
+    with Workers("estimators", chosen, [task.name], malloc) as workers:
+        turns = workers.turns(range(WARM_UP + (rounds or ROUNDS)))
     seconds, scores = (
         {name: [turn[key] for turn in each[WARM_UP:]] for name, each in turns.items()}
         for key in ("seconds", "score")
     )
     require_same_scores(scores)
     reference = seconds.get(REFERENCE)
-    for name in names:
+    for name, hello in workers.hellos.items():
         records[name] = {
             "task": task.name,
             "epochs": task.epochs,
             "contestant": name,
-            "library": hellos[name]["library"],
+            "library": hello["library"],
             "malloc": malloc,
             "seconds": seconds[name],
             "scores": scores[name],
             "ratio to scikit-learn": reference and divide(seconds[name], reference),
         }
-    return Result(records, missing)
+    return Result(records, workers.missing)
 
 
 def require_same_scores(scores: dict[str, list[float]]) -> None:

@@ -36,7 +36,7 @@ from xpnet.nn import (
     Softplus,
     Tanh,
 )
-from xpnet.nn.fast import faster
+from xpnet.nn.fast import faster, prepared
 from xpnet.random import Key, generator
 
 TURN = 0.02  # seconds of each of the two measurements of a turn
@@ -197,7 +197,7 @@ class XPNetLayer(LayerContestant):
         def compile(function: Any) -> Any:
             def step(state: Any, batch: Any) -> Any:
                 params, *rest = batch
-                prepare = {} if case.is_loss else {"prepare": layer.prepare}
+                prepare = {} if case.is_loss else {"prepare": functools.partial(prepared, layer)}
                 part_function = functools.partial(function, *rest)
                 return state, backend.map_reduce(part_function, add, parts, params, **prepare)
 

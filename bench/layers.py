@@ -1,16 +1,12 @@
 """Rounds of single layers. A contestant's process runs all layers; otherwise as `rounds` does for epochs."""
 
 import math
-from contextlib import ExitStack
 from statistics import median
 
-from bench.environment import no_cuda_device, require_same_threads
 from bench.layer_contestants import LAYER_CASES, LAYER_CONTESTANTS, LAYER_REFERENCE
-from bench.process import MALLOC, PRECISION, Worker
+from bench.process import Workers
 from bench.rounds import Record, Result, divide
-from bench.workloads import SEED
 from xpnet.nn import Dropout
-from xpnet.random import generator
 
 WARM_UP, ROUNDS = 1, 8
 
@@ -19,49 +15,24 @@ class LayerWorkers:
     """A process for each layer contestant; a context manager that ends them."""
 
     def __init__(self, contestants: list[str], malloc: str) -> None:
-        self.stack, self.malloc = ExitStack(), malloc
-        self.missing: dict[str, str] = {}
-        self.workers: dict[str, Worker] = {}
-        self.libraries: dict[str, str] = {}
-        for name in contestants:
-            contestant = LAYER_CONTESTANTS[name]
-            if contestant.device == "cuda" and (why := no_cuda_device()):
-                self.missing[name] = why
-                continue
-            precision = PRECISION[contestant.device, contestant.precision]
-            environment = MALLOC[malloc] | precision | contestant.environment
-            self.workers[name] = self.stack.enter_context(Worker(name, ["layers", name], environment))
-        threads = {}
-        for name, worker in list(self.workers.items()):
-            hello = worker.answer()
-            if "unavailable" in hello:
-                self.missing[name] = hello["unavailable"]
-                del self.workers[name]
-            else:
-                self.libraries[name] = hello["library"]
-                threads[name] = hello["threads"]
-        require_same_threads({name: n for name, n in threads.items() if n})
+        self.malloc = malloc
+        self.workers = Workers("layers", {name: LAYER_CONTESTANTS[name] for name in contestants}, [], malloc)
 
     def __enter__(self) -> "LayerWorkers":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stack.close()
+        self.workers.stack.close()
 
     def compare(self, case_name: str, rounds: int | None) -> Result:
         """Run all rounds of one layer. AssertionError where the contestants' results differ."""
-        missing = dict(self.missing)
-        names = []
-        for name in self.workers:
+        missing, names = dict(self.workers.missing), []
+        for name in self.workers.hellos:
             if "channels last" in name and len(LAYER_CASES[case_name].shape) != 4:
                 missing[name] = "for images with channels only"
             else:
                 names.append(name)
-        answers: dict[str, list[Record]] = {name: [] for name in names}
-        rng = generator(SEED, "bench rounds")
-        for _ in range(WARM_UP + (rounds or ROUNDS)):
-            for name in rng.permutation(names):
-                answers[name].append(self.workers[name].turn(case_name))
+        answers = self.workers.turns([case_name] * (WARM_UP + (rounds or ROUNDS)), names)
         require_same_numbers(case_name, {name: series[0]["norms"] for name, series in answers.items()})
         times = {
             name: {kind: [answer[kind] for answer in series[WARM_UP:]] for kind in ("forward", "both")}
@@ -76,7 +47,7 @@ class LayerWorkers:
             "layer": case_name,
             "contestant": name,
             "place": place,
-            "library": self.libraries[name],
+            "library": self.workers.hellos[name]["library"],
             "malloc": self.malloc,
         }
         for kind, seconds in times[name].items():

@@ -1,12 +1,18 @@
-"""A contestant's process, and the settings that it runs with."""
+"""The contestants' processes, and the settings that they run with."""
 
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+
+from bench.environment import no_cuda_device, require_same_threads
+from bench.workloads import SEED
+from xpnet.random import generator
 
 # Seconds before each turn. Idle OpenBLAS threads spin for about 0.1 s and take the cores from the next
 # contestant: with a pause of 0.05 s PyTorch and NumPy took up to twice as long; 0.15 s and 0.3 s agree.
@@ -74,3 +80,58 @@ class Worker:
         self.process.stdin.write(f"{order}\n")
         self.process.stdin.flush()
         return self.answer()
+
+
+class Workers:
+    """A process for each contestant; a context manager that ends them.
+
+    Arguments:
+        kind: what `bench.worker` runs.
+        contestants: by their names, each with a device, a precision and an environment of its own.
+        arguments: further arguments of `bench.worker`.
+        malloc: a key of `MALLOC`.
+
+    Attributes:
+        hellos: the first message of each that can run: its library, GPU and number of threads.
+        missing: for each other one the reason why it cannot.
+
+    Raises RuntimeError where a process ends, or those on a CPU have different numbers of threads.
+    """
+
+    def __init__(self, kind: str, contestants: Mapping[str, Any], arguments: list[str], malloc: str) -> None:
+        self.workers: dict[str, Worker] = {}
+        self.hellos: dict[str, dict[str, Any]] = {}
+        self.missing: dict[str, str] = {}
+        with ExitStack() as stack:
+            for name, contestant in contestants.items():
+                if contestant.device == "cuda" and (why := no_cuda_device()):
+                    self.missing[name] = why
+                    continue
+                precision = PRECISION[contestant.device, contestant.precision]
+                environment = MALLOC[malloc] | precision | contestant.environment
+                worker = Worker(name, [kind, name, *arguments], environment)
+                self.workers[name] = stack.enter_context(worker)
+            for name, worker in list(self.workers.items()):
+                hello = worker.answer()
+                if "unavailable" in hello:
+                    self.missing[name] = hello["unavailable"]
+                    del self.workers[name]
+                else:
+                    self.hellos[name] = hello
+            require_same_threads({name: n for name, hello in self.hellos.items() if (n := hello["threads"])})
+            self.stack = stack.pop_all()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stack.close()
+
+    def turns(self, orders: Iterable[int | str], names: Iterable[str] | None = None) -> dict[str, list[Any]]:
+        """The answers of each: for each order all of them take a turn, in a random sequence."""
+        answers: dict[str, list[Any]] = {name: [] for name in (self.workers if names is None else names)}
+        rng = generator(SEED, "bench rounds")
+        for order in orders:
+            for name in rng.permutation(list(answers)):
+                answers[name].append(self.workers[name].turn(order))
+        return answers

@@ -2,7 +2,7 @@
 
 Every bench/results/NAME.json was written by `pytest --benchmark-json`. This writes its tables beside it, in
 NAME.md, and from the epochs of all of them the table of `xpnet/docs/speed.md` and README's paragraph, from
-the estimators the table of `xpnet/docs/sklearn.md`.
+the estimators the table of `xpnet/docs/sklearn.md`, from the ensembles that of `xpnet/docs/ensembles.md`.
 """
 
 import contextlib
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from bench import table
+from bench.ensemble_contestants import JAX, K_FITS, TORCH
 from bench.estimators import REFERENCE
 from bench.table import Record, align
 
 ROOT = Path(__file__).parents[1]
 RESULTS, SPEED, README = ROOT / "bench/results", "xpnet/docs/speed.md", "README.md"
-SKLEARN = "xpnet/docs/sklearn.md"
+SKLEARN, ENSEMBLES = "xpnet/docs/sklearn.md", "xpnet/docs/ensembles.md"
 Run = tuple[dict[str, Any], list[Record]]
 Records = dict[tuple[str, str], Record]  # by workload and contestant
 ROWS = {
@@ -50,31 +51,57 @@ COLUMNS = {
     "NumPy with Numba / JAX": (("xpnet on NumPy with Numba",), "JAX"),
     "NumPy / products": (("xpnet on NumPy",), "limit"),
 }
+# The same for K networks at once: rows, and shares of K fits or of the peer that is named.
+CASES = {
+    "32 of 20-32-10, batch 64": "32 of 20-32-10",
+    "8 of 784-128-10, batch 64": "8 of 784-128-10",
+    "8 of two convolutions on 8x8 images, batch 64": "8 with two convolutions, on 8×8 images",
+}
+ENSEMBLE_COLUMNS = {
+    f'{name}, `"{order}"`': ((f"xpnet on {name}: {order}",), K_FITS)
+    for name, orders in (
+        ("NumPy with Numba", ("each", "shared")),
+        ("NumPy", ("each",)),
+        ("PyTorch", ("each",)),
+        ("JAX", ("each", "shared")),
+    )
+    for order in orders
+} | {
+    f"{name} / `{peer}`": ((f"xpnet on {name}: shared",), peer)
+    for name, peer in (("NumPy with Numba", TORCH), ("NumPy with Numba", JAX), ("JAX", JAX))
+}
 TABLE = re.compile(r"(?<=\n)(?:\|.*\n)+")
 PARAGRAPH = re.compile(r"(?<=## How fast it is\n\n).*?(?=\n\n)", re.DOTALL)
 
 
 def documents(runs: list[Run]) -> dict[str, str]:
-    """The texts of `speed.md`, README and `sklearn.md` with these figures, by their paths.
+    """The texts of `speed.md`, README, `sklearn.md` and `ensembles.md` with these figures, by their paths.
 
     Arguments:
         runs: each what `bench.table.load` gives. The first record of a workload and contestant counts.
     """
     measured = [each for _, records in runs for each in records if each["suite"] == "estimators"]
+    ensembles = {
+        (each["workload"], each["contestant"]): each
+        for _, records in reversed(runs)
+        for each in records
+        if each["suite"] == "ensembles"
+    }
     runs = [(run, [record for record in records if record["suite"] == "epochs"]) for run, records in runs]
     machine = next(run for run, records in runs if records)["machine_info"]
     found = {(r["workload"], r["contestant"]): r for _, records in reversed(runs) for r in records}
     return {
-        SPEED: with_table(SPEED, "## Epochs", speed_table(found)),
+        SPEED: with_table(SPEED, "## Epochs", ratio_table(found, ROWS, COLUMNS)),
         README: PARAGRAPH.sub(lambda _: paragraph(found, machine), (ROOT / README).read_text(), count=1),
         SKLEARN: with_table(SKLEARN, "## How fast it is", sklearn_table(measured)),
+        ENSEMBLES: with_table(ENSEMBLES, "## What it costs", ratio_table(ensembles, CASES, ENSEMBLE_COLUMNS)),
     }
 
 
 def with_table(path: str, heading: str, rows: str) -> str:
     """The text of a document with this table, in place of the first under the heading, else at its end."""
     text = (ROOT / path).read_text()
-    before, section, after = re.split(rf"({heading}\n.*?\n(?=## ))", text, maxsplit=1, flags=re.DOTALL)
+    before, section, after = re.split(rf"({heading}\n.*?\n(?=## |\Z))", text, maxsplit=1, flags=re.DOTALL)
     if not rows:
         return text
     with_it, found = TABLE.subn(lambda _: f"{rows}\n", section, count=1)
@@ -99,16 +126,24 @@ def sklearn_table(records: list[Record]) -> str:
     return align([header, *rows])
 
 
-def speed_table(found: Records) -> str:
-    """The table of `speed.md`."""
+def ratio_table(found: Records, labels: dict[str, str], columns: dict[str, Any]) -> str:
+    """A table with a row for each workload, without empty columns; "" where nothing was measured.
+
+    Arguments:
+        found: the records.
+        labels: the workloads, and what they are called in the table.
+        columns: contestants, of which the one with the lowest median counts, and their reference.
+    """
     workloads = {workload for workload, _ in found}
     rows = [
-        (label, *(cell(found, workload, *column) for column in COLUMNS.values()))
-        for workload, label in ROWS.items()
+        (label, *(cell(found, workload, *column) for column in columns.values()))
+        for workload, label in labels.items()
         if workload in workloads
     ]
-    used = [i for i in range(1 + len(COLUMNS)) if any(row[i] for row in rows)]
-    return align([tuple(row[i] for i in used) for row in (("", *COLUMNS), *rows)])
+    if not rows:
+        return ""
+    used = [i for i in range(1 + len(columns)) if any(row[i] for row in rows)]
+    return align([tuple(row[i] for i in used) for row in (("", *columns), *rows)])
 
 
 def cell(found: Records, workload: str, names: tuple[str, ...], reference: str) -> str:

@@ -7,17 +7,14 @@ machine that lasts longer than a round cancels.
 """
 
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
 from bench.contestants import CONTESTANTS, REFERENCES
-from bench.environment import no_cuda_device, require_same_threads
 from bench.peaks import peak
-from bench.process import MALLOC, PRECISION, Worker
-from bench.workloads import SEED, Workload
-from xpnet.random import generator
+from bench.process import Workers
+from bench.workloads import Workload
 
 WARM_UP = 2  # rounds
 Record = dict[str, Any]  # JSON: the measurements of one contestant
@@ -53,62 +50,32 @@ def compare(workload: Workload, contestants: list[str], options: Options, *, lea
     if not 0 < images <= workload.data_set or images % workload.batch_size:
         limit = f"at most {workload.data_set} images"
         raise ValueError(f"{workload.name}: expected whole batches, {limit}, got {images}")
-    records, missing = {}, {}
-    with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for name in contestants:
-            contestant = CONTESTANTS[name]
-            if contestant.device == "cuda" and (why := no_cuda_device()):
-                missing[name] = why
-                continue
-            precision = PRECISION[contestant.device, contestant.precision]
-            environment = MALLOC[options.malloc] | precision | contestant.environment
-            workers[name] = stack.enter_context(
-                Worker(name, ["epochs", name, workload.name, str(images)], environment)
-            )
-        threads = {}
-        for name, worker in workers.items():
-            hello = worker.answer()
-            if "unavailable" in hello:
-                missing[name] = hello["unavailable"]
-                continue
-            threads[name] = hello["threads"]
-            records[name] = {
-                "workload": workload.name,
-                "contestant": name,
-                "device": CONTESTANTS[name].device,
-                "precision": CONTESTANTS[name].precision,
-                "library": hello["library"],
-                "gpu": hello["gpu"],
-                "images": images,
-                "batch size": workload.batch_size,
-                "malloc": options.malloc,
-            }
-        require_same_threads({name: n for name, n in threads.items() if n})
-        losses, seconds = take_turns({name: workers[name] for name in records}, rounds)
+    chosen = {name: CONTESTANTS[name] for name in contestants}
+    with Workers("epochs", chosen, [workload.name, str(images)], options.malloc) as workers:
+        answers = workers.turns(range(WARM_UP + rounds))
+    losses = {name: [answer["loss"] for answer in series] for name, series in answers.items()}
+    seconds = {name: [answer["seconds"] for answer in series[WARM_UP:]] for name, series in answers.items()}
     require_same_loss(losses)
     if learns:
         require_falling_loss(losses)
-    for name, record in records.items():
+    records = {}
+    for name, hello in workers.hellos.items():
         steps = images // workload.batch_size
-        record["seconds"] = seconds[name]
+        record = {
+            "workload": workload.name,
+            "contestant": name,
+            "device": CONTESTANTS[name].device,
+            "precision": CONTESTANTS[name].precision,
+            "library": hello["library"],
+            "gpu": hello["gpu"],
+            "images": images,
+            "batch size": workload.batch_size,
+            "malloc": options.malloc,
+            "seconds": seconds[name],
+        }
         record |= ratios(name, seconds) | share_of_peak(record, workload.step_flops * steps)
-    return Result(records, missing)
-
-
-def take_turns(
-    workers: dict[str, Worker], rounds: int
-) -> tuple[dict[str, list[Any]], dict[str, list[float]]]:
-    """For each contestant the mean training loss of every epoch, and the seconds after the warm-up."""
-    losses: dict[str, list[Any]] = {name: [] for name in workers}
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    rng = generator(SEED, "bench rounds")
-    for number in range(WARM_UP + rounds):
-        for name in rng.permutation(list(workers)):
-            answer = workers[name].turn(number)
-            losses[name].append(answer["loss"])
-            seconds[name].append(answer["seconds"])
-    return losses, {name: series[WARM_UP:] for name, series in seconds.items()}
+        records[name] = record
+    return Result(records, workers.missing)
 
 
 def ratios(name: str, seconds: dict[str, list[float]]) -> dict[str, list[float] | None]:

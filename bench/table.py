@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.ensemble_contestants import REFERENCES as ENSEMBLE_REFERENCES
 from bench.points import PARTS, SCALED
 
 Record = dict[str, Any]
@@ -40,6 +41,12 @@ ESTIMATORS = (
     "the accuracy or R² on the test data, are means ± standard deviations over the rounds, each of which has "
     "another `random_state`."
 )
+ENSEMBLES = (
+    "ms of an epoch of all networks, medians over the rounds. Ratios are of times in the same round, below 1 "
+    "where the row is faster: median (quartiles). K fits, one after the other, are those of the row's own "
+    "library. `torch.func.vmap` is PyTorch's `functional_call` of stacked modules, with autograd and a fused "
+    "optimizer; `jax.vmap` is a jitted step of all networks in a `lax.scan` over the epoch."
+)
 
 
 def render(records: list[Record], missing: dict[str, str]) -> str:
@@ -50,16 +57,23 @@ def render(records: list[Record], missing: dict[str, str]) -> str:
         "scaling": scaling,
         "memory": memory,
         "estimators": estimators,
+        "ensembles": ensembles,
     }
     paragraphs = []
     for suite, table in tables.items():
         if of_suite := [record for record in records if record["suite"] == suite]:
             paragraphs += table(of_suite)
-    libraries = {record["contestant"]: record["library"] for record in records if "library" in record}
+    libraries = {_library_of(record): record["library"] for record in records if "library" in record}
     paragraphs.append("\n".join(f"- {name}: {library}" for name, library in libraries.items()))
     if missing:
         paragraphs.append("\n".join(["Left out:\n", *left_out(missing)]))
     return "\n\n".join(paragraphs)
+
+
+def _library_of(record: Record) -> str:
+    """The contestant; of ensembles, the ways of one library have one line."""
+    name: str = record["contestant"]
+    return name.partition(":")[0] if record["suite"] == "ensembles" else name
 
 
 def left_out(missing: dict[str, str]) -> list[str]:
@@ -172,6 +186,23 @@ def estimators(records: list[Record]) -> list[str]:
             align(rows),
         ]
     return [*paragraphs, ESTIMATORS]
+
+
+def ensembles(records: list[Record]) -> list[str]:
+    """A table for each case."""
+    paragraphs = []
+    for case, in_case in grouped(records, "workload"):
+        first = in_case[0]
+        rows = [("", "ms", *(f"time / {reference}" for reference in ENSEMBLE_REFERENCES))]
+        for each in in_case:
+            ratios = (spread(each[f"ratio to {reference}"]) for reference in ENSEMBLE_REFERENCES)
+            rows.append((each["contestant"], f"{1000 * np.median(each['seconds']):.1f}", *ratios))
+        rounds, examples = len(first["seconds"]), first["images"]
+        paragraphs += [
+            f"{case}: {rounds} rounds of {examples:,} examples, malloc {first['malloc']}",
+            align(rows),
+        ]
+    return [*paragraphs, ENSEMBLES]
 
 
 def score(scores: list[float]) -> str:

@@ -3,8 +3,9 @@
     python -m bench.worker epochs CONTESTANT WORKLOAD IMAGES
     python -m bench.worker layers CONTESTANT
     python -m bench.worker estimators CONTESTANT TASK
+    python -m bench.worker ensembles CONTESTANT CASE
 
-`bench.rounds`, `bench.layers` and `bench.estimators` start it. It writes lines of JSON: first its library, or
+`bench.process.Workers` starts it. It writes lines of JSON: first its library, or
 the reason why it cannot run; then, for each number or layer name that it reads, the times of a turn.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.contestants import CONTESTANTS, Contestant, Unavailable
+from bench.ensemble_contestants import CASES, ENSEMBLE_CONTESTANTS
 from bench.environment import describe, gpu, threads
 from bench.estimators import ESTIMATORS, TASKS, Estimator
 from bench.layer_contestants import LAYER_CONTESTANTS, LayerContestant
@@ -27,13 +29,16 @@ Turn = Callable[[str], dict[str, Any]]
 def prepare_epochs(name: str, workload_name: str, images: str) -> tuple[Contestant, Turn]:
     contestant, workload = CONTESTANTS[name], (WORKLOADS | POINTS)[workload_name]
     contestant.prepare(workload, parts(workload, int(images)))
+    return contestant, epochs_of(contestant)
 
+
+def epochs_of(contestant: Any) -> Turn:
     def turn(number: str) -> dict[str, Any]:
         start = time.perf_counter()
         loss = contestant.epoch(int(number))
         return {"seconds": time.perf_counter() - start, "loss": loss}
 
-    return contestant, turn
+    return turn
 
 
 def prepare_layers(name: str) -> tuple[LayerContestant, Turn]:
@@ -48,13 +53,24 @@ def prepare_estimators(name: str, task_name: str) -> tuple[Estimator, Turn]:
     return contestant, contestant.turn
 
 
+def prepare_ensembles(name: str, case_name: str) -> tuple[Contestant, Turn]:
+    contestant = ENSEMBLE_CONTESTANTS[name]
+    contestant.prepare(CASES[case_name])
+    return contestant, epochs_of(contestant)
+
+
 def main(kind: str, *arguments: str) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
 
     def answer(**message: object) -> None:
         print(json.dumps(message), file=answers, flush=True)
 
-    kinds = {"epochs": prepare_epochs, "layers": prepare_layers, "estimators": prepare_estimators}
+    kinds = {
+        "epochs": prepare_epochs,
+        "layers": prepare_layers,
+        "estimators": prepare_estimators,
+        "ensembles": prepare_ensembles,
+    }
     try:
         contestant, turn = kinds[kind](*arguments)
         library = describe(contestant.library, contestant.device, contestant.also)

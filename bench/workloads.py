@@ -66,19 +66,19 @@ class Workload:
     def n_classes(self) -> int:
         return Sequential(*self.layers).output_shape((1, *self.input_shape))[-1]
 
-    def initial_params(self) -> tuple[dict[str, np.ndarray], ...]:
+    def initial_params(self, seed: int = SEED) -> tuple[dict[str, np.ndarray], ...]:
         """The parameters of each layer: weights by Glorot and Bengio (2010), biases 0."""
-        params = Sequential(*self.layers).init(generator(SEED, "bench weights"))
+        params = Sequential(*self.layers).init(generator(seed, "bench weights"))
         return tree.map(lambda array: array.astype(np.float32), params)
 
     def penalty(self, weights: Iterable[np.ndarray]) -> float:
         """λ/2 Σw²."""
         return self.l2 / 2 * sum(float(np.vdot(w, w)) for w in weights) if self.l2 else 0.0
 
-    def walk(self) -> Iterator[tuple[Any, dict[str, np.ndarray], tuple[int, ...]]]:
+    def walk(self, seed: int = SEED) -> Iterator[tuple[Any, dict[str, np.ndarray], tuple[int, ...]]]:
         """Each layer with its initial parameters and the shape of its input for a batch."""
         shape = (self.batch_size, *self.input_shape)
-        for layer, params in zip(self.layers, self.initial_params(), strict=True):
+        for layer, params in zip(self.layers, self.initial_params(seed), strict=True):
             yield layer, params, shape
             shape = layer.output_shape(shape)
 

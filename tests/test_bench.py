@@ -11,10 +11,22 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # bench is not an installed package
 
-from bench import environment, estimators, peaks, points, publish, rounds, scaling, table
+from bench import (
+    ensemble_contestants,
+    ensembles,
+    environment,
+    estimators,
+    peaks,
+    points,
+    publish,
+    rounds,
+    scaling,
+    table,
+)
 from bench.contestants import CONTESTANTS, Unavailable
+from bench.layer_contestants import LAYER_CONTESTANTS, LayerCase
 from bench.workloads import WORKLOADS, Workload, convolve, dense, parts
-from xpnet.nn import Flatten, Linear, ReLU
+from xpnet.nn import Conv2d, Flatten, Linear, ReLU
 from xpnet.optim import SGD
 from xpnet.train.config import Config
 
@@ -258,7 +270,7 @@ def test_the_documents_table_shows_medians_and_leaves_out_empty_columns() -> Non
         measured("JAX jit", 0.5), measured("JAX scan", 0.4),
     ]  # fmt: skip
     found = {(each["workload"], each["contestant"]): each for each in records}
-    header, _, row = publish.speed_table(found).splitlines()
+    header, _, row = publish.ratio_table(found, publish.ROWS, publish.COLUMNS).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
         "", "**xpnet on NumPy with Numba**", "**on NumPy**", "JAX", "NumPy with Numba / JAX",
     ]  # fmt: skip
@@ -274,25 +286,87 @@ def test_the_documents_table_shows_medians_and_leaves_out_empty_columns() -> Non
     assert "0.25 to 0.25 with Numba" in told.replace("\n", " ")
 
 
-def test_ensembles_are_measured_in_turn(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bench import ensembles
-
-    monkeypatch.setattr(ensembles, "measure", lambda *_: ensembles.Times([2.0, 1.0, 4.0], [1.0, 0.25, 3.0]))
-    ensembles.main(["numpy"])
-    rows = capsys.readouterr().out.splitlines()
-    assert rows[2] == "| numpy | 8 of 784-128-10 | each | 2000 ms | 1000 ms | 0.50 | 0.25 |"
-    assert len(rows) == 2 + 2 * len(ensembles.CASES)
+TINY = ensemble_contestants.Case(
+    Workload("", (3,), dense(ReLU, 3, 4, 10), SGD(0.5, momentum=0.9), 64, 128, data_set=128), 2
+)
 
 
-def test_an_ensemble_is_measured() -> None:
-    from bench import ensembles
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_networks_at_once_train_as_k_fits(library: str) -> None:
+    """The peers see the order of the first network, as an ensemble with a shared order does."""
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    peers = {"torch": ensemble_contestants.TORCH, "jax": ensemble_contestants.JAX}
+    names = ["xpnet on NumPy: shared", peers.get(library, "xpnet on NumPy: each"), "xpnet on NumPy: K fits"]
+    found = {}
+    for name in names:
+        contestant = ensemble_contestants.ENSEMBLE_CONTESTANTS[name]
+        contestant.prepare(TINY)
+        found[name] = [contestant.epoch(number) for number in range(2)]
+    for number in range(2):
+        ensembles.require_same_losses({name: series[number] for name, series in found.items()})
+    shared, _, k_fits = (series[1] for series in found.values())
+    assert len(shared) == 2
+    assert not np.isclose(k_fits[1], shared[1], rtol=10 * ensembles.TOLERANCE)
 
-    case = ensembles.Case("tiny", ensembles.dense(3, 4, 10), 2, (3,))
-    times = ensembles.measure(case, "numpy", "each", rounds=2, examples=100)
-    assert len(times.alone) == len(times.together) == 2
-    assert times.ratio > 0
+
+def test_losses_of_networks_that_differ_are_found() -> None:
+    ensembles.require_same_losses({"xpnet on NumPy: K fits": [2.0, 1.0], "jax.vmap": [2.0, 1.1]})
+    with pytest.raises(
+        AssertionError, match=r"\[2\.0, 1\.1\] for xpnet on NumPy: each, \[2\.0, 1\.0\] for xp"
+    ):
+        ensembles.require_same_losses(
+            {"xpnet on NumPy: K fits": [2.0, 1.0], "xpnet on NumPy: each": [2.0, 1.1]}
+        )
+    with pytest.raises(AssertionError, match=r"\[2\.1\] for jax\.vmap, \[2\.0\] for xpnet on NumPy: each"):
+        ensembles.require_same_losses({"xpnet on NumPy: each": [2.0, 1.0], "jax.vmap": [2.1, 1.0]})
+
+
+def test_the_tables_of_ensembles_compare_with_k_fits_and_peers_in_the_same_place() -> None:
+    case = "8 of 784-128-10, batch 64"
+    seconds = {
+        "xpnet on NumPy: K fits": [1.0, 2.0, 4.0],
+        "xpnet on NumPy: each": [0.5, 0.5, 1.0],
+        "xpnet on NumPy: shared": [0.5, 0.5, 1.0],
+        "xpnet on JAX: shared": [1.0, 1.0, 1.0],
+        "xpnet on JAX: shared, CUDA": [0.5, 0.5, 0.5],
+        "jax.vmap": [0.5, 1.0, 2.0],
+        "jax.vmap, CUDA": [1.0, 1.0, 1.0],
+    }
+    assert ensembles.ratios("xpnet on NumPy: shared", seconds) == {
+        "ratio to K fits": [0.5, 0.25, 0.25], "ratio to torch.func.vmap": None, "ratio to jax.vmap": [1.0, 0.5, 0.5],
+    }  # fmt: skip
+    assert ensembles.ratios("xpnet on JAX: shared, CUDA", seconds)["ratio to jax.vmap"] == [0.5] * 3
+    assert ensembles.ratios("jax.vmap", seconds)["ratio to K fits"] is None
+    records = [
+        {
+            "suite": "ensembles", "workload": case, "contestant": name, "images": 6400, "malloc": "settled", "library": "lib 1.0", "seconds": times, **ensembles.ratios(name, seconds),
+        }
+        for name, times in seconds.items()
+    ]  # fmt: skip
+    text = table.render(records, {})
+    assert f"{case}: 3 rounds of 6,400 examples, malloc settled" in text
+    assert text.count("- xpnet on NumPy: lib 1.0") == 1
+    row = next(line for line in text.splitlines() if "NumPy: shared" in line)
+    cells = ["xpnet on NumPy: shared", "500.0", "0.25 (0.25-0.38)", "", "0.50 (0.50-0.75)"]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == cells
+    found = {(each["workload"], each["contestant"]): each for each in records}
+    shown = publish.ratio_table(found, publish.CASES, publish.ENSEMBLE_COLUMNS)
+    header, _, row = shown.splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [
+        "",
+        'NumPy, `"each"`',
+        "JAX / `jax.vmap`",
+    ]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["8 of 784-128-10", "0.25", "1.00"]
+    document = publish.with_table(publish.ENSEMBLES, "## What it costs", shown)
+    assert document.count(shown) == 1
+    assert publish.ratio_table({}, publish.CASES, publish.ENSEMBLE_COLUMNS) == ""
+
+
+def test_the_tables_of_the_documents_have_a_row_for_each_case_of_ensembles() -> None:
+    assert publish.CASES.keys() == ensemble_contestants.CASES.keys()
+    contestants = {name for names, _ in publish.ENSEMBLE_COLUMNS.values() for name in names}
+    assert contestants <= ensemble_contestants.ENSEMBLE_CONTESTANTS.keys()
 
 
 def fits(contestant: str, ratio: float) -> table.Record:
@@ -339,3 +413,15 @@ def test_estimators_fit_the_same_task(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("XPNET_DATA", str(tmp_path))
     with pytest.raises(Unavailable, match="mnist"):
         estimators.TASKS["mnist, classifier, float32"].load()
+
+
+@pytest.mark.parametrize("layer", [ReLU(), Linear(5, 3), Conv2d(2, 3, 3, padding="same")], ids=str)
+def test_a_layer_is_run_as_a_training_step_runs_it(layer: Any) -> None:
+    shape = (4, 6, 6, 2) if isinstance(layer, Conv2d) else (4, 5)
+    case, contestant = LayerCase(layer, shape), LAYER_CONTESTANTS["xpnet on NumPy"]
+    contestant.prepare()
+    _, both = contestant.make(case)
+    params, x, dy = case.draw()
+    y, residuals = layer.forward(params, x)
+    norms = [np.linalg.norm(y), np.linalg.norm(layer.backward(params, residuals, dy)[0])]
+    assert contestant.numbers(both()) == pytest.approx(norms, rel=1e-5)

@@ -463,8 +463,9 @@ def test_a_network_that_diverges_leaves_the_others_alone(on_device: bool) -> Non
     found = xpnet.Ensemble(net, losses.MeanSquaredError(), rates, seeds=SEEDS, dtype="float64")
     with pytest.warns(
         UserWarning, match=r"^network 2 \(seed 4\) has diverged and is taken out: epoch 1, step "
-    ):
+    ) as warned:
         found.fit(x, y, **given)
+    assert warned[0].filename == __file__
     alone = xpnet.Model(net, losses.MeanSquaredError(), rates[2], seed=4, dtype="float64")
     before = copy.deepcopy(host(alone))
     with pytest.raises(DivergedError) as error:
@@ -552,7 +553,6 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: xpnet.Ensemble([nn.Linear(6, 3), nn.Linear(6, 4)], CE, optim.SGD(0.1), seeds=(0, 1)), "Ensemble: expected networks with the same parameters, got bias of shape (3,) in network 0 and (4,) in network 1"),
     (lambda: xpnet.Ensemble(MLP, CE, 0.1, seeds=(0, 1)), "Model: expected optimizer to be an xpnet Optimizer, got 0.1; write optim.SGD(0.1)"),
     (lambda: fitted(shuffle="all"), "fit: expected shuffle to be \"each\", \"shared\" or False, got 'all'"),
-    (lambda: xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1)).fit([drawn()], None), "fit: expected arrays, of which each network of an ensemble draws its own batches, got an iterable of batches; write fit(x, y)"),
     (lambda: fitted(own_data=True), "own_data: expected x of shape (2, n, ...) for 2 networks, got (11, 6)"),
     (lambda: fitted(sample_weight=np.ones((3, 11))), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (3, 11)"),
     (lambda: fitted(sample_weight=np.eye(2, 11) - np.eye(2, 11)[:1]), "network 0: sample_weight: expected finite weights of at least 0, one above 0, got weights from 0 to 0"),
@@ -586,3 +586,13 @@ def test_files_of_others(tmp_path: Path) -> None:
     found[0].save_checkpoint(path)
     with pytest.raises(CheckpointError, match="expected the state of an Ensemble"):
         found.load_checkpoint(path)
+
+
+def test_the_memory_of_a_step_with_own_data_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, `fit` asks for it: it is that of examples, not of each network's data set."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    x, y = drawn((4, 4, 1), 10)
+    found = xpnet.Ensemble(CNN, CE, optim.SGD(0.1), "torch", seeds=(0, 1))
+    monkeypatch.setattr(type(found.backend), "free_bytes", lambda self: 1 << 30)
+    found.fit(np.stack([x, x]), np.stack([y, y]), epochs=1, own_data=True)
+    assert found.evaluate(np.stack([x, x]), np.stack([y, y]), own_data=True).loss.shape == (2,)

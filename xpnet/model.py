@@ -183,9 +183,8 @@ class Model(Learner):
         called = arguments.callbacks_of(callbacks)
         batch_size, batches = 64 if batch_size is None else int(batch_size), None
         if y is None:
-            batches = GivenBatches(
-                self._inputs, self.loss_function, x, steps_per_epoch, self._training.progress
-            )
+            placer = given.Placer(self._inputs, self.loss_function)
+            batches = GivenBatches(placer, x, steps_per_epoch, self._training.progress)
             batches.require_steps(schedule, epochs)
             inputs, targets, batch_size = batches.first()
         else:
@@ -205,7 +204,7 @@ class Model(Learner):
             arrays = self._inputs, self.loss_function, inputs, targets, sample_weight, on_device
             source = sources.Arrays.of(*arrays, **order) if batches is None else batches.with_shapes()
             if self.epoch_step:
-                judging.require_same_weights(self.state.totals, source.y)
+                judging.require_same_weights(self.state.totals, source.y, source.restart)
             self._use_loss(judging.for_training(self.loss_function, source.y, self.backend))
             validated = held_out.place(self._inputs, "validation", validation, on_device)
             tested = held_out.place(self._inputs, "test", test, on_device)
@@ -217,7 +216,7 @@ class Model(Learner):
             try:
                 self._grads, self._fitting = None, True
                 return loop.run(
-                    self._program,
+                    lambda: self._program,
                     self._training,
                     source,
                     epochs=epochs,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.contestants._contestant import Contestant, Unavailable
-from bench.workloads import Part, Workload, batches
+from bench.workloads import SEED, Part, Workload, batches
 from xpnet import tree
 from xpnet.nn import BatchNorm, Conv2d, Flatten, Linear, MaxPool2d
 from xpnet.nn._windows import per_axis
@@ -19,34 +19,11 @@ class JAX(Contestant):
     library = "jax"
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
-        import jax
-
-        try:
-            device = jax.devices({"cuda": "gpu"}.get(self.device, self.device))[0]
-        except RuntimeError as error:
-            raise Unavailable("JAX finds no CUDA device") from error
+        jax, device = import_jax(self.device)
         self.jax, self.batch_size = jax, workload.batch_size
-
-        def mean_loss(params: Any, statistics: Any, x: Any, y: Any) -> Any:
-            new = []
-            for layer, *variables in zip(workload.layers, params, statistics, strict=True):
-                x, of_layer = apply(jax, layer, *variables, x)
-                new.append(of_layer)
-            log_p = jax.nn.log_softmax(x)
-            return -jax.numpy.take_along_axis(log_p, y[:, None], axis=1).mean(), tuple(new)
-
-        def step(state: Any, x: Any, y: Any, index: Any) -> Any:
-            params, statistics, slots, total = state
-            learn = jax.value_and_grad(mean_loss, has_aux=True)
-            (loss, statistics), grads = learn(params, statistics, x[index], y[index])
-            params, slots = update(jax, workload, params, grads, slots)
-            return params, statistics, slots, total + loss
-
-        self.compile(step)
-        params = workload.initial_params()
-        statistics = tuple(first_statistics(layer) for layer in workload.layers)
-        state = params, statistics, first_slots(workload.optimizer, params)
-        self.state = jax.device_put(state, device)
+        learn = training_step(jax, workload)
+        self.compile(lambda state, x, y, index: learn(state, x[index], y[index]))
+        self.state = jax.device_put(first_state(workload, SEED), device)
         self.parts = jax.device_put([(x, y.astype(np.int32)) for x, y in parts], device)
 
     def compile(self, step: Any) -> None:
@@ -60,21 +37,29 @@ class JAX(Contestant):
         self.run = run
 
     def epoch(self, number: int) -> float:
+        return float(self.mean_losses(number, ()))
+
+    def mean_losses(self, number: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Train on a part; the mean losses, in an array of this shape."""
         x, y = self.parts[number % len(self.parts)]
         order = batches(len(x), self.batch_size, number).astype(np.int32)
-        state = *self.state, self.jax.numpy.zeros((), device=x.device)
+        state = *self.state, self.jax.numpy.zeros(shape, device=x.device)
         *self.state, total = self.jax.block_until_ready(self.run(state, x, y, order))
-        return float(total) / len(order)
+        return np.asarray(total) / len(order)
 
 
 class ScannedJAX(JAX):
     """The same step in a `lax.scan` over the epoch's batches: one call for each epoch."""
 
     def prepare(self, workload: Workload, parts: list[Part]) -> None:
+        self.require_fast_loops(workload)
+        super().prepare(workload, parts)
+
+    def require_fast_loops(self, workload: Workload) -> None:
+        """Raises Unavailable for convolutions on a CPU."""
         if self.device == "cpu" and workload.has_channels:
             # 635 ms for a step of the smaller network on 2 cores; the jitted step takes 38 to 76 ms.
             raise Unavailable("XLA takes about ten times as long for convolutions in a loop on a CPU")
-        super().prepare(workload, parts)
 
     def compile(self, step: Any) -> None:
         def run(state: Any, x: Any, y: Any, order: Any) -> Any:
@@ -82,6 +67,44 @@ class ScannedJAX(JAX):
             return state
 
         self.run = self.jax.jit(run, donate_argnums=0)
+
+
+def import_jax(device: str) -> tuple[Any, Any]:
+    """The module `jax`, and its device. Raises Unavailable where JAX does not find it."""
+    import jax
+
+    try:
+        return jax, jax.devices({"cuda": "gpu"}.get(device, device))[0]
+    except RuntimeError as error:
+        raise Unavailable("JAX finds no CUDA device") from error
+
+
+def training_step(jax: Any, workload: Workload) -> Any:
+    """The step `((parameters, statistics, slots, total loss), x, y) -> the same`."""
+
+    def mean_loss(params: Any, statistics: Any, x: Any, y: Any) -> Any:
+        new = []
+        for layer, *variables in zip(workload.layers, params, statistics, strict=True):
+            x, of_layer = apply(jax, layer, *variables, x)
+            new.append(of_layer)
+        log_p = jax.nn.log_softmax(x)
+        return -jax.numpy.take_along_axis(log_p, y[:, None], axis=1).mean(), tuple(new)
+
+    def step(state: Any, x: Any, y: Any) -> Any:
+        params, statistics, slots, total = state
+        learn = jax.value_and_grad(mean_loss, has_aux=True)
+        (loss, statistics), grads = learn(params, statistics, x, y)
+        params, slots = update(jax, workload, params, grads, slots)
+        return params, statistics, slots, total + loss
+
+    return step
+
+
+def first_state(workload: Workload, seed: int) -> Any:
+    """The state before the first step, without the total."""
+    params = workload.initial_params(seed)
+    statistics = tuple(first_statistics(layer) for layer in workload.layers)
+    return params, statistics, first_slots(workload.optimizer, params)
 
 
 def first_slots(rule: SGD | Adam, params: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.contestants._contestant import Contestant, Unavailable
-from bench.workloads import Part, Workload, batches
+from bench.workloads import SEED, Part, Workload, batches
 from xpnet.nn import AvgPool2d, BatchNorm, Conv2d, Dropout, Flatten, LayerNorm, Linear, MaxPool2d, Softmax
 from xpnet.optim import SGD, Adam
 
@@ -45,13 +45,17 @@ class PyTorch(Contestant):
         net = network(torch, workload).to(self.device, memory_format=layout)
         self.optimizer = optimizer(torch, workload, net, self.fused or None)
         self.mean_loss = lambda x, y: torch.nn.functional.cross_entropy(net(x), y)
-        self.parts = []
+        self.parts = self.placed(workload, parts, layout)
+
+    def placed(self, workload: Workload, parts: list[Part], layout: Any) -> list[Any]:
+        """Images (n, channels, height, width) or rows, and labels, on the device."""
+        found = []
         for pixels, labels in parts:
-            x = torch.from_numpy(pixels)
+            x = self.torch.from_numpy(pixels)
             x = x.permute(0, 3, 1, 2) if workload.has_channels else x
-            self.parts.append(
-                (x.to(self.device, memory_format=layout), torch.from_numpy(labels).to(self.device))
-            )
+            x, y = x.to(self.device, memory_format=layout), self.torch.from_numpy(labels).to(self.device)
+            found.append((x, y))
+        return found
 
     def epoch(self, number: int) -> float:
         torch = self.torch
@@ -121,11 +125,11 @@ def optimizer(torch: Any, workload: Workload, net: Any, fused: bool | None) -> A
     raise Unavailable(f"no optimizer for {workload.optimizer}")
 
 
-def network(torch: Any, workload: Workload) -> Any:
+def network(torch: Any, workload: Workload, seed: int = SEED) -> Any:
     """The workload's network in PyTorch, with the initial parameters."""
     modules = []
     order: Any = slice(None)  # of the inputs of the next Linear: PyTorch flattens channels first
-    for layer, params, (_, *shape) in workload.walk():
+    for layer, params, (_, *shape) in workload.walk(seed):
         if isinstance(layer, Flatten):
             order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
         elif isinstance(layer, Linear):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 from xpnet._training import given
 from xpnet._training.divergence import Origin, StepRange
 from xpnet._training.given import END, Passes
-from xpnet._training.inputs import Inputs, naming
-from xpnet._training.sources import RESTART, Buffers, Source, described, entry_of
+from xpnet._training.inputs import naming
+from xpnet._training.sources import Buffers, Source, described, entry_of
 from xpnet._training.state import Given, Progress
 from xpnet._util.text import constructor_call
+from xpnet._util.warning import warn
 from xpnet.errors import ConfigError
-from xpnet.losses import Loss
 from xpnet.schedules import Schedule
 from xpnet.tree import Array
 
@@ -34,8 +33,7 @@ class GivenBatches(Source):
     """Batches that the user gives, one for each step.
 
     Arguments:
-        inputs: checks and places them.
-        loss: the loss.
+        place: checks and places them.
         batches: an iterable of `(x, y)` or `(x, y, sample_weight)`.
         steps_per_epoch: the steps of an epoch. An epoch goes on where the last one ended, pass after pass.
             None: an epoch is one pass.
@@ -48,15 +46,14 @@ class GivenBatches(Source):
     otherwise = "the batches come in another order each time, or this device is not deterministic"
 
     def __init__(
-        self, inputs: Inputs, loss: Loss, batches: Any, steps_per_epoch: int | None, progress: Progress
+        self, place: given.Placer, batches: Any, steps_per_epoch: int | None, progress: Progress
     ) -> None:
-        if getattr(loss, "class_weights", None) == "balanced":
+        if getattr(place.loss, "class_weights", None) == "balanced":
             raise ConfigError(
-                f"fit: expected numbers for class_weights with an iterable of batches, got {loss}, which "
-                "counts the labels of all examples; pass a number for each class"
+                f"fit: expected numbers for class_weights with an iterable of batches, got {place.loss}, "
+                "which counts the labels of all examples; pass a number for each class"
             )
-        self.inputs, self.backend, self.steps_per_epoch = inputs, inputs.backend, steps_per_epoch
-        self.place = given.Placer(inputs, loss)
+        self.place, self.backend, self.steps_per_epoch = place, place.inputs.backend, steps_per_epoch
         self.passes = Passes(batches, *self._start(progress))
         self.repeats = not self.passes.once
         self.require_resumable(progress)  # before it takes a batch that does not come back
@@ -64,6 +61,7 @@ class GivenBatches(Source):
         self.indices: dict[int, Array] = {}
         self.batch: tuple[Array, Any] | None = None  # the last one
         self.counted = 0  # examples
+        self.reached: int | None = None  # the step after which `passes` stand; None: elsewhere
         self.short = False  # whether an epoch had fewer steps than expected
         if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
             raise ConfigError("fit: expected at least one batch, got none")
@@ -72,8 +70,9 @@ class GivenBatches(Source):
     def first(self) -> tuple[Any, Any, int]:
         """x, y and the number of examples of the first batch. Raises ShapeError if they cannot be read."""
         with naming("batch 1"):
-            batch = self.passes.first()
-            return self.inputs.read(given.parts_of(batch)[0]), self.inputs.read(batch[1], "y"), self._n(batch)
+            x, y, _ = given.parts_of(self.passes.first())
+            x, y = self.place.read(x), self.place.read(y, "y")
+            return x, y, self.place.length(x)
 
     def with_shapes(self) -> "GivenBatches":
         """Itself, with x and y of the first batch for their shapes. ShapeError if they do not fit."""
@@ -108,17 +107,16 @@ class GivenBatches(Source):
         if not isinstance(last, Given) or last.steps_per_epoch != self.steps_per_epoch:
             raise ConfigError(
                 f"fit: expected {described(last)}, as in the interrupted epoch {epoch}, "
-                f"got {described(Given(self.steps_per_epoch))}; {RESTART}"
+                f"got {described(Given(self.steps_per_epoch))}; {self.restart}"
             )
         if self.passes.once:
             raise ConfigError(
                 f"fit: expected batches that can be read again, to go on after step {progress.epoch_step} of "
-                f"the interrupted epoch {epoch}, got {self.passes.name}; set model.epoch_step = 0 to restart "
-                "the epoch with the next batches"
+                f"the interrupted epoch {epoch}, got {self.passes.name}; {self.restart} with the next batches"
             )
 
     def begin(self, progress: Progress) -> None:
-        self.epoch, self.ended, self.counted = progress.epoch + 1, False, 0
+        self.epoch, self.ended, self.counted, self.reached = progress.epoch + 1, False, 0, None
         start = self._start(progress) if progress.epoch_step else self.passes.position
         self.record = Given(self.steps_per_epoch, *(start if self.repeats else (0, 0)))
         length = self.passes.length() if self.steps_per_epoch is None else self.steps_per_epoch
@@ -130,16 +128,8 @@ class GivenBatches(Source):
         return Rates(super().learning_rates(rate, schedule, epoch))
 
     def ranges(self, rates: list[float] | None, skipped: int) -> Generator[StepRange, None, None]:
-        self.passes.seek(self.record[1:])
-        self.counted = 0
-        for step in range(skipped):
-            batch = self._take(step)
-            if batch is END:
-                raise ConfigError(
-                    f"fit: expected at least {skipped} batches, as in the interrupted epoch {self.epoch}, "
-                    f"got {step}; {RESTART}"
-                )
-            self.counted += self._n(batch)
+        if skipped != self.reached:
+            self._skip(skipped)
         for step in itertools.count(skipped):
             if step == self.steps_per_epoch:
                 return
@@ -148,16 +138,24 @@ class GivenBatches(Source):
                 self._end_after(step)
                 return
             placed, target = self.place(batch, step + 1)
-            n = placed.shape[0]
-            self.counted += n
+            n = self.place.examples(placed)
+            self.counted, self.reached = self.counted + n, step + 1
             self.batch = x, y = self._load(placed, target)
             their_rate = None if rates is None else self.backend.asarray([rates[step]])
             yield StepRange(step, (x, y), (self._all_of(n), their_rate))
 
-    def _n(self, batch: Any) -> int:
-        """The number of examples of a batch."""
-        shape = self.inputs.read(given.parts_of(batch)[0]).shape
-        return int(shape[0]) if shape else 0
+    def _skip(self, steps: int) -> None:
+        """Go to the start of the epoch, and read the batches of its first steps."""
+        self.passes.seek(self.record[1:])
+        self.counted = 0
+        for step in range(steps):
+            batch = self._take(step)
+            if batch is END:
+                raise ConfigError(
+                    f"fit: expected at least {steps} batches, as in the interrupted epoch {self.epoch}, "
+                    f"got {step}; {self.restart}"
+                )
+            self.counted += self.place.length(self.place.read(given.parts_of(batch)[0]))
 
     def _take(self, step: int) -> Any:
         """The next batch; END if there is none in this epoch."""
@@ -175,7 +173,7 @@ class GivenBatches(Source):
 
     def _end_after(self, n_steps: int) -> None:
         """The epoch has so many steps: tell if others were expected."""
-        ended, self.ended = self.ended, True
+        ended, self.ended, self.reached = self.ended, True, None
         if n_steps == 0 and self.repeats:
             raise ConfigError(self._none())
         was_short, self.short = self.short, n_steps < self.n_steps
@@ -188,7 +186,7 @@ class GivenBatches(Source):
             problem = f"{expected}, got {n_steps}, and no more: this shorter epoch is the last"
         else:
             problem = f"{expected}, got no more: epoch {self.epoch - 1} was the last"
-        warnings.warn(problem, stacklevel=2)
+        warn(problem)
 
     def _none(self) -> str:
         return (
@@ -206,8 +204,12 @@ class GivenBatches(Source):
     def _all_of(self, n: int) -> Array:
         """The index of all n examples of a batch, for one step."""
         if n not in self.indices:
-            self.indices[n] = self.backend.asarray(np.arange(n)[None, :])
+            self.indices[n] = self.backend.asarray(self._positions(n)[None, ...])
         return self.indices[n]
+
+    def _positions(self, n: int) -> np.ndarray:
+        """The positions of n examples in the arrays of their batch."""
+        return np.arange(n)
 
     def is_complete(self, step: int) -> bool:
         return step == self.n_steps or (self.ended and step > 0)

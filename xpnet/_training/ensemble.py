@@ -1,10 +1,11 @@
 """The networks of an ensemble: each a model, and stacked while an epoch trains them at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from xpnet import tree
+from xpnet._training import divergence
 from xpnet._training.learner import Engine, Learner, engine
 from xpnet._training.networks import Member, Networks
 from xpnet._training.program import Program, compile_program
@@ -34,6 +35,8 @@ class Stacked:
         companions: the states of their schedules and callbacks then.
         news: what is to be told of the last step, for each.
         start: where the steps start.
+        synced: the last state of the stack that `sync` brought the networks to, and theirs then.
+        assigned: the states that callbacks have assigned to networks since, in a form of their own.
     """
 
     places: tuple[int, ...]
@@ -43,6 +46,8 @@ class Stacked:
     companions: list[dict[str, Any]]
     news: list[News | None]
     start: Start | None = None
+    synced: tuple[State, list[State]] | None = None
+    assigned: dict[int, State] = field(default_factory=dict)
 
 
 NO_STATE = State({}, {}, {}, Totals(0.0, 0), None, None)  # type: ignore[arg-type]
@@ -109,8 +114,17 @@ class Team:
         """The networks that train: those that have neither stopped nor diverged."""
         everyone = range(len(self.models))
         if self.training.unfinished:
-            self.stopped |= {k for k in everyone if self.engine(k).training.stopping}
+            stopping = {k for k in everyone if self.engine(k).training.stopping} - self.stopped
+            # One that stopped because it diverges takes part until that has been found and told.
+            self.stopped |= {k for k in stopping if not divergence.has_diverged(self.models[k].state)}
         return tuple([k for k in everyone if k not in self.stopped and k not in self.diverged])
+
+    def progress(self) -> Progress:
+        """The progress of the whole, with the step of the epoch where its networks are, and its batches."""
+        self.sync()
+        each = [self.engine(k).training.progress for k in self.places()]
+        first = next((own for own in each if own.epoch_step), self.training.progress._replace(epoch_step=0))
+        return self.training.progress._replace(epoch_step=first.epoch_step, batches=first.batches)
 
     def take_over(
         self,
@@ -160,12 +174,39 @@ class Team:
         if self._pending:
             self.commit(self._pending)
         elif stacked is not None and stacked.start is not None:
+            if self.fitting and stacked.synced is not None and stacked.synced[0] is self.training.state:
+                return  # a callback may have assigned other parameters since
             moments = self.moments(stacked)
             if self.fitting:
                 for moment in moments:
                     _apply(moment)
+                stacked.synced = self.training.state, [moment.state for moment in moments]
             else:
                 self.commit([*moments, Moment(self.training, NO_STATE, self.training.progress)])
+
+    def take_in(self) -> bool:
+        """Take over what callbacks have assigned to networks since `sync`.
+
+        Returns whether the networks have another program now, so that no step of this one may follow.
+        """
+        stacked = self._stacked
+        if stacked is None or stacked.synced is None:
+            return False
+        (_, before), stacked.synced = stacked.synced, None
+        now = [self.models[k].state for k in stacked.places]
+        changed = [i for i, state in enumerate(now) if not _has_same_arrays(state, before[i])]
+        is_other = self.program(stacked.places) is not stacked.program
+        if changed:
+            networks, optimizer = stacked.program.networks, stacked.program.optimizer
+            assert networks is not None
+            states = networks.states_of(optimizer, self.training.state, stacked.like)
+            for i in changed:
+                # Another optimizer's state may not stack with those of the others; `assigned` keeps it.
+                states[i] = now[i]._replace(optimizer=states[i].optimizer) if is_other else now[i]
+                self.engine(stacked.places[i]).training.unfinished = True
+            self.training.state = networks.state(optimizer, states)
+            stacked.assigned = {i: now[i] for i in changed} if is_other else {}
+        return is_other
 
     def commit(self, moments: list[Moment]) -> None:
         """Set all these networks to their moments, and forget the stack. If interrupted, `sync` ends it."""
@@ -187,7 +228,8 @@ class Team:
             if not went_back:
                 rates: Any = now.learning_rate
                 progress = progress.after_step(now.epoch_step, now.epoch_seconds, rates[i], stacked.news[i])
-            found.append(Moment(self.engine(k).training, states[i], progress, companions))
+            state = stacked.assigned.get(i, states[i])
+            found.append(Moment(self.engine(k).training, state, progress, companions))
         return found
 
 
@@ -199,6 +241,11 @@ def _member(model: Learner) -> Member:
 def _is_same(member: Member, other: Member) -> bool:
     """Whether both are made of the same objects: arrays in them do not compare."""
     return all(a is b or (isinstance(a, int | float) and a == b) for a, b in zip(member, other, strict=True))
+
+
+def _has_same_arrays(state: State, other: State) -> bool:
+    leaves, others = tree.leaves(state), tree.leaves(other)
+    return len(leaves) == len(others) and all(a is b for a, b in zip(leaves, others, strict=True))
 
 
 def _apply(moment: Moment) -> None:

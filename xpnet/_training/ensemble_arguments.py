@@ -1,7 +1,8 @@
 """The arguments of `Ensemble` and of its methods, checked, and the data of its networks, placed."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from xpnet.nn import Layer
 from xpnet.nn._layer import show_shape
 from xpnet.optim import Optimizer
 from xpnet.optim import _stacked as stacked_optimizers
-from xpnet.tree import ArrayLike, Tree
+from xpnet.tree import Tree
 
 MONITORS = tuple(
     [f"{part}_{what}" for part in ("validation", "train", "test") for what in ("loss", "accuracy")]
@@ -44,18 +45,23 @@ def members(
         raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
     nets: Any = _each("net", net, k, Layer)
     if isinstance(optimizer, list | tuple):
-        optimizers: Any = _each("optimizer", optimizer, k, Optimizer)
+        each: Any = _each("optimizer", optimizer, k, Optimizer)
+        optimizers: Any = [stacked_optimizers.with_numbers(one) for one in each]
     else:
         arguments.require("Model", "optimizer", optimizer)
         one: Any = optimizer
         optimizers = stacked_optimizers.of_each_network(one, k)
-    strengths = [l2] * k
-    if not is_number(l2):
-        array = np.asarray(l2, dtype=object) if isinstance(l2, list | tuple) else l2
-        if getattr(array, "shape", None) != (k,):
-            raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
-        strengths = [value if is_number(value) else float(value) for value in array]
-    return list(zip(nets, optimizers, numbers, strengths, strict=True))
+    return list(zip(nets, optimizers, numbers, _strengths(l2, k), strict=True))
+
+
+def _strengths(l2: Any, k: int) -> list[float]:
+    """λ of each network, of a number for all or K in a list or an array."""
+    if is_number(l2):
+        return [l2] * k
+    found = l2.tolist() if hasattr(l2, "tolist") else l2
+    if not isinstance(found, list | tuple) or len(found) != k or not all(map(is_number, found)):
+        raise ConfigError(f"Ensemble: expected l2 to be a number, or {k} of them, got {l2!r}")
+    return list(found)
 
 
 def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
@@ -69,41 +75,47 @@ def _each(name: str, given: Any, k: int, kind: type) -> list[Any]:
     return list(given)
 
 
-def require_same_shapes(params: Sequence[Tree]) -> None:
-    """ConfigError unless the parameters of all networks have the same names and shapes."""
-    first = tree.shapes(params[0])
-    for k, other in enumerate(map(tree.shapes, params)):
+def require_same_shapes(what: str, each: Sequence[Tree]) -> None:
+    """ConfigError unless the parameters or statistics of all networks have the same names and shapes."""
+    first = tree.shapes(each[0])
+    for k, other in enumerate(map(tree.shapes, each)):
         for name in sorted(first.keys() | other.keys()):
-            shapes = [show_shape(each[name]) if name in each else "none" for each in (first, other)]
+            shapes = [show_shape(found[name]) if name in found else "none" for found in (first, other)]
             if shapes[0] != shapes[1]:
                 raise ConfigError(
-                    f"Ensemble: expected networks with the same parameters, got {name} of shape {shapes[0]} "
+                    f"Ensemble: expected networks with the same {what}, got {name} of shape {shapes[0]} "
                     f"in network 0 and {shapes[1]} in network {k}"
                 )
 
 
 def pair(name: str, found: Any) -> tuple[Any, Any]:
-    """A pair (x, y) or None, and the weights of (x, y, weights) or None."""
+    """A pair (x, y), batches or None, and the weights of (x, y, weights) or None."""
+    if given.are_pairs(found):
+        return found, None
     if isinstance(found, tuple | list) and len(found) == 3:
         return (found[0], found[1]), found[2]
     return found, None
 
 
-def refuse_batches(x: Any, y: Any, *pairs: Any) -> None:
-    """ConfigError for iterables of batches in place of arrays."""
-    if any(map(given.are_pairs, pairs)) or (y is None and given.are_batches(x)):
-        raise ConfigError(
-            "fit: expected arrays, of which each network of an ensemble draws its own batches, "
-            "got an iterable of batches; write fit(x, y)"
-        )
+def order(shuffle: Any, y: Any) -> Any:
+    """What `fit` is told of the order: "each", "shared" or False. ConfigError for anything else."""
+    if y is None:
+        arguments.refuse_with_batches("fit", arguments.BATCHES, {"shuffle": shuffle})
+    if shuffle is None or isinstance(shuffle, bool | np.bool_):
+        return "each" if shuffle is None or shuffle else False
+    if isinstance(shuffle, str) and shuffle in ("each", "shared"):
+        return shuffle
+    raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
 
 
 def score(metrics: EpochMetrics | None, monitor: str) -> float | None:
-    """The value of a metric; higher is better. ConfigError for another name."""
+    """A metric, higher is better; None if there is none, or NaN. ConfigError for another name."""
     if monitor not in MONITORS:
         raise ConfigError(f"best: expected monitor to be one of {', '.join(MONITORS)}, got {monitor!r}")
     value = getattr(metrics, monitor, None)
-    return None if value is None else -value if monitor.endswith("loss") else value
+    if value is None or math.isnan(value):
+        return None
+    return -value if monitor.endswith("loss") else value
 
 
 class Own:
@@ -115,13 +127,13 @@ class Own:
     """
 
     def __init__(self, team: Team, is_own: Any) -> None:
-        require_flag("fit", "own_data", is_own)
+        require_flag("Ensemble", "own_data", is_own)
         self.team = team
         self.is_own = bool(is_own)
         self.k = len(team.models)
         self.inputs = team.engine(0).inputs
 
-    def read(self, name: str, array: ArrayLike) -> Any:
+    def read(self, name: str, array: Any) -> Any:
         """An array of numbers; ShapeError unless it has the axis of networks, if each has its own."""
         found = self.inputs.read(array, name)
         if self.is_own and (len(found.shape) < 2 or found.shape[0] != self.k):
@@ -139,37 +151,90 @@ class Own:
         xp = self.team.backend.xp if self.team.backend.owns(array) else np
         return xp.reshape(whole_array, (self.k * array.shape[1], *array.shape[2:]))
 
+    @contextmanager
+    def _naming_networks(self, *arrays: Any) -> Iterator[None]:
+        """Within the block, a ShapeError names the network whose own x or y does not fit, and its entry."""
+        try:
+            yield
+        except ShapeError:
+            place: Any = self.inputs.place if len(arrays) > 1 else self.inputs.place_x
+            for k in range(self.k if self.is_own else 0):
+                with naming(f"network {k}"):
+                    place(*[array[k, ...] for array in arrays])
+            raise
+
+    def _require_same_outputs(self, placed: Any) -> None:
+        """ShapeError unless all networks take x, with outputs of one shape."""
+        shape = tuple(placed.shape)
+        nets = {id(model.net): (k, model.net) for k, model in reversed([*enumerate(self.team.models)])}
+        outputs = []
+        for k, net in nets.values() if len(nets) > 1 else ():
+            with naming(f"network {k}"):
+                outputs.append((k, tuple(net.output_shape(shape)[1:])))
+        for k, found in outputs:
+            if found != outputs[-1][1]:
+                raise ShapeError(
+                    f"Ensemble: expected networks with outputs of one shape, got {show_shape(('n', *found))} "
+                    f"from network {k} and {show_shape(('n', *outputs[-1][1]))} from network {outputs[-1][0]}"
+                )
+
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
-        placed = self.inputs.place_x(self._folded(x))
+        x = self.read("x", x)
+        with self._naming_networks(x):
+            placed = self.inputs.place_x(self._folded(x))
+        self._require_same_outputs(placed)
         return Data(placed, placed, self.k, self.is_own)
+
+    def _pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """x and y, each network's own one after the other."""
+        if self.is_own and x.shape[1] != y.shape[1]:
+            raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
+        return self._folded(x), self._folded(y)
+
+    def place_batch(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """`Inputs.place_batch` of each network's own x and y one after the other."""
+        pair = self._pair(x, y)
+        try:
+            with self._naming_networks(x, y):
+                placed, target = self.inputs.place_batch(*pair)
+        except ShapeError as error:
+            raise self._advised(error, x, y) from error
+        self._require_same_outputs(placed)
+        return placed, target
+
+    def _advised(self, error: ShapeError, x: Any, y: Any) -> ShapeError:
+        """The error, with a note if the arrays look like those of each network."""
+        if self.is_own or len(x.shape) < 3 or x.shape[:2] != y.shape[:2] or x.shape[0] != self.k:
+            return error
+        return ShapeError(f"{error}; for x and y of each network write own_data=True")
 
     def place(self, x: Any, y: Any, weights: Any, on_device: bool) -> Data:
         """Inputs and targets, perhaps with weights (n,), or (K, n) for each network."""
-        if self.is_own and x.shape[1] != y.shape[1]:
-            raise ShapeError(f"own_data: expected a y for each of {x.shape[1]} x, got {y.shape[1]}")
+        pair = self._pair(x, y)
         try:
-            placed, target = self.inputs.place(self._folded(x), self._folded(y), on_device)
+            with self._naming_networks(x, y):
+                placed, target = self.inputs.place(*pair, on_device)
         except ShapeError as error:
             if self.is_own:
                 raise
-            raise arguments.with_advice(error, self.team.models[0].net, x, y) from error
+            advised = self._advised(error, x, y)
+            if advised is error:
+                advised = arguments.with_advice(error, self.team.models[0].net, x, y)
+            raise advised from error
+        self._require_same_outputs(placed)
         data = Data(placed, target, self.k, self.is_own, bool(on_device))
-        return data if weights is None else data._replace(y=self._weighted(data, weights))
+        return data if weights is None else data._replace(y=self.weighted(data, weights))
 
-    def _weighted(self, data: Data, weights: Any) -> Weighted:
+    def weighted(self, data: Data, weights: Any, some: bool = True) -> Weighted:
+        """The targets with weights (n,), or (K, n) for each network; `some` as in `judging.weighted`."""
         loss, backend = self.team.models[0].loss_function, self.team.backend
-        host: Any = backend.numbers(weights, "sample_weight")[:]
         n = data.examples
-        if host.shape not in ((n,), (self.k, n)):
-            raise ShapeError(
-                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
-                f"got {show_shape(host.shape)}"
-            )
+        host = self._read_weights(weights, n)
         for k, row in enumerate(host if host.ndim == 2 else host[None]):
             with naming(f"network {k}") if host.ndim == 2 else nullcontext():
                 target = data.y[:n, ...] if self.is_own else data.y
-                judging.weighted(loss, target, row, backend, data.on_device)
+                judging.weighted(loss, target, row, backend, data.on_device, some)
         if self.is_own:
             host = np.broadcast_to(host, (self.k, n)).reshape(-1)
         elif host.ndim == 2:
@@ -177,18 +242,32 @@ class Own:
         place = backend.asarray if data.on_device else backend.on_host
         return Weighted(data.y, place(np.ascontiguousarray(host), real=True))
 
-    def measured(self, name: str, given: Any, weights: Any, on_device: bool) -> Data | None:
-        """Data to measure after each epoch; None for None. Errors start with its name."""
-        if given is None:
-            return None
+    def _read_weights(self, weights: Any, n: int) -> Any:
+        """Weights of n examples, for all networks or for each. ShapeError for another shape."""
+        host: Any = self.team.backend.numbers(weights, "sample_weight")[...]
+        if host.shape not in ((n,), (self.k, n)):
+            raise ShapeError(
+                f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
+                f"got {show_shape(host.shape)}"
+            )
+        return host
+
+    def batches(self, batches: Any) -> given.Placed:
+        """Batches to evaluate, placed one by one as `Data`."""
+        return given.Placed(given.Passes(batches).once_more, OwnPlacer(self).placed)
+
+    def measured(self, name: str, pair: Any, weights: Any, on_device: bool) -> Any:
+        """Data, or batches, to measure after each epoch; None for None. Errors start with its name."""
+        if pair is None or given.are_pairs(pair):
+            return None if pair is None else self.batches(pair)
         with naming(name):
-            x, y = self.read("x", given[0]), self.read("y", given[1])
+            x, y = self.read("x", pair[0]), self.read("y", pair[1])
             return self.place(x, y, weights, on_device)
 
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
         """x, y and weights without the last examples, and these: see `held_out.split`."""
         if weights is not None:
-            weights = self.team.backend.numbers(weights, "sample_weight")[:]
+            weights = self._read_weights(weights, x.shape[1 if self.is_own else 0])
         if not self.is_own:
             (first, targets), others = held_out.split(fraction, x, y)
             n = first.shape[0]
@@ -202,12 +281,52 @@ class Own:
         kept = None if weights is None else weights[..., :n]
         return (x[:, :n, ...], y[:, :n, ...], kept), (x[:, n:, ...], y[:, n:, ...])
 
-    def use_losses(self, data: Data) -> None:
-        """Let each network minimise its loss on these targets: balanced class weights come from them."""
-        team = self.team
+    def use_losses(self, y: Any) -> None:
+        """Let each network minimise its loss on placed targets: balanced class weights come from them."""
+        team, data = self.team, Data(judging.without_weights(y), y, self.k, self.is_own)
         for k, model in enumerate(team.models):
-            _, y = data.of_network(k)
-            if data.is_own and getattr(model.loss_function, "class_weights", None) == "balanced":
-                rows = slice(k * data.examples, (k + 1) * data.examples)
-                y = tree.map(lambda array: array[rows, ...], y)  # noqa: B023
-            use_loss(model, judging.for_training(model.loss_function, y, team.backend))
+            loss = model.loss_function
+            if getattr(loss, "class_weights", None) == "balanced":
+                loss = judging.for_training(loss, data.targets(k, k), team.backend)
+            use_loss(model, loss)
+
+
+class OwnPlacer(given.Placer):
+    """Checks and places batches for the networks of an ensemble, as `given.Placer` does for one.
+
+    Arguments:
+        own: what checks their arrays.
+    """
+
+    def __init__(self, own: Own) -> None:
+        super().__init__(own.inputs, own.team.models[0].loss_function)
+        self.own = own
+
+    def read(self, x: Any, name: str = "x") -> Any:
+        return self.own.read(name, x)
+
+    def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+        return self.own.place_batch(self.read(x), self.read(y, "y"))
+
+    def weighted(self, target: Any, weights: Any) -> Weighted:
+        found = self.own.weighted(self.data(target, target), weights, some=False)
+        if self.own.is_own or found.weights.ndim == 2:
+            return found
+        each = np.repeat(found.weights[:, None], self.own.k, axis=1)  # all batches have one form
+        return found._replace(weights=each)
+
+    def length(self, x: Any) -> int:
+        return int(x.shape[1]) if self.own.is_own else super().length(x)
+
+    def examples(self, placed: Any) -> int:
+        return self.data(placed, placed).examples
+
+    def data(self, x: Any, y: Any, on_device: bool = False) -> Data:
+        """Placed arrays of a batch, with what they are."""
+        return Data(x, y, self.own.k, self.own.is_own, on_device)
+
+    def placed(self, batch: Any, number: int) -> Data:
+        """A batch on the device."""
+        x, y = self(batch, number)
+        place = self.inputs.backend.asarray
+        return self.data(place(x), tree.map(place, y), on_device=True)

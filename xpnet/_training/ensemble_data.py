@@ -1,20 +1,22 @@
 """The data of an ensemble, the same for all networks or each network's own, and what is measured on it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet import tree
 from xpnet._training import evaluation, outcome
+from xpnet._training.inputs import naming
 from xpnet._training.judging import Weighted
 from xpnet._training.program import Program
 from xpnet._training.state import Totals
 from xpnet._training.step import zero_totals
 from xpnet.backend import Backend, ops
 from xpnet.data.batches import slices
-from xpnet.errors import DivergedError
+from xpnet.errors import ConfigError, DivergedError
 from xpnet.metrics import Evaluation
 from xpnet.random import generator
 from xpnet.tree import Array, Tree
@@ -53,11 +55,20 @@ class Data(NamedTuple):
             weights = self.y.weights[:, columns]
         return self._replace(y=self.y._replace(weights=weights))
 
-    def of_network(self, i: int) -> tuple[Any, Any]:
-        """x and y for the steps of the i-th of these networks alone."""
-        if not isinstance(self.y, Weighted) or self.y.weights.ndim == 1:
-            return self.x, self.y
-        return self.x, self.y._replace(weights=self.y.weights[:, i])
+    def of_network(self, i: int, k: int) -> tuple[Any, Any, int]:
+        """x and y of network k, and the position of the first x; i is its column in the weights."""
+        first = k * self.examples if self.is_own else 0
+        x = self.x[first : first + self.examples, ...] if self.is_own else self.x
+        return x, self.targets(i, k), first
+
+    def targets(self, i: int, k: int) -> Any:
+        """y of network k; i is its column in the weights."""
+        if self.is_own:
+            rows = slice(k * self.examples, (k + 1) * self.examples)
+            return tree.map(lambda array: array[rows, ...], self.y)
+        if isinstance(self.y, Weighted) and self.y.weights.ndim > 1:
+            return self.y._replace(weights=self.y.weights[:, i])
+        return self.y
 
     def positions(self, places: tuple[int, ...], order: np.ndarray) -> np.ndarray:
         """Where the examples of each network's `order` (K or 1, m) are in x: (K or 1, m)."""
@@ -119,39 +130,71 @@ def batch_positions(
     return [rows for rows in stacks if 0 not in rows.shape]
 
 
-class Measures(NamedTuple):
-    """What to measure after each epoch, as in `measuring`, of data of an ensemble."""
-
-    train: int = 0
-    validation: Data | None = None
-    test: Data | None = None
-
-
 def evaluate(
     program: Program,
     places: tuple[int, ...],
     variables: Tree,
-    data: Data,
+    data: Data | Iterable[Data],
     batch_size: int = evaluation.BATCH_SIZE,
     examples: int | None = None,
 ) -> list[Evaluation]:
     """`evaluation.evaluate` of each of these networks on the first `examples`; their loss may not be finite.
 
-    Raises ShapeError if a loss is not finite because a value in the data is not.
+    Data that come in batches are evaluated batch by batch, each as it is. Raises ShapeError if a loss is not
+    finite because a value in the data is not.
     """
+    if not isinstance(data, Data):
+        return _evaluate_batches(program, places, variables, data, examples)
     backend, objective = program.backend, program.objective
     data = data.of(backend, places)
     n = data.examples if examples is None else min(examples, data.examples)
     totals = zero_totals(objective, backend, data.x, data.y, program.networks)
     for part in slices(n, batch_size):
         totals, _ = program.evaluate(totals, (variables, *data.batch(backend, places, part)))
-    with backend.precision():
-        penalty: Any = objective.penalized(variables, 0.0)
-    penalties = np.zeros(len(places)) + (backend.to_numpy(penalty) if hasattr(penalty, "dtype") else penalty)
-    found = of_totals(backend, totals, n, penalties)
+    found = _means(program, variables, totals, n)
     if not all(math.isfinite(each.loss) for each in found):
-        outcome.require_finite(backend, x=data.x, y=data.y)
+        _require_finite(backend, data)
     return found
+
+
+def _require_finite(backend: Backend, data: Data) -> None:
+    """`outcome.require_finite`, which names the network if each has its own data."""
+    for k in range(data.networks if data.is_own else 1):
+        x, y, _ = data.of_network(0, k)
+        with naming(f"network {k}") if data.is_own else nullcontext():
+            outcome.require_finite(backend, x=x, **evaluation.named(y))
+
+
+def _evaluate_batches(
+    program: Program, places: tuple[int, ...], variables: Tree, batches: Iterable[Data], examples: int | None
+) -> list[Evaluation]:
+    backend = program.backend
+    totals, n, finite = None, 0, True
+    for number, batch in enumerate(batches, 1):
+        data = batch.of(backend, places)
+        part = slice(0, data.examples if examples is None else min(examples - n, data.examples))
+        if totals is None:
+            totals = zero_totals(program.objective, backend, data.x, data.y, program.networks)
+        totals, here = program.evaluate(totals, (variables, *data.batch(backend, places, part)))
+        n += part.stop
+        if finite and not np.isfinite(backend.to_numpy(here.loss)).all():
+            finite = False
+            with naming(f"batch {number}"):
+                _require_finite(backend, data)
+        if n == examples:
+            break
+    if totals is None:
+        raise ConfigError("expected at least one batch, got none")
+    return _means(program, variables, totals, n)
+
+
+def _means(program: Program, variables: Tree, totals: Totals, n: int) -> list[Evaluation]:
+    """`of_totals` with the L2 penalty of each network."""
+    backend = program.backend
+    with backend.precision():
+        penalty: Any = program.objective.penalized(variables, 0.0)
+    host = backend.to_numpy(penalty) if hasattr(penalty, "dtype") else penalty
+    return of_totals(backend, totals, n, np.broadcast_to(host, totals.loss.shape))
 
 
 def of_totals(backend: Backend, totals: Totals, n: int, penalties: Any) -> list[Evaluation]:
@@ -183,7 +226,7 @@ def predict(
         parts.append(backend.to_numpy(prediction))
     found = np.concatenate(parts, axis=1)
     if not bool(finite):
-        outcome.require_finite(backend, x=data.x)
+        _require_finite(backend, data)
         wrong = ~(found < np.inf).reshape(len(found), -1).all(axis=1)
         if wrong.any():
             k = int(np.argmax(wrong))
@@ -193,3 +236,16 @@ def predict(
             except DivergedError as error:
                 raise DivergedError(f"network {places[k]}: {error}") from None
     return found
+
+
+def predict_batches(
+    program: Program, places: tuple[int, ...], variables: Tree, batches: Iterable[Data]
+) -> np.ndarray:
+    """`predict` for inputs that come in batches, each as it is. Waits for the device after each."""
+    parts = []
+    for number, data in enumerate(batches, 1):
+        with naming(f"batch {number}"):
+            parts.append(predict(program, places, variables, data, data.examples))
+    if not parts:
+        raise ConfigError("predict: expected at least one batch, got none")
+    return np.concatenate(parts, axis=1)

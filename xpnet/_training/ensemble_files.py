@@ -3,7 +3,8 @@
 from typing import Any
 
 from xpnet import tree
-from xpnet._training.state import Batches, Progress, Training
+from xpnet._training import checkpoint
+from xpnet._training.state import Progress, Training
 from xpnet.backend import Backend
 from xpnet.metrics import EpochMetrics
 
@@ -15,7 +16,7 @@ def captured(training: Training, backend: Backend, of_copy: bool = False) -> dic
     participants = {name: participant.state() for name, participant in last.items()}
     everything = {
         "epoch": progress.epoch,
-        "batches": progress.batches,
+        "batches": checkpoint._fields(progress.batches),
         "history": progress.history,
         "unfinished": training.unfinished,
         "companions": participants | training.rewound | training.loaded,
@@ -27,7 +28,7 @@ def restored(saved: Any) -> tuple[Progress, bool, dict[str, Any]]:
     """The progress, whether a `fit` was interrupted, and the states of its callbacks."""
     progress = Progress(
         epoch=int(saved["epoch"]),
-        batches=None if saved["batches"] is None else Batches(*saved["batches"]),
+        batches=checkpoint._batches(saved["batches"]),
         history=tuple([EpochMetrics(*row) for row in saved["history"]]),
     )
     return progress, bool(saved["unfinished"]), dict(saved["companions"])

@@ -4,20 +4,22 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from xpnet._training import divergence, ensemble_data, loop, outcome
+from xpnet._training import divergence, ensemble_data, judging, loop, outcome
 from xpnet._training.divergence import StepRange
 from xpnet._training.ensemble import NO_STATE, Moment, Stacked, Team
-from xpnet._training.ensemble_data import Data, Measures
+from xpnet._training.ensemble_sources import EnsembleArrays, EnsembleBatches
 from xpnet._training.hooks import Hooks
 from xpnet._training.inputs import naming
-from xpnet._training.sources import Arrays, Buffers
-from xpnet._training.state import Batches, News, Start
+from xpnet._training.measuring import Measures
+from xpnet._training.sources import Source
+from xpnet._training.state import News, Start
 from xpnet._training.step import zero_totals
-from xpnet.backend import Backend
+from xpnet._util.warning import warn
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.metrics import EpochMetrics, Evaluation
 
@@ -28,24 +30,17 @@ class Fit:
 
     Arguments:
         team: the networks.
-        data: the training data.
-        batch_size: examples per step and network.
-        shuffle: "each": an order for each network, from its seed; "shared": one order for all, from the first
-            seed; False: the order of the data.
+        source: the training data.
         measures: what to measure after each epoch.
         hooks: those of the ensemble.
         network_hooks: those of each network.
-        warn: tells the user of a network that has diverged.
     """
 
     team: Team
-    data: Data
-    batch_size: int
-    shuffle: Any
+    source: EnsembleArrays | EnsembleBatches
     measures: Measures
     hooks: Hooks
     network_hooks: list[Hooks]
-    warn: Callable[[str], None]
 
     def run(self, epochs: int) -> None:
         """Train for a number of epochs, as `Ensemble.fit` does."""
@@ -57,9 +52,8 @@ class Fit:
             raise DivergedError(f"fit: {team.all_diverged()}")
         if not training.unfinished:
             team.stopped.clear()
-        named: Any = {"each": True, "shared": "shared", False: False}  # what `Model.fit` calls the order
-        batches = Batches(self.data.examples, self.batch_size, named[self.shuffle])
-        self._check_resume(batches)
+        self._check_resume()
+        batches = self.source.record
         training.stopping = False
         self.hooks.restore_states()
         training.progress = training.progress._replace(batches=batches)
@@ -67,7 +61,6 @@ class Fit:
             own.stopping = False
             self.network_hooks[k].restore_states()
             own.progress = own.progress._replace(batches=batches)
-        buffers = Buffers(team.backend)
         first = self.network_hooks[min(trainings)]
         loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs)
         with ExitStack() as stack:
@@ -80,19 +73,23 @@ class Fit:
                 own.unfinished = True
             self._tell(tuple(trainings))
             for _ in range(epochs):
-                if training.stopping or not (places := team.places()) or not self._epoch(places, buffers):
+                for own in trainings.values():
+                    own.unfinished = True  # also after a callback has assigned other parameters
+                if training.stopping or not (places := team.places()) or not self._epoch(places):
                     break
-        goes_on = any(own.progress.epoch_step > 0 for own in trainings.values())
-        for own in (training, *trainings.values()):
-            own.unfinished = own.unfinished and goes_on
+        goes_on = any(trainings[k].progress.epoch_step > 0 for k in team.places())
+        training.unfinished = training.unfinished and goes_on
+        for own in trainings.values():
+            own.unfinished = own.unfinished and (goes_on or own.progress.epoch_step > 0)
 
     def _leave(self) -> None:
         self.team.fitting = False
         self.team.sync()
 
-    def _check_resume(self, batches: Batches) -> None:
+    def _check_resume(self) -> None:
         """ConfigError unless the networks are at the same step of an epoch of these batches."""
-        found = {k: self.team.engine(k).training.progress for k in self.team.places()}
+        team = self.team
+        found = {k: team.engine(k).training.progress for k in team.places()}
         ahead = [k for k, progress in found.items() if progress.epoch_step]
         if not ahead:
             return
@@ -102,11 +99,9 @@ class Fit:
                 f"fit: expected all networks at the same step of an epoch, got network {ahead[0]} at step "
                 f"{first.epoch_step}, and others not; set ensemble[{ahead[0]}].epoch_step = 0"
             )
-        if first.batches != batches:
-            raise ConfigError(
-                f"fit: expected {first.batches}, as in the interrupted epoch {first.epoch + 1}, "
-                f"got {batches}; set ensemble.epoch_step = 0 to restart the epoch"
-            )
+        self.source.require_resumable(team.progress())
+        totals = team.models[ahead[0]].state.totals
+        judging.require_same_weights(totals, self.source.y, self.source.restart)
 
     def _tell(self, places: tuple[int, ...]) -> None:
         """Tell each network's schedule and callbacks, then the ensemble's."""
@@ -114,15 +109,19 @@ class Fit:
             self.network_hooks[k].tell()
         self.hooks.tell()
 
-    def _epoch(self, places: tuple[int, ...], buffers: Any) -> bool:
+    def _epoch(self, places: tuple[int, ...]) -> bool:
         """Train these networks for an epoch. Returns False if it was interrupted."""
         team, training = self.team, self.team.training
+        self.source.begin(team.progress())
+        began: dict[int, Callable[[], Start]] = {}
         while True:
-            steps = _Steps(self, places, buffers)
-            steps.run()
-            is_done = training.progress.epoch_step == steps.n_steps
+            steps = _Steps(self, places, began)
+            goes_on = steps.run()
+            is_done = steps.source.is_complete(training.progress.epoch_step)
             moments = team.moments(steps.stacked)
             faults = steps.diverged(moments)
+            if is_done:
+                self.source.end()
             if is_done and len(faults) < len(places):
                 moments, mean = self._measured(steps, moments, faults)
             moments = [moment for k, moment in zip(places, moments, strict=True) if k not in faults]
@@ -130,17 +129,18 @@ class Fit:
             progress = training.progress
             if is_done and places:
                 progress = progress.after_epoch(mean, self.hooks.news_of_epoch(mean))
+                progress = progress._replace(batches=self.source.record)
             team.diverged |= faults
             team.commit([*moments, Moment(training, NO_STATE, progress)])
             for k, fault in faults.items():
-                self.warn(f"network {k} (seed {team.models[k].seed}) has diverged and is taken out: {fault}")
+                warn(f"network {k} (seed {team.models[k].seed}) has diverged and is taken out: {fault}")
             if len(team.diverged) == len(team.models):
                 raise DivergedError(f"fit: {team.all_diverged()}")
             if is_done:
                 self._tell(places)
                 return True
             places = team.places()
-            if training.stopping or not places:
+            if training.stopping or not places or not goes_on:
                 return False
 
     def _measured(
@@ -150,25 +150,27 @@ class Fit:
 
         A network whose loss on the training data is not finite joins the faults.
         """
-        team, data, measures, places = self.team, self.data, self.measures, steps.stacked.places
+        team, measures, places = self.team, self.measures, steps.stacked.places
         program, state = steps.stacked.program, team.training.state
-        variables = state.variables(program.optimizer) if any(measures) else {}
+        n, at_end = steps.source.examples(team.training.progress.epoch_step), measures.train != 0
+        measured_at_all = at_end or measures.validation or measures.test
+        variables = state.variables(program.optimizer) if measured_at_all else {}
 
-        def measured(name: str, data: Data, examples: int | None = None) -> list[Evaluation]:
+        def measured(name: str, data: Any, examples: int | None = None) -> list[Evaluation]:
             with naming(name):
                 return ensemble_data.evaluate(program, places, variables, data, examples=examples)
 
         nothing: list[Any] = [(None, None)] * len(places)
-        if measures.train:
-            train = measured("training data", data, measures.train)
+        if at_end:
+            train = measured("training data", self.source.data(), measures.train)
         else:
-            train = ensemble_data.of_totals(team.backend, state.totals, data.examples, [0.0] * len(places))
+            train = ensemble_data.of_totals(team.backend, state.totals, n, [0.0] * len(places))
         validation = measured("validation", measures.validation) if measures.validation else nothing
         test = measured("test", measures.test) if measures.test else nothing
         found, after = [], []
         for i, k in enumerate(places):
             moment, seconds = moments[i], steps.seconds
-            if measures.train and k not in faults and not np.isfinite(train[i].loss):
+            if at_end and k not in faults and not np.isfinite(train[i].loss):
                 faults[k] = steps.set_back(i, moment, train[i].loss)
             metrics = EpochMetrics(
                 epoch=moment.progress.epoch + 1,
@@ -178,15 +180,15 @@ class Fit:
                 validation_accuracy=validation[i][1],
                 learning_rate=moment.progress.learning_rate,
                 seconds=seconds,
-                images_per_second=data.examples / seconds,
+                images_per_second=n / seconds,
                 test_loss=test[i][0],
                 test_accuracy=test[i][1],
-                train_metrics="end" if measures.train else "running",
+                train_metrics="end" if at_end else "running",
             )
             if k not in faults:
                 found.append(metrics)
             progress = moment.progress.after_epoch(metrics, self.network_hooks[k].news_of_epoch(metrics))
-            after.append(moment._replace(progress=progress))
+            after.append(moment._replace(progress=progress._replace(batches=self.source.record)))
         return after, mean_metrics(found, team.training.progress.epoch + 1)
 
 
@@ -207,39 +209,46 @@ def mean_metrics(metrics: list[EpochMetrics], epoch: int) -> EpochMetrics:
 class _Steps:
     """The steps that are left of an epoch, for some networks.
 
+    Arguments:
+        fit, places: of which `fit`, and the networks.
+        began: gives where each network began the epoch, if it was broken off for one that stopped; else these
+            steps are entered.
+
     Attributes:
         stacked: the networks.
-        n_steps: the number of steps of the epoch.
+        source: their steps.
         seconds: the duration of those taken.
     """
 
-    def __init__(self, fit: Fit, places: tuple[int, ...], buffers: Any) -> None:
-        self.fit, self.buffers = fit, buffers
-        team, data = fit.team, fit.data
+    def __init__(self, fit: Fit, places: tuple[int, ...], began: dict[int, Callable[[], Start]]) -> None:
+        self.fit, self.began, team = fit, began, fit.team
+        for i, k in enumerate(places):
+            began.setdefault(k, partial(self._start, i))
         companions = [fit.network_hooks[k].states() for k in places]
         self.stacked: Stacked = team.stack(places, companions)
         program, own = self.stacked.program, self.stacked.progress
-        self.data = data.of(team.backend, places)
-        seeds = [team.models[k].seed for k in (*places, 0)]
         epochs = [progress.epoch for progress in own]
-        self.stacks = ensemble_data.batch_positions(data, places, fit.batch_size, seeds, epochs, fit.shuffle)
-        self.n_steps = sum(len(rows) for rows in self.stacks)
-        self.source = self._source(self.data.x, self.data.y, self.stacks)
+        self.source = fit.source.for_networks(places, epochs)
         schedules = [fit.network_hooks[k].schedule for k in places]
         each = [
             self.source.learning_rates(float(team.models[k].optimizer.learning_rate), schedule, epoch)
             for k, epoch, schedule in zip(places, epochs, schedules, strict=True)
         ]
-        self.rates: list[Any] = list(zip(*each, strict=True))
+        self.rates: list[Any] = type(each[0])(zip(*each, strict=True))  # type: ignore[arg-type]
         self.is_scheduled = any(schedule is not None for schedule in schedules)
         self.skipped, seconds = own[0].epoch_step, own[0].epoch_seconds
         training = team.training
         state = training.state
         if not self.skipped:
-            totals = zero_totals(program.objective, team.backend, data.x, data.y, program.networks)
+            x, y = fit.source.x, fit.source.y
+            totals = zero_totals(program.objective, team.backend, x, y, program.networks)
             zero = team.backend.from_host(np.zeros(len(places), np.int32))
             state, seconds = state._replace(totals=totals, finite_steps=zero), 0.0
         rate: Any = self.rates[max(self.skipped - 1, 0)]
+        self.stacked.progress = [
+            progress._replace(epoch_seconds=seconds, learning_rate=its_rate, news=None)
+            for progress, its_rate in zip(own, rate, strict=True)
+        ]
         progress = training.progress._replace(
             epoch_step=self.skipped, epoch_seconds=seconds, learning_rate=rate, news=None
         )
@@ -247,18 +256,24 @@ class _Steps:
         self.stacked.start = self.start = fit.hooks.start(team.backend)
         self.seconds = seconds
 
-    def run(self) -> None:
-        """Take the steps, until the last one or until a network or the ensemble stops."""
+    def run(self) -> bool:
+        """Take the steps, until the last one or until a network or the ensemble stops.
+
+        Returns whether a network has stopped, and the others go on.
+        """
         fit, backend = self.fit, self.fit.team.backend
         training = fit.team.training
         hooks: Any = _StepHooks(fit, self.stacked)
         began = time.perf_counter() - self.seconds
         program, source = self.stacked.program, self.source
         try:
-            with closing(self._ranges(source, self.rates)) as ranges:
+            with closing(self._ranges(source, self.rates, self.skipped)) as ranges:
                 loop._take_steps(program, training, source, ranges, self.rates, hooks, self.start, began)
-        except ShapeError:  # values that do not fit, found when they were read
-            training.go_back(self.start)
+        except BaseException as error:
+            if isinstance(error, ShapeError):  # values that do not fit, found when they were read
+                training.go_back(self.start)
+            if lost := source.lost():
+                error.add_note(lost)
             raise
         backend.to_numpy(
             training.state.finite_steps
@@ -266,12 +281,10 @@ class _Steps:
         self.seconds = time.perf_counter() - began
         if hooks.paused:
             training.stopping = False
+        return bool(hooks.paused)
 
-    def _source(self, x: Any, y: Any, stacks: list[np.ndarray]) -> Arrays:
-        return _Positions(self.fit.team.backend, x, y, self.data.on_device, stacks, self.buffers)
-
-    def _ranges(self, source: Arrays, rates: list[Any]) -> Generator[StepRange, None, None]:
-        return source.ranges(rates if self.is_scheduled else None, self.skipped)
+    def _ranges(self, source: Source, rates: list[Any], skipped: int) -> Generator[StepRange, None, None]:
+        return source.ranges(rates if self.is_scheduled else None, skipped)
 
     def diverged(self, moments: list[Moment]) -> dict[int, str]:
         """What is wrong with each network that is not finite any more, which is then back at the start."""
@@ -286,15 +299,15 @@ class _Steps:
         k = self.stacked.places[i]
         program = self.fit.team.engine(k).program
         moment.training.change(moment.state, moment.progress)
-        row = i if self.stacks[0].shape[1] > 1 else 0
-        stacks, rates = [rows[:, row] for rows in self.stacks], [rates[i] for rates in self.rates]
-        source = self._source(*self.data.of_network(i), stacks)
-        ranges = self._ranges(source, rates)
-        return str(loop._diverged(program, moment.training, source, self._start(i), ranges, rates))
+        rates: Any = type(self.rates)([rates[i] for rates in self.rates])
+        source, start = self.source.of_network(i), self.began[k]()
+        ranges = self._ranges(source, rates, start.progress.epoch_step)
+        return str(loop._diverged(program, moment.training, source, start, ranges, rates))
 
     def set_back(self, i: int, moment: Moment, loss: float) -> str:
         """Set network i back, whose loss after the last step is not finite; what is wrong."""
-        program, start = self.fit.team.engine(self.stacked.places[i]).program, self._start(i)
+        k = self.stacked.places[i]
+        program, start = self.fit.team.engine(k).program, self.began[k]()
         variables = moment.state.variables(program.optimizer)
         moment.training.go_back(start)
         progress = moment.progress
@@ -308,23 +321,12 @@ class _Steps:
             return str(error)
 
     def _start(self, i: int) -> Start:
-        """Where the steps of network i started."""
+        """Where these steps of network i started."""
         stacked, start = self.stacked, self.start
         networks = stacked.program.networks
         assert networks is not None
         states = networks.states_of(stacked.program.optimizer, start.state, stacked.like)
         return start._replace(state=states[i], progress=stacked.progress[i], companions=stacked.companions[i])
-
-
-class _Positions(Arrays):
-    """Arrays that are cut into batches by positions, as `batch_positions` gives them."""
-
-    def __init__(
-        self, backend: Backend, x: Any, y: Any, on_device: bool, stacks: list[np.ndarray], buffers: Buffers
-    ) -> None:
-        self.backend, self.x, self.y, self.on_device, self.buffers = backend, x, y, on_device, buffers
-        self.stacks = [backend.asarray(rows) for rows in stacks] if on_device else list(stacks)
-        self.n_steps = sum(len(rows) for rows in stacks)
 
 
 class _StepHooks:
@@ -340,7 +342,7 @@ class _StepHooks:
         self.every_step = any(hooks.every_step for hooks in (fit.hooks, *self.of_networks))
         self.paused = False
 
-    def news_of_step(self, step: int, n_steps: int) -> News | None:
+    def news_of_step(self, step: int, n_steps: float) -> News | None:
         found = [hooks.news_of_step(step, n_steps) for hooks in self.of_networks]
         self.stacked.news = found
         news = self.fit.hooks.news_of_step(step, n_steps)
@@ -353,6 +355,6 @@ class _StepHooks:
             for hooks in self.of_networks:
                 hooks.tell()
         self.fit.hooks.tell()
-        stopping = any(team.engine(k).training.stopping for k in self.stacked.places)
+        stopping = team.take_in() or any(team.engine(k).training.stopping for k in self.stacked.places)
         if stopping and not team.training.stopping:
             team.training.stopping = self.paused = True

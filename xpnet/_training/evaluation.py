@@ -72,7 +72,7 @@ def evaluate_batches(
         if finite and not math.isfinite(float(here.loss)):
             finite = False
             with naming(f"batch {number}"):
-                outcome.require_finite(backend, x=x, **_arrays(y))
+                outcome.require_finite(backend, x=x, **named(y))
         if n == examples:
             break
     if totals is None:
@@ -82,7 +82,8 @@ def evaluate_batches(
     return of_totals(totals, n, penalty)
 
 
-def _arrays(y: Array | Weighted) -> dict[str, Array]:
+def named(y: Array | Weighted) -> dict[str, Array]:
+    """Targets, and their weights, by the names that users know."""
     return {"y": y.target, "sample_weight": y.weights} if isinstance(y, Weighted) else {"y": y}
 
 

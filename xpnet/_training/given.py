@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet._training import judging
 from xpnet._training.inputs import Inputs, naming
+from xpnet._training.judging import Weighted
 from xpnet._util.checks import is_number
 from xpnet.backend._reading import a
 from xpnet.errors import ConfigError, ShapeError
@@ -128,7 +129,7 @@ class Passes:
         self.position = passes, 0 if self.once else taken
         self._open: Iterator[Any] | None = None
         self._next: list[Any] = []  # a batch that was looked at
-        self._over = passes  # the passes whose end was told
+        self._over: int | None = passes  # the passes whose end was told; None: tells of none
 
     @property
     def name(self) -> str:
@@ -171,11 +172,17 @@ class Passes:
             self.end_pass()
         return batch
 
+    def again(self, position: tuple[int, int]) -> "Passes":
+        """The same batches from this position on, to read beside these; they are told of no end of a pass."""
+        other = Passes(self.batches, *position)
+        other._over = None
+        return other
+
     def end_pass(self) -> None:
         """Go to the start of the next pass."""
         passes = self.position[0] + 1
         self.seek((passes, 0))
-        if passes > self._over:
+        if self._over is not None and passes > self._over:
             self._over = passes
             if callable(tell := getattr(self.batches, "on_epoch_end", None)):
                 tell()
@@ -214,14 +221,35 @@ class Placer:
         """Inputs and targets of a batch."""
         with naming(f"batch {number}"):
             x, y, weights = parts_of(batch)
-            placed, target = self.inputs.place_batch(x, y)
-            backend = self.inputs.backend
-            found = judging.weighted(self.loss, target, weights, backend, on_device=False, some=False)
+            placed, target = self.pair(x, y)
+            found = target if weights is None else self.weighted(target, weights)
             form = tuple(target.shape[1:]), weights is None
             self.form = self.form or form
             if form != self.form:
                 raise ShapeError(f"expected {_form(*self.form)}, as in the first batch, got {_form(*form)}")
         return placed, found
+
+    def read(self, x: Any, name: str = "x") -> Any:
+        """An array of numbers."""
+        return self.inputs.read(x, name)
+
+    def pair(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """x and y of a batch, placed."""
+        return self.inputs.place_batch(x, y)
+
+    def weighted(self, target: Any, weights: Any) -> Weighted:
+        """A placed target with the weights of the batch, on the host."""
+        backend = self.inputs.backend
+        found: Weighted = judging.weighted(self.loss, target, weights, backend, on_device=False, some=False)
+        return found
+
+    def length(self, x: Any) -> int:
+        """The number of examples of x, as `read` gave it."""
+        return int(x.shape[0]) if x.shape else 0
+
+    def examples(self, placed: Any) -> int:
+        """The number of examples of placed inputs."""
+        return int(placed.shape[0])
 
 
 def _form(shape: Shape, without_weights: bool) -> str:
@@ -233,24 +261,24 @@ class Placed:
 
     Arguments:
         opened: gives the batches of a pass.
-        place: places one.
+        place: places one; it gets its number too.
     """
 
-    def __init__(self, opened: Callable[[], Iterator[Any]], place: Placer) -> None:
+    def __init__(self, opened: Callable[[], Iterator[Any]], place: Callable[[Any, int], Any]) -> None:
         self.opened, self.place = opened, place
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[Any]:
         for number, batch in enumerate(self.opened(), 1):
             yield self.place(batch, number)
 
 
-def inputs_of(inputs: Inputs, batches: Any) -> Iterator[Any]:
-    """The inputs of batches of x or `(x, y)`, checked and placed one by one."""
+def inputs_of(inputs: Inputs, batches: Any, place: Callable[[Any], Any] | None = None) -> Iterator[Any]:
+    """The inputs of batches of x or `(x, y)`, checked and placed one by one, by `place` or by the inputs."""
     for number, batch in enumerate(Passes(batches).once_more(), 1):
         x = _inputs_in(batch)
         try:
             with naming(f"batch {number}"):
-                placed = inputs.place_x(x)
+                placed = (place or inputs.place_x)(x)
         except ShapeError:
             if number == 1 and len(np.shape(x)) < 2:
                 inputs.read(batches)  # an iterable of rows: it is refused, with another way out

@@ -104,6 +104,12 @@ class Inputs:
 
     def place_target(self, prediction_shape: Shape, target: ArrayLike, on_device: bool = True) -> Any:
         """The target for predictions of shape `prediction_shape`, on the device or on the host."""
+        if len(prediction_shape) != 2 and type(self.loss).__module__.startswith("xpnet."):
+            raise ShapeError(
+                f"{self.loss}: expected a network with outputs of shape (n, d), got "
+                f"{show_shape(prediction_shape)}; nn.Flatten() or nn.GlobalAvgPool() makes a row of each "
+                "example"
+            )
         read = self.read(target, "y")
         real = len(read.shape) == len(prediction_shape)
         place = self.backend.asarray if on_device else self.backend.on_host

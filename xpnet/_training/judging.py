@@ -154,7 +154,7 @@ def weighted(
             f"sample_weight: expected a loss whose examples are independent, got {loss}, "
             f"whose examples are {loss.examples!r}"
         )
-    host = backend.numbers(weights, "sample_weight")[:]
+    host = backend.numbers(weights, "sample_weight")[...]
     if host.shape != (n,):
         raise ShapeError(f"sample_weight: expected {n} weights of shape ({n},), got {host.shape}")
     if not (np.all(np.isfinite(host)) and np.all(host >= 0) and (np.any(host > 0) or not some)):
@@ -174,12 +174,15 @@ def for_training(loss: Loss, target: Any, backend: Backend) -> Loss:
     return loss.balanced(given, None if weights is None else backend.numbers(weights)[:])
 
 
-def require_same_weights(totals: Totals, target: Any) -> None:
-    """ConfigError unless an interrupted epoch goes on with weights where it began with them, and without."""
+def require_same_weights(totals: Totals, target: Any, restart: str) -> None:
+    """ConfigError unless an interrupted epoch goes on with weights where it began with them, and without.
+
+    `restart` says how to begin the epoch anew.
+    """
     count = totals.count
     began = count is not None and namespace(count).isdtype(count.dtype, "real floating")
     if began != isinstance(target, Weighted):
         raise ConfigError(
             f"fit: expected {'a' if began else 'no'} sample_weight, as in the interrupted epoch, got "
-            f"{'none' if began else 'one'}; set model.epoch_step = 0 to restart the epoch"
+            f"{'none' if began else 'one'}; {restart}"
         )

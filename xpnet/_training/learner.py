@@ -137,8 +137,8 @@ class Learner:
     def optimizer(self) -> Optimizer:
         """The optimizer.
 
-        Assign another one to use it in `fit` and `step`. It takes over the optimizer state if that has the
-        arrays it needs, and starts from its own initial state otherwise.
+        Assign another one to use it in `step` and `fit`, in a callback from the next epoch on. It takes over
+        the optimizer state if that has the arrays it needs, and starts from its own initial state otherwise.
         """
         return self._optimizer
 
@@ -175,7 +175,8 @@ class Learner:
         """The parameters, a tree of arrays on the device. Training may overwrite these arrays.
 
         Assign a tree of arrays of any library: the model copies them, resets the optimizer and restarts the
-        current epoch. Raises ShapeError for other names or shapes.
+        current epoch; in a callback of `fit`, the epoch goes on with them. Raises ShapeError for other names
+        or shapes.
         """
         return self.state.params
 

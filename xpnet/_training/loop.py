@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ class _Epoch(NamedTuple):
 
 
 def run(
-    program: Program,
+    current: Callable[[], Program],
     training: Training,
     source: Source,
     *,
@@ -48,6 +48,9 @@ def run(
     """Train for a number of epochs, as `Model.fit` does. Returns the metrics of these epochs.
 
     An exception at any line, such as Ctrl-C, leaves a training that the next call continues.
+
+    Arguments:
+        current: gives the program of an epoch: a callback may assign another optimizer, or another l2.
     """
     source.require_resumable(training.progress)
     training.stopping = False
@@ -59,6 +62,7 @@ def run(
         training.unfinished = True
         hooks.tell()
         for _ in range(epochs):
+            program = current()
             if program.backend.any_process(training.stopping):
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
@@ -183,6 +187,9 @@ def _take_steps(
             training.end_step(state, progress.after_step(step, seconds, rates[step - 1], news))
             if news is not None:
                 hooks.tell()
+                if training.progress.epoch_step != step:  # a callback has assigned parameters, to go on from
+                    training.progress = training.progress._replace(epoch_step=step)
+                    training.unfinished = True
             if stops(training.stopping):
                 training.stopping = True  # it may be another process that stops
                 return

@@ -78,7 +78,7 @@ class Networks:
             _stacked_totals([state.totals for state in states]),
             xp.concat([state.step for state in states]),
             xp.stack([state.finite_steps for state in states]),
-            stack([state.averaged_statistics for state in states]),
+            _stacked_averages(states),
         )
 
     def states_of(self, optimizer: Optimizer, state: State, like: Sequence[State]) -> list[State]:
@@ -95,9 +95,9 @@ class Networks:
                 Totals(*[None if total is None else total[k] for total in each.totals]),
                 each.step[k][None],
                 each.finite_steps[k],
-                _of(k, each.averaged_statistics),
+                _of(k, each.averaged_statistics) if own.averaged_statistics else {},
             )
-            for k in range(len(like))
+            for k, own in enumerate(like)
         ]
 
     def streams(self) -> tuple[int, ...]:
@@ -137,6 +137,13 @@ def _stacked_totals(totals: Sequence[Totals]) -> Totals:
     if not hasattr(totals[0].loss, "dtype"):
         return Totals(0.0, 0)
     return Totals(*[None if each[0] is None else stack(each) for each in zip(*totals, strict=True)])
+
+
+def _stacked_averages(states: Sequence[State]) -> Tree:
+    """The averaged statistics of all networks: those of one without an average are its statistics."""
+    if not any(state.averaged_statistics for state in states):
+        return {}
+    return stack([state.averaged_statistics or state.statistics for state in states])
 
 
 def augmented(augment: Any, x: Array, keys: Key) -> Array:

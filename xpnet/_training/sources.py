@@ -35,6 +35,7 @@ class Source:
         x, y: inputs and targets: all of them, or those of the first batch.
         repeats: whether the steps of an epoch can be run again.
         otherwise: why steps that are run again may have another result.
+        restart: how to begin an interrupted epoch anew, for errors.
     """
 
     backend: Backend
@@ -44,6 +45,7 @@ class Source:
     y: Any
     repeats: bool = True
     otherwise: str = "this device is not deterministic"
+    restart: str = RESTART
 
     def require_resumable(self, progress: Progress) -> None:
         """ConfigError if the epoch was interrupted, and its other steps cannot come from here."""
@@ -138,7 +140,7 @@ class Arrays(Source):
         if progress.epoch_step and progress.batches != self.record:
             raise ConfigError(
                 f"fit: expected {described(progress.batches)}, as in the interrupted epoch "
-                f"{progress.epoch + 1}, got {self.record}; {RESTART}"
+                f"{progress.epoch + 1}, got {self.record}; {self.restart}"
             )
 
     def begin(self, progress: Progress) -> None:

@@ -10,6 +10,11 @@ from xpnet.errors import TrainingWarning
 PACKAGE = str(Path(__file__).parent.parent)
 
 
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """A warning at the line that called xpnet."""
+    warnings.warn(message, category, stacklevel=_levels_inside())
+
+
 class Once:
     """Warn of each thing once.
 
@@ -23,11 +28,11 @@ class Once:
         """A TrainingWarning at the line that called xpnet, unless the same one was given before."""
         this = object()
         if self._given.setdefault(message, this) is this:  # atomic: parts of a batch run in threads
-            warnings.warn(message, TrainingWarning, stacklevel=_levels_inside())
+            warn(message, TrainingWarning)
 
 
 def _levels_inside() -> int:
-    """The stack level, from `Once.warn`, of the frame that called xpnet from outside."""
+    """The stack level, from `warn`, of the frame that called xpnet from outside."""
     level, inside = 0, 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -193,6 +193,9 @@ class Checkpoints(Callback):
         checkpoints.resume(model)
         model.fit(x, y, epochs=20 - model.epoch, callbacks=[checkpoints])
 
+    Of an `Ensemble` each file holds all networks. A subclass with `each_network = True` keeps the folders
+    `network-0`, `network-1`, … in the folder.
+
     Arguments:
         folder: the folder; created if it does not exist.
         minutes: the time between checkpoints within an epoch; math.inf for none.
@@ -218,6 +221,11 @@ class Checkpoints(Callback):
         self.saved: tuple[int, int] | None = None
         self.seen: tuple[int, int] | None = None
         self.saved_at = time.monotonic()
+
+    def for_network(self, k: int) -> "Checkpoints":
+        own = copy.copy(self)
+        own.folder = self.folder / f"network-{k}"
+        return own
 
     def resume(self, model: "Model") -> list[CheckpointError]:
         """Load the newest intact checkpoint, if there is one.

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xpnet import tree
-from xpnet._training import checkpoint, ensemble_files
+from xpnet._training import checkpoint, ensemble_arguments, ensemble_files
 from xpnet._training.ensemble import Team
 from xpnet._training.step import Augment
 from xpnet.callbacks import Callback
 from xpnet.ensemble.history import EnsembleHistory
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.model import Model
 from xpnet.schedules import Schedule
 from xpnet.tree import Tree
@@ -32,7 +32,7 @@ class Networks:
         self._options = {"augment": augment, "micro_batch": micro_batch}
         self._team = Team(models, augment, micro_batch)
         self._copies: list[Copies] = []
-        self._restored: dict[int, int] = {}
+        self._restored: dict[int, tuple[int, int]] = {}
         self._fitting = False
         self.backend = models[0].backend
         self.loss_function = models[0].loss_function
@@ -93,6 +93,44 @@ class Networks:
         """The parameters of all networks: arrays with a leading axis of K. Assign those of `ensemble[k]`."""
         return tree.map(lambda *arrays: self.backend.xp.stack(arrays), *[model.params for model in self])
 
+    def best(self, monitor: str = "validation_loss") -> Model:
+        """The network with the best last epoch; with the best restored epoch after `EarlyStopping`.
+
+        Arguments:
+            monitor: "validation_loss", "validation_accuracy", "train_loss", "train_accuracy", "test_loss" or
+                "test_accuracy".
+
+        Raises ConfigError if no network has that metric.
+        """
+        scores = {}
+        for k, model in enumerate(self):
+            history = {each.epoch: each for each in model.history}
+            restored, last = self._restored.get(k, (model.epoch, model.epoch))
+            epoch = restored if last == model.epoch else model.epoch  # it may have trained alone since
+            value = ensemble_arguments.score(history.get(epoch), monitor)
+            if value is not None and k not in self.diverged:
+                scores[k] = value
+        if not scores:
+            way_out = "pass fit(…, validation=(x, y)), or " if monitor.startswith("validation") else ""
+            raise ConfigError(
+                f"best: expected networks with a {monitor}, got none; {way_out}write monitor='train_loss'"
+            )
+        return self[max(scores, key=scores.__getitem__)]
+
+    # While they train.
+
+    def callbacks_of(self, k: int) -> list[Callback]:
+        """The copies of callbacks that network k got in the last `fit`."""
+        return list(self._copies[-1].callbacks[k]) if self._copies else []
+
+    def stop(self) -> None:
+        """End `fit` after the current step. `ensemble[k].stop()` takes one network out of it."""
+        self._team.training.stopping = True
+
+    def has_diverged(self) -> bool:
+        """Whether a parameter of a network that still trains is infinite or NaN. Waits for the device."""
+        return any(self[k].has_diverged() for k in range(len(self)) if k not in self.diverged)
+
     # Copies and files.
 
     def snapshot(self) -> Tree:
@@ -101,6 +139,9 @@ class Networks:
 
     def restore(self, snapshot: Tree) -> None:
         """Restore the parameters and statistics of a `snapshot`, and reset the optimizers."""
+        if not isinstance(snapshot, tuple) or len(snapshot) != len(self):
+            got = f"{len(snapshot)}" if isinstance(snapshot, tuple) else type(snapshot).__name__
+            raise ShapeError(f"restore: expected a snapshot of {len(self)} networks, got {got}")
         for model, own in zip(self, snapshot, strict=True):
             model.restore(own)
 
@@ -133,7 +174,7 @@ class Networks:
             "ensemble": ensemble_files.captured(team.training, self.backend, of_copy),
             "diverged": {str(k): message for k, message in team.diverged.items()},
             "stopped": sorted(team.stopped),
-            "restored": {str(k): epoch for k, epoch in self._restored.items()},
+            "restored": {str(k): list(epochs) for k, epochs in self._restored.items()},
         }
 
     def _resume(self, saved: Any, path: str | Path) -> None:
@@ -141,7 +182,7 @@ class Networks:
             networks, whole = saved["networks"], ensemble_files.restored(saved["ensemble"])
             diverged = {int(k): str(message) for k, message in saved["diverged"].items()}
             stopped = {int(k) for k in saved["stopped"]}
-            restored = {int(k): int(epoch) for k, epoch in saved["restored"].items()}
+            restored = _restored(saved)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{path}: expected the state of an Ensemble ({error!r})") from error
         if len(networks) != len(self):
@@ -163,10 +204,15 @@ class Networks:
         self._assemble(state["models"], **state["options"])
         saved, trainings = state["saved"], [self._team.engine(k).training for k in range(len(self))]
         whole, diverged = ensemble_files.restored(saved["ensemble"]), saved["diverged"]
-        self._restored = {int(k): epoch for k, epoch in saved["restored"].items()}
+        self._restored = _restored(saved)
         self._team.take_over(
             trainings, whole, {int(k): message for k, message in diverged.items()}, set(saved["stopped"])
         )
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self)}: {self._models[0]!r}>"
+
+
+def _restored(saved: Any) -> dict[int, tuple[int, int]]:
+    """The epochs that `EarlyStopping` restored, and those in which it did, of a checkpoint."""
+    return {int(k): (int(best), int(last)) for k, (best, last) in saved["restored"].items()}

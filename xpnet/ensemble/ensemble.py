@@ -3,27 +3,31 @@
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from xpnet._training import (
     arguments,
+    ensemble_answers,
     ensemble_arguments,
     ensemble_data,
     ensemble_fit,
+    given,
     held_out,
     judging,
     memory,
     progress_bar,
 )
 from xpnet._training.ensemble_arguments import Own
-from xpnet._training.ensemble_data import Measures
+from xpnet._training.ensemble_sources import EnsembleArrays, EnsembleBatches
+from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import fitting
+from xpnet._training.measuring import Measures
 from xpnet._training.step import Augment
-from xpnet._util.checks import require_integer
+from xpnet._util.checks import require_flag, require_integer
 from xpnet.callbacks import Callback, EarlyStopping
 from xpnet.ensemble._networks import Copies, Networks
 from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
@@ -33,7 +37,7 @@ from xpnet.model import Model
 from xpnet.nn import Layer
 from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
-from xpnet.tree import ArrayLike
+from xpnet.tree import Array, ArrayLike
 
 COMBINATIONS = ("each", "mean", "vote")
 
@@ -68,7 +72,7 @@ class Ensemble(Networks):
     `len(ensemble)` is K. `pickle` and `copy.deepcopy` work as for `Model`.
 
     Raises ConfigError if the numbers of seeds, networks, optimizers and hyper-parameters differ, or networks
-    have other parameters; else errors as for `Model`.
+    have other parameters or statistics; else errors as for `Model`.
     """
 
     def __init__(
@@ -99,21 +103,22 @@ class Ensemble(Networks):
                 if number:  # the first one has given the warnings
                     warnings.simplefilter("ignore")
                 models.append(Model(its_net, loss, its_optimizer, backend, seed, dtype, l2=its_l2, **options))
-        ensemble_arguments.require_same_shapes([model.params for model in models])
+        ensemble_arguments.require_same_shapes("parameters", [model.params for model in models])
+        ensemble_arguments.require_same_shapes("statistics", [model.statistics for model in models])
         self._assemble(models, augment, micro_batch)
 
     # Training.
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
-        batch_size: int = 64,
-        validation: tuple[ArrayLike, ...] | None = None,
+        batch_size: int | None = None,
+        validation: tuple[ArrayLike, ...] | Batches | None = None,
         validation_split: float | None = None,
-        shuffle: Any = "each",
+        shuffle: Any = None,
         schedule: Schedule | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         data_on_device: bool | None = None,
@@ -121,8 +126,9 @@ class Ensemble(Networks):
         sample_weight: ArrayLike | None = None,
         train_metrics: str = "running",
         train_metrics_examples: int | None = None,
-        test: tuple[ArrayLike, ...] | None = None,
+        test: tuple[ArrayLike, ...] | Batches | None = None,
         own_data: bool = False,
+        steps_per_epoch: int | None = None,
     ) -> EnsembleHistory:
         """Train all networks for a number of epochs, as `Model.fit` trains one.
 
@@ -132,14 +138,15 @@ class Ensemble(Networks):
 
         Arguments:
             x, y: inputs (n, ...) and targets for all networks; with `own_data`, those of each network,
-                (K, n, ...).
-            epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples: as
-                in `Model.fit`. Each network has a copy of the schedule.
+                (K, n, ...). Without y, x is an iterable of batches of them, as in `Model.fit`: each batch
+                trains all networks.
+            epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples,
+                steps_per_epoch: as in `Model.fit`. Each network has a copy of the schedule.
             validation, test: as in `Model.fit`, or `(x, y, weights)` with weights (n,) or (K, n): loss and
                 accuracy are then weighted means. Each network's own with `own_data`.
             validation_split: as in `Model.fit`.
-            shuffle: "each": an order for each network, from its seed; "shared": one order for all, from the
-                first seed, which is faster; False: the order of the data.
+            shuffle: "each", the default: an order for each network, from its seed; "shared": one order for
+                all, from the first seed, which is faster; False: the order of the data.
             callbacks: as in `Model.fit`, called with the ensemble; the metrics that they get are means over
                 the networks, and `ensemble.history` has those of each. Of `EarlyStopping`, `TensorBoard`, and
                 a callback whose class says `each_network = True`, each network gets a copy, called with its
@@ -152,14 +159,8 @@ class Ensemble(Networks):
 
         Raises DivergedError if all networks have diverged; else errors as for `Model.fit`.
         """
-        if shuffle not in ("each", "shared", True, False) or (
-            isinstance(shuffle, int) and shuffle not in (0, 1)
-        ):
-            raise ConfigError(f'fit: expected shuffle to be "each", "shared" or False, got {shuffle!r}')
-        shuffle = "each" if shuffle is True else shuffle
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
-        ensemble_arguments.refuse_batches(x, y, validation, test)
         arguments.check_fit(
             [each._settings() for each in self],
             x=x,
@@ -168,53 +169,59 @@ class Ensemble(Networks):
             batch_size=batch_size,
             validation=validation,
             validation_split=validation_split,
-            shuffle=bool(shuffle),
+            shuffle=None,
             schedule=schedule,
             data_on_device=data_on_device,
             progress=progress,
             train_metrics=train_metrics,
             train_metrics_examples=train_metrics_examples,
             test=test,
-            steps_per_epoch=None,
+            sample_weight=sample_weight,
+            steps_per_epoch=steps_per_epoch,
         )
+        shuffle = ensemble_arguments.order(shuffle, y)
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own = Own(self._team, bool(own_data))
-        x, y = own.read("x", x), own.read("y", y)
+        own, before = Own(self._team, own_data), [len(model.history) for model in self]
+        batch_size, batches = 64 if batch_size is None else int(batch_size), None
+        if y is None:
+            batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())
+            batches.require_steps(schedule, epochs)
+            x, y, batch_size = batches.first()
+        else:
+            x, y = own.read("x", x), own.read("y", y)
         if validation_split is not None:
             (x, y, sample_weight), validation = own.split(validation_split, x, y, sample_weight)
-        before = [len(model.history) for model in self]
-        need = self._need(x, y, batch_size)
+        need = self._need(own, x, y, batch_size)
         with memory.explain_out_of_memory(self.backend, need):
             on_device = need.fits() if data_on_device is None else bool(data_on_device)
-            data = own.place(x, y, sample_weight, on_device)
-            own.use_losses(data)
+            if batches is None:
+                data = own.place(x, y, sample_weight, on_device)
+                source: Any = EnsembleArrays(self._team, data, batch_size, shuffle)
+            else:
+                source = batches.with_shapes()
+            own.use_losses(source.y)
             measures = Measures(
-                (train_metrics_examples or data.examples) if train_metrics == "end" else 0,
+                train_metrics_examples if train_metrics == "end" else 0,
                 own.measured("validation", validation, validation_weight, on_device),
                 own.measured("test", test, test_weight, on_device),
             )
             if validation_split is not None and measures.validation is not None and not own_data:
-                labels = judging.without_weights(data.y), measures.validation.y
+                labels = judging.without_weights(source.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
-            n = data.examples
-            bar = progress_bar.callbacks(progress, epochs, lambda step: min(step * batch_size, n))
-            called = (*bar, *called)
+            called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
             copies = self._copied(schedule, called)
             self._restored = {}
             fit = ensemble_fit.Fit(
                 self._team,
-                data,
-                int(batch_size),
-                shuffle,
+                source,
                 measures,
                 Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
                 [
                     Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
                     for k, model in enumerate(self._models)
                 ],
-                lambda message: warnings.warn(message, stacklevel=6),
             )
             try:
                 self._fitting = True
@@ -228,12 +235,13 @@ class Ensemble(Networks):
     def _copied(self, schedule: Schedule | None, called: Sequence[Callback]) -> "Copies":
         """The copies of schedule and callbacks for each network; those of an interrupted `fit` again."""
         originals = [schedule, *[each for each in called if each.each_network]]
-        for kept in self._copies if self._team.training.unfinished else ():
+        everyone = range(len(self))
+        trainings = [self._team.training, *[self._team.engine(k).training for k in everyone]]
+        for kept in self._copies if any(each.unfinished for each in trainings) else ():
             if len(kept.originals) == len(originals) and all(
                 a is b for a, b in zip(kept.originals, originals, strict=True)
             ):
                 return kept
-        everyone = range(len(self))
         copies = Copies(
             originals,
             [copy.deepcopy(schedule) for _ in everyone],
@@ -243,23 +251,11 @@ class Ensemble(Networks):
         return copies
 
     def _note_restored(self, copies: "Copies") -> None:
-        """The epoch whose parameters `EarlyStopping` has restored, for each network."""
+        """The epoch whose parameters `EarlyStopping` has restored, and the last one, for each network."""
         for k, called in enumerate(copies.callbacks):
-            for each in called:
+            for each in reversed(called):  # as `on_end` is called
                 if isinstance(each, EarlyStopping) and each.snapshot is not None:
-                    self._restored[k] = each.best_epoch
-
-    def callbacks_of(self, k: int) -> list[Callback]:
-        """The copies of callbacks that network k got in the last `fit`."""
-        return list(self._copies[-1].callbacks[k]) if self._copies else []
-
-    def stop(self) -> None:
-        """End `fit` after the current step. `ensemble[k].stop()` takes one network out of it."""
-        self._team.training.stopping = True
-
-    def has_diverged(self) -> bool:
-        """Whether a parameter of a network that still trains is infinite or NaN. Waits for the device."""
-        return any(self[k].has_diverged() for k in range(len(self)) if k not in self.diverged)
+                    self._restored[k] = each.best_epoch, self[k].epoch
 
     def running_loss(self, examples: int) -> float:
         """The mean over networks of `Model.running_loss`. Waits for the device."""
@@ -270,9 +266,9 @@ class Ensemble(Networks):
         losses = [each.loss for each in found if math.isfinite(each.loss)]
         return float(np.mean(losses)) if losses else math.nan
 
-    def _need(self, x: Any, y: Any, batch_size: int) -> memory.Need:
+    def _need(self, own: Own, x: Any, y: Any, batch_size: int) -> memory.Need:
         def step_memory(shape: Any, n: int) -> Any:
-            one = self._models[0].step_memory(shape, n)
+            one = self._models[0].step_memory(shape[own.is_own :], n)
             return type(one)(*[len(self) * each for each in one])
 
         return memory.Need(self.backend, (x, y), batch_size, step_memory)
@@ -281,9 +277,9 @@ class Ensemble(Networks):
 
     def evaluate(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        batch_size: int = 250,
+        x: ArrayLike | Batches,
+        y: ArrayLike | None = None,
+        batch_size: int | None = None,
         data_on_device: bool | None = None,
         sample_weight: ArrayLike | None = None,
         own_data: bool = False,
@@ -292,29 +288,43 @@ class Ensemble(Networks):
 
         Arguments as for `fit`. A network whose loss is not finite for finite data has it in its place.
         """
-        batch_size = require_integer("evaluate", "batch_size", batch_size)
-        own = Own(self._team, own_data)
-        x, y = own.read("x", x), own.read("y", y)
-        on_device = self._need(x, y, batch_size).fits() if data_on_device is None else data_on_device
-        data = own.place(x, y, sample_weight, on_device)
+        arguments.check_evaluate(
+            x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight
+        )
+        if data_on_device is not None:
+            require_flag("evaluate", "data_on_device", data_on_device)
+        own, size = Own(self._team, own_data), 250 if batch_size is None else int(batch_size)
+        if y is None:
+            data: Any = own.batches(x)
+        else:
+            x, y = own.read("x", x), own.read("y", y)
+            on_device = self._need(own, x, y, size).fits() if data_on_device is None else data_on_device
+            data = own.place(x, y, sample_weight, on_device)
         places = tuple(range(len(self)))
         program = self._team.program(places)
-        found = ensemble_data.evaluate(program, places, self._team.variables(places), data, batch_size)
+        found = ensemble_data.evaluate(program, places, self._team.variables(places), data, size)
 
         def numbers(name: str) -> Any:
             values = [getattr(each, name) for each in found]
-            return None if all(value is None for value in values) else np.array(values)
+            if all(value is None for value in values):
+                return None
+            return np.array([math.nan if value is None else value for value in values])
 
         return EnsembleEvaluation(*map(numbers, EnsembleEvaluation._fields))
 
     def predict(
-        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "each", own_data: bool = False
+        self,
+        x: ArrayLike | Batches | Iterable[Array],
+        batch_size: int | None = None,
+        *,
+        combine: str = "each",
+        own_data: bool = False,
     ) -> np.ndarray:
         """What `Model.predict` gives for each network, or one answer of all of them; on the host.
 
         Arguments:
-            x: inputs (n, ...); with `own_data`, those of each network (K, n, ...).
-            batch_size: bounds the memory.
+            x: inputs (n, ...); with `own_data`, those of each network (K, n, ...); or batches of them.
+            batch_size: bounds the memory; 250 by default.
             combine: "each": (K, n), or (K, n, d) if the loss has no classes. "mean": (n,), the class by the
                 mean of the probabilities, or of the outputs where the loss has none; without classes (n, d),
                 the mean of the outputs. "vote": (n,), the class that most networks give; of equally many,
@@ -326,27 +336,20 @@ class Ensemble(Networks):
             expected = ", ".join(f'"{each}"' for each in COMBINATIONS)
             raise ConfigError(f"predict: expected combine to be one of {expected}, got {combine!r}")
         outputs = self._outputs(x, combine == "each", batch_size, own_data)
-        loss, backend = self.loss_function, self.backend
-
-        def interpreted(array: np.ndarray) -> np.ndarray:
-            with backend.precision():
-                return backend.to_numpy(loss.predict(backend.asarray(array)))
-
-        if combine == "mean":
-            if not hasattr(loss, "probabilities"):
-                return interpreted(outputs.mean(axis=0))
-            # Argmax and the sign of p - 1/2 are the classes of all losses with probabilities.
-            return interpreted(self._probabilities(outputs).mean(axis=0) - 0.5)
-        each = interpreted(outputs)
-        if combine == "each":
-            return each
-        if each.dtype.kind not in "iu":
-            raise ConfigError(f'predict: expected a loss with classes for combine="vote", got {loss}')
-        votes = np.stack([(each == value).sum(axis=0) for value in range(int(each.max()) + 1)])
-        return votes.argmax(axis=0)
+        ways = {
+            "each": ensemble_answers.answers,
+            "mean": ensemble_answers.by_mean,
+            "vote": ensemble_answers.by_vote,
+        }
+        return ways[combine](self.loss_function, self.backend, outputs)
 
     def predict_proba(
-        self, x: ArrayLike, batch_size: int = 250, *, combine: str = "mean", own_data: bool = False
+        self,
+        x: ArrayLike | Batches | Iterable[Array],
+        batch_size: int | None = None,
+        *,
+        combine: str = "mean",
+        own_data: bool = False,
     ) -> np.ndarray:
         """The mean probability of each class (n, d), or with combine="each" those of each network (K, n, d).
 
@@ -356,43 +359,22 @@ class Ensemble(Networks):
             raise ConfigError(f'predict_proba: expected combine to be "each" or "mean", got {combine!r}')
         if not hasattr(self.loss_function, "probabilities"):
             raise ConfigError(f"predict_proba: expected a loss with probabilities, got {self.loss_function}")
-        found = self._probabilities(self._outputs(x, combine == "each", batch_size, own_data))
+        outputs = self._outputs(x, combine == "each", batch_size, own_data)
+        found = ensemble_answers.probabilities(self.loss_function, self.backend, outputs)
         return found if combine == "each" else found.mean(axis=0)
 
-    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        loss: Any = self.loss_function
-        with self.backend.precision():
-            return self.backend.to_numpy(loss.probabilities(self.backend.asarray(outputs)))
-
-    def _outputs(self, x: ArrayLike, all_of_them: bool, batch_size: int, own_data: bool) -> np.ndarray:
+    def _outputs(self, x: Any, all_of_them: bool, batch_size: int | None, own_data: bool) -> np.ndarray:
         """The outputs (K, n, d) of all networks, or of those that have not diverged."""
-        batch_size = require_integer("predict", "batch_size", batch_size)
+        if batch_size is not None:
+            require_integer("predict", "batch_size", batch_size)
         own = Own(self._team, own_data)
-        placed = own.place_x(own.read("x", x))
         everyone = range(len(self))
         places = tuple([k for k in everyone if all_of_them or k not in self.diverged]) or tuple(everyone)
         program = self._team.program(places)
-        return ensemble_data.predict(program, places, self._team.variables(places), placed, batch_size)
-
-    def best(self, monitor: str = "validation_loss") -> Model:
-        """The network with the best last epoch; with the best restored epoch after `EarlyStopping`.
-
-        Arguments:
-            monitor: "validation_loss", "validation_accuracy", "train_loss", "train_accuracy", "test_loss" or
-                "test_accuracy".
-
-        Raises ConfigError if no network has that metric.
-        """
-        scores = {}
-        for k, model in enumerate(self):
-            history = {each.epoch: each for each in model.history}
-            epoch = self._restored.get(k, model.epoch)
-            value = ensemble_arguments.score(history.get(epoch), monitor)
-            if value is not None and k not in self.diverged:
-                scores[k] = value
-        if not scores:
-            way_out = "pass fit(…, validation=(x, y)), or " if monitor.startswith("validation") else ""
-            raise ConfigError(
-                f"best: expected networks with a {monitor}, got none; {way_out}write monitor='train_loss'"
-            )
-        return self[max(scores, key=scores.__getitem__)]
+        variables = self._team.variables(places)
+        if given.are_inputs(x):
+            arguments.refuse_with_batches("predict", arguments.BATCHES, {"batch_size": batch_size})
+            batches = given.inputs_of(own.inputs, x, own.place_x)
+            return ensemble_data.predict_batches(program, places, variables, batches)
+        size = 250 if batch_size is None else int(batch_size)
+        return ensemble_data.predict(program, places, variables, own.place_x(x), size)

@@ -17,7 +17,12 @@ def stacked(losses: Sequence[Loss]) -> Loss:
     """One loss for predictions (K, n, d) and their targets. A loss that xpnet does not know runs K times."""
     first = losses[0]
     same = all(type(loss) is type(first) and loss == first for loss in losses[1:])
-    return first if same and type(first) in TAKE_THE_AXIS else OneByOne(tuple(losses))
+    return first if same and takes_the_axis(first) else OneByOne(tuple(losses))
+
+
+def takes_the_axis(loss: Loss) -> bool:
+    """Whether all of its methods take the arrays of K networks at once."""
+    return type(loss) in TAKE_THE_AXIS
 
 
 class OneByOne(Loss):

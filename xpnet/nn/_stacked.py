@@ -44,6 +44,7 @@ TAKE_THE_AXIS = (
     *(*LIKE_ACTIVATIONS, Linear, Dropout, GaussianNoise),
     *(norm.BatchNorm, norm.LayerNorm, norm.GroupNorm),
 )
+SAME_SHAPE = {*LIKE_ACTIVATIONS, Dropout, GaussianNoise, norm.BatchNorm, norm.LayerNorm, norm.GroupNorm}
 FOLDED = (
     *(Flatten, pool.MaxPool1d, pool.MaxPool2d, pool.AvgPool1d, pool.AvgPool2d, pool.GlobalAvgPool),
     LibraryMaxPool2d,
@@ -54,7 +55,7 @@ def stacked(nets: Sequence[Layer]) -> Layer:
     """K networks with parameters of the same shapes as one network.
 
     Their hyper-parameters may differ: other initialisers and dropout rates cost nothing, a layer with another
-    difference runs K times.
+    difference runs K times; all of the container around it do where their shapes may differ.
     """
     first = nets[0]
     kind = type(first)
@@ -62,7 +63,7 @@ def stacked(nets: Sequence[Layer]) -> Layer:
         return OneByOne(tuple(nets))
     if kind in (Sequential, Residual):
         children: Any = [net.children() for net in nets]
-        if all(each.keys() == children[0].keys() for each in children):
+        if all(each.keys() == children[0].keys() for each in children) and not _may_differ_in_shape(nets):
             net: Any = first
             return net.with_children({key: stacked([each[key] for each in children]) for key in children[0]})
     elif kind is Tied:
@@ -79,6 +80,21 @@ def stacked(nets: Sequence[Layer]) -> Layer:
         if _is_folded(first):
             return Folded(first)
     return OneByOne(tuple(nets))
+
+
+def _may_differ_in_shape(layers: Sequence[Layer]) -> bool:
+    """Whether layers in the same place of K networks may give outputs of different shapes for the same x."""
+    first, kinds = layers[0], {type(layer) for layer in layers}
+    if kinds <= SAME_SHAPE:
+        return False
+    if len(kinds) == 1 and all(_computes_the_same(first, layer) for layer in layers[1:]):
+        return False
+    children = [layer.children() for layer in layers]
+    if kinds in ({Sequential}, {Residual}, {Tied}) and all(
+        each.keys() == children[0].keys() for each in children
+    ):
+        return any(_may_differ_in_shape([each[key] for each in children]) for key in children[0])
+    return True
 
 
 def shares_inputs(net: Layer) -> bool:

@@ -22,9 +22,9 @@ def of_each_network(optimizer: Optimizer, networks: int) -> list[Optimizer]:
     Raises ConfigError for an array of another length.
     """
     changes: list[dict[str, Any]] = [{} for _ in range(networks)]
-    given: Any = optimizer
+    given: Any = with_numbers(optimizer)
     for field in fields(given) if is_dataclass(given) else ():
-        value = getattr(optimizer, field.name)
+        value = getattr(given, field.name)
         if isinstance(value, Optimizer):
             each: Any = of_each_network(value, networks)
         elif getattr(value, "ndim", 0) > 0:
@@ -38,7 +38,20 @@ def of_each_network(optimizer: Optimizer, networks: int) -> list[Optimizer]:
             continue
         for change, new in zip(changes, each, strict=True):
             change[field.name] = new
-    return [replace(optimizer, **change) if change else optimizer for change in changes]  # type: ignore[type-var]
+    return [replace(given, **change) if change else given for change in changes]
+
+
+def with_numbers(optimizer: Optimizer) -> Optimizer:
+    """The optimizer with numbers in place of arrays of one number."""
+    given: Any = optimizer
+    changes: dict[str, Any] = {}
+    for field in fields(given) if is_dataclass(given) else ():
+        value = getattr(optimizer, field.name)
+        if isinstance(value, Optimizer) and with_numbers(value) is not value:
+            changes[field.name] = with_numbers(value)
+        elif getattr(value, "ndim", None) == 0:
+            changes[field.name] = float(value)
+    return replace(given, **changes) if changes else optimizer
 
 
 def stacked(optimizers: Sequence[Optimizer], backend: Backend) -> Optimizer:

@@ -92,6 +92,7 @@ class MetricsFile(Callback):
     """`metrics.csv`: a row for each epoch, a column for each field of `EpochMetrics`.
 
     Pass it after the checkpoints, so that a row says that there was a checkpoint of its epoch.
+    The rows of an `Ensemble` are means over the networks.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,7 +110,8 @@ class MetricsFile(Callback):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(EpochMetrics._fields)
-        writer.writerows(model.history)
+        history: Any = model.history
+        writer.writerows(history.means() if hasattr(history, "means") else history)
         with files.saving(self.path) as file:
             file.write(text.getvalue().encode())
 

@@ -129,9 +129,8 @@ class Learner:
 
     def _settings(self) -> dict[str, Any]:
         """All that a training depends on but the state."""
-        own = {"optimizer": self._optimizer, "micro_batch": self.micro_batch, "seed": self.seed}
-        where = {"backend": self.backend, "epoch": self.epoch, "epoch_step": self.epoch_step}
-        return {"net": self.net, "loss": self.loss_function, **own, **self._options, **where}
+        names = "net", "optimizer", "micro_batch", "seed", "backend", "epoch", "epoch_step"
+        return {"loss": self.loss_function, **self._options} | {name: getattr(self, name) for name in names}
 
     @property
     def optimizer(self) -> Optimizer:

@@ -343,6 +343,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: ensemble(optimizer=[optim.ClipNorm(optim.SGD(0.1), RATES)] * 2), "Model: expected max_norm of ClipNorm to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
     (lambda: ensemble(optimizer=InOnePiece(RATES)), "Model: expected learning_rate of InOnePiece to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
     (lambda: xpnet.Model(MLP, CE, optim.Adam(0.1, RATES)), "Model: expected beta1 of Adam to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
+    (lambda: setattr(ensemble()[0], "optimizer", optim.SGD(RATES)), "Model: expected learning_rate of SGD to be a number, got an array of shape (2,); xpnet.Ensemble trains a network for each"),
     (lambda: fit(sample_weight=1.0), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got ()"),
     (lambda: fit(sample_weight=np.ones(20), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (20,)"),
     (lambda: fit(sample_weight=np.ones((2, 9)), validation_split=0.2), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (2, 9)"),

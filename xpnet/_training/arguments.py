@@ -166,7 +166,7 @@ def check_model(**arguments: Any) -> None:
     """ConfigError for an argument of `Model` that cannot be used."""
     for name in ("net", "loss", "optimizer"):
         require("Model", name, arguments[name])
-    _require_numbers(arguments["optimizer"])
+    require_numbers(arguments["optimizer"])
     require_integer("Model", "seed", arguments["seed"], least=0)
     for name, options in WRITTEN.items():
         value = arguments[name]
@@ -183,12 +183,12 @@ def check_model(**arguments: Any) -> None:
     require_flag("Model", "tf32", arguments["tf32"])
 
 
-def _require_numbers(optimizer: Optimizer) -> None:
+def require_numbers(optimizer: Optimizer) -> None:
     """ConfigError for an array where the optimizer of one network has a number."""
     is_known = type(optimizer).__module__.startswith("xpnet.")
     for name, value in getattr(optimizer, "__dict__", {}).items():
         if isinstance(value, Optimizer):
-            _require_numbers(value)
+            require_numbers(value)
         elif getattr(value, "ndim", 0) > 0 and (is_known or name == "learning_rate"):
             raise ConfigError(
                 f"Model: expected {name} of {type(optimizer).__name__} to be a number, got {_show(value)}; "

@@ -144,6 +144,7 @@ class Learner:
     @optimizer.setter
     def optimizer(self, optimizer: Optimizer) -> None:
         arguments.require("Model", "optimizer", optimizer)
+        arguments.require_numbers(optimizer)
         fresh = self.state.starting(optimizer)
         self._optimizer = optimizer
         self._program = self._compile()

@@ -163,7 +163,11 @@ def test_ctrl_c_ends_all_workers_with_one_line(
             Path("first").write_text(str(os.getpid()))
             return
         if Path("first").read_text() == str(os.getpid()):  # it begins its second trial
+            while not Path("second").exists():  # the other one trains, too
+                time.sleep(0.01)
             os.kill(os.getppid(), signal.SIGINT)
+        else:
+            Path("second").touch()
         time.sleep(60)
 
     others = set(multiprocessing.active_children())  # joblib's, of other tests

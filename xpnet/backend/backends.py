@@ -62,7 +62,7 @@ class Backend:
     part_bytes: ClassVar[tuple[int, int] | None] = None
     steps_at_once: ClassVar[int] = 1
     spans_processes: bool = False
-    workers: ClassVar[int] = 1
+    workers: int = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:
         if dtype not in DTYPES:

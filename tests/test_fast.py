@@ -9,7 +9,7 @@ import xpnet
 from xpnet import backend, data, gradcheck, losses, nn, optim, tree
 from xpnet._training import step
 from xpnet.backend import Product, _numpy_blas
-from xpnet.nn import _winograd, fast
+from xpnet.nn import _stacked, _winograd, fast
 from xpnet.nn._winograd import WinogradConv2d
 
 MLP = nn.Sequential(
@@ -188,6 +188,34 @@ def test_winograd_s_convolution_is_the_plain_one(
         assert found.dtype == dtype
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * expected.std(), err_msg=name)
+
+
+@pytest.mark.parametrize("piece", [None, 8640, 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_winograd_s_convolutions_of_networks_are_those_of_each(
+    piece: int | None, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All networks in one piece, in pieces of two, and each in several pieces."""
+    if piece is not None:
+        monkeypatch.setattr(_winograd, "PIECE", piece)
+    layer: Any = on_numpy(nn.Conv2d(8, 10, 3, padding="same", bias=bias))
+    three = _stacked.stacked([layer] * 3)
+    rng = np.random.default_rng(0)
+    params = tree.map(lambda p: rng.normal(size=(3, *p.shape)), layer.init(rng))
+    x, dy = rng.normal(size=(3, 6, 6, 5, 8)), rng.normal(size=(3, 6, 6, 5, 10))
+    assert three.output_shape(x.shape) == dy.shape
+    y, residuals = three.forward(params, x)
+    assert len(residuals.v) == {None: 1, 8640: 2, 1: 9}[piece]
+    dx, grads = three.backward(params, residuals, dy)
+    alone = three.parameter_gradients(params, residuals, dy)
+    for k in range(3):
+        own = tree.map(lambda p: p[k], params)  # noqa: B023
+        its_y, its_residuals = layer.forward(own, x[k])
+        its_dx, its_grads = layer.backward(own, its_residuals, dy[k])
+        expected = {"y": its_y, "dx": its_dx, "grads": its_grads, "alone": its_grads}
+        found = {"y": y, "dx": dx, "grads": grads, "alone": alone}
+        for (name, one), (_, all_of_them) in zip(tree.items(expected), tree.items(found), strict=True):
+            np.testing.assert_allclose(all_of_them[k], one, rtol=0, atol=1e-11, err_msg=name)
 
 
 def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:

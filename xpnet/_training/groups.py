@@ -26,8 +26,8 @@ from xpnet.optim import Optimizer
 from xpnet.optim import _stacked as stacked_optimizers
 from xpnet.tree import Tree
 
-# Operations of a group in the matrix products of a step. With fewer, the Python code of the groups, which does
-# not run in parallel, takes the time that they save (on 2 cores: 8 of 784-64-10 gain, 8 of 784-32-10 do not).
+# Operations of a group in the matrix products of a step. With fewer, the Python code of the groups, which
+# does not run in parallel, takes the time that they save: 8 of 784-64-10 gain, 8 of 784-32-10 do not.
 LEAST = 50_000_000
 
 Step = Callable[..., tuple[State, Totals]]

@@ -29,7 +29,7 @@ _threads = _numpy_threads.pool
 
 
 class NumPy(Backend):
-    """NumPy on all cores of a CPU: each runs a part of the batch, or some networks, with one BLAS thread each.
+    """NumPy on all cores of a CPU: each runs a part of the batch or some networks, with one BLAS thread each.
 
     The bits of a sum may depend on the number of cores: more cores mean smaller parts, and a BLAS with
     several threads adds up a product in another order. `Model(micro_batch=…)` fixes the size of the parts,

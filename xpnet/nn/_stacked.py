@@ -16,7 +16,9 @@ from xpnet.backend import device, namespace, ops
 from xpnet.nn import activations, norm, pool
 from xpnet.nn._layer import Layer, NoResiduals, Shape
 from xpnet.nn._library import LibraryMaxPool2d
+from xpnet.nn._stacked_winograd import StackedWinograd, folded
 from xpnet.nn._windows import crop, overlap_add, windows
+from xpnet.nn._winograd import WinogradConv2d
 from xpnet.nn.containers import Residual, Sequential
 from xpnet.nn.conv import KEPT, Conv1d, Conv2d, ConvResiduals, _Conv
 from xpnet.nn.embedding import Embedding, EmbeddingResiduals
@@ -153,11 +155,6 @@ class Folded(Layer):
         return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
 
 
-def folded(x: Array) -> Array:
-    """x (K, n, ...) as K·n examples."""
-    return namespace(x).reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
-
-
 def unfolded(y: Array, networks: int) -> Array:
     """y (K·n, ...) as (K, n, ...)."""
     return namespace(y).reshape(y, (networks, y.shape[0] // networks, *y.shape[1:]))
@@ -270,6 +267,7 @@ FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     Conv1d: StackedConv,
     Conv2d: StackedConv,
     Embedding: StackedEmbedding,
+    WinogradConv2d: StackedWinograd,
 }
 
 

@@ -1,4 +1,4 @@
-"""Groups of an ensemble's networks, each on a core of its own: the same networks."""
+"""What makes an ensemble faster leaves its networks the same: groups on NumPy, copies of x on JAX."""
 
 from collections.abc import Callable
 from typing import Any
@@ -122,3 +122,19 @@ def test_bits_depend_neither_on_threads_nor_on_networks_that_leave(numbers: list
             found = bits(lambda: run(*[0.01] * left, *[1e30] * (3 - left)))  # noqa: B023
         assert found[:left] == whole[:left]
     assert {*numbers} >= {2}
+
+
+def test_one_order_for_all_on_jax() -> None:
+    """A CPU multiplies copies of x."""
+    pytest.importorskip("jax")
+    x, y = drawn()
+    found, expected = (
+        xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=SEEDS, dtype="float64", backend=each)
+        for each in ("jax", "numpy")
+    )
+    for each in (found, expected):
+        each.fit(x, y, epochs=1, batch_size=4, shuffle="shared")
+    for one, other in zip(found, expected, strict=True):
+        assert_equal(one, other)
+    one_x = found.backend.asarray(x)[None]
+    np.testing.assert_array_equal(found.backend.for_products(one_x, 3), np.stack([x] * 3))

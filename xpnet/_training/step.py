@@ -124,7 +124,7 @@ def training_step(
     is_plain = in_training is net
     measures = bool(tree.leaves(one.init_statistics()))
     n_networks = 1 if networks is None else networks.total
-    inputs_of = None if networks is None else networks.inputs(net)
+    inputs_of = None if networks is None else networks.inputs(net, backend)
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and is_zero(objective.l2)
     deferring = deferred(net) if may_defer else net

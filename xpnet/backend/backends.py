@@ -252,6 +252,10 @@ class Backend:
             total.put(i, function(part, prepared))
         return total.result
 
+    def for_products(self, x: Array, networks: int) -> Array:
+        """x (K, n, d), or (1, n, d), for products with a matrix of each of K networks; K copies if faster."""
+        return x
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compile the pure `step(state, batch) -> (state, metrics)`.
 

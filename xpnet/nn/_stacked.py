@@ -88,18 +88,22 @@ def shares_inputs(net: Layer) -> bool:
 
     The first of them with parameters then makes K different outputs of it.
     """
-    return bool(_shares(net))
+    first = _first(net)
+    return type(first) is Linear or isinstance(first, StackedConv | StackedEmbedding)
 
 
-def _shares(net: Layer) -> bool | None:
-    """The answer, or None if the layer leaves it to the next one."""
+def starts_with_products(net: Layer) -> bool:
+    """Whether that first layer is a product of x with a matrix of each network."""
+    return type(_first(net)) is Linear
+
+
+def _first(net: Layer) -> Layer | None:
+    """The first layer that may make other outputs of the same x for each network."""
     if type(net) is Sequential:
-        return next((found for layer in net.layers if (found := _shares(layer)) is not None), None)
+        return next((found for layer in net.layers if (found := _first(layer)) is not None), None)
     if type(net) is Tied:
-        return _shares(net.net)
-    if type(net) in LIKE_ACTIVATIONS or isinstance(net, Folded):
-        return None
-    return type(net) is Linear or isinstance(net, StackedConv | StackedEmbedding)
+        return _first(net.net)
+    return None if type(net) in LIKE_ACTIVATIONS or isinstance(net, Folded) else net
 
 
 def _computes_the_same(layer: Layer, other: Layer) -> bool:

@@ -15,7 +15,8 @@ from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace, ops
 from xpnet.nn import activations, norm, pool
 from xpnet.nn._layer import Layer, NoResiduals, Shape
-from xpnet.nn._library import LibraryMaxPool2d
+from xpnet.nn._library import LibraryConv1d, LibraryConv2d, LibraryMaxPool2d
+from xpnet.nn._stacked_library import StackedLibraryConv
 from xpnet.nn._stacked_winograd import StackedWinograd, folded
 from xpnet.nn._windows import crop, overlap_add, windows
 from xpnet.nn._winograd import WinogradConv2d
@@ -89,7 +90,7 @@ def shares_inputs(net: Layer) -> bool:
     The first of them with parameters then makes K different outputs of it.
     """
     first = _first(net)
-    return type(first) is Linear or isinstance(first, StackedConv | StackedEmbedding)
+    return type(first) is Linear or isinstance(first, StackedConv | StackedLibraryConv | StackedEmbedding)
 
 
 def starts_with_products(net: Layer) -> bool:
@@ -272,6 +273,7 @@ FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     Conv2d: StackedConv,
     Embedding: StackedEmbedding,
     WinogradConv2d: StackedWinograd,
+    **dict.fromkeys((LibraryConv1d, LibraryConv2d), StackedLibraryConv),
 }
 
 

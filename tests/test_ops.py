@@ -126,10 +126,9 @@ def convolutions() -> Iterator[tuple]:
     for kernel, stride, padding in GEOMETRY:
         weight = normal(*kernel, 3, 4)
         yield IMAGES, weight, normal(*convolve(IMAGES, weight, None, stride, padding).shape), stride, padding
-    weight = normal(3, 2, 1, 6)  # a group for each channel
-    yield IMAGES, weight, normal(*convolve(IMAGES, weight, None, *GEOMETRY[2][1:]).shape), *GEOMETRY[2][1:]
     series, weight = normal(2, 9, 3), normal(4, 3, 5)
     yield series, weight, normal(*convolve(series, weight, None, (2,), ((2, 1),)).shape), (2,), ((2, 1),)
+    yield normal(2, 4, 4), normal(2, 2, 6), normal(2, 2, 6), (2,), ((0, 0),)  # two groups of channels
 
 
 MIDDLE = (slice(None), slice(1, 6, 2), slice(0, 4), slice(None))

@@ -38,7 +38,7 @@ def strided_windows(
     return (shape[0], *outputs, *kernel, shape[-1]), (first, *steps, *middle, last)
 
 
-def channel_groups(c: int, *arrays: Any) -> list[list[Any]]:
+def channel_groups(c: int, *arrays: Any) -> list[Any]:
     """The parts of the arrays' last axes in each group of c channels of the first; None stays None."""
     n = arrays[0].shape[-1] // c
 

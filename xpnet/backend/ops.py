@@ -222,8 +222,8 @@ class Ops:
         """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c; x̄ is x zero-padded."""
         *kernel, c, channels = weight.shape
         if x.shape[-1] > c:
-            groups = [self.convolve(*each, stride, padding) for each in channel_groups(c, x, weight, bias)]
-            return self.xp.concat(groups, axis=-1)
+            groups = channel_groups(c, x, weight, bias)
+            return self.xp.concat([self.convolve(x, w, b, stride, padding) for x, w, b in groups], axis=-1)
         windows = self.window_view(self.pad(x, padding), tuple(kernel), stride)
         rows = self.xp.reshape(windows, (-1, math.prod(weight.shape[:-1])))
         y = rows @ self.xp.reshape(weight, (-1, channels))
@@ -241,10 +241,10 @@ class Ops:
         xp, (*kernel, c, channels) = self.xp, weight.shape
         if x.shape[-1] > c:
             groups = channel_groups(c, x, weight, dy)
-            groups = [self.convolve_gradients(*each, stride, padding, of_input) for each in groups]
-            dx, *others = [list(each) for each in zip(*groups, strict=True)]
+            found = [self.convolve_gradients(x, w, dy, stride, padding, of_input) for x, w, dy in groups]
+            of_x, *others = [list(each) for each in zip(*found, strict=True)]
             dweight, dbias = [xp.concat(each, axis=-1) for each in others]
-            return xp.concat(dx, axis=-1) if of_input else None, dweight, dbias
+            return xp.concat(of_x, axis=-1) if of_input else None, dweight, dbias
         padded, dy_rows = self.pad(x, padding), xp.reshape(dy, (-1, channels))
         rows = xp.reshape(self.window_view(padded, tuple(kernel), stride), (-1, math.prod(weight.shape[:-1])))
         dweight = xp.reshape(self.transposed(rows) @ dy_rows, weight.shape)

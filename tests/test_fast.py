@@ -9,7 +9,8 @@ import xpnet
 from xpnet import backend, data, gradcheck, losses, nn, optim, tree
 from xpnet._training import step
 from xpnet.backend import Product, _numpy_blas
-from xpnet.nn import _winograd, fast
+from xpnet.nn import _stacked, _winograd, fast
+from xpnet.nn._library import library_form
 from xpnet.nn._winograd import WinogradConv2d
 
 MLP = nn.Sequential(
@@ -188,6 +189,60 @@ def test_winograd_s_convolution_is_the_plain_one(
         assert found.dtype == dtype
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * expected.std(), err_msg=name)
+
+
+@pytest.mark.parametrize("piece", [None, 8640, 1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_winograd_s_convolutions_of_networks_are_those_of_each(
+    piece: int | None, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All networks in one piece, in pieces of two, and each in several pieces."""
+    if piece is not None:
+        monkeypatch.setattr(_winograd, "PIECE", piece)
+    residuals = require_same_as_each(on_numpy(nn.Conv2d(8, 10, 3, padding="same", bias=bias)), (6, 6, 5, 8))
+    assert len(residuals.v) == {None: 1, 8640: 2, 1: 9}[piece]
+
+
+LIBRARY_CONVOLUTIONS = [
+    (nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding="same"), (4, 5, 6, 2)),
+    (nn.Conv1d(1, 2, 3, bias=False), (4, 5, 1)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LIBRARY_CONVOLUTIONS, ids=str)
+def test_a_library_s_convolution_of_networks_is_that_of_each(layer: Any, shape: Any) -> None:
+    form = library_form(layer)
+    require_same_as_each(form, shape)
+    three, rng = _stacked.stacked([form] * 3), np.random.default_rng(0)
+    assert _stacked.shares_inputs(three)
+    params = tree.map(lambda p: rng.normal(size=(3, *p.shape)), layer.init(rng))
+    x, dy = rng.normal(size=(1, *shape)), rng.normal(size=(3, *layer.output_shape(shape)))
+    results = []
+    for each in (x, np.concatenate([x] * 3)):
+        y, residuals = three.forward(params, each)
+        results.append({"y": y, **three.parameter_gradients(params, residuals, dy)})
+    for name, found in results[0].items():
+        np.testing.assert_allclose(found, results[1][name], rtol=0, atol=1e-12, err_msg=name)
+
+
+def require_same_as_each(layer: Any, shape: tuple[int, ...]) -> Any:
+    """Three networks at once give what each gives alone, for x of this shape. Returns their residuals."""
+    three, rng = _stacked.stacked([layer] * 3), np.random.default_rng(0)
+    assert not isinstance(three, _stacked.OneByOne)
+    params = tree.map(lambda p: rng.normal(size=(3, *p.shape)), layer.init(rng))
+    x, dy = rng.normal(size=(3, *shape)), rng.normal(size=(3, *layer.output_shape(shape)))
+    assert three.output_shape(x.shape) == dy.shape
+    y, residuals = three.forward(params, x)
+    dx, grads = three.backward(params, residuals, dy)
+    found = {"y": y, "dx": dx, "grads": grads, "alone": three.parameter_gradients(params, residuals, dy)}
+    for k in range(3):
+        own = tree.map(lambda p: p[k], params)  # noqa: B023
+        its_y, its_residuals = layer.forward(own, x[k])
+        its_dx, its_grads = layer.backward(own, its_residuals, dy[k])
+        expected = {"y": its_y, "dx": its_dx, "grads": its_grads, "alone": its_grads}
+        for (name, one), (_, all_of_them) in zip(tree.items(expected), tree.items(found), strict=True):
+            np.testing.assert_allclose(all_of_them[k], one, rtol=0, atol=1e-11, err_msg=name)
+    return residuals
 
 
 def test_what_is_prepared_once_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,11 @@ def pad(x: np.ndarray, padding: Any) -> np.ndarray:
 def convolve(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, stride: Any, padding: Any
 ) -> np.ndarray:
-    kernel = weight.shape[:-2]
+    kernel, n = weight.shape[:-2], x.shape[-1] // weight.shape[-2]
+    if n > 1:
+        biases = [None] * n if bias is None else np.split(bias, n)
+        parts = zip(np.split(x, n, -1), np.split(weight, n, -1), biases, strict=True)
+        return np.concatenate([convolve(*each, stride, padding) for each in parts], axis=-1)
     axes = list(range(len(kernel) + 1))
     y = np.tensordot(windows(pad(x, padding), kernel, stride), weight, ([-1 - a for a in axes], axes[::-1]))
     return y if bias is None else y + bias
@@ -84,6 +88,12 @@ def convolve(
 def convolve_gradients(
     x: np.ndarray, weight: np.ndarray, dy: np.ndarray, stride: Any, padding: Any, of_input: bool
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    n = x.shape[-1] // weight.shape[-2]
+    if n > 1:
+        parts = zip(*[np.split(each, n, -1) for each in (x, weight, dy)], strict=True)
+        found = zip(*[convolve_gradients(*each, stride, padding, of_input) for each in parts], strict=True)
+        dx, dweight, dbias = [None if each[0] is None else np.concatenate(each, axis=-1) for each in found]
+        return dx, dweight, dbias
     padded = pad(x, padding)
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     for output, window in positions(padded, weight.shape[:-2], stride):
@@ -118,6 +128,7 @@ def convolutions() -> Iterator[tuple]:
         yield IMAGES, weight, normal(*convolve(IMAGES, weight, None, stride, padding).shape), stride, padding
     series, weight = normal(2, 9, 3), normal(4, 3, 5)
     yield series, weight, normal(*convolve(series, weight, None, (2,), ((2, 1),)).shape), (2,), ((2, 1),)
+    yield normal(2, 4, 4), normal(2, 2, 6), normal(2, 2, 6), (2,), ((0, 0),)  # two groups of channels
 
 
 MIDDLE = (slice(None), slice(1, 6, 2), slice(0, 4), slice(None))

@@ -4,6 +4,7 @@ Their arrays have a leading axis of K networks. A leading axis of 1 on inputs an
 examples for all networks.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -109,9 +110,16 @@ class Networks:
         k = len(self.members)
         return x if x.shape[0] == k else namespace(x).broadcast_to(x, (k, *x.shape[1:]))
 
-    def inputs(self, net: Layer) -> Callable[[Array], Array]:
-        """The function that gives x as the first layers of `net`, made by `self.net`, take it."""
-        return (lambda x: x) if stacked_nets.shares_inputs(net) else self.everywhere
+    def inputs(self, net: Layer, backend: Backend | None = None) -> Callable[[Array], Array]:
+        """The function that gives x as the first layers of `net`, made by `self.net`, take it.
+
+        With a backend, it may copy x where that makes their products faster.
+        """
+        if not stacked_nets.shares_inputs(net):
+            return self.everywhere
+        if backend is None or not stacked_nets.starts_with_products(net):
+            return lambda x: x
+        return functools.partial(backend.for_products, networks=len(self.members))
 
 
 def _parts(arrays: Tree) -> Tree:

@@ -89,6 +89,7 @@ def training_step(
     augment: Augment | None = None,
     micro_batch: int | None = None,
     networks: Networks | None = None,
+    once: Once | None = None,
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
@@ -108,6 +109,7 @@ def training_step(
             micro-batch of a given size by itself, but the whole batch if `micro_batch` is None.
         networks: K networks to train at once, in place of one with this seed. Then all arrays of the state
             have a leading axis of K, and `index` is (K, n), or (1, n) for the same examples for all.
+        once: gives the step's warnings; steps that share it warn once.
     """
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
@@ -122,14 +124,14 @@ def training_step(
     is_plain = in_training is net
     measures = bool(tree.leaves(one.init_statistics()))
     n_networks = 1 if networks is None else networks.total
-    inputs_of = None if networks is None else networks.inputs(net)
+    inputs_of = None if networks is None else networks.inputs(net, backend)
     # A weight gradient that is only added to another array need not be computed as an array.
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and is_zero(objective.l2)
     deferring = deferred(net) if may_defer else net
     decaying = with_penalty(optimizer, objective.l2)
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
     together = examples == "summed" and micro_batch is None
-    once = Once()
+    warner = Once() if once is None else once
 
     @functools.cache
     def parts_of(input_shape: Shape, n: int) -> tuple[int, list[slice]]:
@@ -173,7 +175,7 @@ def training_step(
             if networks is not None:
                 prediction = networks.everywhere(prediction)
             if alone:
-                warn_of_one_value(here, residuals, once)
+                warn_of_one_value(here, residuals, warner)
             totals, judged = judging.judge(objective.loss, prediction, targets)
             dprediction = judging.gradient(objective.loss, judged)
             collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics

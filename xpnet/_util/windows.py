@@ -36,3 +36,14 @@ def strided_windows(
     steps = [step * s for step, s in zip(middle, stride, strict=True)]
     outputs = output_lengths(shape[1:-1], kernel, stride)
     return (shape[0], *outputs, *kernel, shape[-1]), (first, *steps, *middle, last)
+
+
+def channel_groups(c: int, *arrays: Any) -> list[Any]:
+    """The parts of the arrays' last axes in each group of c channels of the first; None stays None."""
+    n = arrays[0].shape[-1] // c
+
+    def part(array: Any, i: int) -> Any:
+        length = array.shape[-1] // n
+        return array[..., i * length : (i + 1) * length]
+
+    return [[None if array is None else part(array, i) for array in arrays] for i in range(n)]

@@ -189,6 +189,16 @@ class JAX(Backend):
             return super().precision()
         return self.library.default_matmul_precision("tensorfloat32" if self.tf32 else "highest")
 
+    def for_products(self, x: Array, networks: int) -> Array:
+        """K copies on a CPU, where XLA makes a wide product of one x and transposes it.
+
+        A step of 32 of 20-32-10 takes 1.25 times as long so, one of 8 of 784-128-10 1.4 times. Without the
+        barrier, XLA sees that the copies are equal.
+        """
+        if x.shape[0] == networks or self._one().platform != "cpu":
+            return x
+        return self.library.lax.optimization_barrier(self.xp.broadcast_to(x, (networks, *x.shape[1:])))
+
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         return self._jit(step)
 

@@ -239,7 +239,7 @@ class TorchOps(CapturedOps, library="torch"):
     ) -> Array:
         x, before = self._padded(x, padding)
         arrays = _channels_first(x), _out_in(weight), bias
-        return _channels_last(self.torch.convolution(*arrays, stride, before, *_plain(stride)))
+        return _channels_last(self.torch.convolution(*arrays, stride, before, *_plain(stride, x, weight)))
 
     def convolve_gradients(
         self, x: Array, weight: Array, dy: Array, stride: Lengths, padding: Padding, of_input: bool
@@ -247,7 +247,7 @@ class TorchOps(CapturedOps, library="torch"):
         padded, before = self._padded(x, padding)
         dx, dweight, dbias = self.torch.ops.aten.convolution_backward(
             _channels_first(dy), _channels_first(padded), _out_in(weight), [dy.shape[-1]],
-            stride, before, *_plain(stride), [of_input, True, True],
+            stride, before, *_plain(stride, x, weight), [of_input, True, True],
         )  # fmt: skip
         if of_input:
             dx = _channels_last(dx)
@@ -295,9 +295,9 @@ def _out_in(weight: Array) -> Array:
     return weight.movedim((-1, -2), (0, 1)).contiguous()
 
 
-def _plain(stride: Lengths) -> tuple[list[int], bool, list[int], int]:
-    """PyTorch's dilation, transposed, output_padding and groups for a plain convolution."""
-    return [1] * len(stride), False, [0] * len(stride), 1
+def _plain(stride: Lengths, x: Array, weight: Array) -> tuple[list[int], bool, list[int], int]:
+    """PyTorch's dilation, transposed, output_padding and groups for a convolution of channels-last x."""
+    return [1] * len(stride), False, [0] * len(stride), x.shape[-1] // weight.shape[-2]
 
 
 class TorchRecorder:

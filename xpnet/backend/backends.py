@@ -64,7 +64,7 @@ class Backend:
     steps_at_once: ClassVar[int] = 1
     n_devices: int = 1
     spans_processes: bool = False
-    workers: ClassVar[int] = 1
+    workers: int = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:
         if dtype not in DTYPES:
@@ -253,6 +253,10 @@ class Backend:
         for i, part in enumerate(parts):
             total.put(i, function(part, prepared))
         return total.result
+
+    def for_products(self, x: Array, networks: int) -> Array:
+        """x (K, n, d), or (1, n, d), for products with a matrix of each of K networks; K copies if faster."""
+        return x
 
     def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compile the pure `step(state, batch) -> (state, metrics)`.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 
-from xpnet._util.windows import Lengths, output_lengths, taps
+from xpnet._util.windows import Lengths, channel_groups, output_lengths, taps
 from xpnet.backend._formula import as_written, kinds
 from xpnet.tree import Array
 
@@ -214,12 +214,16 @@ class Ops:
         return xp.reshape(matrix @ xp.reshape(half, (s, m * n)), (m * m, n))
 
     # Convolution and pooling: x (n, *lengths, c), weight (*kernel, c, o), y and dy (n, *outputs, o or c).
+    # Convolutions in g groups: x has g c channels, each c of which have their o / g of y.
 
     def convolve(
         self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding
     ) -> Array:
         """y[n, i, o] = Σ x̄[n, s i + a, c] W[a, c, o] + b[o], summed over a and c; x̄ is x zero-padded."""
-        *kernel, _, channels = weight.shape
+        *kernel, c, channels = weight.shape
+        if x.shape[-1] > c:
+            groups = channel_groups(c, x, weight, bias)
+            return self.xp.concat([self.convolve(x, w, b, stride, padding) for x, w, b in groups], axis=-1)
         windows = self.window_view(self.pad(x, padding), tuple(kernel), stride)
         rows = self.xp.reshape(windows, (-1, math.prod(weight.shape[:-1])))
         y = rows @ self.xp.reshape(weight, (-1, channels))
@@ -235,6 +239,12 @@ class Ops:
         dx̄[n, j, c] = Σ dy[n, i, o] W[a, c, o], summed over o and all (i, a) with s i + a = j
         """
         xp, (*kernel, c, channels) = self.xp, weight.shape
+        if x.shape[-1] > c:
+            groups = channel_groups(c, x, weight, dy)
+            found = [self.convolve_gradients(x, w, dy, stride, padding, of_input) for x, w, dy in groups]
+            of_x, *others = [list(each) for each in zip(*found, strict=True)]
+            dweight, dbias = [xp.concat(each, axis=-1) for each in others]
+            return xp.concat(of_x, axis=-1) if of_input else None, dweight, dbias
         padded, dy_rows = self.pad(x, padding), xp.reshape(dy, (-1, channels))
         rows = xp.reshape(self.window_view(padded, tuple(kernel), stride), (-1, math.prod(weight.shape[:-1])))
         dweight = xp.reshape(self.transposed(rows) @ dy_rows, weight.shape)

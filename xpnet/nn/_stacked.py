@@ -15,8 +15,11 @@ from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace, ops
 from xpnet.nn import activations, norm, pool
 from xpnet.nn._layer import Layer, NoResiduals, Shape
-from xpnet.nn._library import LibraryMaxPool2d
+from xpnet.nn._library import LibraryConv1d, LibraryConv2d, LibraryMaxPool2d
+from xpnet.nn._stacked_library import StackedLibraryConv
+from xpnet.nn._stacked_winograd import StackedWinograd, folded
 from xpnet.nn._windows import crop, overlap_add, windows
+from xpnet.nn._winograd import WinogradConv2d
 from xpnet.nn.containers import Residual, Sequential
 from xpnet.nn.conv import KEPT, Conv1d, Conv2d, ConvResiduals, _Conv
 from xpnet.nn.embedding import Embedding, EmbeddingResiduals
@@ -102,18 +105,22 @@ def shares_inputs(net: Layer) -> bool:
 
     The first of them with parameters then makes K different outputs of it.
     """
-    return bool(_shares(net))
+    first = _first(net)
+    return type(first) is Linear or isinstance(first, StackedConv | StackedLibraryConv | StackedEmbedding)
 
 
-def _shares(net: Layer) -> bool | None:
-    """The answer, or None if the layer leaves it to the next one."""
+def starts_with_products(net: Layer) -> bool:
+    """Whether that first layer is a product of x with a matrix of each network."""
+    return type(_first(net)) is Linear
+
+
+def _first(net: Layer) -> Layer | None:
+    """The first layer that may make other outputs of the same x for each network."""
     if type(net) is Sequential:
-        return next((found for layer in net.layers if (found := _shares(layer)) is not None), None)
+        return next((found for layer in net.layers if (found := _first(layer)) is not None), None)
     if type(net) is Tied:
-        return _shares(net.net)
-    if type(net) in LIKE_ACTIVATIONS or isinstance(net, Folded):
-        return None
-    return type(net) is Linear or isinstance(net, StackedConv | StackedEmbedding)
+        return _first(net.net)
+    return None if type(net) in LIKE_ACTIVATIONS or isinstance(net, Folded) else net
 
 
 def _computes_the_same(layer: Layer, other: Layer) -> bool:
@@ -167,11 +174,6 @@ class Folded(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
-
-
-def folded(x: Array) -> Array:
-    """x (K, n, ...) as K·n examples."""
-    return namespace(x).reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:]))
 
 
 def unfolded(y: Array, networks: int) -> Array:
@@ -286,6 +288,8 @@ FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     Conv1d: StackedConv,
     Conv2d: StackedConv,
     Embedding: StackedEmbedding,
+    WinogradConv2d: StackedWinograd,
+    **dict.fromkeys((LibraryConv1d, LibraryConv2d), StackedLibraryConv),
 }
 
 

@@ -43,6 +43,9 @@ class WinogradResiduals(NamedTuple):
     v: tuple[Array, ...]
 
 
+Pieces = list[tuple[slice, Tree]]
+
+
 @dataclass(frozen=True, repr=False)
 class WinogradConv2d(Conv2d):
     """`Conv2d` by tiles of 4 x 4 outputs.
@@ -60,59 +63,86 @@ class WinogradConv2d(Conv2d):
     examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, Any]:
-        xp, params, v = namespace(x), self._prepared(params), []
+        params = self._prepared(params)
+        y, v = self.outputs(x, [(piece, params) for piece in self._pieces(x.shape)])
+        return y, WinogradResiduals(x.shape, v)
+
+    def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
+        params, shape = self._prepared(params), residuals.shape
+        dx, du = self.gradients(shape, residuals.v, dy, [(piece, params) for piece in self._pieces(shape)])
+        return dx, self._summed_gradients(du, dy)
+
+    def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
+        pieces = self._pieces(residuals.shape)
+        return self._summed_gradients(self.product_gradients(residuals.v, dy, pieces), dy)
+
+    def outputs(self, x: Array, pieces: Pieces) -> tuple[Array, tuple[Array, ...]]:
+        """y, and V of each piece.
+
+        Arguments:
+            pieces: the examples of each piece, and its parameters, made by `prepare`. With U (s², k,
+                in_channels, out_channels) and b (k, 1, out_channels) they are the examples of k networks.
+        """
+        xp, v = namespace(x), []
         n, h, w, _ = self.output_shape(x.shape)
         rows, columns, side = tiles(h), tiles(w), M + self.kernel_size - 1
         a, b, _ = matrices(self.kernel_size, like=x)
         windows = self._tiles(x, rows, columns)
         y = empty((n, rows, M, columns, M, self.out_channels), like=x)
-        for piece in self._pieces(x.shape):
+        for piece, params in pieces:
             d = xp.permute_dims(windows[piece, ...], (3, 4, 0, 1, 2, 5))
             v_piece = ops(x).transform(b.mT, xp.reshape(d, (side * side, -1)))
-            v.append(xp.reshape(v_piece, (side * side, -1, self.in_channels)))
-            m = v[-1] @ params["transformed"]
+            u = params["transformed"]
+            v.append(xp.reshape(v_piece, (*u.shape[:-2], -1, self.in_channels)))
+            m = v[-1] @ u
             if self.bias:
                 m = ops(m).add_at(m, ONES * side + ONES, params["bias"])
             outputs = ops(x).transform(a.mT, xp.reshape(m, (side * side, -1)))
             outputs = xp.reshape(outputs, (M, M, -1, rows, columns, self.out_channels))
             y = ops(y).set_at(y, piece, xp.permute_dims(outputs, (2, 3, 0, 4, 1, 5)))
-        y = xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :]
-        return y, WinogradResiduals(x.shape, tuple(v))
+        return xp.reshape(y, (n, rows * M, columns * M, -1))[:, :h, :w, :], tuple(v)
 
-    def backward(self, params: Tree, residuals: Any, dy: Array) -> tuple[Array, Tree]:
-        xp, params, du = namespace(dy), self._prepared(params), []
+    def gradients(
+        self, shape: Shape, v: tuple[Array, ...], dy: Array, pieces: Pieces
+    ) -> tuple[Array, list[Array]]:
+        """dx in this shape, and dU of each piece."""
+        xp, du = namespace(dy), []
         n, rows, _, columns, _, _ = (whole := self._whole_tiles(dy)).shape
         side = M + self.kernel_size - 1
         _, b, _ = matrices(self.kernel_size, like=dy)
         dx = zeros((n, rows + 1, M, columns + 1, M, self.in_channels), like=dy)
-        for piece, v in zip(self._pieces(residuals.shape), residuals.v, strict=True):
-            dm = self._product_gradient(whole[piece, ...])
-            du.append(v.mT @ dm)
+        for (piece, params), v_piece in zip(pieces, v, strict=True):
+            dm = self._product_gradient(whole[piece, ...], v_piece)
+            du.append(v_piece.mT @ dm)
             dd = ops(dy).transform(b, xp.reshape(dm @ params["transposed"], (side * side, -1)))
             dd = xp.reshape(dd, (side, side, -1, rows, columns, self.in_channels))
             dx = self._overlap_add(dx, piece, xp.permute_dims(dd, (2, 3, 0, 4, 1, 5)))
-        _, _, ((top, _), (left, _)) = self._geometry(residuals.shape)
+        _, _, ((top, _), (left, _)) = self._geometry(shape)
         dx = xp.reshape(dx, (n, (rows + 1) * M, (columns + 1) * M, -1))
-        dx = dx[:, top : top + residuals.shape[1], left : left + residuals.shape[2], :]
-        return dx, self._summed_gradients(du, dy)
+        return dx[:, top : top + shape[1], left : left + shape[2], :], du
 
-    def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
+    def product_gradients(self, v: tuple[Array, ...], dy: Array, pieces: list[slice]) -> list[Array]:
+        """dU of each piece."""
         whole = self._whole_tiles(dy)
-        pieces = zip(self._pieces(residuals.shape), residuals.v, strict=True)
-        return self._summed_gradients(
-            [v.mT @ self._product_gradient(whole[piece, ...]) for piece, v in pieces], dy
-        )
+        return [
+            each.mT @ self._product_gradient(whole[piece, ...], each)
+            for piece, each in zip(pieces, v, strict=True)
+        ]
 
     def _summed_gradients(self, du: list[Array], dy: Array) -> Tree:
         """The gradients of the parameters from dU of each piece."""
-        xp, size = namespace(dy), self.kernel_size
-        _, _, g = matrices(size, like=dy)
-        total = functools.reduce(operator.add, du)
-        weight = ops(dy).transform(g.mT, xp.reshape(total, (total.shape[0], -1)))
-        grads = {"weight": xp.reshape(weight, (size, size, self.in_channels, self.out_channels))}
+        grads = {"weight": self.weight_gradient(functools.reduce(operator.add, du))}
         if self.bias:
-            grads["bias"] = ops(dy).sum_of_rows(xp.reshape(dy, (-1, self.out_channels)))
+            rows = namespace(dy).reshape(dy, (-1, self.out_channels))
+            grads["bias"] = ops(dy).sum_of_rows(rows)
         return grads
+
+    def weight_gradient(self, du: Array) -> Array:
+        """dW (kernel_size, kernel_size, ...) from dU (s², ...)."""
+        xp, size = namespace(du), self.kernel_size
+        _, _, g = matrices(size, like=du)
+        weight = ops(du).transform(g.mT, xp.reshape(du, (du.shape[0], -1)))
+        return xp.reshape(weight, (size, size, *du.shape[1:]))
 
     def _whole_tiles(self, dy: Array) -> Array:
         """dy in tiles (n, rows, 4, columns, 4, out_channels), padded with zeros at the end of each axis."""
@@ -121,12 +151,12 @@ class WinogradConv2d(Conv2d):
         dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
         return namespace(dy).reshape(dy, (n, rows, M, columns, M, -1))
 
-    def _product_gradient(self, dy: Array) -> Array:
-        """dM (s², t, out_channels) from dy in tiles."""
+    def _product_gradient(self, dy: Array, v: Array) -> Array:
+        """dM (s², t, out_channels) from dy in tiles; with V (s², k, t, in_channels), dM likewise."""
         xp = namespace(dy)
         a, _, _ = matrices(self.kernel_size, like=dy)
         dy = xp.reshape(xp.permute_dims(dy, (2, 4, 0, 1, 3, 5)), (M * M, -1))
-        return xp.reshape(ops(dy).transform(a, dy), (a.shape[0] ** 2, -1, self.out_channels))
+        return xp.reshape(ops(dy).transform(a, dy), (*v.shape[:-1], self.out_channels))
 
     def prepare(self, params: Tree) -> Tree:
         """The parameters, plus U (s², in_channels, out_channels) and its transposed planes Uₖᵀ."""

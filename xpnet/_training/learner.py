@@ -174,9 +174,8 @@ class Learner:
     def params(self) -> Tree:
         """The parameters, a tree of arrays on the device. Training may overwrite these arrays.
 
-        Assign a tree of arrays of any library: the model copies them, resets the optimizer and restarts the
-        current epoch; in a callback of `fit`, the epoch goes on with them. Raises ShapeError for other names
-        or shapes.
+        Assign a tree of arrays of any library: the model copies them and resets the optimizer. The current
+        epoch restarts, or goes on in a callback of `fit`. Raises ShapeError for other names or shapes.
         """
         return self.state.params
 

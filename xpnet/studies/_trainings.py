@@ -25,9 +25,10 @@ DIVERGED = Evaluation(math.nan, math.nan, None)
 # What may differ in an ensemble. A number is 0 for all of its networks or for none: 0 makes shorter steps.
 NUMBERS = ("learning_rate", "momentum", "weight_decay", "l2", "dropout")
 FREE = ("seed", "weight_init", "weight_scale")
-# Measured with NumPy on one core: beyond these the arrays of all networks do not fit the cache.
+# Where it pays, measured on CPUs. NumPy: while the arrays of all networks fit the cache, and not with
+# convolutions, whose fast forms take one network. JAX: always, it compiles once. PyTorch: but for convolutions.
 FEW, AT_ONCE = 250_000, 16  # parameters of a network, and networks
-MEMORY = 1 << 26  # parameters of all networks on another backend: 1 GiB with gradients and optimizer state
+MEMORY = 1 << 26  # parameters of all networks, beside NumPy: 1 GiB with gradients and optimizer state
 T = TypeVar("T")
 
 
@@ -153,7 +154,8 @@ def _run(model: Model, config: Config, examples: Data, test: Evaluation, diverge
     if config.early_stopping:  # the first of the best, which it has restored
         final = max(history, key=lambda metrics: metrics.validation_accuracy or 0.0)
     weights = [model.backend.to_numpy(w) for w in tree.weights(model.params)]
-    norm = math.hypot(*(float(np.linalg.norm(w)) for w in weights))
+    with np.errstate(over="ignore"):
+        norm = math.hypot(*(float(np.linalg.norm(w)) for w in weights))
     train = _evaluation(final.train_loss, final.train_accuracy, examples.train)
     validation = _evaluation(final.validation_loss, final.validation_accuracy, examples.validation)
     return Run(config.seed, history, train, validation, test, norm, "")
@@ -199,9 +201,10 @@ class Task(NamedTuple):
     @property
     def most(self) -> int:
         """The number of networks that may train together; 1: this one trains alone, which is faster."""
+        backend = self.config.backend
         if self.config.channels:
-            return 1
-        if self.config.backend == "numpy":
+            return AT_ONCE if backend == "jax" else 1
+        if backend == "numpy":
             return AT_ONCE if self.size.parameters <= FEW else 1
         return max(1, MEMORY // self.size.parameters)
 

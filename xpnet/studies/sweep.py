@@ -64,7 +64,8 @@ class Variant:
         """A quantity after the last epoch, (runs,), such as "train_accuracy" or "test_loss"; nan if diverged.
 
         Also "test_error" and the like, 1 - accuracy; "gap", training accuracy - test accuracy; "epochs",
-        their number; "seconds", the median of an epoch; "weight_norm".
+        their number; "seconds", the median of an epoch, divided by the number of networks that train
+        together; "weight_norm".
         """
         if quantity.endswith("_error"):
             return 1 - self.final(quantity.replace("error", "accuracy"))
@@ -207,6 +208,8 @@ def table(
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
     all runs go to the file `name`-epochs.csv.
     """
+    if "seconds" in more:
+        caption += " Networks that train together share the seconds of an epoch in equal parts."
     columns = [
         *(what, "parameters", "train loss", "train accuracy", "validation accuracy"),
         *("test accuracy", "test, least", "test, greatest"),

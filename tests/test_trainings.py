@@ -64,6 +64,13 @@ def test_trainings_together_have_the_bits_of_trainings_alone(
         assert len({len(run.history) for run in found}) > 2
 
 
+def test_numbers_do_not_depend_on_the_networks_beside(examples: Data) -> None:
+    """Also where an ensemble rounds otherwise than a network alone."""
+    configs = [replace(BASE, batch_norm=True, learning_rate=rate) for rate in (0.1, 0.3, 1e20)]
+    pieces = [found for config in configs for found in train_together([config], examples)]
+    assert list(map(without_time, train_together(configs, examples))) == list(map(without_time, pieces))
+
+
 def test_the_time_of_an_epoch_is_shared_among_the_networks_that_train(examples: Data) -> None:
     configs = [replace(BASE, learning_rate=rate) for rate in (0.1, 0.2, 1e20)]
     *found, diverged = train_together(configs, examples)

@@ -26,7 +26,7 @@ DIVERGED = Evaluation(math.nan, math.nan, None)
 NUMBERS = ("learning_rate", "momentum", "weight_decay", "l2", "dropout")
 FREE = ("seed", "weight_init", "weight_scale")
 # Where it pays, measured on CPUs. NumPy: while the arrays of all networks fit the cache, and not with
-# convolutions, whose fast forms take one network. JAX: always, it compiles once. PyTorch: but for convolutions.
+# convolutions, whose fast forms take one network. JAX: always, it compiles once. Others: with dense layers.
 FEW, AT_ONCE = 250_000, 16  # parameters of a network, and networks
 MEMORY = 1 << 26  # parameters of all networks, beside NumPy: 1 GiB with gradients and optimizer state
 T = TypeVar("T")

@@ -133,7 +133,7 @@ def sweep(
     examples: Data | Mapping[str, Data],
     processes: int = 1,
 ) -> list[Variant]:
-    """Train `base` with each change, once for each seed.
+    """Train `base` with each change, once for each seed; where only numbers differ, together if that pays.
 
     Arguments:
         changes: the options that differ, by the label of the variant: `{"0.1": {"learning_rate": 0.1}}`.

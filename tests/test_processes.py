@@ -48,6 +48,7 @@ def test_each_call_has_one_thread_and_processes_of_their_own_share_the_calls(pro
 
     found = dict(_processes.results(call, 5, processes))
     assert {i: square for i, (square, _) in found.items()} == {i: i * i for i in range(5)}
+    assert _processes.in_order(lambda i: call(i)[0], 3, processes) == [0, 1, 4]
     workers = {process for _, process in found.values()}
     assert len(workers) == processes
     assert (os.getpid() in workers) == (processes == 1)

@@ -78,6 +78,12 @@ def results(call: Callable[[int], T], count: int, processes: int) -> Iterator[tu
             worker.join()
 
 
+def in_order(call: Callable[[int], T], count: int, processes: int) -> list[T]:
+    """`results` as a list: `call(0)` to `call(count - 1)`."""
+    found = dict(results(call, count, processes))
+    return [found[i] for i in range(count)]
+
+
 def together(
     call: Callable[[], None],
     count: int,

@@ -57,14 +57,14 @@ def run(options: Options, report: Report) -> None:
     )
 
     report.section("A learning rate in proportion to the batch size")
+    rates = {size: RATE * size / OF_SIZE for size in SIZES}
+    labels = {size: f"{size}, η = {rate:.3g}" for size, rate in rates.items()}
     changes = {
-        f"{size}, η = {RATE * size / OF_SIZE:.3g}": {
-            "batch_size": size,
-            "learning_rate": RATE * size / OF_SIZE,
-        }
-        for size in SIZES
+        labels[size]: {"batch_size": size, "learning_rate": rates[size]} for size in SIZES if size != OF_SIZE
     }
     scaled = sweep.sweep(base, changes, seeds, examples, processes)
+    i = SIZES.index(OF_SIZE)  # it is trained already, at this rate
+    scaled.insert(i, replace(same[i], label=labels[OF_SIZE]))
     show(report, "scaled-learning-rate", scaled, f"Learning rate η = {RATE} · B/{OF_SIZE}")
     spread_same, spread_scaled = spread(same), spread(scaled)
     report.text(

@@ -1,26 +1,27 @@
 """Train variants of a config, each with several seeds, and compare the results."""
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from xpnet import data, tree
-from xpnet.callbacks import EarlyStopping
-from xpnet.errors import ConfigError, DivergedError
-from xpnet.metrics import EpochMetrics, Evaluation
-from xpnet.model import Model
+from xpnet import data
+from xpnet.errors import ConfigError
+from xpnet.metrics import EpochMetrics
 from xpnet.plots.drawing import COLORS, Figure, whole_numbers
-from xpnet.studies import _processes
+from xpnet.studies import _processes, _trainings
+from xpnet.studies._trainings import Data as Data
+from xpnet.studies._trainings import Run as Run
+from xpnet.studies._trainings import train as train
 from xpnet.studies.options import Options
 from xpnet.studies.report import Report
 from xpnet.train.config import Config
-from xpnet.train.experiment import make_model
 
-LARGE = 20_000  # training examples of a data set that needs fewer epochs and seeds
 QUICK_EXAMPLES = 3000, 500  # of training and test, at most
 BASES: dict[str, dict[str, Any]] = {  # by the files of their names in scripts/configs
     "two_layer": {
@@ -30,49 +31,12 @@ BASES: dict[str, dict[str, Any]] = {  # by the files of their names in scripts/c
     "mlp": {},
 }  # fmt: skip
 Base = Literal["two_layer", "mlp"]
-DIVERGED = Evaluation(math.nan, math.nan, None)
 LOSSES = ("train_loss", "validation_loss")
 ACCURACIES = ("train_accuracy", "validation_accuracy")
 ERRORS = ("train_error", "validation_error")
-PARTS = ("train", "validation", "test")
-T = TypeVar("T")
 HUGE = 1e5  # larger values are above the figure: a training that fails may have any
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX"
-
-
-class Data(NamedTuple):
-    """The examples to train on, to choose a variant by, and to test on at the end, or after each epoch."""
-
-    train: data.Examples
-    validation: data.Examples
-    test: data.Examples
-    classes: int
-    test_each_epoch: bool = False
-
-    def choose(self, small: T, large: T) -> T:
-        """`large` on a large data set such as all of MNIST, where an epoch has many steps, else `small`."""
-        return large if len(self.train.y) > LARGE else small
-
-
-class Run(NamedTuple):
-    """One training.
-
-    Fields:
-        history: the epochs up to the end, an early stop or a divergence.
-        train, validation, test: after the last epoch, or the best one with early stopping; nan after a
-            divergence.
-        weight_norm: √Σw² over all weights, at the same time.
-        diverged: the message of the DivergedError, or "".
-    """
-
-    seed: int
-    history: list[EpochMetrics]
-    train: Evaluation
-    validation: Evaluation
-    test: Evaluation
-    weight_norm: float
-    diverged: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,7 +64,8 @@ class Variant:
         """A quantity after the last epoch, (runs,), such as "train_accuracy" or "test_loss"; nan if diverged.
 
         Also "test_error" and the like, 1 - accuracy; "gap", training accuracy - test accuracy; "epochs",
-        their number; "seconds", the median of an epoch; "weight_norm".
+        their number; "seconds", the median of an epoch, divided by the number of networks that train
+        together; "weight_norm".
         """
         if quantity.endswith("_error"):
             return 1 - self.final(quantity.replace("error", "accuracy"))
@@ -161,36 +126,6 @@ def load(options: Options, report: Report, config: Config, examples: int | None 
     return Data(*parts, test, dataset.classes)
 
 
-def train(config: Config, examples: Data) -> tuple[Model, Run]:
-    """Train as the config says, without files. A divergence ends the run, and `Run.diverged` says so.
-
-    With `config.early_stopping` the model ends with the parameters of its best epoch.
-    """
-    stopping = EarlyStopping(config.early_stopping, "validation_accuracy") if config.early_stopping else None
-    model = make_model(config, examples.train.x.shape[1:], examples.classes)
-    diverged = ""
-    try:
-        with np.errstate(all="ignore"):  # DivergedError says more than the warnings of NumPy
-            model.fit(
-                *examples.train,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                validation=examples.validation,
-                shuffle=config.shuffle,
-                schedule=config.make_schedule(),
-                callbacks=stopping,
-                progress=False,
-                train_metrics="end",
-                test=examples.test if examples.test_each_epoch else None,
-            )
-    except DivergedError as error:
-        diverged = str(error)
-    results = {part: DIVERGED if diverged else model.evaluate(*getattr(examples, part)) for part in PARTS}
-    weights = [model.backend.to_numpy(w) for w in tree.weights(model.params)]
-    norm = math.nan if diverged else math.hypot(*(float(np.linalg.norm(w)) for w in weights))
-    return model, Run(config.seed, model.history, weight_norm=norm, diverged=diverged, **results)
-
-
 def sweep(
     base: Config,
     changes: Mapping[str, Mapping[str, Any]],
@@ -198,7 +133,7 @@ def sweep(
     examples: Data | Mapping[str, Data],
     processes: int = 1,
 ) -> list[Variant]:
-    """Train `base` with each change, once for each seed.
+    """Train `base` with each change, once for each seed; where only numbers differ, together if that pays.
 
     Arguments:
         changes: the options that differ, by the label of the variant: `{"0.1": {"learning_rate": 0.1}}`.
@@ -209,20 +144,22 @@ def sweep(
     seeds = list(seeds)
     configs = {label: dataclasses.replace(base, **options) for label, options in changes.items()}
     of_label = {label: examples if isinstance(examples, Data) else examples[label] for label in configs}
-    tasks = [(label, seed) for label in configs for seed in seeds]
-
-    def train_one(i: int) -> tuple[int, Run]:
-        label, seed = tasks[i]
-        model, run = train(dataclasses.replace(configs[label], seed=seed), of_label[label])
-        return model.parameter_count(), run
-
-    done: dict[tuple[str, int], tuple[int, Run]] = {}
+    sizes = {label: _trainings.size_of(config, of_label[label]) for label, config in configs.items()}
+    tasks = [
+        _trainings.Task(dataclasses.replace(config, seed=seed), of_label[label], sizes[label])
+        for label, config in configs.items()
+        for seed in seeds
+    ]
+    pieces = _trainings.pieces(tasks, processes)
+    runs: dict[int, Run] = {}
     with tqdm(total=len(tasks), unit=" trainings", leave=False, disable=None) as bar:
-        for i, result in _processes.results(train_one, len(tasks), processes):
-            done[tasks[i]] = result
-            bar.update()
+        call = functools.partial(_trainings.run, tasks, pieces)
+        for i, found in _processes.results(call, len(pieces), processes):
+            runs |= zip(pieces[i], found, strict=True)
+            bar.update(len(found))
+    each = iter([runs[i] for i in range(len(tasks))])
     return [
-        Variant(label, config, done[label, seeds[0]][0], [done[label, seed][1] for seed in seeds])
+        Variant(label, config, sizes[label].parameters, list(itertools.islice(each, len(seeds))))
         for label, config in configs.items()
     ]
 
@@ -271,6 +208,8 @@ def table(
     `more` names further quantities of `Variant.final`, whose means come before the last column. All epochs of
     all runs go to the file `name`-epochs.csv.
     """
+    if "seconds" in more:
+        caption += " Networks that train together share the seconds of an epoch in equal parts."
     columns = [
         *(what, "parameters", "train loss", "train accuracy", "validation accuracy"),
         *("test accuracy", "test, least", "test, greatest"),

@@ -20,7 +20,7 @@ from xpnet import data, tree
 from xpnet.backend import Backend
 from xpnet.plots.drawing import Figure
 from xpnet.random import generator
-from xpnet.studies import sweep
+from xpnet.studies import _processes, sweep
 from xpnet.studies._shared_weight import (
     DENSITY,
     SHARED,
@@ -61,18 +61,22 @@ def run(options: Options, report: Report) -> None:
         return float(accuracies(topology, topology.shared(SHARED), train, backend).mean())
 
     drawn = [random_topology(generator(options.seed, "topology", i)) for i in range(draws)]
-    grown = [
-        grow(start, changes, generator(options.seed, "growth", i), judge)
-        for i, start in enumerate(drawn[:starts])
-    ]
+    processes = options.process_count()
+    grown = _processes.in_order(
+        lambda i: grow(drawn[i], changes, generator(options.seed, "growth", i), judge), starts, processes
+    )
     topologies = {
         "random": drawn[0],
         f"best of {draws} random": max(drawn, key=judge),
         "grown": max(grown, key=judge),
     }
     swept = {name: accuracies(t, t.shared(SWEPT), test, backend) for name, t in topologies.items()}
-    all_random = np.array([accuracies(t, t.shared(SWEPT), test, backend) for t in drawn])
-    sweep_the_weight(report, swept, all_random)
+    all_random = np.array(
+        _processes.in_order(
+            lambda i: accuracies(drawn[i], drawn[i].shared(SWEPT), test, backend), draws, processes
+        )
+    )
+    sweep_the_weight(report, swept, np.array(all_random))
     regions(report, topologies["grown"], test, backend)
     separate_weights(report, options, topologies, train, test)
 

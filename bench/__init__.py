@@ -4,6 +4,7 @@
     pytest --benchmark-only bench --benchmark-json=FILE.json         write every time of every round to a file
     python -m bench.table FILE.json                                  print the tables of that file in Markdown
     python -m bench.scaling FILE.json                                draw bench/scaling.png
+    python -m bench.gpu                                              what an NVIDIA GPU costs and gives
     python -m bench.publish                                          write what stands in bench/results/
                                                                      into the documents
 

@@ -41,7 +41,7 @@ def scaled(x: Any, column: Any) -> Any:
     return x * column + 1
 
 
-SHAPES = [(4, 2, 3, 6), (7, 3), (1, 5), (5, 1), (0, 4), (4096, 24), (40_000, 2), (3, 40_000)]
+SHAPES = [(4, 2, 3, 6), (7, 3), (1, 5), (5, 1), (0, 4), (4096, 24), (40_000, 2), (3, 40_000), (1100, 70)]
 FUSING = ("numpy", "cupy")  # others run each operation as it stands, and JAX compiles it for each shape
 
 

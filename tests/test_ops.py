@@ -162,7 +162,8 @@ ENTRIES = {
     "row_maxima": Entry(lambda x: x.max(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "row_sums": Entry(lambda x: x.sum(axis=-1, keepdims=True), [(normal(*shape),) for shape in SHAPES]),
     "inner_product": Entry(
-        lambda x, y: (x * y).sum(axis=(-2, -1)), [(normal(*shape), normal(*shape)) for shape in SHAPES]
+        lambda x, y: (x * y).sum(axis=(-2, -1)),
+        [(normal(*shape), normal(*shape)) for shape in [*SHAPES, (300, 400)]],
     ),
     "weighted_sum": Entry(
         lambda weights, x: (weights * np.where(weights == 0, 0, x)).sum(axis=(-2, -1)),

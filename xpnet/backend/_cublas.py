@@ -63,7 +63,7 @@ class CuBLAS:
         *batch, rows, columns = y.shape
         inner = left.shape[-1]
         if 0 in (*y.shape, inner):
-            y *= decay
+            y[...] = decay * y if decay else 0  # new memory may hold NaN, and 0 · NaN is NaN
             return y
         left, left_order, left_step, left_next = self._matrices(left, tuple(batch))
         right, right_order, right_step, right_next = self._matrices(right, tuple(batch))

@@ -86,8 +86,8 @@ class JAX(Backend):
 
     def _own(self) -> list[Any]:
         """The devices of this process."""
-        own = getattr(self.device, "addressable_devices", [self.device])  # of a sharding
-        return sorted(own, key=lambda each: each.id)
+        own = getattr(self.device, "addressable_devices", None)  # of a sharding
+        return [self.device] if own is None else sorted(own, key=lambda each: each.id)
 
     def _one(self) -> Any:
         """A device of this process; all of them are alike."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from xpnet._training.groups import Step, training_step_in_groups
 from xpnet._training.networks import Networks
 from xpnet._training.state import State, Totals
 from xpnet._training.step import Augment, Objective, evaluation_step, prediction_step, training_step
 from xpnet.backend import Backend
 from xpnet.optim import Optimizer
 from xpnet.tree import Array
+
+Step = Callable[..., tuple[State, Totals]]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,15 @@ def compile_program(
     """Compile the steps; arguments as for `training_step`."""
 
     def make_step(objective: Objective) -> Step:
-        options: dict[str, Any] = {"seed": seed, "augment": augment, "micro_batch": micro_batch}
-        if networks is None:
-            return training_step(objective, optimizer, backend, **options)
-        return training_step_in_groups(objective, optimizer, backend, networks, **options)
+        return training_step(
+            objective,
+            optimizer,
+            backend,
+            seed=seed,
+            augment=augment,
+            micro_batch=micro_batch,
+            networks=networks,
+        )
 
     return Program(
         objective,

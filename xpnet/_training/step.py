@@ -89,7 +89,6 @@ def training_step(
     augment: Augment | None = None,
     micro_batch: int | None = None,
     networks: Networks | None = None,
-    once: Once | None = None,
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
@@ -109,7 +108,6 @@ def training_step(
             micro-batch of a given size by itself, but the whole batch if `micro_batch` is None.
         networks: K networks to train at once, in place of one with this seed. Then all arrays of the state
             have a leading axis of K, and `index` is (K, n), or (1, n) for the same examples for all.
-        once: gives the step's warnings; steps that share it warn once.
     """
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
@@ -131,7 +129,7 @@ def training_step(
     decaying = with_penalty(optimizer, objective.l2)
     examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
     together = examples == "summed" and micro_batch is None
-    warner = Once() if once is None else once
+    once = Once()
 
     @functools.cache
     def parts_of(input_shape: Shape, n: int) -> tuple[int, list[slice]]:
@@ -175,7 +173,7 @@ def training_step(
             if networks is not None:
                 prediction = networks.everywhere(prediction)
             if alone:
-                warn_of_one_value(here, residuals, warner)
+                warn_of_one_value(here, residuals, once)
             totals, judged = judging.judge(objective.loss, prediction, targets)
             dprediction = judging.gradient(objective.loss, judged)
             collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics

@@ -29,7 +29,7 @@ _threads = _numpy_threads.pool
 
 
 class NumPy(Backend):
-    """NumPy on all cores of a CPU: each runs a part of the batch or some networks, with one BLAS thread each.
+    """NumPy on all cores of a CPU: each core runs a part of the batch, with one BLAS thread each.
 
     The bits of a sum may depend on the number of cores: more cores mean smaller parts, and a BLAS with
     several threads adds up a product in another order. `Model(micro_batch=…)` fixes the size of the parts,
@@ -67,8 +67,8 @@ class NumPy(Backend):
         prepare: Callable[[Any], Any] = lambda common: common,
         together: bool = False,
     ) -> Any:
-        if len(parts) == 1 or self.workers == 1:
-            return super().map_reduce(function, add, parts, common, prepare, together)
+        if len(parts) == 1:
+            return function(parts[0], common)
         with _numpy_threads.one_at_a_time.turn():
             at_once = min(self.workers, len(parts))
             allowed = min(at_once, _numpy_threads.allowed())

@@ -64,7 +64,7 @@ class Backend:
     steps_at_once: ClassVar[int] = 1
     n_devices: int = 1
     spans_processes: bool = False
-    workers: int = 1
+    workers: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:
         if dtype not in DTYPES:

@@ -115,18 +115,6 @@ class OneByOne(Optimizer):
         return params if same else _stack(found)
 
 
-def of_part(optimizer: Optimizer, part: slice) -> Optimizer:
-    """The optimizer of some of the networks, from one that `stacked` made, but no `OneByOne`."""
-    changes: dict[str, Any] = {}
-    for field in fields(optimizer):  # type: ignore[arg-type]  # a class of xpnet
-        value = getattr(optimizer, field.name)
-        if isinstance(value, Optimizer):
-            changes[field.name] = of_part(value, part)
-        elif getattr(value, "ndim", 0) > 0:
-            changes[field.name] = value[part, ...]
-    return replace(optimizer, **changes) if changes else optimizer  # type: ignore[type-var]
-
-
 def stack_states(optimizer: Optimizer, states: Sequence[Tree], params: Tree) -> Tree:
     """The state of the optimizer for K networks, from the states of the optimizers of each.
 

@@ -1,6 +1,6 @@
 """Options of the speed suite, and the tables that it prints at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -75,31 +75,30 @@ def layer_comparison(request: pytest.FixtureRequest, layer_workers: LayerWorkers
 @pytest.fixture(scope="session")
 def estimator_comparison(request: pytest.FixtureRequest) -> Result:
     """The result of one task, for all estimators that the command line selects."""
-    contestants = selected(request, lambda params: params.get("estimator_comparison") == request.param)
-    option = request.config.getoption
-    result = compare_estimators(
-        TASKS[request.param], contestants, option("bench_rounds"), option("bench_malloc")
-    )
-    request.config.stash[RESULTS].append(("estimators", result))
-    return result
+    return result_of(request, "estimators", compare_estimators, TASKS)
 
 
 @pytest.fixture(scope="session")
 def ensemble_comparison(request: pytest.FixtureRequest) -> Result:
     """The result of one case, for all contestants that the command line selects."""
-    contestants = selected(request, lambda params: params.get("ensemble_comparison") == request.param)
-    option = request.config.getoption
-    result = compare_ensembles(
-        CASES[request.param], contestants, option("bench_rounds"), option("bench_malloc")
-    )
-    request.config.stash[RESULTS].append(("ensembles", result))
-    return result
+    return result_of(request, "ensembles", compare_ensembles, CASES)
 
 
 @pytest.fixture
 def memory_records(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     """The rows of the table of memory, to append to."""
     return request.config.stash[MEMORY]
+
+
+def result_of(
+    request: pytest.FixtureRequest, suite: str, compare: Callable[..., Result], subjects: Mapping[str, Any]
+) -> Result:
+    """The result of the subject that the fixture's parameter names."""
+    contestants = selected(request, lambda params: params.get(request.fixturename) == request.param)
+    option = request.config.getoption
+    result = compare(subjects[request.param], contestants, option("bench_rounds"), option("bench_malloc"))
+    request.config.stash[RESULTS].append((suite, result))
+    return result
 
 
 def selected(request: pytest.FixtureRequest, belongs: Any) -> list[str]:

@@ -12,9 +12,4 @@ from bench.rounds import Result
 @pytest.mark.parametrize("contestant", ENSEMBLE_CONTESTANTS)
 @pytest.mark.parametrize("ensemble_comparison", CASES, indirect=True)
 def test_ensemble(benchmark: BenchmarkFixture, ensemble_comparison: Result, contestant: str) -> None:
-    if contestant in ensemble_comparison.missing:
-        pytest.skip(ensemble_comparison.missing[contestant])
-    record = ensemble_comparison.records[contestant]
-    benchmark.group = record["workload"]
-    benchmark.extra_info.update(record, suite="ensembles")
-    playback.play(record["seconds"], benchmark)
+    playback.play(benchmark, "ensembles", ensemble_comparison, contestant)

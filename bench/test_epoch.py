@@ -13,9 +13,4 @@ from bench.workloads import WORKLOADS
 @pytest.mark.parametrize("contestant", CONTESTANTS)
 @pytest.mark.parametrize("comparison", WORKLOADS, indirect=True)
 def test_epoch(benchmark: BenchmarkFixture, comparison: Result, contestant: str) -> None:
-    if contestant in comparison.missing:
-        pytest.skip(comparison.missing[contestant])
-    record = comparison.records[contestant]
-    benchmark.group = record["workload"]
-    benchmark.extra_info.update(record, suite="epochs")
-    playback.play(record["seconds"], benchmark)
+    playback.play(benchmark, "epochs", comparison, contestant)

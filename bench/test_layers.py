@@ -12,9 +12,4 @@ from bench.rounds import Result
 @pytest.mark.parametrize("contestant", LAYER_CONTESTANTS)
 @pytest.mark.parametrize("layer_comparison", LAYER_CASES, indirect=True)
 def test_layer(benchmark: BenchmarkFixture, layer_comparison: Result, contestant: str) -> None:
-    if contestant in layer_comparison.missing:
-        pytest.skip(layer_comparison.missing[contestant])
-    record = layer_comparison.records[contestant]
-    benchmark.group = record["layer"]
-    benchmark.extra_info.update(record, suite="layers")
-    playback.play(record["both"]["seconds"], benchmark)
+    playback.play(benchmark, "layers", layer_comparison, contestant, group="layer", part="both")

@@ -12,12 +12,7 @@ from bench.rounds import Result
 @pytest.mark.parametrize("contestant", SCALED)
 @pytest.mark.parametrize("comparison", POINTS, indirect=True)
 def test_scaling(benchmark: BenchmarkFixture, comparison: Result, contestant: str) -> None:
-    if contestant in comparison.missing:
-        pytest.skip(comparison.missing[contestant])
-    record = comparison.records[contestant]
-    benchmark.group = record["workload"]
-    benchmark.extra_info.update(record, suite="scaling")
-    playback.play(record["seconds"], benchmark)
+    playback.play(benchmark, "scaling", comparison, contestant)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,4 @@ from bench.rounds import Result
 @pytest.mark.parametrize("contestant", ESTIMATORS)
 @pytest.mark.parametrize("estimator_comparison", TASKS, indirect=True)
 def test_fit(benchmark: BenchmarkFixture, estimator_comparison: Result, contestant: str) -> None:
-    if contestant in estimator_comparison.missing:
-        pytest.skip(estimator_comparison.missing[contestant])
-    record = estimator_comparison.records[contestant]
-    benchmark.group = record["task"]
-    benchmark.extra_info.update(record, suite="estimators")
-    playback.play(record["seconds"], benchmark)
+    playback.play(benchmark, "estimators", estimator_comparison, contestant, group="task")

@@ -418,7 +418,7 @@ def test_resume_is_exact(way: str, tmp_path: Path) -> None:
 
 
 def test_a_history_as_a_pandas_frame() -> None:
-    pytest.importorskip("pandas")
+    pytest.importorskip("pandas", reason="pandas is not installed")
     x, y = drawn()
     stopping = xpnet.EarlyStopping(1, min_delta=0.1)
     found = both(x, y, epochs=8, callbacks=[stopping], validation=(x, y))

@@ -227,7 +227,7 @@ def test_pos_weight_is_pytorchs(q: Any) -> None:
 def test_class_weights_of_every_kind(library: str) -> None:
     given: Any = [0.5, 2.0, 1.0]
     if library != "list":
-        given = pytest.importorskip(library).asarray(np.array(given))
+        given = pytest.importorskip(library, reason=f"{library} is not installed").asarray(np.array(given))
     loss = losses.CrossEntropy(class_weights=given)
     assert loss == losses.CrossEntropy(class_weights=(0.5, 2.0, 1.0))
     assert repr(loss) == "CrossEntropy(class_weights=(0.5, 2.0, 1.0))"

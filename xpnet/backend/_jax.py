@@ -30,6 +30,7 @@ class JAX(Backend):
     module = "jax"
     install = "pip install jax"
     devices = "'cpu', 'gpu', 'tpu' or one of these with ':N' or ':all'"
+    stacks_convolutions = True  # it compiles once for all networks
     steps_at_once = 16  # the least of 1, 4, 8, 16, 32, 64 that is as fast as a whole epoch
 
     def find_namespace(self) -> Any:

@@ -42,6 +42,8 @@ class NumPy(Backend):
     install = "pip install numpy"
     adds_products = True
     winograd = ("float32",)  # in float64 its rounding would break ties of max-pooling unlike other libraries
+    survives_fork = True
+    stacked_parameters = 250_000  # while the arrays of some networks fit the cache; measured on 2 cores
     part_bytes = 4 << 20, 16 << 20  # measured with both CNNs of the speed suite on 2 cores
     workers = _numpy_threads.cores()
     has_max_pool = property(lambda self: numba_is_installed())

@@ -47,6 +47,10 @@ class Backend:
         steps_at_once: the number of training steps to run in one call of a compiled loop.
         n_devices: the number of devices that share each batch.
         spans_processes: whether some of the devices belong to another process.
+        survives_fork: whether a process that has used the library can be forked.
+        stacked_parameters: the parameters of a dense network up to which an ensemble is faster than its
+            networks one after the other; None: it always is.
+        stacks_convolutions: the same of networks with convolutions, of any size.
         workers: the number of parts of a batch that `map_reduce` runs in parallel.
 
     Raises BackendError if the library or the device is missing.
@@ -64,6 +68,9 @@ class Backend:
     steps_at_once: ClassVar[int] = 1
     n_devices: int = 1
     spans_processes: bool = False
+    survives_fork: ClassVar[bool] = False
+    stacked_parameters: ClassVar[int | None] = None
+    stacks_convolutions: ClassVar[bool] = False
     workers: ClassVar[int] = 1
 
     def __init__(self, device: Any = None, dtype: str = "float32", tf32: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import threadpoolctl
 
+from xpnet.backend import BACKENDS
 from xpnet.errors import Error
 
 T = TypeVar("T")
@@ -20,6 +21,11 @@ CAN_FORK = sys.platform == "linux"  # elsewhere a fork is missing, or the system
 
 
 PATIENCE = 10  # seconds for a process to end after SIGTERM
+
+
+def can_fork(backend: str) -> bool:
+    """Whether processes that use this backend can be forks."""
+    return CAN_FORK and backend in BACKENDS and BACKENDS[backend].survives_fork
 
 
 def cores() -> int:

@@ -73,7 +73,7 @@ def run(found: Search, base: Config, examples: sweep.Data) -> list[FrozenTrial]:
             if count == 1:
                 work(study, settings.trials, worker, base, examples, watch)
             elif count > 1:
-                fork = base.backend == "numpy" and _processes.CAN_FORK
+                fork = _processes.can_fork(base.backend)
                 if isinstance(storage, RDBStorage):
                     storage.engine.dispose()  # a connection belongs to one process
                 call = functools.partial(_work, folder, settings, worker.session, base, examples)

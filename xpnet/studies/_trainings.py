@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet import data, tree
 from xpnet._training import cost
+from xpnet.backend import BACKENDS
 from xpnet.callbacks import EarlyStopping
 from xpnet.ensemble import Ensemble
 from xpnet.errors import DivergedError
@@ -25,10 +26,8 @@ DIVERGED = Evaluation(math.nan, math.nan, None)
 # What may differ in an ensemble. A number is 0 for all of its networks or for none: 0 makes shorter steps.
 NUMBERS = ("learning_rate", "momentum", "weight_decay", "l2", "dropout")
 FREE = ("seed", "weight_init", "weight_scale")
-# Where it pays, measured on CPUs. NumPy: while the arrays of all networks fit the cache, and not with
-# convolutions, whose fast forms take one network. JAX: always, it compiles once. Others: with dense layers.
-FEW, AT_ONCE = 250_000, 16  # parameters of a network, and networks
-MEMORY = 1 << 26  # parameters of all networks, beside NumPy: 1 GiB with gradients and optimizer state
+AT_ONCE = 16  # networks at once where more are slower, or each takes much memory
+MEMORY = 1 << 26  # parameters of all networks: 1 GiB with gradients and optimizer state
 T = TypeVar("T")
 
 
@@ -201,11 +200,11 @@ class Task(NamedTuple):
     @property
     def most(self) -> int:
         """The number of networks that may train together; 1: this one trains alone, which is faster."""
-        backend = self.config.backend
+        library = BACKENDS[self.config.backend]
         if self.config.channels:
-            return AT_ONCE if backend == "jax" else 1
-        if backend == "numpy":
-            return AT_ONCE if self.size.parameters <= FEW else 1
+            return AT_ONCE if library.stacks_convolutions else 1
+        if library.stacked_parameters is not None:
+            return AT_ONCE if self.size.parameters <= library.stacked_parameters else 1
         return max(1, MEMORY // self.size.parameters)
 
 

@@ -55,7 +55,7 @@ class Options:
         if self.seed < 0:
             raise ConfigError(f"--seed: expected at least 0, got {self.seed}")
         if self.processes is not None:
-            most = math.inf if self.backend == "numpy" and _processes.CAN_FORK else 1
+            most = math.inf if _processes.can_fork(self.backend) else 1
             if not 1 <= self.processes <= most:
                 few = "at least 1" if most > 1 else "1 with this backend and system"
                 raise ConfigError(f"--processes: expected {few}, got {self.processes}")
@@ -70,7 +70,7 @@ class Options:
 
     def process_count(self) -> int:
         """The number of trainings that run at the same time."""
-        return self.processes or (_processes.cores() if self.backend == "numpy" else 1)
+        return self.processes or (_processes.cores() if _processes.can_fork(self.backend) else 1)
 
     def load_dataset(self) -> data.Dataset:
         """The data set. Raises DataError where it cannot be loaded."""

@@ -18,6 +18,7 @@ if os.environ.get("CUDA_ON_CPU"):  # before anything imports CuPy
 
     cuda_on_cpu.install()
 
+import numpy as np
 import threadpoolctl
 
 # For scikit-learn's array API support; SciPy reads it when it is imported.
@@ -119,6 +120,12 @@ def make_any_backend(request: pytest.FixtureRequest) -> Iterator[MakeBackend]:
     """`make_backend`, also on slow backends."""
     with at(request.param) as place:
         yield lambda dtype: backend.get(*place, dtype=dtype)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A test's own random numbers: the same whatever ran before it, in this process or another."""
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

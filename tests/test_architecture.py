@@ -217,3 +217,20 @@ def test_every_public_class_and_function_has_a_docstring() -> None:
                 if (part(path) == "backend" and node.name != "Backend") or node.name.endswith("Residuals"):
                     continue  # Backend documents the methods of backends, each layer its residuals
                 assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("*.py")), ids=lambda path: path.name)
+def test_tests_draw_numbers_of_their_own(path: Path) -> None:
+    """A generator of the whole file gives numbers that depend on the tests that ran before, in any order."""
+    tree = ast.parse(path.read_text())
+    shared = {
+        ast.unparse(target)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and re.search(r"default_rng\([^()]*\)$", ast.unparse(node.value))
+        for target in node.targets
+    }
+    tests = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")]
+    used = {
+        f"{test.name}: {node.id}" for test in tests for node in ast.walk(test) if isinstance(node, ast.Name)
+    }
+    assert not [use for use in used if use.partition(": ")[2] in shared]

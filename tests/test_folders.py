@@ -9,16 +9,15 @@ from PIL import Image
 from data_files import check_arrays, fails
 from xpnet.data import folders, load
 
-RNG = np.random.default_rng(0)
-
 
 def put(
     folder: Path, classes: str = "ab", number: int = 10, shape: tuple[int, ...] = (5, 6), suffix: str = "png"
 ) -> None:
+    rng = np.random.default_rng(0)
     for label, name in enumerate(classes):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(number):
-            pixels = RNG.integers(0, 100, shape, np.uint8) + np.uint8(100 * label)
+            pixels = rng.integers(0, 100, shape, np.uint8) + np.uint8(100 * label)
             Image.fromarray(pixels).save(folder / name / f"{i}.{suffix}")
 
 

@@ -169,12 +169,12 @@ def test_the_same_bits_in_regression() -> None:
     assert_same_state(given, held)
 
 
-def test_integers_stay_integers() -> None:
+def test_integers_stay_integers(rng: np.random.Generator) -> None:
     def model() -> xpnet.Model:
         net = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 3))
         return xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1))
 
-    x = RNG.integers(5, size=(40, 3))
+    x = rng.integers(5, size=(40, 3))
     held, given = model(), model()
     held.fit(x, LABELS, epochs=1, batch_size=16)
     given.fit(Shuffled(x, LABELS), epochs=1)

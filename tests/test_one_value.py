@@ -100,7 +100,7 @@ def test_the_last_micro_batch_of_one_counts_as_no_measurement() -> None:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 2}])
 def test_one_example_with_several_positions_is_a_batch(
-    options: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    options: dict[str, int], monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     """And so are two examples in two parts of a batch, which share their sums. No warning."""
     monkeypatch.setattr(xpnet.backend.NumPy, "workers", 2)
@@ -108,19 +108,19 @@ def test_one_example_with_several_positions_is_a_batch(
     kernel = 2 if options["batch_size"] == 1 else 4  # an output of 3 x 3 or of one position
     net = nn.Sequential(nn.Conv2d(1, 8, kernel), nn.BatchNorm(8), nn.GlobalAvgPool(), nn.Linear(8, 3))
     model = make_model(net)
-    model.fit(RNG.normal(size=(4, 4, 4, 1)), Y[:4], epochs=1, **options)
+    model.fit(rng.normal(size=(4, 4, 4, 1)), Y[:4], epochs=1, **options)
     assert np.all(model.statistics[1]["running_mean"] != 0)
     assert np.all(model.statistics[1]["running_variance"] < 1)
 
 
-def test_a_stack_of_networks() -> None:
+def test_a_stack_of_networks(rng: np.random.Generator) -> None:
     norm = nn.BatchNorm(2)
     layer = norm.training_mode(random.Key(None))
     variables = {
         "scale": np.ones((3, 2)), "shift": np.zeros((3, 2)),
         "running_mean": np.full((3, 2), 1.0), "running_variance": np.full((3, 2), 4.0),
     }  # fmt: skip
-    x = RNG.normal(size=(3, 1, 2))
+    x = rng.normal(size=(3, 1, 2))
     y, residuals = layer.forward(variables, x)
     np.testing.assert_allclose(y, (x - 1) / np.sqrt(4 + norm.epsilon))
     dx, grads = layer.backward(variables, residuals, x)
@@ -129,10 +129,10 @@ def test_a_stack_of_networks() -> None:
     assert layer.new_statistics({"running_mean": 0}, residuals) == {"running_mean": 0}
 
 
-def test_an_empty_batch_is_refused() -> None:
+def test_an_empty_batch_is_refused(rng: np.random.Generator) -> None:
     layer = nn.BatchNorm(4).training_mode(random.Key(None))
     with pytest.raises(ShapeError) as error:
-        layer.forward(nn.BatchNorm(4).init(RNG), np.zeros((0, 4)))
+        layer.forward(nn.BatchNorm(4).init(rng), np.zeros((0, 4)))
     assert str(error.value).endswith("expected x of shape (n, ..., 4) with at least one example, got (0, 4)")
 
 

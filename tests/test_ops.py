@@ -18,7 +18,7 @@ from xpnet import backend
 from xpnet.backend import Backend, Ops, _cupy_windows, device, namespace, ops
 from xpnet.backend import _numpy_bare as bare
 
-rng = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 X = np.array([[-2.0, -0.0, 0.0, 1.5], [np.inf, -np.inf, 3.0, -1e-30]])
 Y = np.array([[0.0, 1.0, -1.0, 2.0], [1e-30, -0.0, np.inf, 5.0]])
 FACTORS = [0.5, np.array(0.5), np.array([0.5, 2.0])[:, None]]  # for all, or for each of two networks
@@ -34,13 +34,13 @@ class Entry(NamedTuple):
     call: Callable[..., Any] | None = None
 
 
-def normal(*shape: int) -> np.ndarray:
+def normal(*shape: int, rng: np.random.Generator = RNG) -> np.ndarray:
     return rng.normal(size=shape)
 
 
-def row_for(shape: tuple[int, ...]) -> np.ndarray:
+def row_for(shape: tuple[int, ...], rng: np.random.Generator = RNG) -> np.ndarray:
     """One row for all rows, or one for each of two networks."""
-    return normal(2, 1, shape[-1]) if len(shape) == 3 else normal(shape[-1])
+    return normal(2, 1, shape[-1], rng=rng) if len(shape) == 3 else normal(shape[-1], rng=rng)
 
 
 def put(x: np.ndarray, index: Any, value: np.ndarray, add: bool) -> np.ndarray:
@@ -337,10 +337,12 @@ def test_an_entry_is_its_formula(name: str, dtype: str, make_any_backend: MakeBa
 
 
 @pytest.mark.parametrize("shape", ROWS)
-def test_each_row_writes_only_where_the_operation_does(make_backend: MakeBackend, shape: tuple) -> None:
+def test_each_row_writes_only_where_the_operation_does(
+    make_backend: MakeBackend, shape: tuple, rng: np.random.Generator
+) -> None:
     place = make_backend("float32")
-    host = normal(*shape).astype("float32")
-    rows, row = place.copy(host), place.asarray(row_for(shape))
+    host = normal(*shape, rng=rng).astype("float32")
+    rows, row = place.copy(host), place.asarray(row_for(shape, rng))
     for operation in (operator.sub, operator.mul):
         ops(rows).each_row(operation, rows, row)
         np.testing.assert_array_equal(place.to_numpy(rows), host)

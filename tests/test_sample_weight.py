@@ -107,14 +107,16 @@ def test_equal_weights_are_none() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_parts_on_cores_weigh_as_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_on_cores_weigh_as_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
     def model() -> xpnet.Model:
         net = nn.Sequential(
             nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm(4), nn.Tanh(), nn.Flatten(), nn.Linear(64, 3)
         )
         return xpnet.Model(net, losses.CrossEntropy(ignore_label=2), optim.Adam(0.01), dtype="float64")
 
-    x = RNG.normal(size=(40, 6, 6, 1))
+    x = rng.normal(size=(40, 6, 6, 1))
     whole, parts = model(), model()
     whole.fit(x, Y, epochs=2, sample_weight=W)
     monkeypatch.setattr(type(parts.backend), "part_bytes", (1 << 10, 1 << 30))
@@ -258,14 +260,14 @@ def test_validation_is_a_pair() -> None:
         make().fit(X, Y, epochs=1, validation=(X, Y, W))
 
 
-def test_an_augmented_training_with_weights() -> None:
+def test_an_augmented_training_with_weights(rng: np.random.Generator) -> None:
     model = xpnet.Model(
         nn.Sequential(nn.Flatten(), nn.Linear(16, 3)),
         losses.CrossEntropy(),
         optim.SGD(0.1),
         augment=data.augment.HorizontalFlip(),
     )
-    x = RNG.normal(size=(40, 4, 4, 1))
+    x = rng.normal(size=(40, 4, 4, 1))
     model.fit(x, Y, epochs=10, sample_weight=W)
     assert model.history[-1].train_loss < model.history[0].train_loss
 

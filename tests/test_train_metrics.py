@@ -79,8 +79,8 @@ def test_the_first_examples_only() -> None:
     assert fixed(everything) == fixed(make_model().fit(X, Y, epochs=2, train_metrics="end"))
 
 
-def test_weights_of_examples_weigh_at_the_end_too() -> None:
-    weights = RNG.uniform(size=len(X))
+def test_weights_of_examples_weigh_at_the_end_too(rng: np.random.Generator) -> None:
+    weights = rng.uniform(size=len(X))
     after = Evaluated(X[:50], Y[:50], sample_weight=weights[:50])
     (metrics,) = make_model().fit(
         X, Y, epochs=1, sample_weight=weights, train_metrics="end", train_metrics_examples=50, callbacks=after
@@ -103,8 +103,8 @@ def test_targets_that_are_no_classes() -> None:
     assert metrics[1:3] == (model.evaluate(X, X[:, :3]).loss, None)
 
 
-def test_the_pictures_are_not_augmented() -> None:
-    images = RNG.normal(size=(20, 6, 6, 1))
+def test_the_pictures_are_not_augmented(rng: np.random.Generator) -> None:
+    images = rng.normal(size=(20, 6, 6, 1))
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))
     model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(0.1), augment=augment.RandomCrop(3))
     (metrics,) = model.fit(images, Y[:20], epochs=1, train_metrics="end")

@@ -468,6 +468,8 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
     train.run(config)
     newest = tmp_path / "run" / "checkpoints" / "epoch-3-step-0.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"epoch-3.*; --weights best takes those of the best epoch$"):
+        xpnet.load_run(tmp_path / "run", weights="last")
     train.run(config, tmp_path / "run")
     err = capsys.readouterr().err
     assert err.startswith(f"{newest}: expected ")

@@ -84,7 +84,7 @@ class Networks:
 
     def states_of(self, optimizer: Optimizer, state: State, like: Sequence[State]) -> list[State]:
         """The state of each of them, in the structures of their own states `like`. On the host, too."""
-        each: Any = _parts(state._replace(optimizer={}))
+        each: Any = _parts(state._replace(optimizer={}, step=state.step[:, None]))
         inner = stacked_optimizers.states_of_networks(
             optimizer, state.optimizer, [one.optimizer for one in like], _parts
         )
@@ -94,7 +94,7 @@ class Networks:
                 _of(k, each.statistics),
                 inner[k],
                 Totals(*[None if total is None else total[k] for total in each.totals]),
-                each.step[k][None],
+                each.step[k],
                 each.finite_steps[k],
                 _of(k, each.averaged_statistics) if own.averaged_statistics else {},
             )
@@ -129,8 +129,8 @@ def _parts(arrays: Tree) -> Tree:
         if array is None:
             return None
         xp = namespace(array)
-        found = list(xp.unstack(array))
-        return found if array.ndim > 1 else [xp.asarray(part) for part in found]  # NumPy's may be numbers
+        # NumPy's parts of a vector are numbers.
+        return [part if isinstance(part, type(array)) else xp.asarray(part) for part in xp.unstack(array)]
 
     return tree.map(parts, arrays)
 

@@ -249,7 +249,10 @@ def _load_weights(model: Model, folder: Path, weights: str) -> None:
     newest = Checkpoints(checkpoints).newest()
     if newest is None:
         raise CheckpointError(f"{checkpoints}: expected a checkpoint (--weights last), got none")
-    model.load_checkpoint(newest)
+    try:
+        model.load_checkpoint(newest)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; --weights best takes those of the best epoch") from error
 
 
 def _recorded(path: Path) -> Recorded:

@@ -73,13 +73,13 @@ WAYS = {
     "os.fork": "found = [in_fork(train), in_fork(lambda: in_fork(train))]",
     "fork": """
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    found = pool.map_async(train, range(3)).get(timeout=20)""",
+    found = pool.map_async(train, range(3)).get(timeout=50)""",
     "spawn": """
 with multiprocessing.get_context("spawn").Pool(1) as pool:
-    found = pool.map_async(train, range(2)).get(timeout=20)""",
+    found = pool.map_async(train, range(2)).get(timeout=50)""",
     "executor": """
 with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
-    found = list(pool.map(train, range(3), timeout=20))""",
+    found = list(pool.map(train, range(3), timeout=50))""",
     "while another thread trains": """
 thread = threading.Thread(target=train, kwargs={"epochs": 1 << 20, "callbacks": [Until()]}, daemon=True)
 thread.start()
@@ -145,7 +145,7 @@ def run(tmp_path: Path, program: str, **environment: str) -> None:
         command,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         env=inherited | {"PYTHONPATH": root} | environment,
     )
     assert done.returncode == 0, done.stderr[-2000:]

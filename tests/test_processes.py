@@ -1,5 +1,6 @@
 """Trainings in several processes: the same numbers for any number of them, and clear ends."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -38,8 +39,11 @@ def test_results_do_not_depend_on_the_number_of_processes(report: Report) -> Non
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_call_has_one_thread_and_processes_of_their_own_share_the_calls(processes: int) -> None:
+    all_at_work = multiprocessing.get_context("fork").Barrier(processes)
+
     def call(i: int) -> tuple[int, int]:
-        time.sleep(0.05)
+        if i < processes:  # else one could do all of them before the other has started
+            all_at_work.wait(timeout=50)
         threads = {
             pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"
         }

@@ -176,7 +176,7 @@ def test_ctrl_c_ends_all_workers_with_one_line(
         began = time.monotonic()
         status, _, err = main(patch, capsys, *TWO)
     assert status == 130
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert err == "interrupted: 1 of 6 trials are finished, all workers have ended\n"
     assert set(multiprocessing.active_children()) <= others
     states = [trial.state for trial in study("two").get_trials()]

@@ -130,6 +130,32 @@ def test_kinds_of_batches() -> None:
     assert [len(dry.history), dry.epoch, dry.epoch_step] == [3, 3, 0]
 
 
+@pytest.mark.parametrize("kind", [xpnet.Model, xpnet.Ensemble])
+def test_no_epoch_takes_no_batch(kind: Any) -> None:
+    """Nor does a `fit` that is refused; the callbacks are called from start to end."""
+
+    class Calls(xpnet.Callback):
+        def on_start(self, model: Any) -> None:
+            calls.append("start")
+
+        def on_end(self, model: Any) -> None:
+            calls.append("end")
+
+    calls: list[str] = []
+    found = made() if kind is xpnet.Ensemble else kind(MLP, CE, optim.SGD(0.1), dtype="float64")
+    stream, shuffled = iter(PAIRS), Shuffled()
+    assert found.fit(stream, epochs=0, validation=(X, Y), callbacks=Calls()) == []
+    assert found.fit(shuffled, epochs=0) == []
+    with pytest.raises(ConfigError, match="steps of an epoch for the schedule"):
+        found.fit(stream, epochs=1, schedule=schedules.Cosine(1))
+    assert (calls, shuffled.passes) == (["start", "end"], [])
+    assert len(list(stream)) == len(PAIRS)
+    found.fit(PAIRS, epochs=1)
+    found.fit(PAIRS, epochs=2, callbacks=StopAt(1, 1), validation=PAIRS)
+    found.fit(PAIRS, epochs=0)
+    assert [found.epoch, found.epoch_step] == [1, 1]
+
+
 # The course of a training.
 
 

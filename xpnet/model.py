@@ -26,7 +26,7 @@ from xpnet._training import (
 from xpnet._training.batches import GivenBatches
 from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
-from xpnet._training.learner import Learner
+from xpnet._training.learner import Learner, fitting
 from xpnet._training.measuring import Measures
 from xpnet._util import files
 from xpnet._util.checks import require_integer
@@ -186,6 +186,8 @@ class Model(Learner):
             placer = given.Placer(self._inputs, self.loss_function)
             batches = GivenBatches(placer, x, steps_per_epoch, self._training.progress)
             batches.require_steps(schedule, epochs)
+            if epochs == 0:
+                return self._run(batches, 0, Measures(0, None, None), schedule, called)
             inputs, targets, batch_size = batches.first()
         else:
             inputs, targets = self._inputs.read(x), self._inputs.read(y, "y")
@@ -213,18 +215,14 @@ class Model(Learner):
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
             at_end = train_metrics_examples if train_metrics == "end" else 0
-            try:
-                self._grads, self._fitting = None, True
-                return loop.run(
-                    lambda: self._program,
-                    self._training,
-                    source,
-                    epochs=epochs,
-                    measures=Measures(at_end, validated, tested),
-                    hooks=Hooks(self, self._training, schedule, called),
-                )
-            finally:
-                self._fitting = False
+            return self._run(source, epochs, Measures(at_end, validated, tested), schedule, called)
+
+    def _run(self, source: Any, epochs: int, measures: Measures, schedule: Any, called: Any) -> History:
+        hooks = Hooks(self, self._training, schedule, called)
+        with fitting([self]):
+            return loop.run(
+                lambda: self._program, self._training, source, epochs=epochs, measures=measures, hooks=hooks
+            )
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that is cut short does not enter the history."""

@@ -100,6 +100,8 @@ class Fit:
                 f"{first.epoch_step}, and others not; set ensemble[{ahead[0]}].epoch_step = 0"
             )
         self.source.require_resumable(team.progress())
+        if self.source.y is None:  # no batch has been read, for 0 epochs
+            return
         totals = team.models[ahead[0]].state.totals
         judging.require_same_weights(totals, self.source.y, self.source.restart)
 

@@ -183,11 +183,13 @@ class Ensemble(Networks):
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own, before = Own(self._team, own_data), [len(model.history) for model in self]
+        own = Own(self._team, own_data)
         batch_size, batches = 64 if batch_size is None else int(batch_size), None
         if y is None:
             batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())
             batches.require_steps(schedule, epochs)
+            if epochs == 0:
+                return self._run(batches, 0, Measures(0, None, None), schedule, called)
             x, y, batch_size = batches.first()
         else:
             x, y = own.read("x", x), own.read("y", y)
@@ -211,25 +213,31 @@ class Ensemble(Networks):
                 labels = judging.without_weights(source.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
-            copies = self._copied(schedule, called)
-            self._restored = {}
-            fit = ensemble_fit.Fit(
-                self._team,
-                source,
-                measures,
-                Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
-                [
-                    Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
-                    for k, model in enumerate(self._models)
-                ],
-            )
-            try:
-                self._fitting = True
-                with fitting(self._models):
-                    fit.run(epochs)
-            finally:
-                self._fitting = False
-                self._note_restored(copies)
+            return self._run(source, epochs, measures, schedule, called)
+
+    def _run(
+        self, source: Any, epochs: int, measures: Measures, schedule: Schedule | None, called: Sequence[Callback]
+    ) -> EnsembleHistory:
+        before = [len(model.history) for model in self]
+        copies = self._copied(schedule, called)
+        self._restored = {}
+        fit = ensemble_fit.Fit(
+            self._team,
+            source,
+            measures,
+            Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
+            [
+                Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
+                for k, model in enumerate(self._models)
+            ],
+        )
+        try:
+            self._fitting = True
+            with fitting(self._models):
+                fit.run(epochs)
+        finally:
+            self._fitting = False
+            self._note_restored(copies)
         return EnsembleHistory.of([model.history[n:] for n, model in zip(before, self, strict=True)])
 
     def _copied(self, schedule: Schedule | None, called: Sequence[Callback]) -> "Copies":

@@ -367,7 +367,13 @@ def test_fit_compares_its_model_its_data_and_its_arguments(monkeypatch: pytest.M
     assert differing(fitted(0.2, 1 - y)) == {"optimizer", "y"}
     given = {"validation": (x[:3], y[:3]), "data_on_device": False, "schedule": schedules.Exponential(0.9)}
     assert differing(fitted(0.1, y, **given)) == given.keys()
-    assert fitted(0.1, y, Ensemble)["seed"] == "[0, 1]"
+    one = fitted(0.1, y, Ensemble, shuffle="shared", validation=(x, y, np.ones(200)))
+    assert one["seed"] == "[0, 1]"
+    assert differing(fitted(0.1, y, Ensemble, validation=(x, y, np.ones(200)))) == {"shuffle"}
+    given = {"shuffle": "shared", "validation": (x, y, np.arange(200))}
+    assert differing(fitted(0.1, y, Ensemble, **given)) == {"weights of validation"}
+    given = {"shuffle": "shared", "validation": (x, y, np.ones(200)), "test": (x, y, np.ones((2, 200)))}
+    assert differing(fitted(0.1, y, Ensemble, **given)) == {"test", "weights of test"}
 
 
 def test_data_go_to_the_devices_if_they_fit_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,8 +161,16 @@ class Ensemble(Networks):
         """
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
+        own, shuffle = Own(self._team, own_data), ensemble_arguments.order(shuffle, y)
         arguments.check_fit(
             [each._settings() for each in self],
+            {
+                "own_data": own.is_own,
+                "shuffle": shuffle,
+                "weights of validation": validation_weight,
+                "weights of test": test_weight,
+                "diverged": sorted(self.diverged),
+            },
             x=x,
             y=y,
             epochs=epochs,
@@ -179,11 +187,9 @@ class Ensemble(Networks):
             sample_weight=sample_weight,
             steps_per_epoch=steps_per_epoch,
         )
-        shuffle = ensemble_arguments.order(shuffle, y)
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own = Own(self._team, own_data)
         batch_size, batches = 64 if batch_size is None else int(batch_size), None
         if y is None:
             batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())

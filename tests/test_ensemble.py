@@ -516,7 +516,7 @@ def test_callbacks_and_progress(capsys: pytest.CaptureFixture, tmp_path: Path) -
     assert other.epoch == 3
     assert_same_bits(other, found)
     assert history.plot() is not None
-    assert repr(found).startswith("<Ensemble of 3: <Model of Sequential(Linear(6, 5)")
+    assert repr(found).startswith("<Ensemble of 3 of Sequential(Linear(6, 5)")
 
 
 # Answers.

@@ -22,13 +22,13 @@ from xpnet._training import (
     progress_bar,
     sources,
     trees,
+    weights,
 )
 from xpnet._training.batches import GivenBatches
 from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
 from xpnet._training.learner import Learner, fitting
 from xpnet._training.measuring import Measures
-from xpnet._util import files
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, Error
@@ -331,8 +331,7 @@ class Model(Learner):
 
     def save(self, path: str | Path) -> None:
         """Save the parameters and statistics to a `.npz` file, as arrays with names like `0.weight`."""
-        arrays = {name: self.backend.to_numpy(array) for name, array in tree.items(self._variables())}
-        files.save_arrays(path, arrays)
+        weights.save(path, self._variables(), self.backend)
 
     def load(self, path: str | Path) -> None:
         """Load parameters and statistics from a file that `save` wrote, and reset the optimizer.
@@ -340,8 +339,7 @@ class Model(Learner):
         Raises CheckpointError if the file cannot be read or belongs to another network; the model is then
         unchanged.
         """
-        shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
-        self.restore(files.load_arrays(path, shapes))
+        self.restore(weights.load(path, self._variables()))
 
     def save_checkpoint(self, path: str | Path) -> None:
         """Save everything that `fit` needs to resume. A callback may call it after any step.

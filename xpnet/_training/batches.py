@@ -43,7 +43,8 @@ class GivenBatches(Source):
     """
 
     record: Given
-    x = y = None
+    x: Any = None
+    y: Any = None
     otherwise = "the batches come in another order each time, or this device is not deterministic"
 
     def __init__(

@@ -44,17 +44,25 @@ def members(
     if k == 0:
         raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
     nets: Any = _each("net", net, k, Layer)
-    if isinstance(optimizer, list | tuple):
-        each: Any = _each("optimizer", optimizer, k, Optimizer)
-        optimizers: Any = [stacked_optimizers.with_numbers(one) for one in each]
-    else:
-        arguments.require("Model", "optimizer", optimizer)
-        one: Any = optimizer
-        optimizers = stacked_optimizers.of_each_network(one, k)
-    return list(zip(nets, optimizers, numbers, _strengths(l2, k), strict=True))
+    return list(zip(nets, optimizers(optimizer, k), numbers, strengths(l2, k), strict=True))
 
 
-def _strengths(l2: Any, k: int) -> list[float]:
+def optimizers(given: Optimizer | Sequence[Optimizer], k: int) -> list[Optimizer]:
+    """The optimizer of each network, of one with numbers or arrays of K, or of a list of K."""
+    if not isinstance(given, list | tuple):
+        arguments.require("Ensemble", "optimizer", given)
+        one: Any = given
+        return stacked_optimizers.of_each_network(one, k)
+    each: Any = _each("optimizer", given, k, Optimizer)
+    for one in each:
+        arguments.require("Ensemble", "optimizer", one)
+    found = [stacked_optimizers.with_numbers(one) for one in each]
+    for one in found:
+        arguments.require_numbers(one)
+    return found
+
+
+def strengths(l2: Any, k: int) -> list[float]:
     """λ of each network, of a number for all or K in a list or an array."""
     if is_number(l2):
         return [l2] * k

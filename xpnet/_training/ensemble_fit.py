@@ -62,7 +62,7 @@ class Fit:
             self.network_hooks[k].restore_states()
             own.progress = own.progress._replace(batches=batches)
         first = self.network_hooks[min(trainings)]
-        loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs)
+        loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs, "ensemble")
         with ExitStack() as stack:
             for k in trainings:
                 stack.enter_context(self.network_hooks[k].from_start_to_end())
@@ -132,6 +132,8 @@ class Fit:
             if is_done and places:
                 progress = progress.after_epoch(mean, self.hooks.news_of_epoch(mean))
                 progress = progress._replace(batches=self.source.record)
+                if progress.epoch == 1:
+                    loop._warn_of_scale(team.engine(places[0]).program, self.source, mean)
             team.diverged |= faults
             team.commit([*moments, Moment(training, NO_STATE, progress)])
             for k, fault in faults.items():

@@ -29,7 +29,8 @@ from xpnet._training.measuring import Measures
 from xpnet._training.step import Augment
 from xpnet._util.checks import require_flag, require_integer
 from xpnet.callbacks import Callback, EarlyStopping
-from xpnet.ensemble._networks import Copies, Networks
+from xpnet.ensemble._files import SavedNetworks
+from xpnet.ensemble._networks import Copies
 from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
 from xpnet.errors import ConfigError, Error
 from xpnet.losses import Loss
@@ -42,7 +43,7 @@ from xpnet.tree import Array, ArrayLike
 COMBINATIONS = ("each", "mean", "vote")
 
 
-class Ensemble(Networks):
+class Ensemble(SavedNetworks):
     """K networks of one architecture, trained at once: each step is one batched product of all of them.
 
         ensemble = xpnet.Ensemble(net, loss, optim.SGD(0.1), seeds=range(8))
@@ -222,7 +223,12 @@ class Ensemble(Networks):
             return self._run(source, epochs, measures, schedule, called)
 
     def _run(
-        self, source: Any, epochs: int, measures: Measures, schedule: Schedule | None, called: Sequence[Callback]
+        self,
+        source: Any,
+        epochs: int,
+        measures: Measures,
+        schedule: Schedule | None,
+        called: Sequence[Callback],
     ) -> EnsembleHistory:
         before = [len(model.history) for model in self]
         copies = self._copied(schedule, called)
@@ -281,10 +287,7 @@ class Ensemble(Networks):
         return float(np.mean(losses)) if losses else math.nan
 
     def _need(self, own: Own, x: Any, y: Any, batch_size: int) -> memory.Need:
-        def step_memory(shape: Any, n: int) -> Any:
-            one = self._models[0].step_memory(shape[own.is_own :], n)
-            return type(one)(*[len(self) * each for each in one])
-
+        step_memory = lambda shape, n: self.step_memory(shape[own.is_own :], n)  # noqa: E731
         return memory.Need(self.backend, (x, y), batch_size, step_memory)
 
     # Use of the trained networks.

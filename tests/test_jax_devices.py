@@ -438,6 +438,15 @@ def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.Monke
     assert [(each.epoch, each.epoch_step) for each in found[0]] == [(0, 2), (2, 0), (3, 3)]  # a step later
 
 
+@needs_jax
+def test_a_flag_of_any_process_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = backend.get("jax")
+    assert here.any_process_each([True, False, False]) == [True, False, False]
+    monkeypatch.setattr(type(here), "spans_processes", True)
+    monkeypatch.setattr(processes, "gathered", lambda own: np.stack([own, np.array([False, False, True])]))
+    assert here.any_process_each([True, False, False]) == [True, False, True]
+
+
 def test_data_go_to_the_devices_if_they_fit_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     here, step = backend.get("numpy"), StepMemory(1, 1, 1, 1, 1)
     monkeypatch.setattr(here, "free_bytes", lambda: 1000, raising=False)

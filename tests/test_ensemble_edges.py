@@ -401,6 +401,22 @@ def test_weights_in_one_part_of_an_epoch() -> None:
             found.fit(X, Y, epochs=1, batch_size=4, sample_weight=second)
 
 
+def test_own_data_with_a_validation_for_all() -> None:
+    x, y = spoilt(X, 0, 0, 0), spoilt(Y, 0, 0, 0)
+    found, weights = ensemble(), np.arange(11.0)
+    found.fit(x, y, epochs=2, own_data=True, validation=(X, Y, weights), test=(x[:, :4], y[:, :4]))
+    last = found.history[-1]
+    expected = found.evaluate(X, Y, sample_weight=weights), found.evaluate(x[:, :4], y[:, :4], own_data=True)
+    for loss, accuracy, (expected_loss, expected_accuracy, _) in (
+        (last.validation_loss, last.validation_accuracy, expected[0]),
+        (last.test_loss, last.test_accuracy, expected[1]),
+    ):
+        np.testing.assert_array_equal(loss, expected_loss)
+        np.testing.assert_array_equal(accuracy, expected_accuracy)
+    with pytest.raises(xpnet.Error, match=r"validation: own_data: expected x of one shape for all networks"):
+        found.fit(x, y, own_data=True, validation=([X, X[:3]], [Y, Y[:3]]))
+
+
 def test_a_network_whose_own_data_is_not_finite() -> None:
     """The message is that of a `Model`."""
     x, y = spoilt(X, np.nan, 1, 4, 2), spoilt(Y, 0, 0, 0)

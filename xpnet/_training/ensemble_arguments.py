@@ -311,8 +311,15 @@ class Own:
         if pair is None or given.are_pairs(pair):
             return None if pair is None else self.batches(pair)
         with naming(name):
-            x, y = self.read("x", pair[0]), self.read("y", pair[1])
-            return self.place(x, y, weights, on_device)
+            own = self._as_training(pair[0])
+            x, y = own.read("x", pair[0]), own.read("y", pair[1])
+            return own.place(x, y, weights, on_device)
+
+    def _as_training(self, x: Any) -> "Own":
+        """Itself; for x without the axis of networks, which its training data has, what is for all."""
+        example = self.inputs.input_shape  # of the training data
+        shared = self.is_own and example is not None and len(getattr(x, "shape", ())) == len(example)
+        return Own(self.team, False) if shared else self
 
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
         """x, y and weights without the last examples, and these: see `held_out.split`."""

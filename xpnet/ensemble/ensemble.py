@@ -144,7 +144,8 @@ class Ensemble(SavedNetworks):
             epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples,
                 steps_per_epoch: as in `Model.fit`. Each network has a copy of the schedule.
             validation, test: as in `Model.fit`, or `(x, y, weights)` with weights (n,) or (K, n): loss and
-                accuracy are then weighted means. Each network's own with `own_data`.
+                accuracy are then weighted means. With `own_data` each network's own (K, n, ...), or (n, ...)
+                for all.
             validation_split: as in `Model.fit`.
             shuffle: "each", the default: an order for each network, from its seed; "shared": one order for
                 all, from the first seed, which is faster; False: the order of the data.

@@ -214,6 +214,9 @@ def test_tables() -> None:
     assert (table, last) == (model.summary(), "3 networks like this: 159 parameters")
     one, all_three = model.step_memory((6,), 16), found.step_memory((6,), 16)
     assert all_three == tuple(3 * each for each in one)
+    convolutional = made(CNN).step_memory((4, 4, 1), 4)
+    assert convolutional == tuple(3 * each for each in of_one(CNN).step_memory((4, 4, 1), 4))
+    assert convolutional.workspace > 0
     found.fit(X, Y, epochs=1)
     assert found.input_shape == (6,)
     lines = found.summary(batch_size=16).splitlines()

@@ -377,7 +377,7 @@ def test_fit_compares_its_model_its_data_and_its_arguments(monkeypatch: pytest.M
 
 
 def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads in place of processes: a network stops within an epoch and between two, then the ensemble."""
+    """Threads in place of processes: networks stop within an epoch and between two, then all."""
     barrier, sent = threading.Barrier(2, timeout=10), {}
 
     def gathered(flags: list[bool]) -> list[bool]:
@@ -417,7 +417,7 @@ def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.Monke
                 ensemble.stop()
 
     def train(i: int) -> None:
-        callbacks = [[Stops({(0, 0, 1)})], [Stops({(1, 2, 0)}), StopsAll()]][i]
+        callbacks = [[Stops({(0, 0, 1), (2, 3, 2)})], [Stops({(1, 2, 0)}), StopsAll()]][i]
         found[i].fit(x, y, epochs=6, batch_size=4, callbacks=callbacks)
 
     monkeypatch.setattr(Backend, "any_process", lambda self, flag: gathered([flag])[0])
@@ -425,7 +425,7 @@ def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.Monke
     monkeypatch.setattr(Backend, "agreement", agreement)
     x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
     found = [
-        Ensemble(nn.Linear(4, 2), losses.CrossEntropy(), optim.SGD(0.1), seeds=range(3)) for _ in range(2)
+        Ensemble(nn.Linear(4, 2), losses.CrossEntropy(), optim.SGD(0.1), seeds=range(4)) for _ in range(2)
     ]
     threads = [threading.Thread(target=train, args=(i,)) for i in range(2)]
     for each in threads:
@@ -435,7 +435,8 @@ def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.Monke
     for one, other in zip(*found, strict=True):
         assert (one.epoch, one.epoch_step) == (other.epoch, other.epoch_step)
         np.testing.assert_array_equal(one.params["weight"], other.params["weight"])
-    assert [(each.epoch, each.epoch_step) for each in found[0]] == [(0, 2), (2, 0), (3, 3)]  # a step later
+    found_at = [(each.epoch, each.epoch_step) for each in found[0]]
+    assert found_at == [(0, 2), (2, 0), (3, 3), (3, 3)]  # within an epoch a step later
 
 
 @needs_jax

@@ -65,7 +65,6 @@ class GivenBatches(Source):
         self.counted = 0  # examples
         self.reached: int | None = None  # the step after which `passes` stand; None: elsewhere
         self.short = False  # whether an epoch had fewer steps than expected
-        self.started = progress
         self.begin(progress)
 
     def first(self) -> tuple[Any, Any, int]:
@@ -75,7 +74,6 @@ class GivenBatches(Source):
         """
         if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
             raise ConfigError("fit: expected at least one batch, got none")
-        self.begin(self.started)  # it may be the first one of the next pass
         with naming("batch 1"):
             x, y, _ = given.parts_of(self.passes.first())
             x, y = self.place.read(x), self.place.read(y, "y")

@@ -324,6 +324,8 @@ class Model(Learner):
     def restore(self, snapshot: Tree) -> None:
         """Restore the parameters and statistics of a `snapshot`, and reset the optimizer.
 
+        A dict from their names, such as `0.weight` in a file of `save`, does as well.
+
         Raises ShapeError for arrays of another network; the model is then unchanged.
         """
         arrays = dict(tree.items(trees.like(self._variables(), snapshot, self.backend, "")))

@@ -70,7 +70,8 @@ class Ensemble(SavedNetworks):
         diverged: for each network that was taken out because it diverged, what happened. `fit` leaves it out
             from then on: delete its entry to train it again.
 
-    `len(ensemble)` is K. A step by hand is one network's: `ensemble[k].forward(x)`. `pickle` and `copy.deepcopy` work as for `Model`.
+    `len(ensemble)` is K. A step by hand is one network's: `ensemble[k].forward(x)`. `pickle` and
+    `copy.deepcopy` work as for `Model`.
 
     Raises ConfigError if the numbers of seeds, networks, optimizers and hyper-parameters differ, or networks
     have other parameters or statistics; else errors as for `Model`.

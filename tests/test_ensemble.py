@@ -516,7 +516,7 @@ def test_callbacks_and_progress(capsys: pytest.CaptureFixture, tmp_path: Path) -
     assert other.epoch == 3
     assert_same_bits(other, found)
     assert history.plot() is not None
-    assert repr(found).startswith("<Ensemble of 3: <Model of Sequential(Linear(6, 5)")
+    assert repr(found).startswith("<Ensemble of 3 of Sequential(Linear(6, 5)")
 
 
 # Answers.
@@ -551,7 +551,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: xpnet.Ensemble(MLP, CE, optim.SGD(np.ones(3)), seeds=(0, 1)), "Ensemble: expected learning_rate of SGD to be a number, or an array of 2, one for each network, got an array of shape (3,)"),
     (lambda: xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(0, 1), l2=[0.1]), "Ensemble: expected l2 to be a number, or 2 of them, got [0.1]"),
     (lambda: xpnet.Ensemble([nn.Linear(6, 3), nn.Linear(6, 4)], CE, optim.SGD(0.1), seeds=(0, 1)), "Ensemble: expected networks with the same parameters, got bias of shape (3,) in network 0 and (4,) in network 1"),
-    (lambda: xpnet.Ensemble(MLP, CE, 0.1, seeds=(0, 1)), "Model: expected optimizer to be an xpnet Optimizer, got 0.1; write optim.SGD(0.1)"),
+    (lambda: xpnet.Ensemble(MLP, CE, 0.1, seeds=(0, 1)), "Ensemble: expected optimizer to be an xpnet Optimizer, got 0.1; write optim.SGD(0.1)"),
     (lambda: fitted(shuffle="all"), "fit: expected shuffle to be \"each\", \"shared\" or False, got 'all'"),
     (lambda: fitted(own_data=True), "own_data: expected x of shape (2, n, ...) for 2 networks, got (11, 6)"),
     (lambda: fitted(sample_weight=np.ones((3, 11))), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (3, 11)"),

@@ -130,6 +130,32 @@ def test_kinds_of_batches() -> None:
     assert [len(dry.history), dry.epoch, dry.epoch_step] == [3, 3, 0]
 
 
+@pytest.mark.parametrize("kind", [xpnet.Model, xpnet.Ensemble])
+def test_no_epoch_takes_no_batch(kind: Any) -> None:
+    """Nor does a `fit` that is refused; the callbacks are called from start to end."""
+
+    class Calls(xpnet.Callback):
+        def on_start(self, model: Any) -> None:
+            calls.append("start")
+
+        def on_end(self, model: Any) -> None:
+            calls.append("end")
+
+    calls: list[str] = []
+    found = made() if kind is xpnet.Ensemble else kind(MLP, CE, optim.SGD(0.1), dtype="float64")
+    stream, shuffled = iter(PAIRS), Shuffled()
+    assert found.fit(stream, epochs=0, validation=(X, Y), callbacks=Calls()) == []
+    assert found.fit(shuffled, epochs=0) == []
+    with pytest.raises(ConfigError, match="steps of an epoch for the schedule"):
+        found.fit(stream, epochs=1, schedule=schedules.Cosine(1))
+    assert (calls, shuffled.passes) == (["start", "end"], [])
+    assert len(list(stream)) == len(PAIRS)
+    found.fit(PAIRS, epochs=1)
+    found.fit(PAIRS, epochs=2, callbacks=StopAt(1, 1), validation=PAIRS)
+    found.fit(PAIRS, epochs=0)
+    assert [found.epoch, found.epoch_step] == [1, 1]
+
+
 # The course of a training.
 
 
@@ -288,10 +314,10 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: made().fit(X, epochs=1), "fit: expected y to be the targets of x, got None; write fit(x, y)"),
     (lambda: made().fit(PAIRS, epochs=1, own_data=True), "batch 1: own_data: expected x of shape (3, n, ...) for 3 networks, got (4, 6)"),
     (lambda: made().fit([(OWN_X, OWN_Y[:, :4])], epochs=1, own_data=True), "batch 1: own_data: expected a y for each of 11 x, got 4"),
-    (lambda: made().fit([(OWN_X, OWN_Y), (OWN_X, OWN_Y + 3 * (np.arange(3) == 2)[:, None])], epochs=1, own_data=True), "batch 2: network 2: CrossEntropy(): expected labels from 0 to 2, got labels from 3 to 5"),
+    (lambda: made().fit([(OWN_X, OWN_Y), (OWN_X, OWN_Y + 3 * (np.arange(3) == 2)[:, None])], epochs=1, own_data=True), "batch 2: network 2: CrossEntropy(): expected labels from 0 to 2, got labels from 3 to 5; y[0] is 3"),
     (lambda: made().fit([(OWN_X, OWN_Y)], epochs=1), "batch 1: CrossEntropy(): expected a network with outputs of shape (n, d), got (3, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example; for x and y of each network write own_data=True"),
     (lambda: made().fit([(X, Y, np.ones((2, 11)))], epochs=1), "batch 1: sample_weight: expected weights of shape (11,), or (3, 11) for each network, got (2, 11)"),
-    (lambda: made().fit([(X, Y, OWN_WEIGHTS - 1)], epochs=1), "batch 1: network 0: sample_weight: expected finite weights of at least 0, got weights from -1 to 1"),
+    (lambda: made().fit([(X, Y, OWN_WEIGHTS - 1)], epochs=1), "batch 1: network 0: sample_weight: expected finite weights of at least 0, got weights from -1 to 1; sample_weight[1] is -1"),
     (lambda: made().fit([*PAIRS, (X, Y, np.ones(11))], epochs=1), "batch 4: expected y of shape (n,) without sample_weight, as in the first batch, got y of shape (n,) and sample_weight"),
     (lambda: made().fit(PAIRS, epochs=1, shuffle="shared"), "fit: expected no shuffle with an iterable of batches, got 'shared'; the iterable decides the order, as DataLoader(…, shuffle=True) does"),
     (lambda: made().fit(PAIRS, epochs=1, batch_size=4), "fit: expected no batch_size with an iterable of batches, got 4; the iterable makes the batches"),

@@ -357,8 +357,19 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: ensemble().evaluate(X, Y, data_on_device="no"), "evaluate: expected data_on_device to be True or False, got 'no'"),
     (lambda: ensemble().evaluate(spoilt(X, np.nan, 1, 4, 2), spoilt(Y, 0, 0, 0), own_data=True), "network 1: expected finite numbers in x, got nan at x[4, 2]"),
     (lambda: ensemble().predict(spoilt(X, np.nan, 1, 4, 2), own_data=True), "network 1: expected finite numbers in x, got nan at x[4, 2]"),
-    (lambda: fit(spoilt(X, 0, 0, 0), spoilt(Y, 7, 1, 3), own_data=True), "network 1: CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 7"),
+    (lambda: fit(spoilt(X, 0, 0, 0), spoilt(Y, 7, 1, 3), own_data=True), "network 1: CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 7; y[3] is 7"),
     (lambda: fit(spoilt(WORD_NUMBERS, 9, 1, 2, 1), spoilt(Y, 0, 0, 0), net=WORDS, own_data=True), "network 1: layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[2, 1]"),
+    (lambda: fit(spoilt(WORD_NUMBERS, 9, 1, 2, 1), spoilt(Y, 0, 0, 0), net=WORDS, own_data=True, data_on_device=False), "network 1: layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[2, 1]"),
+    (lambda: fit(spoilt(WORD_NUMBERS, 9, 1, 10, 1), spoilt(Y, 0, 0, 0), net=WORDS, own_data=True, data_on_device=False, shuffle=False), "network 1: layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[10, 1]"),
+    (lambda: ensemble(net=WORDS).evaluate(spoilt(WORD_NUMBERS, 9, 1, 2, 1), spoilt(Y, 0, 0, 0), own_data=True, data_on_device=False), "network 1: layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[2, 1]"),
+    (lambda: fit(WORD_NUMBERS + 9 * np.eye(11, 2, -3, int), net=WORDS, data_on_device=False), "layer 0, Embedding(4, 3): expected x to hold integers from 0 to 3, got 9 at x[3, 0]"),
+    (lambda: fit(spoilt(X, 0, 0, 0), spoilt(Y, 7, 1, 3), own_data=True, data_on_device=False), "network 1: CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 7; y[3] is 7"),
+    (lambda: fit(validation=(X, spoilt(Y, 7, 1, 3)[1])), "validation: CrossEntropy(): expected labels from 0 to 2, got labels from 0 to 7; y[3] is 7"),
+    (lambda: fit(sample_weight=spoilt(np.ones(11), -1, 1, 3)), "network 1: sample_weight: expected finite weights of at least 0, one above 0, got weights from -1 to 1; sample_weight[3] is -1"),
+    (lambda: fit(sample_weight=np.ones((11, 2))), "sample_weight: expected weights of shape (11,), or (2, 11) for each network, got (11, 2); pass its transpose"),
+    (lambda: fit([X, X[:9]], [Y, Y[:9]], own_data=True), "own_data: expected x of one shape for all networks, got (11, 6) for network 0 and (9, 6) for network 1; fill up the shorter ones, with sample_weight 0 for what is filled up"),
+    (lambda: ensemble().predict(np.stack([X, X])), "CrossEntropy(): expected a network with outputs of shape (n, d), got (2, 11, 3); nn.Flatten() or nn.GlobalAvgPool() makes a row of each example; for x of each network write own_data=True"),
+    (lambda: ensemble().predict(np.zeros((2, 11, 5))), "layer 0, Linear(6, 5): expected x of shape (n, 6), got (2, 11, 5)"),
 ]  # fmt: skip
 
 
@@ -388,6 +399,22 @@ def test_weights_in_one_part_of_an_epoch() -> None:
         found.fit(X, Y, epochs=1, batch_size=4, sample_weight=first, callbacks=StopsNetwork(1, 0, 1))
         with pytest.raises(xpnet.Error, match=line + "; set ensemble.epoch_step = 0 to restart"):
             found.fit(X, Y, epochs=1, batch_size=4, sample_weight=second)
+
+
+def test_own_data_with_a_validation_for_all() -> None:
+    x, y = spoilt(X, 0, 0, 0), spoilt(Y, 0, 0, 0)
+    found, weights = ensemble(), np.arange(11.0)
+    found.fit(x, y, epochs=2, own_data=True, validation=(X, Y, weights), test=(x[:, :4], y[:, :4]))
+    last = found.history[-1]
+    expected = found.evaluate(X, Y, sample_weight=weights), found.evaluate(x[:, :4], y[:, :4], own_data=True)
+    for loss, accuracy, (expected_loss, expected_accuracy, _) in (
+        (last.validation_loss, last.validation_accuracy, expected[0]),
+        (last.test_loss, last.test_accuracy, expected[1]),
+    ):
+        np.testing.assert_array_equal(loss, expected_loss)
+        np.testing.assert_array_equal(accuracy, expected_accuracy)
+    with pytest.raises(xpnet.Error, match=r"validation: own_data: expected x of one shape for all networks"):
+        found.fit(x, y, own_data=True, validation=([X, X[:3]], [Y, Y[:3]]))
 
 
 def test_a_network_whose_own_data_is_not_finite() -> None:

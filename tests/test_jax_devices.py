@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import MISSING
-from xpnet import Ensemble, Model, backend, distributed, losses, nn, optim, schedules, train
+from xpnet import Callback, Ensemble, Model, backend, distributed, losses, nn, optim, schedules, train
 from xpnet._training import progress_bar
 from xpnet._training.memory import Need
 from xpnet._training.summary import StepMemory
@@ -367,7 +367,85 @@ def test_fit_compares_its_model_its_data_and_its_arguments(monkeypatch: pytest.M
     assert differing(fitted(0.2, 1 - y)) == {"optimizer", "y"}
     given = {"validation": (x[:3], y[:3]), "data_on_device": False, "schedule": schedules.Exponential(0.9)}
     assert differing(fitted(0.1, y, **given)) == given.keys()
-    assert fitted(0.1, y, Ensemble)["seed"] == "[0, 1]"
+    one = fitted(0.1, y, Ensemble, shuffle="shared", validation=(x, y, np.ones(200)))
+    assert one["seed"] == "[0, 1]"
+    assert differing(fitted(0.1, y, Ensemble, validation=(x, y, np.ones(200)))) == {"shuffle"}
+    given = {"shuffle": "shared", "validation": (x, y, np.arange(200))}
+    assert differing(fitted(0.1, y, Ensemble, **given)) == {"weights of validation"}
+    given = {"shuffle": "shared", "validation": (x, y, np.ones(200)), "test": (x, y, np.ones((2, 200)))}
+    assert differing(fitted(0.1, y, Ensemble, **given)) == {"test", "weights of test"}
+
+
+def test_networks_that_stop_in_one_process_stop_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads in place of processes: networks stop within an epoch and between two, then all."""
+    barrier, sent = threading.Barrier(2, timeout=10), {}
+
+    def gathered(flags: list[bool]) -> list[bool]:
+        sent[threading.get_ident()] = flags
+        barrier.wait()
+        found = [any(each) for each in zip(*sent.values(), strict=True)]
+        barrier.wait()
+        return found
+
+    def agreement(self: Any) -> Any:
+        before = False
+
+        def agreed(flag: bool) -> bool:
+            nonlocal before
+            (now,) = gathered([flag])
+            before, result = now, before
+            return result
+
+        return agreed
+
+    class Stops(Callback):
+        each_network = True
+
+        def __init__(self, here: set[tuple[int, int, int]]) -> None:
+            self.here = here
+
+        def on_step(self, model: Any, step: int, n_steps: int) -> None:
+            if (model.seed, model.epoch, step) in self.here:
+                model.stop()
+
+        def on_epoch(self, model: Any, metrics: Any) -> None:
+            self.on_step(model, 0, 0)
+
+    class StopsAll(Callback):
+        def on_step(self, ensemble: Any, step: int, n_steps: int) -> None:
+            if (ensemble.epoch, step) == (3, 2):
+                ensemble.stop()
+
+    def train(i: int) -> None:
+        callbacks = [[Stops({(0, 0, 1), (2, 3, 2)})], [Stops({(1, 2, 0)}), StopsAll()]][i]
+        found[i].fit(x, y, epochs=6, batch_size=4, callbacks=callbacks)
+
+    monkeypatch.setattr(Backend, "any_process", lambda self, flag: gathered([flag])[0])
+    monkeypatch.setattr(Backend, "any_process_each", lambda self, flags: gathered(list(flags)))
+    monkeypatch.setattr(Backend, "agreement", agreement)
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    found = [
+        Ensemble(nn.Linear(4, 2), losses.CrossEntropy(), optim.SGD(0.1), seeds=range(4)) for _ in range(2)
+    ]
+    threads = [threading.Thread(target=train, args=(i,)) for i in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    for one, other in zip(*found, strict=True):
+        assert (one.epoch, one.epoch_step) == (other.epoch, other.epoch_step)
+        np.testing.assert_array_equal(one.params["weight"], other.params["weight"])
+    found_at = [(each.epoch, each.epoch_step) for each in found[0]]
+    assert found_at == [(0, 2), (2, 0), (3, 3), (3, 3)]  # within an epoch a step later
+
+
+@needs_jax
+def test_a_flag_of_any_process_counts_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = backend.get("jax")
+    assert here.any_process_each([True, False, False]) == [True, False, False]
+    monkeypatch.setattr(type(here), "spans_processes", True)
+    monkeypatch.setattr(processes, "gathered", lambda own: np.stack([own, np.array([False, False, True])]))
+    assert here.any_process_each([True, False, False]) == [True, False, True]
 
 
 def test_data_go_to_the_devices_if_they_fit_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,9 @@ def test_labels_are_checked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = examples()
     y[50] = 3
     lazy = Store(y)
-    with pytest.raises(ShapeError, match="expected labels from 0 to 2, got labels from 0 to 3"):
+    with pytest.raises(
+        ShapeError, match=r"expected labels from 0 to 2, got labels from 0 to 3; y\[50\] is 3"
+    ):
         make_model().fit(Store(x), lazy, data_on_device=False)
     assert max(lazy.reads) <= 16
     with pytest.raises(ShapeError, match="expected 70 labels, one for each example, got 60"):

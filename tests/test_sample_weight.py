@@ -206,9 +206,9 @@ def test_the_running_loss_is_a_weighted_mean() -> None:
     [
         (W[:-1], "sample_weight: expected 40 weights of shape (40,), got (39,)"),
         (W[:, None], "sample_weight: expected 40 weights of shape (40,), got (40, 1)"),
-        (W - 1.0, "sample_weight: expected finite weights of at least 0, one above 0, got weights from -1 to 2"),
-        (W * math.nan, "sample_weight: expected finite weights of at least 0, one above 0, got weights from nan to nan"),
-        (W + np.inf, "sample_weight: expected finite weights of at least 0, one above 0, got weights from inf to inf"),
+        (W - 1.0, "sample_weight: expected finite weights of at least 0, one above 0, got weights from -1 to 2; sample_weight[4] is -1"),
+        (W * math.nan, "sample_weight: expected finite weights of at least 0, one above 0, got weights from nan to nan; sample_weight[0] is nan"),
+        (W + np.inf, "sample_weight: expected finite weights of at least 0, one above 0, got weights from inf to inf; sample_weight[0] is inf"),
         (0 * W, "sample_weight: expected finite weights of at least 0, one above 0, got weights from 0 to 0"),
         (np.array(["a"] * 40), "expected an array of real numbers, got dtype <U1, with 'a' at sample_weight[0]; number the words, as np.unique(sample_weight, return_inverse=True)[1] does"),
     ],

@@ -15,6 +15,8 @@ class Error(Exception):
 class ShapeError(Error, ValueError):
     """An array has the wrong shape or dtype for a layer or loss, or labels out of range."""
 
+    first: int | None = None  # the first example that is wrong, where a loss says so
+
 
 class DataError(Error, ValueError):
     """A data file or a label is missing, damaged or out of range."""

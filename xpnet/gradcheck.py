@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import tree
+from xpnet._util.checks import one_network
 from xpnet._util.text import example_call
 from xpnet.backend import device, namespace
 from xpnet.errors import ConfigError, ShapeError
@@ -241,7 +242,7 @@ def _require(subject: Any, x: Any, target: Any) -> None:
     if isinstance(subject, type):
         raise ConfigError(f"{expected}, got the class {subject.__name__}; write {example_call(subject)}")
     if not (hasattr(subject, "forward") and hasattr(subject, "backward")):
-        raise ConfigError(f"{expected}, got {subject!r}")
+        raise ConfigError(f"{expected}, got {subject!r}{one_network(subject)}")
     if isinstance(subject, Loss) and target is None:
         raise ConfigError(
             f"gradcheck: expected a target for {subject}, got none; write check(loss, x, target)"

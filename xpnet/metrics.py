@@ -91,7 +91,7 @@ class History(list[EpochMetrics]):
 
         return plots.curves(self, title=title)
 
-    def _repr_html_(self) -> str | None:
+    def _repr_html_(self, caption: str = "") -> str | None:
         """The table that a notebook shows: what was measured; of many epochs, the first and the last."""
         if not self:
             return None
@@ -103,7 +103,7 @@ class History(list[EpochMetrics]):
         rows = [[_cell(name, getattr(each, name)) for name in names] for each in self]
         if len(rows) > MOST_ROWS:
             rows[MOST_ROWS // 2 : -(MOST_ROWS // 2)] = [["…"] * len(names)]
-        return html.table([names, *rows])
+        return html.table([names, *rows], caption=caption)
 
 
 def _cell(name: str, value: float | str | None) -> str:

@@ -22,13 +22,13 @@ from xpnet._training import (
     progress_bar,
     sources,
     trees,
+    weights,
 )
 from xpnet._training.batches import GivenBatches
 from xpnet._training.given import Batches
 from xpnet._training.hooks import Hooks
-from xpnet._training.learner import Learner
+from xpnet._training.learner import Learner, fitting
 from xpnet._training.measuring import Measures
-from xpnet._util import files
 from xpnet._util.checks import require_integer
 from xpnet.callbacks import Callback
 from xpnet.errors import ConfigError, Error
@@ -186,6 +186,8 @@ class Model(Learner):
             placer = given.Placer(self._inputs, self.loss_function)
             batches = GivenBatches(placer, x, steps_per_epoch, self._training.progress)
             batches.require_steps(schedule, epochs)
+            if epochs == 0:
+                return self._run(batches, 0, Measures(0, None, None), schedule, called)
             inputs, targets, batch_size = batches.first()
         else:
             inputs, targets = self._inputs.read(x), self._inputs.read(y, "y")
@@ -213,18 +215,14 @@ class Model(Learner):
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
             at_end = train_metrics_examples if train_metrics == "end" else 0
-            try:
-                self._grads, self._fitting = None, True
-                return loop.run(
-                    lambda: self._program,
-                    self._training,
-                    source,
-                    epochs=epochs,
-                    measures=Measures(at_end, validated, tested),
-                    hooks=Hooks(self, self._training, schedule, called),
-                )
-            finally:
-                self._fitting = False
+            return self._run(source, epochs, Measures(at_end, validated, tested), schedule, called)
+
+    def _run(self, source: Any, epochs: int, measures: Measures, schedule: Any, called: Any) -> History:
+        hooks = Hooks(self, self._training, schedule, called)
+        with fitting([self]):
+            return loop.run(
+                lambda: self._program, self._training, source, epochs=epochs, measures=measures, hooks=hooks
+            )
 
     def stop(self) -> None:
         """End `fit` after the current step. An epoch that is cut short does not enter the history."""
@@ -326,6 +324,8 @@ class Model(Learner):
     def restore(self, snapshot: Tree) -> None:
         """Restore the parameters and statistics of a `snapshot`, and reset the optimizer.
 
+        A dict from their names, such as `0.weight` in a file of `save`, does as well.
+
         Raises ShapeError for arrays of another network; the model is then unchanged.
         """
         arrays = dict(tree.items(trees.like(self._variables(), snapshot, self.backend, "")))
@@ -333,8 +333,7 @@ class Model(Learner):
 
     def save(self, path: str | Path) -> None:
         """Save the parameters and statistics to a `.npz` file, as arrays with names like `0.weight`."""
-        arrays = {name: self.backend.to_numpy(array) for name, array in tree.items(self._variables())}
-        files.save_arrays(path, arrays)
+        weights.save(path, self._variables(), self.backend)
 
     def load(self, path: str | Path) -> None:
         """Load parameters and statistics from a file that `save` wrote, and reset the optimizer.
@@ -342,8 +341,7 @@ class Model(Learner):
         Raises CheckpointError if the file cannot be read or belongs to another network; the model is then
         unchanged.
         """
-        shapes = {name: tuple(array.shape) for name, array in tree.items(self._variables())}
-        self.restore(files.load_arrays(path, shapes))
+        self.restore(weights.load(path, self._variables()))
 
     def save_checkpoint(self, path: str | Path) -> None:
         """Save everything that `fit` needs to resume. A callback may call it after any step.

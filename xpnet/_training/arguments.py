@@ -196,8 +196,13 @@ def require_numbers(optimizer: Optimizer) -> None:
             )
 
 
-def check_fit(models: Sequence[Mapping[str, Any]], **arguments: Any) -> None:
-    """ConfigError for an argument of `fit` that cannot be used, or is not the same in all processes."""
+def check_fit(
+    models: Sequence[Mapping[str, Any]], of_ensemble: Mapping[str, Any] | None = None, **arguments: Any
+) -> None:
+    """ConfigError for an argument of `fit` that cannot be used, or is not the same in all processes.
+
+    Those of an ensemble alone have been checked.
+    """
     require_integer("fit", "epochs", arguments["epochs"], least=0)
     for name in ("batch_size", "steps_per_epoch"):
         if arguments[name] is not None:
@@ -223,7 +228,7 @@ def check_fit(models: Sequence[Mapping[str, Any]], **arguments: Any) -> None:
             f"fit: expected no steps_per_epoch with arrays, got {arguments['steps_per_epoch']}; an epoch is "
             "all examples, in batches of batch_size"
         )
-    agreement.require_same(models, arguments)
+    agreement.require_same(models, arguments | dict(of_ensemble or {}))
 
 
 def check_batches(**arguments: Any) -> None:

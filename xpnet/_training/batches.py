@@ -39,10 +39,12 @@ class GivenBatches(Source):
             None: an epoch is one pass.
         progress: where the training is.
 
-    Raises ConfigError if there is no batch, or the loss needs the labels of all examples.
+    It takes no batch before `first`. Raises ConfigError if the loss needs the labels of all examples.
     """
 
     record: Given
+    x: Any = None
+    y: Any = None
     otherwise = "the batches come in another order each time, or this device is not deterministic"
 
     def __init__(
@@ -56,19 +58,22 @@ class GivenBatches(Source):
         self.place, self.backend, self.steps_per_epoch = place, place.inputs.backend, steps_per_epoch
         self.passes = Passes(batches, *self._start(progress))
         self.repeats = not self.passes.once
-        self.require_resumable(progress)  # before it takes a batch that does not come back
+        self.require_resumable(progress)
         self.buffers: dict[Any, Buffers] = {}
         self.indices: dict[int, Array] = {}
         self.batch: tuple[Array, Any] | None = None  # the last one
         self.counted = 0  # examples
         self.reached: int | None = None  # the step after which `passes` stand; None: elsewhere
         self.short = False  # whether an epoch had fewer steps than expected
-        if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
-            raise ConfigError("fit: expected at least one batch, got none")
         self.begin(progress)
 
     def first(self) -> tuple[Any, Any, int]:
-        """x, y and the number of examples of the first batch. Raises ShapeError if they cannot be read."""
+        """x, y and the number of examples of the first batch, which the first step then takes.
+
+        Raises ConfigError if there is none, ShapeError if they cannot be read.
+        """
+        if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
+            raise ConfigError("fit: expected at least one batch, got none")
         with naming("batch 1"):
             x, y, _ = given.parts_of(self.passes.first())
             x, y = self.place.read(x), self.place.read(y, "y")

@@ -85,7 +85,11 @@ def restore(
         )
         loaded = dict(saved["companions"])
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(f"{path}: expected the state of a Model ({error!r})") from error
+        networks = saved.get("networks") if isinstance(saved, dict) else None
+        got = f" ({error!r})"
+        if isinstance(networks, tuple):
+            got = f", got that of an Ensemble of {len(networks)}; load it into one, and take ensemble[k]"
+        raise CheckpointError(f"{path}: expected the state of a Model{got}") from error
     if saved_seed != seed:
         raise CheckpointError(f"{path}: expected seed {seed}, the model's, got {saved_seed}")
     for name in expected | found:
@@ -174,7 +178,10 @@ def read(path: str | Path) -> Tree:
         safetensors.SafetensorError,
     ) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path}: expected an intact file of format {FORMAT!r}: {reason}") from error
+        way_out = "; load reads the parameters that save wrote" if str(path).endswith(".npz") else ""
+        raise CheckpointError(
+            f"{path}: expected an intact file of format {FORMAT!r}: {reason}{way_out}"
+        ) from error
 
 
 def _digest(text: str, arrays: dict[str, np.ndarray]) -> str:

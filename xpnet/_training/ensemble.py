@@ -114,7 +114,8 @@ class Team:
         """The networks that train: those that have neither stopped nor diverged."""
         everyone = range(len(self.models))
         if self.training.unfinished:
-            stopping = {k for k in everyone if self.engine(k).training.stopping} - self.stopped
+            flags = self.backend.any_process_each([self.engine(k).training.stopping for k in everyone])
+            stopping = {k for k in everyone if flags[k]} - self.stopped
             # One that stopped because it diverges takes part until that has been found and told.
             self.stopped |= {k for k in stopping if not divergence.has_diverged(self.models[k].state)}
         return tuple([k for k in everyone if k not in self.stopped and k not in self.diverged])

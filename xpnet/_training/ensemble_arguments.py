@@ -11,7 +11,7 @@ from xpnet import tree
 from xpnet._training import arguments, given, held_out, judging
 from xpnet._training.ensemble import Team
 from xpnet._training.ensemble_data import Data
-from xpnet._training.inputs import naming
+from xpnet._training.inputs import HostInputs, naming
 from xpnet._training.judging import Weighted
 from xpnet._training.learner import use_loss
 from xpnet._util.checks import is_number, require_flag
@@ -44,17 +44,25 @@ def members(
     if k == 0:
         raise ConfigError("Ensemble: expected a seed for each network, got none; write seeds=range(8)")
     nets: Any = _each("net", net, k, Layer)
-    if isinstance(optimizer, list | tuple):
-        each: Any = _each("optimizer", optimizer, k, Optimizer)
-        optimizers: Any = [stacked_optimizers.with_numbers(one) for one in each]
-    else:
-        arguments.require("Model", "optimizer", optimizer)
-        one: Any = optimizer
-        optimizers = stacked_optimizers.of_each_network(one, k)
-    return list(zip(nets, optimizers, numbers, _strengths(l2, k), strict=True))
+    return list(zip(nets, optimizers(optimizer, k), numbers, strengths(l2, k), strict=True))
 
 
-def _strengths(l2: Any, k: int) -> list[float]:
+def optimizers(given: Optimizer | Sequence[Optimizer], k: int) -> list[Optimizer]:
+    """The optimizer of each network, of one with numbers or arrays of K, or of a list of K."""
+    if not isinstance(given, list | tuple):
+        arguments.require("Ensemble", "optimizer", given)
+        one: Any = given
+        return stacked_optimizers.of_each_network(one, k)
+    each: Any = _each("optimizer", given, k, Optimizer)
+    for one in each:
+        arguments.require("Ensemble", "optimizer", one)
+    found = [stacked_optimizers.with_numbers(one) for one in each]
+    for one in found:
+        arguments.require_numbers(one)
+    return found
+
+
+def strengths(l2: Any, k: int) -> list[float]:
     """λ of each network, of a number for all or K in a list or an array."""
     if is_number(l2):
         return [l2] * k
@@ -135,6 +143,8 @@ class Own:
 
     def read(self, name: str, array: Any) -> Any:
         """An array of numbers; ShapeError unless it has the axis of networks, if each has its own."""
+        if self.is_own:
+            self._require_even(name, array)
         found = self.inputs.read(array, name)
         if self.is_own and (len(found.shape) < 2 or found.shape[0] != self.k):
             raise ShapeError(
@@ -142,6 +152,18 @@ class Own:
                 f"got {show_shape(tuple(found.shape))}"
             )
         return found
+
+    def _require_even(self, name: str, each: Any) -> None:
+        """ShapeError for a list of the networks' own arrays that differ in their shapes."""
+        if not isinstance(each, list | tuple) or not all(hasattr(one, "shape") for one in each):
+            return
+        for k, one in enumerate(each):
+            if tuple(one.shape) != tuple(each[0].shape):
+                raise ShapeError(
+                    f"own_data: expected {name} of one shape for all networks, got "
+                    f"{show_shape(tuple(each[0].shape))} for network 0 and {show_shape(tuple(one.shape))} "
+                    f"for network {k}; fill up the shorter ones, with sample_weight 0 for what is filled up"
+                )
 
     def _folded(self, array: Any) -> Any:
         """The arrays of all networks one after the other."""
@@ -163,6 +185,20 @@ class Own:
                     place(*[array[k, ...] for array in arrays])
             raise
 
+    def _let_name_networks(self, placed: Any) -> None:
+        """Let inputs that are checked when they are read, one after the other, name the network and its x."""
+        if not (self.is_own and isinstance(placed, HostInputs)) or (check := placed.check) is None:
+            return
+        n = placed.shape[0] // self.k
+
+        def of_each(part: Any, rows: Any) -> None:
+            k, own = np.divmod(np.asarray(rows), n)
+            for network in np.unique(k):
+                with naming(f"network {network}"):
+                    check(part[k == network], own[k == network])
+
+        placed.check = of_each
+
     def _require_same_outputs(self, placed: Any) -> None:
         """ShapeError unless all networks take x, with outputs of one shape."""
         shape = tuple(placed.shape)
@@ -181,8 +217,12 @@ class Own:
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""
         x = self.read("x", x)
-        with self._naming_networks(x):
-            placed = self.inputs.place_x(self._folded(x))
+        try:
+            with self._naming_networks(x):
+                placed = self.inputs.place_x(self._folded(x))
+            self.inputs.require_rows(self.inputs.net.output_shape(tuple(placed.shape)))
+        except ShapeError as error:
+            raise self._advised(error, x) from error
         self._require_same_outputs(placed)
         return Data(placed, placed, self.k, self.is_own)
 
@@ -203,9 +243,17 @@ class Own:
         self._require_same_outputs(placed)
         return placed, target
 
-    def _advised(self, error: ShapeError, x: Any, y: Any) -> ShapeError:
+    def _advised(self, error: ShapeError, x: Any, y: Any = None) -> ShapeError:
         """The error, with a note if the arrays look like those of each network."""
-        if self.is_own or len(x.shape) < 3 or x.shape[:2] != y.shape[:2] or x.shape[0] != self.k:
+        if self.is_own or len(x.shape) < 3 or x.shape[0] != self.k:
+            return error
+        if y is None:
+            try:
+                self.inputs.net.output_shape(tuple(x.shape[1:]))
+            except ShapeError:
+                return error
+            return ShapeError(f"{error}; for x of each network write own_data=True")
+        if x.shape[:2] != y.shape[:2]:
             return error
         return ShapeError(f"{error}; for x and y of each network write own_data=True")
 
@@ -223,6 +271,7 @@ class Own:
                 advised = arguments.with_advice(error, self.team.models[0].net, x, y)
             raise advised from error
         self._require_same_outputs(placed)
+        self._let_name_networks(placed)
         data = Data(placed, target, self.k, self.is_own, bool(on_device))
         return data if weights is None else data._replace(y=self.weighted(data, weights))
 
@@ -246,9 +295,10 @@ class Own:
         """Weights of n examples, for all networks or for each. ShapeError for another shape."""
         host: Any = self.team.backend.numbers(weights, "sample_weight")[...]
         if host.shape not in ((n,), (self.k, n)):
+            way_out = "; pass its transpose" if host.shape == (n, self.k) else ""
             raise ShapeError(
                 f"sample_weight: expected weights of shape ({n},), or ({self.k}, {n}) for each network, "
-                f"got {show_shape(host.shape)}"
+                f"got {show_shape(host.shape)}{way_out}"
             )
         return host
 
@@ -261,8 +311,15 @@ class Own:
         if pair is None or given.are_pairs(pair):
             return None if pair is None else self.batches(pair)
         with naming(name):
-            x, y = self.read("x", pair[0]), self.read("y", pair[1])
-            return self.place(x, y, weights, on_device)
+            own = self._as_training(pair[0])
+            x, y = own.read("x", pair[0]), own.read("y", pair[1])
+            return own.place(x, y, weights, on_device)
+
+    def _as_training(self, x: Any) -> "Own":
+        """Itself; for x without the axis of networks, which its training data has, what is for all."""
+        example = self.inputs.input_shape  # of the training data
+        shared = self.is_own and example is not None and len(getattr(x, "shape", ())) == len(example)
+        return Own(self.team, False) if shared else self
 
     def split(self, fraction: float, x: Any, y: Any, weights: Any) -> tuple[tuple[Any, Any, Any], Any]:
         """x, y and weights without the last examples, and these: see `held_out.split`."""

@@ -62,7 +62,7 @@ class Fit:
             self.network_hooks[k].restore_states()
             own.progress = own.progress._replace(batches=batches)
         first = self.network_hooks[min(trainings)]
-        loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs)
+        loop._warn_if_over(first.schedule, first.training.progress.epoch, epochs, "ensemble")
         with ExitStack() as stack:
             for k in trainings:
                 stack.enter_context(self.network_hooks[k].from_start_to_end())
@@ -75,7 +75,9 @@ class Fit:
             for _ in range(epochs):
                 for own in trainings.values():
                     own.unfinished = True  # also after a callback has assigned other parameters
-                if training.stopping or not (places := team.places()) or not self._epoch(places):
+                if team.backend.any_process(training.stopping):
+                    break
+                if not (places := team.places()) or not self._epoch(places):
                     break
         goes_on = any(trainings[k].progress.epoch_step > 0 for k in team.places())
         training.unfinished = training.unfinished and goes_on
@@ -100,6 +102,8 @@ class Fit:
                 f"{first.epoch_step}, and others not; set ensemble[{ahead[0]}].epoch_step = 0"
             )
         self.source.require_resumable(team.progress())
+        if self.source.y is None:  # no batch has been read, for 0 epochs
+            return
         totals = team.models[ahead[0]].state.totals
         judging.require_same_weights(totals, self.source.y, self.source.restart)
 
@@ -130,6 +134,8 @@ class Fit:
             if is_done and places:
                 progress = progress.after_epoch(mean, self.hooks.news_of_epoch(mean))
                 progress = progress._replace(batches=self.source.record)
+                if progress.epoch == 1:
+                    loop._warn_of_scale(team.engine(places[0]).program, self.source, mean)
             team.diverged |= faults
             team.commit([*moments, Moment(training, NO_STATE, progress)])
             for k, fault in faults.items():
@@ -279,9 +285,10 @@ class _Steps:
             training.state.finite_steps
         )  # waits for the steps; JAX waits long for all arrays alive
         self.seconds = time.perf_counter() - began
-        if hooks.paused:
-            training.stopping = False
-        return bool(hooks.paused)
+        paused: bool = backend.any_process(hooks.paused)
+        if paused:  # some networks go on, unless a process stops them all
+            training.stopping = backend.any_process(hooks.ending)
+        return paused
 
     def _ranges(self, source: Source, rates: list[Any], skipped: int) -> Generator[StepRange, None, None]:
         return source.ranges(rates if self.is_scheduled else None, skipped)
@@ -334,13 +341,14 @@ class _StepHooks:
 
     Attributes:
         paused: whether a network has stopped within the epoch, and the others wait to go on.
+        ending: whether `stop` of the ensemble was called.
     """
 
     def __init__(self, fit: Fit, stacked: Stacked) -> None:
         self.fit, self.stacked = fit, stacked
         self.of_networks = [fit.network_hooks[k] for k in stacked.places]
         self.every_step = any(hooks.every_step for hooks in (fit.hooks, *self.of_networks))
-        self.paused = False
+        self.paused = self.ending = False
 
     def news_of_step(self, step: int, n_steps: float) -> News | None:
         found = [hooks.news_of_step(step, n_steps) for hooks in self.of_networks]
@@ -350,11 +358,13 @@ class _StepHooks:
 
     def tell(self) -> None:
         team = self.fit.team
+        team.training.stopping = team.training.stopping and not self.paused  # set below; other processes lag
         if any(self.stacked.news):
             team.sync()
             for hooks in self.of_networks:
                 hooks.tell()
         self.fit.hooks.tell()
         stopping = team.take_in() or any(team.engine(k).training.stopping for k in self.stacked.places)
-        if stopping and not team.training.stopping:
-            team.training.stopping = self.paused = True
+        self.ending = self.ending or team.training.stopping
+        self.paused = self.paused or (stopping and not self.ending)
+        team.training.stopping = self.ending or self.paused

@@ -104,19 +104,30 @@ class Inputs:
 
     def place_target(self, prediction_shape: Shape, target: ArrayLike, on_device: bool = True) -> Any:
         """The target for predictions of shape `prediction_shape`, on the device or on the host."""
+        self.require_rows(prediction_shape)
+        read = self.read(target, "y")
+        real = len(read.shape) == len(prediction_shape)
+        place = self.backend.asarray if on_device else self.backend.on_host
+        placed: Any = place(read, real)
+        seen, of_store = 0, isinstance(placed, LazyArray)
+        for number, (piece, shape) in enumerate(pieces(placed, tuple(prediction_shape))):
+            try:
+                self.loss.check(shape, piece)
+            except ShapeError as error:
+                if (first := error.first) is None:
+                    raise
+                raise ShapeError(f"{error}; y[{seen + first}] is {int(piece[first])}") from None
+            seen += 0 if of_store and number == 0 else shape[0]  # its first piece repeats its first example
+        return placed
+
+    def require_rows(self, prediction_shape: Shape) -> None:
+        """ShapeError unless the predictions are rows (n, d), for a loss of xpnet."""
         if len(prediction_shape) != 2 and type(self.loss).__module__.startswith("xpnet."):
             raise ShapeError(
                 f"{self.loss}: expected a network with outputs of shape (n, d), got "
                 f"{show_shape(prediction_shape)}; nn.Flatten() or nn.GlobalAvgPool() makes a row of each "
                 "example"
             )
-        read = self.read(target, "y")
-        real = len(read.shape) == len(prediction_shape)
-        place = self.backend.asarray if on_device else self.backend.on_host
-        placed: Any = place(read, real)
-        for piece, shape in pieces(placed, tuple(prediction_shape)):
-            self.loss.check(shape, piece)
-        return placed
 
     def place(self, x: ArrayLike, y: ArrayLike, on_device: bool = True) -> tuple[Any, Any]:
         """Inputs and their targets, at least one of each.

@@ -158,7 +158,9 @@ def weighted(
     if host.shape != (n,):
         raise ShapeError(f"sample_weight: expected {n} weights of shape ({n},), got {host.shape}")
     if not (np.all(np.isfinite(host)) and np.all(host >= 0) and (np.any(host > 0) or not some)):
+        wrong = np.flatnonzero(~(np.isfinite(host) & (host >= 0)))
         got = f"weights from {np.min(host):g} to {np.max(host):g}"
+        got += f"; sample_weight[{wrong[0]}] is {host[wrong[0]]:g}" if wrong.size else ""
         least = "at least 0, one above 0" if some else "at least 0"
         raise ShapeError(f"sample_weight: expected finite weights of {least}, got {got}")
     place = backend.asarray if on_device else backend.on_host

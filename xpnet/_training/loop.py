@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from xpnet._training.sources import Arrays, Source
 from xpnet._training.state import Start, Training
 from xpnet._training.step import zero_totals
 from xpnet._util.text import constructor_call
+from xpnet._util.warning import warn
 from xpnet.data.batches import slices
 from xpnet.errors import DivergedError, ShapeError
 from xpnet.losses import CrossEntropy
@@ -80,18 +80,18 @@ def run(
     return history
 
 
-def _warn_if_over(schedule: Schedule | None, epoch: int, epochs: int) -> None:
+def _warn_if_over(schedule: Schedule | None, epoch: int, epochs: int, what: str = "model") -> None:
     """Warn if the schedule does nothing in these epochs: it is over, or all its factors are 0."""
     if schedule is None or epochs == 0:
         return
     if schedule.is_over(epoch):
-        problem = f"is over at epoch {epoch}, where the model is: its factor stays {schedule(epoch):g}"
+        problem = f"is over at epoch {epoch}, where the {what} is: its factor stays {schedule(epoch):g}"
     elif not any(schedule(epoch + half / 2) for half in range(2 * epochs)):
-        problem = f"is 0 from epoch {epoch}, where the model is, to epoch {epoch + epochs}"
+        problem = f"is 0 from epoch {epoch}, where the {what} is, to epoch {epoch + epochs}"
     else:
         return
-    way_out = f"pass a schedule that ends at epoch {epoch + epochs}, or set model.epoch = 0"
-    warnings.warn(f"fit: the schedule {constructor_call(schedule)} {problem}; {way_out}", stacklevel=4)
+    way_out = f"pass a schedule that ends at epoch {epoch + epochs}, or set {what}.epoch = 0"
+    warn(f"fit: the schedule {constructor_call(schedule)} {problem}; {way_out}")
 
 
 def _warn_of_scale(program: Program, source: Source, metrics: EpochMetrics) -> None:
@@ -105,10 +105,9 @@ def _warn_of_scale(program: Program, source: Source, metrics: EpochMetrics) -> N
     if isinstance(source, Arrays) and objective.net.integers is None and not backend.spans_processes:
         largest = float(np.max(np.abs(backend.on_host(source.x[:SOME, ...])[:])))
         if largest >= LARGE_INPUT:
-            warnings.warn(
+            warn(
                 f"fit: the loss of epoch 1 is {metrics.train_loss:.1e}, and inputs reach {largest:g}: scale "
-                "them, pixels by x / 255, other numbers by data.normalize",
-                stacklevel=4,
+                "them, pixels by x / 255, other numbers by data.normalize"
             )
 
 

@@ -49,9 +49,16 @@ def examples_at_once(
 
 
 def needs(
-    net: Layer, state: State, backend: Backend, input_shape: Shape, micro_batch: int | None = None
+    net: Layer,
+    state: State,
+    backend: Backend,
+    input_shape: Shape,
+    micro_batch: int | None = None,
+    networks: int = 1,
 ) -> tuple[list[summary.Row], summary.StepMemory]:
     """The rows of the summary and the memory of a training step for a batch of `input_shape`, on each device.
+
+    The rows are of one network; the memory is of so many that train at once, with a batch for each.
 
     Raises ShapeError if the shape does not fit, ConfigError for a batch without examples.
     """
@@ -59,12 +66,12 @@ def needs(
     require_integer("summary", "batch_size", n)
     net.output_shape(("n", *example))
     in_training = faster(net, backend).training_mode(Key(None))
-    at_once = examples_at_once(in_training, tuple(example), n, backend)
+    at_once = examples_at_once(in_training, tuple(example), n, backend, networks=networks)
     size = min(n, micro_batch or at_once)
     parts = math.ceil(n / size)
     at_once = math.ceil(min(n, size * backend.workers) / backend.n_devices)
     rows = summary.rows(net, state.params, input_shape, backend.dtype_name, at_once)
-    parameters = summary.count(state.params) * backend.itemsize
+    parameters = networks * summary.count(state.params) * backend.itemsize
     shape = at_once, *example
     workspace = max(
         cost.workspace(in_training, shape), cost.backward_workspace(in_training, state.params, shape)
@@ -73,7 +80,7 @@ def needs(
         parameters=parameters,
         # One tree for each running part, and one partial sum for each power of 2 (see `PairwiseSum`).
         gradients=parameters * min(parts, backend.workers + parts.bit_length() - 1),
-        optimizer_state=summary.count(state.optimizer) * backend.itemsize,
-        saved_activations=sum(row.saved for row in rows),
-        workspace=workspace * backend.itemsize,
+        optimizer_state=networks * summary.count(state.optimizer) * backend.itemsize,
+        saved_activations=networks * sum(row.saved for row in rows),
+        workspace=networks * workspace * backend.itemsize,
     )

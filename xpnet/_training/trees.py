@@ -37,14 +37,14 @@ def _leaves(layer: Layer, branch: Tree, name: str = "") -> Iterator[tuple[Layer,
         yield layer, name, branch
 
 
-def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
+def like(expected: Tree, given: Tree, backend: Backend, what: str, whose: str = "Model") -> Tree:
     """Copies of the given arrays on the device, in the structure of the expected tree.
 
     Arguments:
         expected: a tree of arrays on the device.
         given: arrays of any library with the same names, in the same tree or in a dict from names.
         backend: makes the copies, in real dtypes where the expected arrays are real.
-        what: the name of the tree in errors, such as "params".
+        what, whose: the names of the tree and of its owner in errors, such as "params" and "Model".
 
     Raises ShapeError, which names the first array that is missing, unexpected or of another shape.
     """
@@ -52,14 +52,14 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
     copies = {}
     for name, like_this in wanted.items():
         shape = tuple(like_this.shape)
-        expectation = f"Model: expected {name} of shape {show_shape(shape)}"
+        expectation = f"{whose}: expected {name} of shape {show_shape(shape)}"
         if name not in found:
             raise ShapeError(f"{expectation}, got {_in_place_of(name, found)}")
         real = backend.xp.isdtype(like_this.dtype, "real floating")
         try:
             array = backend.asarray(found[name], real=real)
         except ShapeError as error:
-            raise ShapeError(f"Model: {name}: {error}") from error
+            raise ShapeError(f"{whose}: {name}: {error}") from error
         if tuple(array.shape) != shape:
             transposed = len(shape) > 1 and tuple(array.shape) == shape[::-1]
             got = ("its transpose, " if transposed else "") + show_shape(tuple(array.shape))
@@ -67,7 +67,7 @@ def like(expected: Tree, given: Tree, backend: Backend, what: str) -> Tree:
         copies[name] = backend.copy(array)
     for name, extra in found.items():
         if name not in wanted:
-            raise ShapeError(f"Model: expected no array {name} in this network, got {_describe(extra)}")
+            raise ShapeError(f"{whose}: expected no array {name} in this network, got {_describe(extra)}")
     return tree.replace(expected, copies, what)
 
 

@@ -50,6 +50,11 @@ def require_flag(thing: Any, name: str, value: Any) -> None:
         raise ConfigError(f"{thing}: expected {name} to be True or False, got {value!r}")
 
 
+def one_network(thing: Any) -> str:
+    """The way out where an `Ensemble` came in place of a `Model`; empty for anything else."""
+    return "; pass one network: ensemble[k] or ensemble.best()" if hasattr(thing, "callbacks_of") else ""
+
+
 def require_shape(thing: Any, shape: Any) -> tuple[int, ...]:
     """The shape as a tuple. ConfigError unless it is the shape of one example: integers of at least 1."""
     lengths = tuple(map(python_number, shape)) if isinstance(shape, Iterable) else ()

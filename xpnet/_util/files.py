@@ -5,7 +5,7 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -111,16 +111,23 @@ def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_arrays(
+    path: str | Path, shapes: Shapes, refuse: Callable[[Shapes], None] = lambda found: None
+) -> dict[str, np.ndarray]:
     """The named arrays of a `.npz` file, with the expected shapes. Never executes code from the file.
 
     Raises CheckpointError if the file is missing, is damaged, holds pickled objects or holds other arrays. It
     checks all headers before it reads any array, so that a damaged header cannot allocate much memory.
+    `refuse` may raise a CheckpointError that says more of the shapes in the file.
     """
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of invalid escapes in a damaged header
             found = {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
+            refuse(found)
             for name in shapes | found:
                 if shapes.get(name) != found.get(name):
                     raise CheckpointError(
@@ -131,7 +138,8 @@ def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[st
         raise
     except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
         reason = getattr(error, "strerror", None) or error  # an OSError's text repeats the path
-        raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}") from error
+        way_out = "; load_checkpoint reads a checkpoint" if str(path).endswith(".safetensors") else ""
+        raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}{way_out}") from error
 
 
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:

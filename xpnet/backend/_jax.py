@@ -6,7 +6,7 @@ batch, and XLA inserts the sums over the devices. So all arrays outside of compi
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -136,6 +136,11 @@ class JAX(Backend):
 
     def any_process(self, flag: bool) -> bool:
         return bool(processes.largest(flag)) if self.spans_processes else flag
+
+    def any_process_each(self, flags: Sequence[bool]) -> list[bool]:
+        if not self.spans_processes:
+            return list(flags)
+        return list(map(any, processes.gathered(np.array(flags)).T.tolist()))
 
     def require_same(self, what: str, settings: Mapping[str, object]) -> None:
         if self.spans_processes:

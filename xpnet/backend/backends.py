@@ -303,6 +303,10 @@ class Backend:
         """Whether the flag is set in any of the processes that train together. Waits for all of them."""
         return flag
 
+    def any_process_each(self, flags: Sequence[bool]) -> list[bool]:
+        """`any_process` for each of these flags."""
+        return list(flags)
+
     def agreement(self) -> Callable[[bool], bool]:
         """`any_process` for a loop, where it must not wait: each call gives the result of the call before."""
         return bool

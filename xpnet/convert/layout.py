@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import nn, tree
+from xpnet._util.checks import one_network
 from xpnet.convert.places import Place, Places
 from xpnet.errors import CheckpointError, ConfigError
 from xpnet.model import Model
@@ -92,7 +93,7 @@ def of_model(model: Model, places: Places) -> dict[str, np.ndarray]:
 def require_model(model: Any) -> None:
     """ConfigError for anything else than a model."""
     if not isinstance(model, Model):
-        raise ConfigError(f"convert: expected a Model, got {type(model).__name__}")
+        raise ConfigError(f"convert: expected a Model, got {type(model).__name__}{one_network(model)}")
 
 
 Lookup = Callable[[Place, Slot], tuple[np.ndarray | None, str]]

@@ -1,19 +1,36 @@
-"""The networks of an ensemble: access to them, their copies and files."""
+"""The networks of an ensemble: access to them, and their tables."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from xpnet import tree
-from xpnet._training import checkpoint, ensemble_arguments, ensemble_files
+from xpnet._training import ensemble_arguments, summary, trees
 from xpnet._training.ensemble import Team
+from xpnet._training.sizes import needs
 from xpnet._training.step import Augment
+from xpnet._training.summary import Row, StepMemory
+from xpnet._util import text
+from xpnet._util.checks import require_shape
 from xpnet.callbacks import Callback
 from xpnet.ensemble.history import EnsembleHistory
-from xpnet.errors import CheckpointError, ConfigError, ShapeError
+from xpnet.errors import ConfigError
 from xpnet.model import Model
+from xpnet.nn._layer import Shape
+from xpnet.optim import Optimizer
 from xpnet.schedules import Schedule
 from xpnet.tree import Tree
+
+BY_HAND = "forward", "backward", "step", "zero_grads", "grads", "loss", "errors", "prepare"
+OF_ONE = (  # attributes of `Model`, and what to do
+    dict.fromkeys(BY_HAND, "a step by hand is one network's; write ensemble[k].{}")
+    | dict.fromkeys(
+        ("train", "eval", "training"),
+        "evaluate and predict use evaluation mode anyway; for forward of one network write ensemble[k].{}",
+    )
+    | dict.fromkeys(("state", "objective", "micro_batch"), "each network has its own; write ensemble[k].{}")
+)
 
 
 class Copies(NamedTuple):
@@ -43,7 +60,11 @@ class Networks:
 
     def __getitem__(self, k: int) -> Model:
         self._team.sync()
-        return self._models[k]
+        try:
+            return self._models[k]
+        except IndexError:
+            last = len(self) - 1
+            raise IndexError(f"Ensemble: expected a network from 0 to {last}, got {k}") from None
 
     def __iter__(self) -> Iterator[Model]:
         self._team.sync()
@@ -65,9 +86,16 @@ class Networks:
 
     @property
     def epoch(self) -> int:
-        """The number of epochs that `fit` of the ensemble has completed."""
+        """The number of epochs that `fit` of the ensemble has completed; assign it to all networks."""
         self._team.sync()
         return self._team.training.progress.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        training = self._team.training
+        for model in self:
+            model.epoch = epoch
+        training.progress = training.progress._replace(epoch=epoch)
 
     @property
     def epoch_step(self) -> int:
@@ -90,8 +118,62 @@ class Networks:
 
     @property
     def params(self) -> Tree:
-        """The parameters of all networks: arrays with a leading axis of K. Assign those of `ensemble[k]`."""
-        return tree.map(lambda *arrays: self.backend.xp.stack(arrays), *[model.params for model in self])
+        """The parameters of all networks: arrays with a leading axis of K.
+
+        Assign a tree of such arrays of any library, as to `Model.params`.
+        """
+        return self._stacked("params")
+
+    @params.setter
+    def params(self, params: Tree) -> None:
+        self._assign("params", params)
+
+    @property
+    def statistics(self) -> Tree:
+        """The statistics that layers collect in training, as `params`; assign them likewise."""
+        return self._stacked("statistics")
+
+    @statistics.setter
+    def statistics(self, statistics: Tree) -> None:
+        self._assign("statistics", statistics)
+
+    def _stacked(self, name: str) -> Tree:
+        """An attribute of all networks, a tree of arrays, with a leading axis of K."""
+        return tree.map(
+            lambda *arrays: self.backend.xp.stack(arrays), *[getattr(model, name) for model in self]
+        )
+
+    def _assign(self, name: str, arrays: Tree) -> None:
+        """Give each network its part of these arrays."""
+        stacked = trees.like(self._stacked(name), arrays, self.backend, name, "Ensemble")
+        for k, model in enumerate(self):
+            setattr(model, name, tree.map(lambda array, k=k: array[k, ...], stacked))
+
+    @property
+    def optimizer(self) -> list[Optimizer]:
+        """The optimizer of each network; assign one or a list of K, as `Ensemble` takes them."""
+        return [model.optimizer for model in self]
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | Sequence[Optimizer]) -> None:
+        each = ensemble_arguments.optimizers(optimizer, len(self))
+        for model, own in zip(self, each, strict=True):
+            model.optimizer = own
+
+    @property
+    def l2(self) -> np.ndarray:
+        """λ of the L2 penalty of each network (K,); assign a number or K of them."""
+        return np.array([model.l2 for model in self])
+
+    @l2.setter
+    def l2(self, l2: Any) -> None:
+        for model, own in zip(self, ensemble_arguments.strengths(l2, len(self)), strict=True):
+            model.l2 = own
+
+    @property
+    def learning_rate(self) -> np.ndarray:
+        """The learning rate of the last step of `fit` of each network (K,)."""
+        return np.array([model.learning_rate for model in self])
 
     def best(self, monitor: str = "validation_loss") -> Model:
         """The network with the best last epoch; with the best restored epoch after `EarlyStopping`.
@@ -131,88 +213,79 @@ class Networks:
         """Whether a parameter of a network that still trains is infinite or NaN. Waits for the device."""
         return any(self[k].has_diverged() for k in range(len(self)) if k not in self.diverged)
 
-    # Copies and files.
+    # Tables.
 
-    def snapshot(self) -> Tree:
-        """Copies on the device of parameters and statistics: a tuple of the `snapshot` of each network."""
-        return tuple([model.snapshot() for model in self])
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one example of the last x; None before the first."""
+        return self._models[0].input_shape
 
-    def restore(self, snapshot: Tree) -> None:
-        """Restore the parameters and statistics of a `snapshot`, and reset the optimizers."""
-        if not isinstance(snapshot, tuple) or len(snapshot) != len(self):
-            got = f"{len(snapshot)}" if isinstance(snapshot, tuple) else type(snapshot).__name__
-            raise ShapeError(f"restore: expected a snapshot of {len(self)} networks, got {got}")
-        for model, own in zip(self, snapshot, strict=True):
-            model.restore(own)
+    def parameter_count(self) -> int:
+        """The number of parameters of all networks."""
+        return sum(model.parameter_count() for model in self._models)
 
-    def save_checkpoint(self, path: str | Path) -> None:
-        """Save everything that `fit` needs to resume, of all networks, as `Model.save_checkpoint` does."""
-        checkpoint.write(path, self._captured())
+    def step_memory(self, input_shape: Shape, batch_size: int = 64) -> StepMemory:
+        """`Model.step_memory` of all networks, each on a batch of that size."""
+        return self._needs(require_shape("step_memory", input_shape), batch_size)[1]
 
-    def load_checkpoint(self, path: str | Path) -> None:
-        """Load a file that `save_checkpoint` wrote; `fit` then resumes as if it had never been interrupted.
+    def _needs(self, shape: Shape, batch_size: int) -> tuple[list[Row], StepMemory]:
+        state, whole, parts = self[0].state, (batch_size, *shape), self._models[0].micro_batch
+        rows, need = needs(self.net, state, self.backend, whole, parts, networks=len(self))
+        numbers = sum(summary.count(model.state.optimizer) for model in self._models)  # of several optimizers
+        return rows, need._replace(optimizer_state=numbers * self.backend.itemsize)
 
-        Raises CheckpointError if the file cannot be read or belongs to other networks; the ensemble is then
-        unchanged.
+    def summary(self, input_shape: Shape | None = None, batch_size: int = 64) -> str:
+        """The table of `Model.summary` for one network, and what all of them take.
+
+        Arguments:
+            input_shape: as in `Model.summary`.
+            batch_size: examples per step and network.
         """
-        self._resume(checkpoint.read(path), path)
+        shape = self.input_shape if input_shape is None else require_shape("summary", input_shape)
+        total = f"{self._these()}: {self.parameter_count():,} parameters"
+        if shape is None:
+            return summary.text(self.net, self[0].params, step=total)
+        rows, need = self._needs(shape, batch_size)
+        on = " on each device" if self.backend.n_devices > 1 else ""
+        step = f"A step of {batch_size} examples for each in {self.backend.dtype_name} takes{on} {need}"
+        return summary.text(self.net, self[0].params, rows, f"{total}\n{step}")
 
-    def _captured(self, of_copy: bool = False) -> dict[str, Any]:
-        team = self._team
-        team.sync()
-        networks = [
-            checkpoint.capture(team.engine(k).training, self.backend, model.seed, of_copy)
-            for k, model in enumerate(self._models)
-        ]
-        return self._captured_whole(of_copy) | {"networks": networks}
+    def _these(self) -> str:
+        """The number of networks, of which a table shows the first."""
+        same = len({str(model.net) for model in self._models}) == 1
+        return f"{text.some(len(self), 'network')}{' like this' if same else ', of which this is the first'}"
 
-    def _captured_whole(self, of_copy: bool) -> dict[str, Any]:
-        """What a checkpoint holds beside the networks."""
-        team = self._team
-        team.sync()
-        return {
-            "ensemble": ensemble_files.captured(team.training, self.backend, of_copy),
-            "diverged": {str(k): message for k, message in team.diverged.items()},
-            "stopped": sorted(team.stopped),
-            "restored": {str(k): list(epochs) for k, epochs in self._restored.items()},
-        }
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows, as that of `Model`, for one network."""
+        shape, rows = self.input_shape, None
+        if shape is not None:
+            rows, _ = self._needs(shape, 2)
+        made_of = f"{self._these()}: {self.loss_function}, {self._calls('optimizer')}"
+        return summary.html(f"{made_of}, {self._where()}", self.net, self[0].params, rows)
 
-    def _resume(self, saved: Any, path: str | Path) -> None:
-        try:
-            networks, whole = saved["networks"], ensemble_files.restored(saved["ensemble"])
-            diverged = {int(k): str(message) for k, message in saved["diverged"].items()}
-            stopped = {int(k) for k in saved["stopped"]}
-            restored = _restored(saved)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path}: expected the state of an Ensemble ({error!r})") from error
-        if len(networks) != len(self):
-            raise CheckpointError(f"{path}: expected {len(self)} networks, got {len(networks)}")
-        loaded = []
-        for k, model in enumerate(self):
-            try:
-                loaded.append(checkpoint.restore(model.state, self.backend, model.seed, networks[k], path))
-            except CheckpointError as error:
-                raise CheckpointError(f"network {k}: {error}") from error
-        self._team.take_over(loaded, whole, diverged, stopped)
-        self._restored = restored
+    def _calls(self, name: str) -> str:
+        """The networks' layers, or optimizers: the first one, and the last one if they differ."""
+        given = [getattr(model, name) for model in self._models]
+        calls = [repr(each) if name == "net" else text.constructor_call(each) for each in given]
+        first, last = text.shortened(calls[0]), text.shortened(calls[-1])
+        return first if len(set(calls)) == 1 else f"{first} … {last}"
 
-    def __getstate__(self) -> dict[str, Any]:
-        saved = self._captured_whole(of_copy=True)
-        return {"models": self._models, "options": self._options, "saved": saved}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._assemble(state["models"], **state["options"])
-        saved, trainings = state["saved"], [self._team.engine(k).training for k in range(len(self))]
-        whole, diverged = ensemble_files.restored(saved["ensemble"]), saved["diverged"]
-        self._restored = _restored(saved)
-        self._team.take_over(
-            trainings, whole, {int(k): message for k, message in diverged.items()}, set(saved["stopped"])
-        )
+    def _where(self) -> str:
+        gone = f", {len(self.diverged)} diverged" if self.diverged else ""
+        return f"{self.backend.dtype_name} on {self.backend.name}, epoch {self.epoch}{gone}"
 
     def __repr__(self) -> str:
-        return f"<Ensemble of {len(self)}: {self._models[0]!r}>"
+        made_of = f"{self._calls('net')}, {self.loss_function}, {self._calls('optimizer')}"
+        count = self._models[0].parameter_count()
+        return (
+            f"<Ensemble of {len(self)} of {made_of}: {len(self)} × {count:,} parameters in {self._where()}>"
+        )
 
+    # What `Model` has and an ensemble does not.
 
-def _restored(saved: Any) -> dict[int, tuple[int, int]]:
-    """The epochs that `EarlyStopping` restored, and those in which it did, of a checkpoint."""
-    return {int(k): (int(best), int(last)) for k, (best, last) in saved["restored"].items()}
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in OF_ONE:
+                raise AttributeError(f"Ensemble has no {name}: {OF_ONE[name].format(name)}")
+            return self.__getattribute__(name)  # raises the error of a property, too

@@ -29,7 +29,8 @@ from xpnet._training.measuring import Measures
 from xpnet._training.step import Augment
 from xpnet._util.checks import require_flag, require_integer
 from xpnet.callbacks import Callback, EarlyStopping
-from xpnet.ensemble._networks import Copies, Networks
+from xpnet.ensemble._files import SavedNetworks
+from xpnet.ensemble._networks import Copies
 from xpnet.ensemble.history import EnsembleEvaluation, EnsembleHistory
 from xpnet.errors import ConfigError, Error
 from xpnet.losses import Loss
@@ -42,7 +43,7 @@ from xpnet.tree import Array, ArrayLike
 COMBINATIONS = ("each", "mean", "vote")
 
 
-class Ensemble(Networks):
+class Ensemble(SavedNetworks):
     """K networks of one architecture, trained at once: each step is one batched product of all of them.
 
         ensemble = xpnet.Ensemble(net, loss, optim.SGD(0.1), seeds=range(8))
@@ -69,7 +70,8 @@ class Ensemble(Networks):
         diverged: for each network that was taken out because it diverged, what happened. `fit` leaves it out
             from then on: delete its entry to train it again.
 
-    `len(ensemble)` is K. `pickle` and `copy.deepcopy` work as for `Model`.
+    `len(ensemble)` is K. A step by hand is one network's: `ensemble[k].forward(x)`. `pickle` and
+    `copy.deepcopy` work as for `Model`.
 
     Raises ConfigError if the numbers of seeds, networks, optimizers and hyper-parameters differ, or networks
     have other parameters or statistics; else errors as for `Model`.
@@ -143,7 +145,8 @@ class Ensemble(Networks):
             epochs, batch_size, schedule, data_on_device, progress, train_metrics, train_metrics_examples,
                 steps_per_epoch: as in `Model.fit`. Each network has a copy of the schedule.
             validation, test: as in `Model.fit`, or `(x, y, weights)` with weights (n,) or (K, n): loss and
-                accuracy are then weighted means. Each network's own with `own_data`.
+                accuracy are then weighted means. With `own_data` each network's own (K, n, ...), or (n, ...)
+                for all.
             validation_split: as in `Model.fit`.
             shuffle: "each", the default: an order for each network, from its seed; "shared": one order for
                 all, from the first seed, which is faster; False: the order of the data.
@@ -161,8 +164,16 @@ class Ensemble(Networks):
         """
         validation, validation_weight = ensemble_arguments.pair("validation", validation)
         test, test_weight = ensemble_arguments.pair("test", test)
+        own, shuffle = Own(self._team, own_data), ensemble_arguments.order(shuffle, y)
         arguments.check_fit(
             [each._settings() for each in self],
+            {
+                "own_data": own.is_own,
+                "shuffle": shuffle,
+                "weights of validation": validation_weight,
+                "weights of test": test_weight,
+                "diverged": sorted(self.diverged),
+            },
             x=x,
             y=y,
             epochs=epochs,
@@ -179,15 +190,15 @@ class Ensemble(Networks):
             sample_weight=sample_weight,
             steps_per_epoch=steps_per_epoch,
         )
-        shuffle = ensemble_arguments.order(shuffle, y)
         called = arguments.callbacks_of(callbacks)
         if self._fitting:
             raise Error("fit: expected no other fit of this ensemble to run, got one that has not ended")
-        own, before = Own(self._team, own_data), [len(model.history) for model in self]
         batch_size, batches = 64 if batch_size is None else int(batch_size), None
         if y is None:
             batches = EnsembleBatches(own, x, steps_per_epoch, self._team.progress())
             batches.require_steps(schedule, epochs)
+            if epochs == 0:
+                return self._run(batches, 0, Measures(0, None, None), schedule, called)
             x, y, batch_size = batches.first()
         else:
             x, y = own.read("x", x), own.read("y", y)
@@ -211,25 +222,36 @@ class Ensemble(Networks):
                 labels = judging.without_weights(source.y), measures.validation.y
                 held_out.warn_of_sorted(*(self.backend.on_host(each)[:] for each in labels))
             called = (*progress_bar.callbacks(progress, epochs, source.examples), *called)
-            copies = self._copied(schedule, called)
-            self._restored = {}
-            fit = ensemble_fit.Fit(
-                self._team,
-                source,
-                measures,
-                Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
-                [
-                    Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
-                    for k, model in enumerate(self._models)
-                ],
-            )
-            try:
-                self._fitting = True
-                with fitting(self._models):
-                    fit.run(epochs)
-            finally:
-                self._fitting = False
-                self._note_restored(copies)
+            return self._run(source, epochs, measures, schedule, called)
+
+    def _run(
+        self,
+        source: Any,
+        epochs: int,
+        measures: Measures,
+        schedule: Schedule | None,
+        called: Sequence[Callback],
+    ) -> EnsembleHistory:
+        before = [len(model.history) for model in self]
+        copies = self._copied(schedule, called)
+        self._restored = {}
+        fit = ensemble_fit.Fit(
+            self._team,
+            source,
+            measures,
+            Hooks(self, self._team.training, None, [each for each in called if not each.each_network]),  # type: ignore[arg-type]
+            [
+                Hooks(model, self._team.engine(k).training, copies.schedules[k], copies.callbacks[k])
+                for k, model in enumerate(self._models)
+            ],
+        )
+        try:
+            self._fitting = True
+            with fitting(self._models):
+                fit.run(epochs)
+        finally:
+            self._fitting = False
+            self._note_restored(copies)
         return EnsembleHistory.of([model.history[n:] for n, model in zip(before, self, strict=True)])
 
     def _copied(self, schedule: Schedule | None, called: Sequence[Callback]) -> "Copies":
@@ -267,10 +289,7 @@ class Ensemble(Networks):
         return float(np.mean(losses)) if losses else math.nan
 
     def _need(self, own: Own, x: Any, y: Any, batch_size: int) -> memory.Need:
-        def step_memory(shape: Any, n: int) -> Any:
-            one = self._models[0].step_memory(shape[own.is_own :], n)
-            return type(one)(*[len(self) * each for each in one])
-
+        step_memory = lambda shape, n: self.step_memory(shape[own.is_own :], n)  # noqa: E731
         return memory.Need(self.backend, (x, y), batch_size, step_memory)
 
     # Use of the trained networks.

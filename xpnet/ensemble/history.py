@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from xpnet._util.text import some
 from xpnet.errors import ConfigError
 from xpnet.metrics import EpochMetrics, History
 
@@ -103,6 +104,10 @@ class EnsembleHistory(list[NetworksMetrics]):
     def plot(self, title: str = "") -> "Picture":
         """The means of loss and accuracy against the epoch: a Matplotlib figure."""
         return self.means().plot(title)
+
+    def _repr_html_(self) -> str | None:
+        """The table that a notebook shows: the means."""
+        return self.means()._repr_html_(f"means over {some(len(self.networks), 'network')}")
 
 
 def _number(metrics: EpochMetrics | None, name: str) -> float:

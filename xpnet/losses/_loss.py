@@ -120,10 +120,15 @@ class Loss:
         xp = namespace(labels)
         low, high = int(xp.min(labels)), int(xp.max(labels))
         if low < 0 or high > last:
-            self._refuse(f"labels from 0 to {last}", f"labels from {low} to {high}")
+            wrong = xp.astype((labels < 0) | (labels > last), xp.int32)
+            first = int(xp.argmax(wrong)) if labels.ndim == 1 else None
+            self._refuse(f"labels from 0 to {last}", f"labels from {low} to {high}", first)
 
-    def _refuse(self, expected: str, got: str) -> NoReturn:
-        raise ShapeError(f"{self}: expected {expected}, got {got}")
+    def _refuse(self, expected: str, got: str, first: int | None = None) -> NoReturn:
+        """Raise a ShapeError; `first` is the first example that is wrong, if it is known."""
+        error = ShapeError(f"{self}: expected {expected}, got {got}")
+        error.first = first
+        raise error
 
     def _require(self, ok: bool, name: str, expected: str) -> None:
         """ConfigError that names the hyper-parameter, unless it is ok."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet import data, losses, tree
 from xpnet._util import files
-from xpnet._util.checks import is_number, require_shape
+from xpnet._util.checks import is_number, one_network, require_shape
 from xpnet.backend._reading import numbers
 from xpnet.errors import ConfigError, DivergedError, ShapeError
 from xpnet.losses import Loss
@@ -140,7 +140,7 @@ def _check(
     """ConfigError for an argument of another type."""
     if not isinstance(model, Model):
         last = model[-1] if hasattr(model, "named_steps") else model  # a pipeline of scikit-learn
-        way_out = "; pass model_ of the estimator" if hasattr(last, "model_") else ""
+        way_out = "; pass model_ of the estimator" if hasattr(last, "model_") else one_network(model)
         raise ConfigError(f"export: expected a Model, got {type(model).__name__}{way_out}")
     if normalization is not None and not isinstance(normalization, data.Normalization):
         raise ConfigError(

@@ -6,6 +6,7 @@ A notebook shows the figure by itself. `figure.savefig("picture.png")` writes it
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xpnet._util.checks import one_network
 from xpnet.errors import ConfigError
 from xpnet.tree import ArrayLike
 
@@ -28,7 +29,8 @@ def curves(
     accuracies, the picture shows the loss alone.
 
     Arguments:
-        history: what `Model.fit` returns, `Model.history`, or a part of it such as `history[5:]`.
+        history: what `Model.fit` returns, `Model.history`, or a part of it such as `history[5:]`; what
+            `Ensemble.fit` returns: its means.
         best: an epoch to mark.
         title: a line above the picture.
 
@@ -36,6 +38,7 @@ def curves(
     """
     from xpnet.plots import pictures
 
+    history = history.means() if hasattr(history, "means") else history  # of an ensemble
     found = list(history) if isinstance(history, Sequence) else [history]
     others = [type(each).__name__ for each in found if not hasattr(each, "train_metrics")]
     if others or not found:
@@ -63,6 +66,7 @@ def confusion(
     """
     from xpnet.plots import networks
 
+    _require_one("confusion", model)
     return networks.confusion(model, x, y, class_names, title)
 
 
@@ -82,6 +86,7 @@ def first_layer(model: "Model", image_shape: tuple[int, ...] | None = None, titl
     """
     from xpnet.plots import networks
 
+    _require_one("first_layer", model)
     return networks.first_layer(model, image_shape, title)
 
 
@@ -101,6 +106,7 @@ def filters(model: "Model", layer: int = 0, title: str = "") -> "Picture":
     """
     from xpnet.plots import networks
 
+    _require_one("filters", model)
     return networks.filters(model, layer, title)
 
 
@@ -121,4 +127,11 @@ def decision_boundary(
     """
     from xpnet.plots import networks
 
+    _require_one("decision_boundary", model)
     return networks.decision_boundary(model, x, y, class_names, title)
+
+
+def _require_one(caller: str, model: "Model") -> None:
+    """ConfigError for an ensemble."""
+    if way_out := one_network(model):
+        raise ConfigError(f"{caller}: expected a Model, got {type(model).__name__}{way_out}")

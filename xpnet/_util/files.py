@@ -15,6 +15,8 @@ import platformdirs
 
 from xpnet.errors import CheckpointError
 
+FOREIGN = (".keras", ".h5", ".safetensors", ".pt", ".pth")  # files of weights of other libraries
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -131,7 +133,8 @@ def load_arrays(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> dict[st
         raise
     except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
         reason = getattr(error, "strerror", None) or error  # an OSError's text repeats the path
-        raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}") from error
+        hint = "; xpnet.convert reads weights of PyTorch and Keras" if Path(path).suffix in FOREIGN else ""
+        raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}{hint}") from error
 
 
 def _shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:

@@ -333,12 +333,17 @@ def test_files_of_nested_networks_of_keras(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.BatchNorm(3)))
     model = drawn(net)
     weights = iter(convert.to_keras(model))
+    (tmp_path / "ck.index").touch()
+    with pytest.raises(
+        CheckpointError, match=r"ck: expected a file of Keras, .*, got a checkpoint of TensorFlow; "
+    ):
+        convert.from_keras(net, tmp_path / "ck")
     kinds = {"b": 2, "layers/sequential/layers/dense": 2, "layers/sequential/layers/batch_normalization": 4}
     with h5py.File(path := tmp_path / "net.weights.h5", "w") as file:
         for kind, count in kinds.items():
             for i in range(count):
                 file[f"{kind}/vars/{i}"] = next(weights)
-        file["optimizer/vars/0"] = file["seed/vars/0"] = np.arange(2)
+        file["optimizer/vars/0"], file["seed/vars/0"] = np.ones(2), np.ones(2, np.uint32)
     names = {"0": "b", "1.0": "sequential/dense", "1.1": "sequential/batch_normalization"}
     found = convert.from_keras(net, path, names)
     assert all(map(np.array_equal, tree.leaves(found), tree.leaves(model.snapshot())))
@@ -351,6 +356,10 @@ def test_files_of_nested_networks_of_keras(tmp_path: Path) -> None:
             convert.from_keras(net, path, given)
     with pytest.raises(ConfigError, match="expected names with a file, got a list of arrays"):
         convert.from_keras(net, [], names)
+    with h5py.File(path, "a") as file:
+        file["vars/0"] = np.ones(2)  # a weight of the model itself
+    with pytest.raises(CheckpointError, match="expected no vars, for which the network has no place"):
+        convert.from_keras(net, path, names)
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -381,6 +390,11 @@ def test_h5_files_of_keras_tell_the_order(version: int, tmp_path: Path) -> None:
         match=r"expected 1 layers with parameters, as the network has \(\), got 3: z, inner/0",
     ):
         convert.from_keras(nn.Linear(3, 3), path)
+    with h5py.File(path, "a") as file:
+        group = (file if version == 2 else file["model_weights"]).create_group("top_level_model_weights")
+        group.attrs["weight_names"], group["top/scale"] = ["top/scale"], np.ones(2)
+    with pytest.raises(CheckpointError, match=r"expected 3 layers with parameters, .*, got 4: z, inner/0"):
+        convert.from_keras(net, path)
 
 
 def test_bfloat16_of_keras(tmp_path: Path) -> None:

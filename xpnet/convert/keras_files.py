@@ -27,8 +27,9 @@ def read(path: Path) -> tuple[dict[str, list[np.ndarray]], bool]:
         import h5py
     except ImportError as error:
         raise BackendError("from_keras: expected the package h5py to read files: pip install h5py") from error
-    if path.is_dir():
-        raise CheckpointError(f"{path}: {EXPECTED}, got a folder, as TensorFlow saves models; {WAY_OUT}")
+    if path.is_dir() or Path(f"{path}.index").exists():
+        got = "a folder, as TensorFlow saves models" if path.is_dir() else "a checkpoint of TensorFlow"
+        raise CheckpointError(f"{path}: {EXPECTED}, got {got}; {WAY_OUT}")
     try:
         content = path.read_bytes()
         if zipfile.is_zipfile(io.BytesIO(content)):  # .keras

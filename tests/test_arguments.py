@@ -31,6 +31,13 @@ def told(use: Callable[[], object], kind: type[Error] = ConfigError) -> str:
     return str(error.value)
 
 
+class Functional:
+    """A network of Keras."""
+
+    def get_weights(self) -> list[np.ndarray]:
+        return []
+
+
 class Wrong:
     """An object of somebody's own library."""
 
@@ -64,6 +71,8 @@ class Halving(schedules.Schedule):
         ({"loss": optim.Adam}, "got the class Adam; pass it as the argument optimizer of"),
         ({"net": Wrong()}, "; write nn.Sequential("),
         ({"net": X}, "got an array of shape (20, 4); write nn.Sequential("),
+        ({"net": nn.Sequential}, "got the class Sequential; write nn.Sequential(…)"),
+        ({"net": Functional()}, "; write the equal network in xpnet's layers; xpnet.convert moves the weights"),
         ({"backend": np}, "got the module numpy; write backend=\"numpy\""),
         ({"backend": xpnet.backend.get("numpy")}, "got an object of class NumPy; write backend=\"numpy\""),
         ({"backend": None}, 'backend to be "numpy" or "cupy" or "torch"'),
@@ -120,6 +129,8 @@ def test_objects_of_pytorch() -> None:
         ({"callbacks": xpnet.EarlyStopping}, "got the class EarlyStopping; write xpnet.EarlyStopping(…)"),
         ({"callbacks": "EarlyStopping"}, "got 'EarlyStopping'; write xpnet.EarlyStopping(…)"),
         ({"callbacks": [schedules.Cosine(3)]}, "; pass it as the argument schedule of fit"),
+        ({"callbacks": "ReduceLROnPlateau"}, "; pass it as the argument schedule of fit: schedules.ReduceOnPlateau()"),
+        ({"callbacks": "TensorBoard"}, "; write xpnet.callbacks.TensorBoard(…)"),
         ({"callbacks": {"stop": 3}}, "got {'stop': 3}; write xpnet.EarlyStopping(3)"),
         ({"validation": 0.2}, "validation to be a pair (x, y), got 0.2; write validation_split=0.2"),
         ({"validation": X}, "validation to be a pair (x, y), got an array of shape (20, 4); write validation=(x, y)"),

@@ -16,7 +16,7 @@ import pytest
 import scipy.sparse
 
 import xpnet
-from array_likes import DLPack, Tensor
+from array_likes import DLPack, EagerTensor, RaggedTensor, SparseTensor, SymbolicTensor, Tensor
 from conftest import MakeBackend
 from xpnet import data, losses, nn, optim
 from xpnet.backend import device
@@ -107,6 +107,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "PyTorch": lambda: pytest.importorskip("torch", reason="PyTorch is not installed").tensor(X),
     "DLPack": lambda: DLPack(X.copy()),
     "a tensor": lambda: Tensor(X),
+    "TensorFlow": lambda: EagerTensor(X.copy()),
 }
 
 
@@ -121,7 +122,7 @@ def test_works(kind: str, backend: str) -> None:
     np.testing.assert_array_equal(model.predict_proba(x), expected.predict_proba(X))
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "int4", "float16", "bool"])
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "float8_e5m2", "int4", "float16", "bool"])
 def test_narrow_dtypes_work_as_their_values(kind: str, make_backend: MakeBackend) -> None:
     x = X.astype(kind) if kind in ("float16", "bool") else ml_dtypes_of(kind)()
     place = make_backend("float32")
@@ -150,6 +151,7 @@ LABELS: dict[str, Callable[[], Any]] = {
     "numbers of NumPy": lambda: list(Y),
     "DLPack": lambda: DLPack(Y.copy()),
     "a tensor": lambda: Tensor(Y),
+    "TensorFlow": lambda: EagerTensor(Y.copy()),
 }
 
 
@@ -213,6 +215,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a path": (lambda: Path("data.npy"), "read it first, as np.load(x) or np.loadtxt(x) do"),
     "an open file": (lambda: io.BytesIO(b"1,2"), "got an open file; read it first"),
     "what can be read": (lambda: types.SimpleNamespace(read=None), "got an open file; read it first"),
+    "a sparse tensor": (lambda: SparseTensor(X), "got a sparse SparseTensor; pass tf.sparse.to_dense(x)"),
+    "a ragged tensor": (lambda: RaggedTensor(objects(X[0], X[1][:2])), "with a ndarray at x[0]; pass x.to_tensor(), which pads them with zeros"),
+    "a symbolic tensor": (SymbolicTensor, "got a SymbolicTensor (it has no actual values)"),
+    "words of TensorFlow": (lambda: EagerTensor(np.array([[b"1", b"red"]], object)), "with 'red' at x[0, 1]; number the words"),
+    "bytes": (lambda: np.array([[b"1", b"red", b"3"]] * 6), "with 'red' at x[0, 1]; number the words"),
     "None": (lambda: None, "got None; pass an array"),
     "a class": (lambda: dict, "got <class 'dict'>; pass an array"),
     "a function": (lambda: len, "got a builtin_function_or_method; pass an array"),

@@ -1,6 +1,7 @@
 """Weights of PyTorch, Keras and scikit-learn: the networks compute the same, there and here, both ways."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def shaken(torch: Any, there: Any) -> Any:
     for name, each in there.state_dict().items():
         if each.dtype == torch.float32:
             noise = torch.rand(each.shape, generator=generator)
-            each += noise if "var" in name else noise - 0.5
+            each.copy_(noise if "var" in name else noise - 0.5)
     return there
 
 
@@ -284,7 +285,8 @@ def test_lists_of_keras_both_ways() -> None:
         (lambda weights: 5, "expected a list of arrays or a path, got int"),
         (lambda weights: type("Sequential", (), {"get_weights": list})(), "got Sequential; pass its get_weights()"),
         (lambda weights: "missing.h5", "missing.h5: No such file or directory"),
-        (lambda weights: __file__, "test_convert.py: expected a file of Keras's weights"),
+        (lambda weights: __file__, "test_convert.py: expected a file of Keras, .keras, .weights.h5 or .h5, got another kind; load"),
+        (lambda weights: Path(__file__).parent, "tests: expected a file of Keras, .keras, .weights.h5 or .h5, got a folder, as TensorFlow saves"),
     ],
 )  # fmt: skip
 def test_a_mismatch_with_keras_names_the_layer(change: Any, words: str) -> None:
@@ -309,14 +311,99 @@ def test_files_of_keras_by_the_names_of_its_layers(tmp_path: Path) -> None:
     found = convert.from_keras(KERAS_NET, path)
     assert all(map(np.array_equal, tree.leaves(found), tree.leaves(model.snapshot())))
     with pytest.raises(
-        CheckpointError, match=r"net.weights.h5: expected the layers dense, got batch_normalization, too"
+        CheckpointError,
+        match=r"net.weights.h5: expected no batch_normalization and 5 more, for which the network has no place",
     ):
         convert.from_keras(nn.Linear(20, 6), path)
+    with pytest.raises(
+        CheckpointError,
+        match=r"layer 9, Linear\(6, 3, bias=False\): expected the arrays kernel in dense_1, got 2",
+    ):
+        convert.from_keras(nn.Sequential(*KERAS_NET.layers[:9], nn.Linear(6, 3, bias=False)), path)
     with pytest.raises(
         CheckpointError,
         match=r"layer 0, Linear\(5, 6\): expected dense/kernel of shape \(5, 6\), got \(20, 6\)",
     ):
         convert.from_keras(nn.Sequential(nn.Linear(5, 6), *KERAS_NET.layers[:6], *KERAS_NET.layers[8:]), path)
+
+
+def test_files_of_nested_networks_of_keras(tmp_path: Path) -> None:
+    """The paths of the layers are those of the attributes and the networks that hold them."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    net = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.BatchNorm(3)))
+    model = drawn(net)
+    weights = iter(convert.to_keras(model))
+    (tmp_path / "ck.index").touch()
+    with pytest.raises(
+        CheckpointError, match=r"ck: expected a file of Keras, .*, got a checkpoint of TensorFlow; "
+    ):
+        convert.from_keras(net, tmp_path / "ck")
+    kinds = {"b": 2, "layers/sequential/layers/dense": 2, "layers/sequential/layers/batch_normalization": 4}
+    with h5py.File(path := tmp_path / "net.weights.h5", "w") as file:
+        for kind, count in kinds.items():
+            for i in range(count):
+                file[f"{kind}/vars/{i}"] = next(weights)
+        file["optimizer/vars/0"], file["seed/vars/0"] = np.ones(2), np.ones(2, np.uint32)
+    names = {"0": "b", "1.0": "sequential/dense", "1.1": "sequential/batch_normalization"}
+    found = convert.from_keras(net, path, names)
+    assert all(map(np.array_equal, tree.leaves(found), tree.leaves(model.snapshot())))
+    for given, words in (
+        (None, "expected the names of an equal keras.Sequential (dense, dense_1, batch_normalization), got b, sequential/batch_normalization, sequential/dense: pass names={'0': …}"),
+        (names | {"0": "a"}, "layer 0, Linear(3, 3): expected a/kernel of shape (3, 3), got none"),
+        ({"0": "b"}, "from_keras: expected names for the layers 0, 1.0, 1.1, got 0"),
+    ):  # fmt: skip
+        with pytest.raises((CheckpointError, ConfigError), match=re.escape(words)):
+            convert.from_keras(net, path, given)
+    with pytest.raises(ConfigError, match="expected names with a file, got a list of arrays"):
+        convert.from_keras(net, [], names)
+    with h5py.File(path, "a") as file:
+        file["vars/0"] = np.ones(2)  # a weight of the model itself
+    with pytest.raises(CheckpointError, match="expected no vars, for which the network has no place"):
+        convert.from_keras(net, path, names)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_h5_files_of_keras_tell_the_order(version: int, tmp_path: Path) -> None:
+    """Those of `save` have the weights in a group; a nested network has the statistics after all others."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    net = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.BatchNorm(3), nn.BatchNorm(3)))
+    model = drawn(net)
+    kernel, bias, *norms = convert.to_keras(model)
+    norm = dict(zip(("gamma", "beta", "moving_mean", "moving_variance"), range(4), strict=True))
+    end, weights = ":0" if version == 2 else "", {"z": {"z/kernel": kernel, "z/bias": bias}, "drop": {}}
+    weights["inner"] = {
+        f"inner/{k}/{name}": norms[4 * k + i] for part in (0, 2) for k in (0, 1)
+        for name, i in list(norm.items())[part : part + 2]
+    }  # fmt: skip
+    with h5py.File(path := tmp_path / "net.h5", "w") as file:
+        root = file if version == 2 else file.create_group("model_weights")
+        root.attrs["layer_names"] = [np.bytes_(name) for name in weights]
+        for name, arrays in weights.items():
+            group = root.create_group(name)
+            group.attrs["weight_names"] = np.array([each + end for each in arrays], "S")
+            for each, array in arrays.items():
+                group[each + end] = array
+    found = convert.from_keras(net, path)
+    assert all(map(np.array_equal, tree.leaves(found), tree.leaves(model.snapshot())))
+    with pytest.raises(
+        CheckpointError,
+        match=r"expected 1 layers with parameters, as the network has \(\), got 3: z, inner/0",
+    ):
+        convert.from_keras(nn.Linear(3, 3), path)
+    with h5py.File(path, "a") as file:
+        group = (file if version == 2 else file["model_weights"]).create_group("top_level_model_weights")
+        group.attrs["weight_names"], group["top/scale"] = ["top/scale"], np.ones(2)
+    with pytest.raises(CheckpointError, match=r"expected 3 layers with parameters, .*, got 4: z, inner/0"):
+        convert.from_keras(net, path)
+
+
+def test_bfloat16_of_keras(tmp_path: Path) -> None:
+    """It stores the upper halves of float32 as two bytes of no kind."""
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    weight = np.ldexp(np.arange(6, dtype=np.float32) - 2, -3).reshape(2, 3)
+    with h5py.File(path := tmp_path / "net.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = (weight.view("<u4") >> 16).astype("<u2").view("V2")
+    np.testing.assert_array_equal(convert.from_keras(nn.Linear(2, 3, bias=False), path)["weight"], weight)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # its own
@@ -332,7 +419,7 @@ def test_networks_of_keras_compute_the_same(tmp_path: Path, monkeypatch: pytest.
     model, x = drawn(KERAS_NET), cases.draw((2, 8, 8, 3)).astype(np.float32)
     there.set_weights(convert.to_keras(model))
     np.testing.assert_allclose(np.asarray(there(x)), model.predict(x), atol=1e-6)
-    for name in ("net.weights.h5", "net.keras"):
+    for name in ("net.weights.h5", "net.keras", "net.h5"):
         (there.save_weights if "weights" in name else there.save)(tmp_path / name)
         found = convert.from_keras(KERAS_NET, tmp_path / name)
         assert all(map(np.array_equal, tree.leaves(found), tree.leaves(model.snapshot())))

@@ -319,7 +319,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: made().fit([(X, Y, np.ones((2, 11)))], epochs=1), "batch 1: sample_weight: expected weights of shape (11,), or (3, 11) for each network, got (2, 11)"),
     (lambda: made().fit([(X, Y, OWN_WEIGHTS - 1)], epochs=1), "batch 1: network 0: sample_weight: expected finite weights of at least 0, got weights from -1 to 1; sample_weight[1] is -1"),
     (lambda: made().fit([*PAIRS, (X, Y, np.ones(11))], epochs=1), "batch 4: expected y of shape (n,) without sample_weight, as in the first batch, got y of shape (n,) and sample_weight"),
-    (lambda: made().fit(PAIRS, epochs=1, shuffle="shared"), "fit: expected no shuffle with an iterable of batches, got 'shared'; the iterable decides the order, as DataLoader(…, shuffle=True) does"),
+    (lambda: made().fit(PAIRS, epochs=1, shuffle="shared"), "fit: expected no shuffle with an iterable of batches, got 'shared'; the iterable decides the order, as DataLoader(…, shuffle=True) or dataset.shuffle(n) do"),
     (lambda: made().fit(PAIRS, epochs=1, batch_size=4), "fit: expected no batch_size with an iterable of batches, got 4; the iterable makes the batches"),
     (lambda: made().fit(PAIRS, epochs=1, sample_weight=np.ones(11)), "fit: expected no sample_weight with an iterable of batches, got an array of shape (11,); make each batch (x, y, sample_weight)"),
     (lambda: made().fit(X, Y, epochs=1, steps_per_epoch=2), "fit: expected no steps_per_epoch with arrays, got 2; an epoch is all examples, in batches of batch_size"),

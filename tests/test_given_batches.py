@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from array_likes import DLPack, Tensor
+from array_likes import Dataset, DLPack, EagerTensor, PyDataset, Tensor
 from conftest import MISSING, Place, at, params
 from laws import assert_close, assert_same, fetch
 from xpnet import data, losses, nn, optim, schedules
@@ -51,7 +51,7 @@ class Items:
     """A sequence of batches, as Keras has them."""
 
     def __init__(self, batches: list[Any]) -> None:
-        self.batches, self.ends, self.asked = batches, 0, []
+        self.batches, self.begins, self.ends, self.asked = batches, 0, 0, []
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -59,6 +59,9 @@ class Items:
     def __getitem__(self, i: int) -> Any:
         self.asked.append(i)
         return self.batches[i]
+
+    def on_epoch_begin(self) -> None:
+        self.begins += 1
 
     def on_epoch_end(self) -> None:
         self.ends += 1
@@ -213,6 +216,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "no length": lambda: Unsized(PAIRS),
     "a loader": loader,
     "tensors": lambda: Unsized([tuple(map(Tensor, pair)) for pair in PAIRS]),
+    "TensorFlow": lambda: Dataset([tuple(EagerTensor(each.copy()) for each in pair) for pair in PAIRS], -2),
     "DLPack": lambda: [tuple(DLPack(each.copy()) for each in pair) for pair in PAIRS],
     "one weight": lambda: [(x, y, np.ones(len(x))) for x, y in PAIRS],
 }
@@ -328,8 +332,8 @@ def test_who_wants_to_know_is_told_of_passes() -> None:
     batches, sampled = Items(PAIRS), Unsized(PAIRS)
     sampled.sampler = Sampler()
     model = rows()
-    model.fit(batches, epochs=2)
-    assert batches.ends == 2
+    model.fit(batches, epochs=2, train_metrics="end")
+    assert (batches.begins, batches.ends) == (2, 2)
     model.fit(sampled, epochs=2)
     assert Sampler.epochs == [2, 3]
 
@@ -544,6 +548,9 @@ def test_an_error_of_the_iterable_loses_no_step() -> None:
         model.fit(batches, epochs=1)
     assert error.value.__notes__ == ["fit: this came in place of batch 3 of epoch 1"]
     assert model.epoch_step == 2
+    with pytest.raises(OSError, match="the disk is gone") as error:
+        rows().fit(map(open, ["the disk is gone"]), epochs=1)
+    assert error.value.__notes__ == ["fit: this came in place of batch 1 of epoch 1"]
     batches.fails = False
     model.fit(batches, epochs=3)
     assert_same_state(model, in_order())
@@ -689,6 +696,59 @@ def test_refused_arguments(arguments: dict[str, Any], message: str) -> None:
         rows().fit(**{"x": PAIRS, "epochs": 2, **arguments})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class Endless(PyDataset):
+    num_batches = None
+
+    def __getitem__(self, i: int) -> Any:
+        return PAIRS[i % 3]
+
+
+def test_batches_that_never_end() -> None:
+    """Data sets of TensorFlow and Keras that repeat: only steps make an epoch of them."""
+    model = rows()
+    first = "pass the first ones, as dataset.take"
+    for batches in (Dataset(PAIRS, -1), Endless(), PyDataset()):
+        that = f"batches that end, got an? {type(batches).__name__}, which repeats for ever; "
+        with pytest.raises(ConfigError, match=f"^fit: expected {that}pass steps_per_epoch"):
+            model.fit(batches, epochs=1)
+        with pytest.raises(ConfigError, match=f"^fit: expected validation {that}{first}"):
+            model.fit(PAIRS, epochs=1, validation=batches)
+        with pytest.raises(ConfigError, match=f"^evaluate: expected {that}{first}"):
+            model.evaluate(batches)
+        with pytest.raises(ConfigError, match=f"^predict: expected {that}{first}"):
+            model.predict(batches)
+    for batches in (Dataset(PAIRS, -1), Endless()):
+        model = rows()
+        model.fit(batches, epochs=3, steps_per_epoch=3)
+        assert_same_state(model, in_order())
+
+
+def test_data_sets_that_are_no_batches_tell_the_way_out() -> None:
+    examples = Dataset(
+        [(EagerTensor(x), EagerTensor(np.asarray(y))) for x, y in zip(ROWS, LABELS, strict=True)]
+    )
+    one = (
+        "batch 1: expected (x, y) or (x, y, sample_weight) of many examples, got one example; group them, as "
+    )
+    alone = "got a Dataset; pass one data set alone, without y, of batches, as x.batch(64) makes them"
+    keyed = Dataset([{"image": ROWS, "label": LABELS}])
+    for call, message in (
+        (
+            lambda: rows().fit(examples, epochs=1),
+            one + "torch.utils.data.DataLoader(examples, batch_size=64) or",
+        ),
+        (lambda: rows().evaluate(examples), one),
+        (lambda: rows().predict(examples), alone),
+        (lambda: rows().fit(examples, LABELS), alone),
+        (
+            lambda: rows().predict(keyed),
+            "batch 1: expected x or (x, y), got a dict with the keys 'image', 'label'",
+        ),
+    ):
+        with pytest.raises(ShapeError, match=re.escape(message)):
+            call()
 
 
 def test_arguments_that_mean_something() -> None:

@@ -430,6 +430,10 @@ def test_load_refuses_what_is_not_its_own(content: bytes | None, message: str, t
     assert str(error.value).startswith(f"{tmp_path / 'bad.npz'}: {message}")
     assert "\n" not in str(error.value)
     assert str(error.value).count("bad.npz") == 1
+    with pytest.raises(
+        CheckpointError, match=r"or directory; xpnet\.convert reads weights of PyTorch and Keras$"
+    ):
+        model.load("net.weights.h5")
     for name, array in on_host(model).items():
         np.testing.assert_array_equal(before[name], array)
 
@@ -551,8 +555,8 @@ def test_another_learning_rate_keeps_the_momentum() -> None:
     np.testing.assert_array_equal(model.params["weight"], before)
 
 
-@pytest.mark.parametrize("on_device", [True, False])
-def test_pixels_that_are_not_scaled_are_told(on_device: bool) -> None:
+@pytest.mark.parametrize("data_is", ["on the device", "on the host", "in batches"])
+def test_pixels_that_are_not_scaled_are_told(data_is: str) -> None:
     """With them a network of ReLUs dies in its first steps, and no number of epochs helps."""
     digits = data.load("mnist-sample").train
     x, y = np.round(255 * digits.x[:200]).astype(np.uint8), digits.y[:200]
@@ -560,7 +564,10 @@ def test_pixels_that_are_not_scaled_are_told(on_device: bool) -> None:
 
     def fit(x: np.ndarray, rate: float) -> None:
         model = xpnet.Model(net, losses.CrossEntropy(), optim.SGD(rate))
-        model.fit(x, y, epochs=2, batch_size=20, data_on_device=on_device)
+        if data_is == "in batches":
+            model.fit(list(data.batches(x, y, 20)), epochs=2)
+        else:
+            model.fit(x, y, epochs=2, batch_size=20, data_on_device=data_is == "on the device")
 
     message = (
         r"^fit: the loss of epoch 1 is \S+e\+0\d, and inputs reach 255: scale them, pixels by x / 255, other"

@@ -116,6 +116,15 @@ class TestWithThePackage:
         assert started["optimizer.optimizer.momentum"] == 0.9
         assert started["l2"] == 0.5
         assert started["loss"] == "CrossEntropy()"
+        tags = [value.tag for event in self.events(tmp_path) for value in event.summary.value]
+        assert "_hparams_/experiment" not in tags  # TensorBoard would show the hparams of one run for all
+
+    def test_each_network_of_an_ensemble_has_all(self, tmp_path: Path) -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        ensemble = xpnet.Ensemble(net, losses.CrossEntropy(), optim.SGD(0.1), seeds=range(3))
+        ensemble.fit(X, Y, epochs=1, callbacks=callbacks.TensorBoard(tmp_path))
+        for k in range(3):
+            assert (1, "weights/first_layer") in self.values(tmp_path / f"network-{k}", "image")
 
     def started(self, folder: Path) -> list[dict[str, Any]]:
         """The hparams of each fit."""

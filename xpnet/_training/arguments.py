@@ -16,7 +16,7 @@ from xpnet._util.checks import is_number, require_flag, require_integer
 from xpnet._util.text import example_call, shortened
 from xpnet.backend._reading import a
 from xpnet.backend.backends import DTYPES
-from xpnet.callbacks import Callback, Checkpoints, EarlyStopping
+from xpnet.callbacks import Callback, Checkpoints, EarlyStopping, TensorBoard
 from xpnet.data.dataset import Dataset
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import Loss
@@ -51,14 +51,14 @@ SCHEDULE = _kind(Schedule, schedules, "schedules.Cosine(epochs=10)")
 CALLBACK = _Kind(
     Callback,
     "xpnet.",
-    {"EarlyStopping": EarlyStopping, "Checkpoints": Checkpoints},
+    {"EarlyStopping": EarlyStopping, "Checkpoints": Checkpoints, "callbacks.TensorBoard": TensorBoard},
     "xpnet.EarlyStopping(3) or xpnet.Checkpoints(folder)",
 )
 KINDS = {"net": LAYER, "loss": LOSS, "optimizer": OPTIMIZER, "schedule": SCHEDULE, "callbacks": CALLBACK}
 OWN = ("builtins", "xpnet", "__main__")  # their objects are shown without a module
 BATCHES = {  # arguments that mean nothing with batches, and what to do
     "batch_size": "the iterable makes the batches",
-    "shuffle": "the iterable decides the order, as DataLoader(…, shuffle=True) does",
+    "shuffle": "the iterable decides the order, as DataLoader(…, shuffle=True) or dataset.shuffle(n) do",
     "validation_split": "pass validation=(x, y), or other batches",
     "sample_weight": "make each batch (x, y, sample_weight)",
     "data_on_device": "each batch goes to the device by itself",
@@ -77,6 +77,7 @@ OTHER_NAMES = {  # of other libraries
     "dense": "Linear",
     "earlystop": "EarlyStopping",
     "modelcheckpoint": "Checkpoints",
+    "tensorboard": "callbacks.TensorBoard",
     "reducelronplateau": "ReduceOnPlateau",
     "steplr": "Step",
     "exponentiallr": "Exponential",
@@ -117,7 +118,17 @@ def _way_out(name: str, value: Any) -> str:
         return "derive a class from schedules.Schedule, whose __call__(self, epoch) returns the factor"
     called = value if isinstance(value, str) else getattr(value, "__name__", given.__name__)
     found = _closest(called, kind)
-    return f"write {kind.example if found is None else kind.prefix + example_call(kind.classes[found])}"
+    schedule = _closest(called, SCHEDULE) if name == "callbacks" and found is None else None
+    if schedule is not None:
+        cls = SCHEDULE.classes[schedule]
+        return f"pass it as the argument schedule of fit: {SCHEDULE.prefix}{example_call(cls)}"
+    has_weights = hasattr(given, "get_weights") or hasattr(given, "state_dict")  # as Keras, as PyTorch
+    if name == "net" and found in (None, "Sequential") and has_weights:
+        return "write the equal network in xpnet's layers; xpnet.convert moves the weights"
+    if found is None:
+        return f"write {kind.example}"
+    cls = kind.classes[found]
+    return f"write {kind.prefix}{found.removesuffix(cls.__name__)}{example_call(cls)}"
 
 
 def _closest(name: str, kind: _Kind) -> str | None:
@@ -236,6 +247,7 @@ def check_batches(**arguments: Any) -> None:
     refuse_with_batches("fit", BATCHES, arguments)
     x, steps, epochs = arguments["x"], arguments["steps_per_epoch"], arguments["epochs"]
     if steps is None:
+        given.require_end("fit: expected batches", x, "pass steps_per_epoch")
         given.require_many(
             "batches", x, epochs, "pass steps_per_epoch, a list of batches or an object with __iter__"
         )
@@ -293,6 +305,7 @@ def check_evaluate(x: Any, y: Any, **options: Any) -> None:
         require_integer("evaluate", "batch_size", options["batch_size"])
     if y is None:
         check_data(x, y, "evaluate")
+        given.require_end("evaluate: expected batches", x, given.END_THEM)
         refuse_with_batches("evaluate", BATCHES, options)
 
 
@@ -301,6 +314,7 @@ def check_pair(name: str, pair: Any, epochs: int = 1) -> None:
     if pair is None:
         return
     if given.are_pairs(pair):
+        given.require_end(f"fit: expected {name} batches", pair, given.END_THEM)
         way_out = "pass a list of batches or an object with __iter__"
         given.require_many(f"{name} batches", pair, epochs, way_out)
         return

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,9 @@ class GivenBatches(Source):
 
         Raises ConfigError if there is none, ShapeError if they cannot be read.
         """
-        if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
-            raise ConfigError("fit: expected at least one batch, got none")
+        with self._noting(1):
+            if self.passes.first() is END and (self.passes.once or self.passes.first() is END):
+                raise ConfigError("fit: expected at least one batch, got none")
         with naming("batch 1"):
             x, y, _ = given.parts_of(self.passes.first())
             x, y = self.place.read(x), self.place.read(y, "y")
@@ -164,16 +166,22 @@ class GivenBatches(Source):
 
     def _take(self, step: int) -> Any:
         """The next batch; END if there is none in this epoch."""
-        try:
+        with self._noting(step + 1):
             batch = self.passes.take()
             if batch is END and self.steps_per_epoch is not None and self.repeats:
                 batch = self.passes.take()
                 if batch is END:
                     raise ConfigError(self._none())
             return batch
+
+    @contextmanager
+    def _noting(self, number: int) -> Iterator[None]:
+        """Within the block, an error of the iterable gets a note with the number of the batch."""
+        try:
+            yield
         except Exception as error:
             if not isinstance(error, ConfigError):
-                error.add_note(f"fit: this came in place of batch {step + 1} of epoch {self.epoch}")
+                error.add_note(f"fit: this came in place of batch {number} of epoch {self.epoch}")
             raise
 
     def _end_after(self, n_steps: int) -> None:

@@ -200,7 +200,7 @@ class Own:
         placed.check = of_each
 
     def _require_same_outputs(self, placed: Any) -> None:
-        """ShapeError unless all networks take x, with outputs of one shape."""
+        """ShapeError unless all networks take x, with outputs of one shape. Each then knows that of x."""
         shape = tuple(placed.shape)
         nets = {id(model.net): (k, model.net) for k, model in reversed([*enumerate(self.team.models)])}
         outputs = []
@@ -213,6 +213,9 @@ class Own:
                     f"Ensemble: expected networks with outputs of one shape, got {show_shape(('n', *found))} "
                     f"from network {k} and {show_shape(('n', *outputs[-1][1]))} from network {outputs[-1][0]}"
                 )
+        if self.team.engine(self.k - 1).inputs.input_shape != self.inputs.input_shape:
+            for k in range(self.k):
+                self.team.engine(k).inputs.input_shape = self.inputs.input_shape
 
     def place_x(self, x: Any) -> Data:
         """Inputs without targets."""

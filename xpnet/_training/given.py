@@ -31,6 +31,7 @@ class Items(Protocol):
 Batches = Iterable[Batch] | Items  # what `fit` takes in place of x and y; a str is none
 AS_ARRAY = ("shape", "__array__", "__array_interface__", "__dlpack__")
 END = object()  # in place of a batch: there is none
+END_THEM = "pass the first ones, as dataset.take(100) gives them"
 PARTS = "(x, y) or (x, y, sample_weight)"
 
 
@@ -90,7 +91,7 @@ def parts_of(batch: Any) -> tuple[Any, Any, Any]:
     if isinstance(y, int | float) or getattr(y, "shape", None) == ():
         raise ShapeError(
             f"expected {PARTS} of many examples, got one example; group them, as "
-            "torch.utils.data.DataLoader(examples, batch_size=64) does"
+            "torch.utils.data.DataLoader(examples, batch_size=64) or tf.data's dataset.batch(64) do"
         )
     return x, y, weights[0] if weights else None
 
@@ -111,7 +112,8 @@ class Passes:
     """Batches one by one, pass after pass.
 
     It tells batches that want to know: `set_epoch(number)`, of theirs or of their `sampler`, before a pass,
-    as PyTorch's samplers have it; `on_epoch_end()` after it, as Keras' sequences have it.
+    as PyTorch's samplers have it; `on_epoch_begin()` before and `on_epoch_end()` after it, as sequences of
+    Keras have them.
 
     Arguments:
         batches: an iterable, or an object with a length and items.
@@ -191,6 +193,8 @@ class Passes:
         for each in (self.batches, getattr(self.batches, "sampler", None)):
             if callable(tell := getattr(each, "set_epoch", None)):
                 tell(passes)
+        if self._over is not None and callable(tell := getattr(self.batches, "on_epoch_begin", None)):
+            tell()
         return self.once_more(taken)
 
     def once_more(self, taken: int = 0) -> Iterator[Any]:
@@ -274,8 +278,10 @@ class Placed:
 
 def inputs_of(inputs: Inputs, batches: Any, place: Callable[[Any], Any] | None = None) -> Iterator[Any]:
     """The inputs of batches of x or `(x, y)`, checked and placed one by one, by `place` or by the inputs."""
+    require_end("predict: expected batches", batches, END_THEM)
     for number, batch in enumerate(Passes(batches).once_more(), 1):
-        x = _inputs_in(batch)
+        with naming(f"batch {number}"):
+            x = _inputs_in(batch)
         try:
             with naming(f"batch {number}"):
                 placed = (place or inputs.place_x)(x)
@@ -288,6 +294,8 @@ def inputs_of(inputs: Inputs, batches: Any, place: Callable[[Any], Any] | None =
 
 def _inputs_in(batch: Any) -> Any:
     """x of a batch of x, `(x, y)`, or as PyTorch's loader collates them, `[x]` and `[x, y]`."""
+    if isinstance(batch, Mapping):
+        raise ShapeError(f"expected x or (x, y), got {_described(batch)}")
     several = isinstance(batch, list) and len(batch) <= 3
     if several and all(hasattr(each, "shape") for each in batch):
         several = len(batch) > 0 and len(batch[0].shape) > 1
@@ -299,6 +307,23 @@ def _inputs_in(batch: Any) -> Any:
 def is_read_once(batches: Any) -> bool:
     """Whether batches are an iterator, such as a generator."""
     return isinstance(batches, Iterator)
+
+
+def require_end(what: str, batches: Any, way_out: str) -> None:
+    """ConfigError for batches that say that they never end; `what` begins the line."""
+    if never_end(batches):
+        raise ConfigError(f"{what} that end, got {a(batches)}, which repeats for ever; {way_out}")
+
+
+def never_end(batches: Any) -> bool:
+    """Whether batches say so: by a cardinality of -1, as in tf.data, or `num_batches` None, as in Keras."""
+    if callable(cardinality := getattr(batches, "cardinality", None)):
+        return bool(cardinality() == -1)
+    is_sequence = hasattr(batches, "__getitem__") and not hasattr(batches, "__len__")
+    try:
+        return is_sequence and getattr(batches, "num_batches", 0) is None
+    except NotImplementedError:  # by a PyDataset that tells no number
+        return True
 
 
 def require_many(name: str, batches: Any, epochs: int, way_out: str) -> None:

@@ -13,7 +13,7 @@ from xpnet._training.divergence import StepRange
 from xpnet._training.hooks import Hooks
 from xpnet._training.measuring import Measures
 from xpnet._training.program import Program
-from xpnet._training.sources import Arrays, Source
+from xpnet._training.sources import Source
 from xpnet._training.state import Start, Training
 from xpnet._training.step import zero_totals
 from xpnet._util.text import constructor_call
@@ -102,7 +102,7 @@ def _warn_of_scale(program: Program, source: Source, metrics: EpochMetrics) -> N
     backend, objective = program.backend, program.objective
     if not (metrics.train_loss > HUGE_LOSS and isinstance(objective.loss, CrossEntropy)):
         return
-    if isinstance(source, Arrays) and objective.net.integers is None and not backend.spans_processes:
+    if objective.net.integers is None and not backend.spans_processes:
         largest = float(np.max(np.abs(backend.on_host(source.x[:SOME, ...])[:])))
         if largest >= LARGE_INPUT:
             warn(

@@ -15,6 +15,12 @@ import platformdirs
 
 from xpnet.errors import CheckpointError
 
+CONVERT = "; xpnet.convert reads weights of PyTorch and Keras"
+FOREIGN = {  # files of other kinds, and the way out
+    ".safetensors": "; load_checkpoint reads a checkpoint, xpnet.convert weights of PyTorch",
+    **dict.fromkeys((".keras", ".h5", ".pt", ".pth"), CONVERT),
+}
+
 try:
     import fcntl
 except ImportError:  # not on Windows
@@ -138,7 +144,7 @@ def load_arrays(
         raise
     except Exception as error:  # zipfile, zlib, tokenize and NumPy raise many kinds
         reason = getattr(error, "strerror", None) or error  # an OSError's text repeats the path
-        way_out = "; load_checkpoint reads a checkpoint" if str(path).endswith(".safetensors") else ""
+        way_out = FOREIGN.get(Path(path).suffix, "")
         raise CheckpointError(f"{path}: expected a .npz file of parameters: {reason}{way_out}") from error
 
 

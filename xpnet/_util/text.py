@@ -101,7 +101,10 @@ def example_call(cls: type) -> str:
         parameters = inspect.signature(cls).parameters.values()
     except (TypeError, ValueError):
         return f"{cls.__name__}(…)"
-    needs = any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+    needs = any(
+        each.default is each.empty and each.kind in (each.POSITIONAL_OR_KEYWORD, each.VAR_POSITIONAL)
+        for each in parameters
+    )
     return f"{cls.__name__}({'…' if needs else ''})"
 
 

@@ -20,6 +20,7 @@ from xpnet.backend._numba import loop, numba_is_installed
 from xpnet.backend._numpy_columns import of_joined_rows, with_sums_after
 from xpnet.backend._parts import PairwiseSum, PartsBarrier
 from xpnet.backend._passes import passes
+from xpnet.backend._reading import has_numbers
 from xpnet.backend.backends import Backend, loop_of
 from xpnet.backend.fused import Fused, positive_part, where_positive
 from xpnet.backend.ops import FUNCTIONS, Ops
@@ -54,7 +55,7 @@ class NumPy(Backend):
     def owns(self, x: Any) -> bool:
         """Subclasses are foreign: a `matrix` multiplies otherwise, a `MaskedArray` hides values."""
         own = type(x) in (np.ndarray, np.memmap) or isinstance(x, np.generic)
-        return own and x.dtype.kind in "biuf"
+        return own and has_numbers(x.dtype)
 
     def precision(self) -> AbstractContextManager[Any]:
         """A number too small for the dtype becomes 0, whatever `np.errstate` the user has set."""

@@ -36,10 +36,10 @@ def numbers(x: Any, name: str = "x") -> np.ndarray | LazyArray:
 
     Raises ShapeError, which calls the array by its name, if x is not an array of real numbers.
     """
-    if type(x) is np.ndarray and x.dtype.kind in "biuf":
+    if type(x) is np.ndarray and has_numbers(x.dtype):
         return x
     if is_lazy(x):
-        if np.dtype(x.dtype).kind not in "biuf":
+        if not has_numbers(np.dtype(x.dtype)):
             raise _wrong_dtype(f"dtype {x.dtype}", f"write numbers into the store of {name}")
         return x if isinstance(x, LazyArray) else LazyArray(x, x.dtype)
     require_no_mask(x, name)
@@ -51,6 +51,11 @@ def numbers(x: Any, name: str = "x") -> np.ndarray | LazyArray:
             raise
         raise ShapeError(unreadable(x, error, name)) from error
     return _real(array, x, name)
+
+
+def has_numbers(dtype: Any) -> bool:
+    """Whether a dtype of NumPy is one of its own for bools, integers or floats."""
+    return dtype.kind in "biuf" and dtype.isbuiltin != 2  # 2: registered by others, as float8_e5m2
 
 
 def is_readable(x: Any) -> bool:
@@ -99,7 +104,7 @@ def unreadable(x: Any, reason: object, name: str = "x") -> str:
         kind = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
         advice = ops(x).advice(x).replace("pass x.", f"pass {name}.")
         got = f"a {kind} of dtype {x.dtype} on {device(x)} ({one_line(reason)}); {advice}"
-    elif isinstance(reason, ValueError):
+    elif isinstance(reason, ValueError) and not is_readable(x):
         got = f"uneven rows ({_uneven(x, name) or one_line(reason)}); pad them to one length"
     else:
         got = f"{a(x)} ({one_line(reason)})"
@@ -130,6 +135,8 @@ def _require_array(x: Any, name: str) -> None:
     for dense, count in (("toarray", "nnz"), ("todense", "nse")):
         if hasattr(x, dense) and hasattr(x, count):
             _refuse(f"a sparse {kind}", f"pass {name}.{dense}()")
+    if hasattr(x, "dense_shape"):
+        _refuse(f"a sparse {kind}", f"pass tf.sparse.to_dense({name})")
     if is_readable(x) or hasattr(x, "__dlpack__") or callable(getattr(x, "numpy", None)):
         return
     if x is None or isinstance(x, type):
@@ -146,6 +153,8 @@ def _require_array(x: Any, name: str) -> None:
     if hasattr(x, "dataset") and isinstance(x, Iterable):
         arrays = "pass the arrays of all examples: np.concatenate([x for x, y in loader])"
         _refuse(a(x), f"{arrays}, or to fit and evaluate the loader alone, without y")
+    if isinstance(x, Iterable) and callable(getattr(x, "batch", None)):
+        _refuse(a(x), f"pass one data set alone, without y, of batches, as {name}.batch(64) makes them")
     if isinstance(x, Iterator) or (isinstance(x, Iterable) and not hasattr(x, "__len__")):
         _refuse(a(x), f"pass np.stack(list({name}))")
     if isinstance(x, list | tuple | int | float | np.generic | range | memoryview):
@@ -171,11 +180,11 @@ def _first_item(x: Any) -> Any:
 def _real(array: np.ndarray, x: Any, name: str) -> np.ndarray:
     """The array if it holds real numbers, or its real numbers if it holds them as objects."""
     kind, dtype = array.dtype.kind, f"dtype {array.dtype}"
-    if kind in "biuf":
+    if has_numbers(array.dtype):
         return array
     if kind == "O":
         return _from_objects(array, x, name)
-    if kind == "V" and array.dtype.names is None:  # ml_dtypes, such as bfloat16
+    if kind in "Vf" and array.dtype.names is None:  # ml_dtypes, such as bfloat16
         with suppress(TypeError, ValueError):
             return array.astype(np.int64 if "int" in array.dtype.name else np.float32)
     if kind in "SUT":
@@ -217,7 +226,7 @@ def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ..
     missing = item is None or type(item).__name__ in ("NAType", "NaTType")
     if missing:
         shown, way = str(item), FILL.format(name=name)
-    elif isinstance(item, str):
+    elif isinstance(item, str | bytes):
         _refuse_words(array, x, f"dtype {array.dtype}", name)
     elif isinstance(item, Complex):
         shown, way = f"{item}", f"pass np.real({name})"
@@ -227,6 +236,8 @@ def _refuse_object(item: Any, array: np.ndarray, x: Any, position: tuple[int, ..
         even = len({_shape(each) for each in array.reshape(-1)}) == 1
         shown = a(item)
         way = f"pass np.stack(list({name}))" if even else "pad its rows to one length"
+        if callable(getattr(x, "to_tensor", None)):  # of a RaggedTensor
+            way = f"pass {name}.to_tensor(), which pads them with zeros"
     elif hasattr(item, "toarray"):
         shown, way = a(item), f"pass np.stack([each.toarray() for each in {name}])"
     else:
@@ -238,7 +249,8 @@ def _refuse_words(array: np.ndarray, x: Any, dtype: str, name: str) -> NoReturn:
     """Raise the ShapeError for text: numbers as text can be converted, words have to be numbered."""
     for position, each in np.ndenumerate(array):
         if isinstance(each, str | bytes) and not _is_number(each):
-            shown = f"{str(each)[:20]!r} at {_entry_of(name, position, x)}"
+            word = each if isinstance(each, str) else each.decode(errors="replace")
+            shown = f"{word[:20]!r} at {_entry_of(name, position, x)}"
             raise _wrong_dtype(
                 f"{dtype}, with {shown}", WORDS.format(of=name if array.ndim == 1 else "column")
             )

@@ -119,10 +119,11 @@ class TensorBoard(Callback):
 
     def on_end(self, model: "Model") -> None:
         if self._last is not None:
-            numbers = {tag: value for tag, value in _scalars(self._last).items() if tag[0] in "la"}
-            # `add_hparams` of the writer would make another run of it, in a folder of its own.
-            for each in self._summaries(_hparams(model) | self.hparams, numbers):
-                self._writer.file_writer.add_summary(each)
+            # `add_hparams` of the writer would make another run of it, in a folder of its own. Without
+            # the first summary, of an experiment, TensorBoard shows the numbers that any of the runs has.
+            _, started, ended = self._summaries(_hparams(model) | self.hparams, {})
+            self._writer.file_writer.add_summary(started)
+            self._writer.file_writer.add_summary(ended)
         self._writer.close()
 
     def _write_histogram(self, tag: str, values: np.ndarray, epoch: int) -> None:

@@ -1,18 +1,27 @@
 """Weights of Keras: lists of arrays, and files."""
 
-import io
-import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xpnet import nn
 from xpnet.backend._reading import numbers
-from xpnet.convert.layout import Slot, Table, converted, of_model, require_model, slots
+from xpnet.convert import keras_files
+from xpnet.convert.layout import (
+    Equal,
+    Slot,
+    Table,
+    converted,
+    matched,
+    of_model,
+    require_model,
+    require_none_left,
+    slots,
+)
 from xpnet.convert.places import Place, Places
-from xpnet.errors import BackendError, CheckpointError, ConfigError
+from xpnet.errors import CheckpointError, ConfigError
 from xpnet.model import Model
 from xpnet.nn import Layer
 from xpnet.tree import ArrayLike, Tree
@@ -43,10 +52,13 @@ KINDS: dict[type[Layer], str] = {
     nn.GroupNorm: "group_normalization",
     nn.Embedding: "embedding",
 }
-NO_WEIGHTS = "expected a file of Keras's weights, as Keras 3 saves them ({}); else pass get_weights()"
 
 
-def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
+def from_keras(
+    net: Layer,
+    weights: Sequence[ArrayLike] | str | Path,
+    names: Mapping[str, str] | None = None,
+) -> Tree:
     """The parameters and statistics of a network, from those of an equal network in Keras.
 
         model.restore(from_keras(net, keras_model.get_weights()))
@@ -56,8 +68,11 @@ def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
 
     Arguments:
         net: the network, whose layers do what those in Keras do, in the same order.
-        weights: `get_weights()` of the network in Keras, or a file that `save_weights` or `save` of Keras 3
-            wrote, `.weights.h5` or `.keras`.
+        weights: `get_weights()` of the network in Keras, or a file that its `save_weights` or `save` wrote:
+            `.weights.h5`, `.keras` or `.h5`, also of Keras 2.
+        names: the name of the layer in the file for the name of each of our layers with parameters:
+            `{"0": "encoder/dense", "3": "head"}`. `.weights.h5` and `.keras` files need it for nested and
+            subclassed models; a `.h5` file tells the order of the layers.
 
     Returns a tree of NumPy arrays as `Model.snapshot` gives it, for `Model.restore` or `net.forward`.
 
@@ -66,7 +81,9 @@ def from_keras(net: Layer, weights: Sequence[ArrayLike] | str | Path) -> Tree:
     """
     places = Places(net, None)
     if isinstance(weights, str | Path):
-        return _of_file(places, Path(weights))
+        return _of_file(places, Path(weights), names)
+    if names is not None:
+        raise ConfigError("from_keras: expected names with a file, got a list of arrays, which have an order")
     if not isinstance(weights, Sequence):
         hint = "; pass its get_weights()" if hasattr(weights, "get_weights") else ""
         raise ConfigError(
@@ -93,36 +110,29 @@ def to_keras(model: Model) -> list[np.ndarray]:
     return [arrays[place.named(slot.own)] for place in places.found for slot in slots(place, TABLE)]
 
 
-def _of_file(places: Places, path: Path) -> Tree:
-    """The tree of the arrays in a file of Keras 3."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise BackendError("from_keras: expected the package h5py to read files: pip install h5py") from error
-    found: dict[str, list[np.ndarray]] = {}
-    try:
-        content = path.read_bytes()
-        if zipfile.is_zipfile(io.BytesIO(content)):  # .keras
-            content = zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5")
-        with h5py.File(io.BytesIO(content)) as file:
-            for name, group in file["layers"].items():
-                own = group.get("vars", {})
-                found[name] = [np.asarray(own[str(i)]) for i in range(len(own))]
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or NO_WEIGHTS.format(error)}") from error
-    except Exception as error:  # HDF5 raises many kinds
-        raise CheckpointError(f"{path}: {NO_WEIGHTS.format(error)}") from error
-    seen, names = Counter[str](), {}
+def _of_file(places: Places, path: Path, names: Mapping[str, str] | None) -> Tree:
+    """The tree of the arrays in a file of Keras."""
+    found, in_order = keras_files.read(path)
+    seen, by_kind = Counter[str](), {}
     for place in places.found:
         kind = next((KINDS[cls] for cls in type(place.layer).__mro__ if cls in KINDS), "")
-        names[place.name] = f"{kind}_{seen[kind]}" if seen[kind] else kind
+        by_kind[place.name] = f"{kind}_{seen[kind]}" if seen[kind] else kind
         seen[kind] += 1
-    if left := sorted(name for name, each in found.items() if each and name not in names.values()):
-        raise CheckpointError(f"{path}: expected the layers {', '.join(names.values())}, got {left[0]}, too")
+    equal = Equal("from_keras", "keras.Sequential", "layers", None if in_order else by_kind)
+    layers = matched(places, list(found), names, equal, in_order, str(path))
+    for place in places.found:
+        name, expected = layers[place.name], [slot.other for slot in slots(place, TABLE)]
+        if name in found and len(found[name]) != len(expected):
+            listed = ", ".join(expected)
+            raise CheckpointError(
+                f"{path}: {place}: expected the arrays {listed} in {name}, got {len(found[name])}"
+            )
 
     def look_up(place: Place, slot: Slot) -> tuple[np.ndarray | None, str]:
         i = [each.own for each in slots(place, TABLE)].index(slot.own)
-        arrays = found.get(names[place.name], [])
-        return arrays[i] if i < len(arrays) else None, f"{names[place.name]}/{slot.other}"
+        name = layers[place.name]
+        return found[name][i] if name in found else None, f"{name}/{slot.other}"
 
-    return converted(places, TABLE, look_up, str(path))
+    tree = converted(places, TABLE, look_up, str(path))
+    require_none_left(found.keys() - layers.values(), str(path))
+    return tree

@@ -1,6 +1,6 @@
 """Names and layouts of parameters in other libraries, and the conversion by these tables."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +94,68 @@ def require_model(model: Any) -> None:
     """ConfigError for anything else than a model."""
     if not isinstance(model, Model):
         raise ConfigError(f"convert: expected a Model, got {type(model).__name__}{one_network(model)}")
+
+
+class Equal(NamedTuple):
+    """How the other library has an equal network, for errors.
+
+    Fields:
+        function: the one that reads it: "from_torch".
+        network: its class: "torch.nn.Sequential".
+        layers: what it calls layers.
+        names: the name there for the name of each of our layers; None if only the order tells.
+    """
+
+    function: str
+    network: str
+    layers: str
+    names: Mapping[str, str] | None
+
+
+def matched(
+    places: Places,
+    there: Sequence[str],
+    names: Mapping[str, str] | None,
+    equal: Equal,
+    in_order: bool,
+    source: str,
+) -> dict[str, str]:
+    """The name there for the name of each layer with parameters: as given, of an equal network, or by order.
+
+    Arguments:
+        there: the names of the layers with parameters there.
+        in_order: whether these are in the order of the network.
+    """
+    ours = [place.name for place in places.found]
+    listed = ", ".join(there if in_order else sorted(there)) or "none"
+    if names is not None:
+        if set(names) != set(ours):
+            raise ConfigError(
+                f"{equal.function}: expected names for the layers {', '.join(ours)}, "
+                f"got {', '.join(names) or 'none'}"
+            )
+        return dict(names)
+    if equal.names is not None and set(equal.names.values()) <= set(there):
+        return dict(equal.names)
+    if not in_order:
+        expected = ", ".join((equal.names or {}).values())
+        raise CheckpointError(
+            f"{source}: expected the names of an equal {equal.network} ({expected}), got {listed}: "
+            f"pass names={{{ours[0]!r}: …}}"
+        )
+    if len(there) != len(ours):
+        raise CheckpointError(
+            f"{source}: expected {len(ours)} {equal.layers} with parameters, as the network has "
+            f"({', '.join(ours)}), got {len(there)}: {listed}"
+        )
+    return dict(zip(ours, there, strict=True))
+
+
+def require_none_left(rest: Collection[str], source: str) -> None:
+    """CheckpointError for the names of parameters or layers there that no layer of ours took."""
+    if rest:
+        more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
+        raise CheckpointError(f"{source}: expected no {min(rest)}{more}, for which the network has no place")
 
 
 Lookup = Callable[[Place, Slot], tuple[np.ndarray | None, str]]

@@ -11,7 +11,18 @@ import safetensors.numpy
 from xpnet import backend, nn
 from xpnet._util import files
 from xpnet.backend._reading import numbers
-from xpnet.convert.layout import Slot, Table, converted, of_model, require_model, slots, theirs
+from xpnet.convert.layout import (
+    Equal,
+    Slot,
+    Table,
+    converted,
+    matched,
+    of_model,
+    require_model,
+    require_none_left,
+    slots,
+    theirs,
+)
 from xpnet.convert.places import Place, Places
 from xpnet.errors import CheckpointError, ConfigError, ShapeError
 from xpnet.model import Model
@@ -70,7 +81,10 @@ def from_torch(
     source = "state" if isinstance(state, Mapping) else str(state)
     arrays = _arrays(state)
     places = Places(net, input_shape, channels_first=True)
-    modules = _modules(places, arrays, names, in_order=isinstance(state, Mapping), source=source)
+    there = list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))
+    same = {place.name: place.name for place in places.found}
+    equal = Equal("from_torch", "torch.nn.Sequential", "modules", same)
+    modules = matched(places, there, names, equal, in_order=isinstance(state, Mapping), source=source)
     rest = set(arrays)
 
     def look_up(place: Place, slot: Slot) -> tuple[np.ndarray | None, str]:
@@ -79,9 +93,7 @@ def from_torch(
         return arrays.get(name), name
 
     found = converted(places, TABLE, look_up, source)
-    if rest := {name for name in rest if name.rpartition(".")[2] != COUNT}:
-        more = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
-        raise CheckpointError(f"{source}: expected no {min(rest)}{more}, for which the network has no place")
+    require_none_left({name for name in rest if name.rpartition(".")[2] != COUNT}, source)
     return found
 
 
@@ -129,38 +141,6 @@ def _state(model: Model, input_shape: Shape | None) -> dict[str, np.ndarray]:
 
 def _key(module: str, name: str) -> str:
     return f"{module}.{name}" if module else name
-
-
-def _modules(
-    places: Places,
-    arrays: Mapping[str, np.ndarray],
-    names: Mapping[str, str] | None,
-    in_order: bool,
-    source: str,
-) -> dict[str, str]:
-    """The name of the module in PyTorch for the name of each layer with parameters."""
-    ours = [place.name for place in places.found]
-    there = list(dict.fromkeys(name.rpartition(".")[0] for name in arrays))
-    if names is not None:
-        if set(names) != set(ours):
-            raise ConfigError(
-                f"from_torch: expected names for the layers {', '.join(ours)}, "
-                f"got {', '.join(names) or 'none'}"
-            )
-        return dict(names)
-    if set(ours) <= set(there):
-        return {name: name for name in ours}
-    if not in_order:
-        raise CheckpointError(
-            f"{source}: expected the names of an equal torch.nn.Sequential ({', '.join(ours)}), got "
-            f"{', '.join(sorted(there)) or 'none'}: pass names={{{ours[0]!r}: …}}"
-        )
-    if len(there) != len(ours):
-        raise CheckpointError(
-            f"{source}: expected {len(ours)} modules with parameters, as the network has "
-            f"({', '.join(ours)}), got {len(there)}: {', '.join(there) or 'none'}"
-        )
-    return dict(zip(ours, there, strict=True))
 
 
 def _arrays(state: Mapping[str, Any] | str | Path) -> dict[str, np.ndarray]:

@@ -118,13 +118,13 @@ def test_available_tells_why_not() -> None:
 def test_an_old_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import array_api_strict
 
-    for version in ("2.10", "2.4.1+local.2"):
+    for version in ("2.10", "2.5+local.2"):
         monkeypatch.setattr(array_api_strict, "__version__", version)
         assert backend.get("array-api-strict").version == version
-    for version in ("2.4", "1.10.1", "unknown"):
+    for version in ("2.4.1", "1.10", "unknown"):
         monkeypatch.setattr(array_api_strict, "__version__", version)
         assert backend.available()["array-api-strict"] == (
-            f"expected version 2.4.1 or later, got {version}; pip install -U array-api-strict"
+            f"expected version 2.5 or later, got {version}; pip install -U array-api-strict"
         )
 
 

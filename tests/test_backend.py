@@ -20,6 +20,7 @@ from xpnet._training import step
 from xpnet.backend import Backend, NumPy, device, namespace
 from xpnet.backend._parts import PairwiseSum
 from xpnet.errors import BackendError, ConfigError, DivergedError
+from xpnet.train import experiment
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -112,6 +113,24 @@ def test_available_tells_why_not() -> None:
     assert list(reasons) == ["numpy", "cupy", "torch", "jax", "dask", "array-api-strict"]
     assert reasons["numpy"] is None
     assert all(reason is None or ("\n" not in reason and reason) for reason in reasons.values())
+
+
+def test_an_old_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import array_api_strict
+
+    for version in ("2.10", "2.5+local.2"):
+        monkeypatch.setattr(array_api_strict, "__version__", version)
+        assert backend.get("array-api-strict").version == version
+    for version in ("2.4.1", "1.10", "unknown"):
+        monkeypatch.setattr(array_api_strict, "__version__", version)
+        assert backend.available()["array-api-strict"] == (
+            f"expected version 2.5 or later, got {version}; pip install -U array-api-strict"
+        )
+
+
+def test_a_run_records_the_version_of_its_library(make_any_backend: MakeBackend) -> None:
+    place = make_any_backend("float32")
+    assert experiment.versions(place)[place.name][0].isdigit()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import types
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,6 +186,20 @@ def test_a_layer_that_is_no_dataclass_trains_and_is_summed_up() -> None:
     model = xpnet.Model(net, losses.MeanSquaredError(), SGD)
     model.fit(np.ones((8, 4)), np.ones((8, 3)), epochs=1)
     assert "Plain()" in model.summary((4,))
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle"])
+def test_a_parameter_may_have_any_name(name: str, tmp_path: Path) -> None:
+    class Named(Plain):
+        def init(self, rng: np.random.Generator) -> dict[str, Any]:
+            return {name: rng.normal(size=3)}
+
+    saved, loaded = (
+        xpnet.Model(Named(), losses.MeanSquaredError(), SGD, seed=seed, dtype="float64") for seed in (1, 2)
+    )
+    saved.save(tmp_path / "model.npz")
+    loaded.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.params[name], saved.params[name])
 
 
 class PlainLoss(losses.Loss):

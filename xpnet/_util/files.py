@@ -113,8 +113,11 @@ def _umask() -> int:
 
 def save_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays to a `.npz` file, without pickle. CheckpointError if it cannot be written."""
-    with saving(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    # Not `np.savez`: it keeps some names for its own arguments, and has no `allow_pickle` before NumPy 2.2.
+    with saving(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 Shapes = dict[str, tuple[int, ...]]

@@ -29,6 +29,7 @@ class JAX(Backend):
     name = "jax"
     module = "jax"
     install = "pip install jax"
+    oldest = "0.7"  # `distributed.initialize` has a heartbeat
     devices = "'cpu', 'gpu', 'tpu' or one of these with ':N' or ':all'"
     stacks_convolutions = True  # it compiles once for all networks
     steps_at_once = 16  # the least of 1, 4, 8, 16, 32, 64 that is as fast as a whole epoch

@@ -26,8 +26,9 @@ ADDRESS = re.compile(" at 0x[0-9a-f]+")  # in the text of an object without one 
 def library() -> Any:
     """JAX, if its processes are joined, by xpnet or by the user; else None."""
     jax = sys.modules.get("jax")
-    found = getattr(jax, "distributed", None)
-    return jax if found is not None and found.is_initialized() else None
+    # No `is_initialized`: another thread is importing JAX, or it is too old for its backend.
+    joined = getattr(getattr(jax, "distributed", None), "is_initialized", None)
+    return jax if joined is not None and joined() else None
 
 
 def index() -> int:

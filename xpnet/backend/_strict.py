@@ -22,6 +22,7 @@ class Strict(Backend):
     name = "array-api-strict"
     module = "array_api_strict"
     install = "pip install array-api-strict"
+    oldest = "2.5"  # before, `where` takes no numbers
     devices = "'CPU_DEVICE', 'device1' or 'device2'"
 
     def find_device(self, device: Any) -> Any:

@@ -35,6 +35,7 @@ class Torch(Backend):
     name = "torch"
     module = "torch"
     install = "pip install torch"
+    oldest = "2.4"  # `OutOfMemoryError`
     devices = "'cpu', 'cuda' or 'cuda:N'"
     adds_products = True
     has_convolution = True

@@ -1,6 +1,7 @@
 """The base class of backends."""
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,11 @@ DTYPES = ("float32", "float64")
 NUMBERS = ("bool", "integral", "real floating")
 
 
+def _numbers(version: str) -> list[int]:
+    """The numbers of a version: 2, 13, 0 of "2.13.0+cpu"."""
+    return [int(each) for each in re.findall(r"\d+", version.partition("+")[0])]
+
+
 class Backend:
     """One array library on one device, with the training dtype.
 
@@ -33,6 +39,7 @@ class Backend:
         tf32: whether products of float32 matrices may use TF32 on a device that has it.
 
     Attributes:
+        oldest: the oldest version of the library that works.
         xp: the array API namespace.
         device: the library's own object for the device.
         dtype: the library's own object for the dtype.
@@ -53,12 +60,13 @@ class Backend:
         stacks_convolutions: the same of networks with convolutions, of any size.
         workers: the number of parts of a batch that `map_reduce` runs in parallel.
 
-    Raises BackendError if the library or the device is missing.
+    Raises BackendError if the library or the device is missing, or the library is too old.
     """
 
     name: ClassVar[str]
     module: ClassVar[str]
     install: ClassVar[str]
+    oldest: ClassVar[str] = ""
     devices: ClassVar[str] = "'cpu'"
     adds_products: ClassVar[bool] = False
     winograd: ClassVar[tuple[str, ...]] = ()
@@ -77,6 +85,11 @@ class Backend:
         if dtype not in DTYPES:
             raise BackendError(f"backend {self.name!r}: expected dtype float32 or float64, got {dtype!r}")
         self.library = self.import_library()
+        if _numbers(self.version) < _numbers(self.oldest):
+            raise BackendError(
+                f"backend {self.name!r}: expected version {self.oldest} or later, got {self.version}; "
+                f"{self.install.replace('install', 'install -U', 1)}"
+            )
         self.dtype_name = dtype
         self.tf32 = tf32
         self.xp = self.find_namespace()
@@ -95,6 +108,11 @@ class Backend:
             missing = isinstance(error, ModuleNotFoundError) and error.name == self.module
             problem = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
             raise BackendError(f"backend {self.name!r}: {self.module} {problem}; {self.install}") from error
+
+    @property
+    def version(self) -> str:
+        """The version of the library."""
+        return getattr(sys.modules[self.module.partition(".")[0]], "__version__", "unknown")
 
     def find_namespace(self) -> Any:
         return self.library
@@ -220,7 +238,7 @@ class Backend:
 
     def facts(self) -> Facts:
         """What the library reports of itself and of the device."""
-        return Facts(version=sys.modules[self.module.partition(".")[0]].__version__)
+        return Facts(version=self.version)
 
     def other_devices(self) -> tuple[str, ...]:
         """The kinds of devices on this machine that the library can use besides its default."""

@@ -224,8 +224,9 @@ def final_errors(variants: Sequence[sweep.Variant]) -> Figure:
     for quantity, style in zip(("train_error", "test_error"), sweep.styles(2), strict=True):
         finals = np.array([variant.final(quantity) for variant in variants])
         mean = finals.mean(1)
+        bars = np.array([mean - finals.min(1), finals.max(1) - mean])
         axes.errorbar(
-            mean, places, xerr=[mean - finals.min(1), finals.max(1) - mean],
+            mean, places, xerr=bars,
             label=quantity.replace("_", " "), markersize=4, capsize=3, **style | {"linestyle": ""},
         )  # fmt: skip
     axes.set_yticks(places, [variant.label for variant in variants])

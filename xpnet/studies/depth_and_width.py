@@ -143,8 +143,9 @@ def by_parameters(linear: sweep.Variant, grid: Grid, quantity: str) -> Figure:
     for (depth, variants), style in zip(lines.items(), sweep.styles(len(lines)), strict=True):
         finals = np.array([variant.final(quantity) for variant in variants])
         mean = finals.mean(1)
+        bars = np.array([mean - finals.min(1), finals.max(1) - mean])
         axes.errorbar(
-            [variant.parameters for variant in variants], mean, [mean - finals.min(1), finals.max(1) - mean],
+            [variant.parameters for variant in variants], mean, bars,
             label=str(depth), markersize=4, capsize=3, **style,
         )  # fmt: skip
     axes.set_xscale("log")

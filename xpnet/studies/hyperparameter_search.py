@@ -14,6 +14,7 @@ The largest of many noisy numbers overestimates. So the best hyper-parameters an
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,7 +160,10 @@ def importances(report: Report, study: optuna.Study, whole: int) -> None:
     if math.ceil(BETTER * whole) in (whole, 0):
         report.text(f"Too few complete trials to measure importance: {whole}.")
         return
-    found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BETTER))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of PED-ANOVA, until Optuna 5
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=BETTER)
+    found = get_param_importances(study, evaluator=evaluator)
     figure, axes = sweep.axes_of("importance", "")
     axes.barh(list(found)[::-1], list(found.values())[::-1], color="#1f77b4")
     trials = search.finished(study)

@@ -305,5 +305,5 @@ def versions(backend: Backend) -> dict[str, str]:
         "platform": platform.platform(),
         "xpnet": __version__,
         **{name: metadata.version(name) for name in names},
-        backend.name: backend.library.__version__,
+        backend.name: backend.version,
     }

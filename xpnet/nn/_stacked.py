@@ -324,10 +324,10 @@ class DropoutRatesInTraining(Layer):
     key: Key
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, DropoutResiduals]:
-        positive = random.bits(self.key, tuple(x.shape)) & 0x7FFFFFFF
+        draws = random.bits(self.key, tuple(x.shape)) & 0x7FFFFFFF
         along = (slice(None), *[None] * (x.ndim - 1))
         least = tuple([round(rate * 2**31) for rate in self.rates])
-        mask = positive >= ops(positive).constant(least, like=positive)[along]
+        mask = draws >= ops(draws).constant(least, like=draws)[along]
         mask = namespace(x).astype(mask, x.dtype)
         mask /= ops(x).constant(tuple([1 - rate for rate in self.rates]), like=x)[along]
         return x * mask, DropoutResiduals(mask)

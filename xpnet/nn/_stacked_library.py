@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet.backend import namespace, ops
-from xpnet.nn._layer import Layer, Shape
 from xpnet.nn._library import _LibraryConv
+from xpnet.nn._stacked_layer import Stacked
 from xpnet.tree import Array, Tree
 
 
@@ -16,7 +16,7 @@ class StackedLibraryConvResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class StackedLibraryConv(Layer):
+class StackedLibraryConv(Stacked):
     """K convolutions as one of all channels, in a group for each network, or in one if x is theirs all."""
 
     examples = "independent"
@@ -37,9 +37,6 @@ class StackedLibraryConv(Layer):
 
     def parameter_gradients(self, params: Tree, residuals: StackedLibraryConvResiduals, dy: Array) -> Tree:
         return self._gradients(params, residuals, dy, of_input=False)[1]
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
 
     def _gradients(
         self, params: Tree, residuals: StackedLibraryConvResiduals, dy: Array, of_input: bool

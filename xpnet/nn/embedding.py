@@ -20,8 +20,8 @@ class Embedding(Layer):
 
     dW[i] = Σ dy over the positions where x = i,  dx = 0
 
-    The sum is a product with one-hot rows: it takes n·entries·features multiplications, and adds in the same
-    order on every device.
+    The sum is a product with one-hot rows: it takes N·entries·features multiplications for N integers in x,
+    and adds in the same order on every device.
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 

@@ -60,6 +60,7 @@ class Linear(Layer):
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
         return self._gradients(residuals, dy)
 
+    # Apart: in a subclass that overrides `forward`, `parameter_gradients` is `Layer`'s and calls `backward`.
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         grads = {"weight": ops(dy).transposed(residuals.x) @ dy}
         if self.bias:

@@ -1,5 +1,7 @@
 """The model: a network that trains in one call or step by step, with its files and tables."""
 
+from __future__ import annotations  # `help` shows ArrayLike, not all that it stands for
+
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -110,12 +112,11 @@ class Model(Learner):
         """Train for a number of epochs: `fit(x, y)` with arrays, `fit(batches)` with any iterable of batches.
 
         Another call continues where this one ended, with the schedule and the callbacks in the state before
-        their first `fit`. A call after `load_checkpoint`, or after one that was interrupted by an exception
-        such as Ctrl-C, resumes there, also in the middle of an epoch, except with an iterator of batches: the
-        rest of it counts as the first of `epochs`, and the same schedule and callbacks go on. Nothing is lost
-        or done twice: if a step was interrupted, the epoch starts again.
-        The data set is copied to the device once, unless it is too large. Within an epoch only callbacks
-        wait for the device.
+        their first `fit`. After `load_checkpoint`, or an exception such as Ctrl-C, it resumes instead: the
+        rest of the interrupted epoch counts as the first of `epochs`, and the same schedule and callbacks go
+        on. Nothing is lost or done twice: if a step was interrupted, the epoch starts again. An iterator of
+        batches resumes between epochs alone. The data set is copied to the device once, unless it is too
+        large. Within an epoch only callbacks wait for the device.
 
         Arguments:
             x, y: inputs (n, ...) and targets. Without y, x is an iterable of batches `(x, y)` or

@@ -1,5 +1,7 @@
 """Convolutions: one small linear layer, applied at every position of an image or a sequence."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple

@@ -1,5 +1,7 @@
 """Embedding: a table of learned vectors."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 from dataclasses import dataclass, field
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 from dataclasses import dataclass, field
 from typing import NamedTuple
 

@@ -1,5 +1,6 @@
 """Mistakes in the arguments of `Model`, `fit`, callbacks and schedules: each is told in one line, with what to write."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ def told(use: Callable[[], object], kind: type[Error] = ConfigError) -> str:
         use()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: xpnet.Model(LAYER), "Model.__init__() missing 2 required"),  # type: ignore[call-arg]
+        (lambda: model().forward(), "Model.forward() missing 1 required"),  # type: ignore[call-arg]
+    ],
+)
+def test_errors_of_python_name_the_model(use: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        use()
 
 
 class Wrong:

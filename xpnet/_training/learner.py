@@ -12,13 +12,7 @@ from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.sizes import needs
 from xpnet._training.state import Progress, State, Training, initial_state
-from xpnet._training.step import (
-    Augment,
-    Objective,
-    averaged_statistics,
-    noise_stream,
-    warn_of_one_value,
-)
+from xpnet._training.step import Augment, Objective, averaged_statistics, noise_stream, warn_of_one_value
 from xpnet._training.summary import StepMemory
 from xpnet._util import text
 from xpnet._util.checks import python_number, require_shape
@@ -398,3 +392,8 @@ class Learner:
         """The memory in bytes, on each device, of a training step on a batch of that size; no step is run."""
         shape = require_shape("step_memory", input_shape)
         return needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)[1]
+
+
+for _member in vars(Learner).values():  # Python's errors for a wrong call then name the class that users know
+    if callable(_member):
+        _member.__qualname__ = f"Model.{_member.__name__}"

@@ -126,7 +126,8 @@ class BinaryCrossEntropy(Loss):
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
         shape, n_out = tuple(target.shape), prediction_shape[-1]
         if target.ndim == len(prediction_shape) - 1 and n_out != 1:
-            self._refuse(f"targets of shape {tuple(prediction_shape)}", f"{target.dtype} of shape {shape}")
+            got = f"{target.dtype} of shape {shape}; labels of several classes are for CrossEntropy()"
+            self._refuse(f"targets of shape {tuple(prediction_shape)}", got)
         super().check(prediction_shape, target)
         if target.ndim == len(prediction_shape) and 0 not in shape:
             xp = namespace(target)

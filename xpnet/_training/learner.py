@@ -295,7 +295,7 @@ class Learner:
         """
         last, placed = self._last(target, sample_weight)
         with self.backend.precision():
-            totals, _ = judging.judge(self.objective.loss, last.prediction, placed)
+            totals, _ = judging.forward(self.objective.loss, last.prediction, placed)
             value = judging.mean(totals, last.prediction.shape[0])
             return float(self.objective.penalized(last.params, value))
 
@@ -313,8 +313,8 @@ class Learner:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), placed = self._last(target, sample_weight)
         with self.backend.precision():
-            _, judged = judging.judge(self.objective.loss, prediction, placed)
-            dprediction = judging.gradient(self.objective.loss, judged)
+            _, loss_residuals = judging.forward(self.objective.loss, prediction, placed)
+            dprediction = judging.backward(self.objective.loss, loss_residuals)
             grads = net.parameter_gradients(params, residuals, dprediction)
             grads = self.objective.penalized_gradients(params, grads)
             total = optim.zeros_like(self.params) if self._grads is None else self._grads

@@ -178,14 +178,14 @@ def training_step(
                 prediction = networks.everywhere(prediction)
             if alone:
                 warn_of_one_value(here, residuals, once)
-            totals, judged = judging.judge(objective.loss, prediction, targets)
-            dprediction = judging.gradient(objective.loss, judged)
+            totals, loss_residuals = judging.forward(objective.loss, prediction, targets)
+            dprediction = judging.backward(objective.loss, loss_residuals)
             collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics
             statistics = collected, averaged
             share = here_n / n
             if share < 1:
                 # Divided by the whole batch's count after the sum over the parts, which alone knows it.
-                counted = share if totals.count is None else judging.number(totals)
+                counted = share if totals.count is None else judging.float_count(totals)
                 dprediction = dprediction * along(counted, dprediction)
                 statistics = tree.map(lambda value: value * share, statistics)
             grads = here.parameter_gradients(params, residuals, dprediction)
@@ -201,10 +201,10 @@ def training_step(
             learn, _add_parts, parts, (params, evaluated), prepare, together
         )
         if totals.count is not None and size < n:
-            divisor = judging.at_least_one(judging.number(totals))
+            divisor = judging.divisor(judging.float_count(totals))
             grads = tree.map(lambda g: g / along(divisor, g), grads)
         if not is_zero(objective.l2):
-            counted = n if totals.count is None else judging.number(totals)
+            counted = n if totals.count is None else judging.float_count(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
             if decaying is optimizer:
                 grads = objective.penalized_gradients(params, grads)
@@ -352,7 +352,7 @@ def evaluation_step(
                 targets = tree.map(networks.everywhere, targets)
                 prediction, _ = net.forward(params, networks.inputs(net)(inputs))
                 prediction = networks.everywhere(prediction)
-            return judging.judge(objective.loss, prediction, targets)[0]
+            return judging.forward(objective.loss, prediction, targets)[0]
 
         size = examples_at_once(one, x.shape[axis + 1 :], n, backend, examples, n_networks)
         prepare = functools.partial(prepared, net)

@@ -15,7 +15,7 @@ from xpnet.tree import Array
 PLAIN = CrossEntropy()
 
 
-class Judgement(NamedTuple):
+class ValueAndGradient(NamedTuple):
     """Fields: the sum of the losses, the number of errors, and the gradient of the mean; of each network."""
 
     loss: Array
@@ -36,7 +36,7 @@ def softmax_cross_entropy(z: Any, label: Any, share: Any) -> Any:
     return (p / total - t) * share, value, wrong
 
 
-def at_once(loss: Loss, logits: Array, target: Array) -> Judgement | None:
+def value_and_gradient(loss: Loss, logits: Array, target: Array) -> ValueAndGradient | None:
     """What `loss` says of these logits (..., n, d) and labels (..., n); None where it has no faster form."""
     table = ops(logits)
     if not (table.fuses_rows or table.has_fast_positions):
@@ -46,26 +46,26 @@ def at_once(loss: Loss, logits: Array, target: Array) -> Judgement | None:
     return _in_one_pass(logits, target) if table.fuses_rows else by_positions(logits, target)
 
 
-def _in_one_pass(logits: Array, labels: Array) -> Judgement:
+def _in_one_pass(logits: Array, labels: Array) -> ValueAndGradient:
     xp = namespace(logits)
     gradient, values, wrong = softmax_cross_entropy(logits, labels[..., None], 1 / logits.shape[-2])
-    return Judgement(
+    return ValueAndGradient(
         xp.sum(values, axis=(-2, -1)), xp.sum(wrong, axis=(-2, -1), dtype=labels.dtype), gradient
     )
 
 
-def by_positions(logits: Array, labels: Array) -> Judgement:
+def by_positions(logits: Array, labels: Array) -> ValueAndGradient:
     """With the positions of the labels in place of one-hot rows."""
     xp, n = namespace(logits), logits.shape[-2]
     if logits.ndim == 2:
         wrong, log_p, gradient = _of_rows(logits, labels)
         gradient /= n
-        return Judgement(-xp.sum(log_p), xp.count_nonzero(wrong), gradient)
+        return ValueAndGradient(-xp.sum(log_p), xp.count_nonzero(wrong), gradient)
     # The examples of all networks as rows.
     wrong, log_p, gradient = _of_rows(xp.reshape(logits, (-1, logits.shape[-1])), xp.reshape(labels, (-1,)))
     gradient /= n
     wrong, log_p = [xp.reshape(each, logits.shape[:-1]) for each in (wrong, log_p)]
-    return Judgement(
+    return ValueAndGradient(
         -xp.sum(log_p, axis=-1), xp.count_nonzero(wrong, axis=-1), xp.reshape(gradient, logits.shape)
     )
 

@@ -255,12 +255,12 @@ class Model(Learner):
     ) -> Evaluation:
         """Loss (with the L2 penalty) and accuracy on these examples.
 
-        Without y, x is an iterable of batches, as `fit` takes them; with it, `batch_size`, 250 by default,
-        bounds the memory.
+        Without y, x is an iterable of batches, as `fit` takes them; with y, `batch_size`, 250 by default,
+        bounds the memory. With `sample_weight` (n,), loss and accuracy are weighted means, and `errors` is
+        the sum of the weights of the wrong predictions.
 
         Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
-        Raises DivergedError if the loss is NaN and x and y are finite. With `sample_weight` (n,), loss and
-        accuracy are weighted means, and `errors` is the sum of the weights of the wrong predictions.
+        Raises DivergedError if the loss is NaN and x and y are finite.
         """
         arguments.check_evaluate(
             x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight

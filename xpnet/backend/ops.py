@@ -1,4 +1,7 @@
-"""Operations that the array API standard lacks, or that a library has faster: `ops(x).positive_part(x)`."""
+"""Operations that the array API standard lacks, or that a library has faster: `ops(x).positive_part(x)`.
+
+`Ops` is the reference: the docstring of an operation is its maths, the code under it the standard's form.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -55,8 +55,8 @@ FOLDED = (
 def stacked(nets: Sequence[Layer]) -> Layer:
     """K networks with parameters of the same shapes as one network.
 
-    Their hyper-parameters may differ: other initialisers and dropout rates cost nothing, a layer with another
-    difference runs K times; all of the container around it do where their shapes may differ.
+    Their hyper-parameters may differ. Other initialisers and dropout rates cost nothing. A layer with another
+    difference runs K times, and so does the container around it where shapes may differ.
     """
     first = nets[0]
     kind = type(first)

@@ -67,8 +67,8 @@ class Model(Learner):
         device: a device of the library, such as "cuda:1", on JAX also "gpu:all"; None: the library's default.
         l2: λ of a penalty λ/2·Σw² over all weights (never biases). Every reported loss includes it.
         augment: applied by `fit` to each batch of inputs, for example `data.augment.RandomCrop(4)`.
-        micro_batch: the number of examples of a batch that `fit` passes through the network at once; it adds
-            up their gradients. It bounds the memory. None: the whole batch, or on NumPy what suits the cache.
+        micro_batch: the number of examples that `fit` passes through the network at once, to bound the
+            memory; their gradients add up to those of the batch. None: all, or on NumPy what suits the cache.
         tf32: whether a GPU may round the factors of float32 products and convolutions to TF32, with 10 bits
             after the first: faster, with errors of 0.001 instead of 1e-7. On CuPy, in `fit` alone.
 
@@ -125,12 +125,12 @@ class Model(Learner):
             epochs: the number of passes over all examples.
             batch_size: examples per step, 64 by default; the last batch of an epoch may be smaller.
             validation: `(x, y)` to evaluate after each epoch, or an iterable of batches.
-            validation_split: instead, the share of the examples to hold out for it: the last ones, before
-                any shuffling, as in Keras and `data.split`. Warns if they are all examples of a class.
+            validation_split: in place of `validation`, the share of the examples to hold out: the last ones
+                before any shuffling, as in Keras and `data.split`. Warns if a class is among these alone.
             shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number; True by
                 default.
             schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step. Its time
-                is `epoch`, which goes on from one call to the next. Warns if it is over.
+                is `epoch`, which goes on from one call to the next. Warns if the schedule is over.
             callbacks: hooks to call after each step and each epoch.
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the

@@ -119,7 +119,7 @@ class _AvgPool(_Pool):
 class MaxPool2d(_MaxPool):
     """y[n, i, j, c] = max x[n, s₁ i + a, s₂ j + b, c] over the window, 0 ≤ a < k₁, 0 ≤ b < k₂.
 
-    dx[n, i', j', c] = Σ dy over the windows whose maximum is at (i', j'), the first of equals.
+    dx[n, i', j', c] = Σ dy over the windows whose first maximum, row by row, is at (i', j').
 
     Shapes: x (n, h, w, c), y (n, h', w', c), h' = ⌊(h - k₁) / s₁⌋ + 1 and w' likewise: rows and columns that
     do not fill a window are dropped.

@@ -1,5 +1,6 @@
 """Mistakes in the arguments of `Model`, `fit`, callbacks and schedules: each is told in one line, with what to write."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,18 @@ class Functional:
 
     def get_weights(self) -> list[np.ndarray]:
         return []
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: xpnet.Model(LAYER), "Model.__init__() missing 2 required"),  # type: ignore[call-arg]
+        (lambda: model().forward(), "Model.forward() missing 1 required"),  # type: ignore[call-arg]
+    ],
+)
+def test_errors_of_python_name_the_model(use: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        use()
 
 
 class Wrong:

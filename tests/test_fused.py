@@ -297,9 +297,11 @@ def refuse(*arguments: Any) -> None:
 
 
 def judged_by(backend: Backend, logits: np.ndarray, labels: np.ndarray) -> tuple[Any, Any, Any]:
-    totals, judged = judging.judge(losses.CrossEntropy(), backend.asarray(logits), backend.asarray(labels))
+    totals, residuals = judging.forward(
+        losses.CrossEntropy(), backend.asarray(logits), backend.asarray(labels)
+    )
     assert totals.count is None
-    return totals.loss, totals.errors, judging.gradient(losses.CrossEntropy(), judged)
+    return totals.loss, totals.errors, judging.backward(losses.CrossEntropy(), residuals)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

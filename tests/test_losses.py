@@ -522,7 +522,7 @@ def test_refuses_hyper_parameters_out_of_range(make, message: str) -> None:
         (losses.CrossEntropy(0, (1, 2)), (4, 3), np.array([0, 1, 2, 1]), "CrossEntropy(class_weights=(1, 2)): expected logits of 2 classes, one for each of class_weights, got 3"),
         (losses.BinaryCrossEntropy(), (2, 1), np.array([0, 2]), "BinaryCrossEntropy(): expected labels from 0 to 1, got labels from 0 to 2"),
         (losses.BinaryCrossEntropy(), (2, 1), np.array([0, 1, 1]), "BinaryCrossEntropy(): expected 2 labels, one for each example, got 3"),
-        (losses.BinaryCrossEntropy(), (2, 3), np.array([0, 1]), "BinaryCrossEntropy(): expected targets of shape (2, 3), got int64 of shape (2,)"),
+        (losses.BinaryCrossEntropy(), (2, 3), np.array([0, 1]), "BinaryCrossEntropy(): expected targets of shape (2, 3), got int64 of shape (2,); labels of several classes are for CrossEntropy()"),
         (losses.BinaryCrossEntropy(), (2, 1), np.array([[-1.0], [1.0]]), "BinaryCrossEntropy(): expected targets from 0 to 1, got targets from -1 to 1"),
         (losses.Hinge(), (2, 3), np.eye(3)[:2], "Hinge(): expected integer labels of shape (2,), got float64 of shape (2, 3)"),
         (losses.Hinge(), (2, 3), np.array([0, 3]), "Hinge(): expected labels from 0 to 2, got labels from 0 to 3"),

@@ -393,10 +393,7 @@ def test_refuses_hyper_parameters_out_of_range(make, message: str) -> None:
 A, B = np.array([[1.0, -2.0], [0.5, 0.0]]), np.array([[0.5, 3.0], [-1.0, 2.0]])
 FORMULAS = {  # of trees with the leaves A and B
     "accumulate": ((0.9,), 0.9 * A + B),
-    "accumulate_squares": ((0.9,), 0.9 * A + B**2),
     "average": ((0.9,), 0.9 * A + 0.1 * B),
-    "average_squares": ((0.9,), 0.9 * A + 0.1 * B**2),
-    "look_ahead": ((0.9,), A + 0.9 * B),
     "interpolate": ((0.9,), 0.9 * A + 0.1 * B),
     "decay_weights": ((0.1,), A + 0.1 * B),
     "descend": ((0.1,), A - 0.1 * B),
@@ -409,13 +406,3 @@ def test_each_step_is_its_formula(name: str) -> None:
     for scalars in (numbers, [np.array(number) for number in numbers]):
         found = getattr(optim.steps, name)({"weight": A.copy()}, {"weight": B.copy()}, *scalars)
         np.testing.assert_allclose(found["weight"], expected, 1e-15)
-
-
-def test_steps_of_more_than_two_trees_and_of_one() -> None:
-    x, y = {"weight": A.copy()}, {"weight": B}
-    np.testing.assert_allclose(optim.steps.weighted_sum(0.5, x, 2.0, y)["weight"], 0.5 * A + 2 * B)
-    np.testing.assert_allclose(optim.steps.shrink_weights(x, 0.1, 0.5)["weight"], 0.95 * A)
-    np.testing.assert_allclose(optim.steps.clip_value(x, 0.75)["weight"], np.clip(A, -0.75, 0.75))
-    np.testing.assert_array_equal(optim.steps.sign(x)["weight"], np.sign(A))
-    found = optim.steps.descend_by_root(x, y, {"weight": B**2}, 0.1, 0.2)["weight"]
-    np.testing.assert_allclose(found, A - 0.2 * B / (np.abs(B) + 0.1))

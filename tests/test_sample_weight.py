@@ -150,11 +150,11 @@ def test_an_example_of_weight_zero_may_have_an_infinite_loss() -> None:
     model = xpnet.Model(net, losses.MeanAbsoluteError(), optim.SGD(0.1))
     model.forward(np.eye(2))
     assert model.loss([[1, 0], [math.inf, 0]], sample_weight=[1, 0]) == 0
-    totals, judged = judging.judge(
+    totals, residuals = judging.forward(
         losses.CrossEntropy(), logits, judging.Weighted(target, np.array([2.0, 0.0]))
     )
     assert float(totals.loss) == pytest.approx(2 * math.log(1 + math.e))
-    assert np.all(judging.gradient(losses.CrossEntropy(), judged)[1] == 0)
+    assert np.all(judging.backward(losses.CrossEntropy(), residuals)[1] == 0)
 
 
 def test_training_by_hand_takes_weights() -> None:
@@ -377,9 +377,9 @@ def test_gradients_are_finite_differences(case: Any, has_weights: bool, seed: in
     placed = judging.Weighted(target, weights) if has_weights else target
 
     def value(z: np.ndarray) -> float:
-        return float(judging.mean(judging.judge(loss, z, placed)[0], n))
+        return float(judging.mean(judging.forward(loss, z, placed)[0], n))
 
-    gradient = judging.gradient(loss, judging.judge(loss, z, placed)[1])
+    gradient = judging.backward(loss, judging.forward(loss, z, placed)[1])
     assert gradient.shape == z.shape
     for i in np.ndindex(z.shape):
         step = np.zeros_like(z)

@@ -2,8 +2,8 @@
 
 Call `initialize()` first in each process. A `Model(…, backend="jax")` then trains on the devices of all
 processes. Every process calls `fit`, `evaluate` and `predict` in the same order, with the same data, and gets
-the same result. `Checkpoints` writes in process 0 only. `jax.distributed` does the work; docs/devices.md has
-more on the use of it.
+the same result. `Checkpoints` writes in process 0 only. `jax.distributed` does the work.
+`xpnet/docs/devices.md` has more on the use of it.
 """
 
 import os

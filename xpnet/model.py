@@ -1,5 +1,7 @@
 """The model: a network that trains in one call or step by step, with its files and tables."""
 
+from __future__ import annotations  # `help` shows ArrayLike, not all that it stands for
+
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -65,8 +67,8 @@ class Model(Learner):
         device: a device of the library, such as "cuda:1", on JAX also "gpu:all"; None: the library's default.
         l2: λ of a penalty λ/2·Σw² over all weights (never biases). Every reported loss includes it.
         augment: applied by `fit` to each batch of inputs, for example `data.augment.RandomCrop(4)`.
-        micro_batch: the number of examples of a batch that `fit` passes through the network at once; it adds
-            up their gradients. It bounds the memory. None: the whole batch, or on NumPy what suits the cache.
+        micro_batch: the number of examples that `fit` passes through the network at once, to bound the
+            memory; their gradients add up to those of the batch. None: all, or on NumPy what suits the cache.
         tf32: whether a GPU may round the factors of float32 products and convolutions to TF32, with 10 bits
             after the first: faster, with errors of 0.001 instead of 1e-7. On CuPy, in `fit` alone.
 
@@ -110,12 +112,11 @@ class Model(Learner):
         """Train for a number of epochs: `fit(x, y)` with arrays, `fit(batches)` with any iterable of batches.
 
         Another call continues where this one ended, with the schedule and the callbacks in the state before
-        their first `fit`. A call after `load_checkpoint`, or after one that was interrupted by an exception
-        such as Ctrl-C, resumes there, also in the middle of an epoch, except with an iterator of batches: the
-        rest of it counts as the first of `epochs`, and the same schedule and callbacks go on. Nothing is lost
-        or done twice: if a step was interrupted, the epoch starts again.
-        The data set is copied to the device once, unless it is too large. Within an epoch only callbacks
-        wait for the device.
+        their first `fit`. After `load_checkpoint`, or an exception such as Ctrl-C, it resumes instead: the
+        rest of the interrupted epoch counts as the first of `epochs`, and the same schedule and callbacks go
+        on. Nothing is lost or done twice: if a step was interrupted, the epoch starts again. An iterator of
+        batches resumes between epochs alone. The data set is copied to the device once, unless it is too
+        large. Within an epoch only callbacks wait for the device.
 
         Arguments:
             x, y: inputs (n, ...) and targets. Without y, x is an iterable of batches `(x, y)` or
@@ -124,12 +125,12 @@ class Model(Learner):
             epochs: the number of passes over all examples.
             batch_size: examples per step, 64 by default; the last batch of an epoch may be smaller.
             validation: `(x, y)` to evaluate after each epoch, or an iterable of batches.
-            validation_split: instead, the share of the examples to hold out for it: the last ones, before
-                any shuffling, as in Keras and `data.split`. Warns if they are all examples of a class.
+            validation_split: in place of `validation`, the share of the examples to hold out: the last ones
+                before any shuffling, as in Keras and `data.split`. Warns if a class is among these alone.
             shuffle: whether to draw a new order for each epoch, from the seed and the epoch's number; True by
                 default.
             schedule: from `xpnet.schedules`: a factor on the optimizer's learning rate at each step. Its time
-                is `epoch`, which goes on from one call to the next. Warns if it is over.
+                is `epoch`, which goes on from one call to the next. Warns if the schedule is over.
             callbacks: hooks to call after each step and each epoch.
             data_on_device: False leaves x and y on the host, in memory or in memory-mapped files, and copies
                 chunks of batches to the device while a thread reads the next chunk. The results are the
@@ -252,12 +253,12 @@ class Model(Learner):
     ) -> Evaluation:
         """Loss (with the L2 penalty) and accuracy on these examples.
 
-        Without y, x is an iterable of batches, as `fit` takes them; with it, `batch_size`, 250 by default,
-        bounds the memory.
+        Without y, x is an iterable of batches, as `fit` takes them; with y, `batch_size`, 250 by default,
+        bounds the memory. With `sample_weight` (n,), loss and accuracy are weighted means, and `errors` is
+        the sum of the weights of the wrong predictions.
 
         Raises ShapeError if the loss is not finite because a value in x or y is not; the error says which.
-        Raises DivergedError if the loss is NaN and x and y are finite. With `sample_weight` (n,), loss and
-        accuracy are weighted means, and `errors` is the sum of the weights of the wrong predictions.
+        Raises DivergedError if the loss is NaN and x and y are finite.
         """
         arguments.check_evaluate(
             x, y, batch_size=batch_size, data_on_device=data_on_device, sample_weight=sample_weight

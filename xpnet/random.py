@@ -50,7 +50,7 @@ class Key(NamedTuple):
         return Key(self.step, self.stream, first)
 
     def network(self, k: int) -> "Key":
-        """The key of network k; of `Keys` another one for each."""
+        """The key of network k: this one for all; with `Keys`, each has its own."""
         return self
 
 

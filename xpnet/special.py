@@ -52,11 +52,11 @@ def erf(x: Array) -> Array:
     """
     xp = namespace(x)
     p, q, bound = ERF_SINGLE if xp.finfo(x.dtype).bits == 32 else ERF_DOUBLE
-    size = xp.abs(x)
-    size = xp.minimum(size, xp.full_like(size, bound))
-    h = _polynomial(p, size)
-    h /= _polynomial(q, size)
-    h *= size
+    magnitude = xp.abs(x)
+    magnitude = xp.minimum(magnitude, xp.full_like(magnitude, bound))
+    h = _polynomial(p, magnitude)
+    h /= _polynomial(q, magnitude)
+    h *= magnitude
     y = -xp.expm1(-h)
     y *= ops(x).sign(x)
     return y

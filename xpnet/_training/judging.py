@@ -8,7 +8,7 @@ from xpnet._training.state import Totals
 from xpnet.backend import Backend, device, namespace, ops
 from xpnet.errors import ConfigError, ShapeError
 from xpnet.losses import CrossEntropy, Loss
-from xpnet.losses.fast import at_once
+from xpnet.losses.fast import value_and_gradient
 from xpnet.tree import Array, ArrayLike
 
 
@@ -19,13 +19,13 @@ class Weighted(NamedTuple):
     weights: Any
 
 
-class Judged(NamedTuple):
-    """What `gradient` needs.
+class LossResiduals(NamedTuple):
+    """What `backward` needs from `forward`.
 
-    Fields: the loss's residuals; the weight of each example, or None; the gradient where it is already known.
+    Fields: the residuals of the loss; the weight of each example, or None; the gradient where it is known.
     """
 
-    residuals: Any
+    of_loss: Any
     weights: Array | None = None
     gradient: Array | None = None
 
@@ -64,8 +64,8 @@ def _weights_of_each(weights: Array, index: Array) -> Array:
     return take_of_each(xp.reshape(weights, (-1,)), index * networks + column)
 
 
-def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Totals, Judged]:
-    """The sums over the examples of a batch.
+def forward(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Totals, LossResiduals]:
+    """The sums over the examples of a batch, and the residuals for `backward`.
 
     With weights w, they are Σ wₙ lₙ, Σ wₙ eₙ and Σ wₙ over the examples that count: lₙ is the loss of one
     example, eₙ is 1 for an error. An example of weight 0 adds nothing, whatever its loss.
@@ -74,16 +74,19 @@ def judge(loss: Loss, prediction: Array, target: Array | Weighted) -> tuple[Tota
     weights likewise, and each sum (K,).
     """
     if isinstance(target, Weighted):
-        return _judge_each(loss, prediction, *target)
-    if (found := at_once(loss, prediction, target)) is not None:
-        return Totals(found.loss, found.errors), Judged(None, gradient=found.gradient)
+        return _forward_each(loss, prediction, *target)
+    if (found := value_and_gradient(loss, prediction, target)) is not None:
+        return Totals(found.loss, found.errors), LossResiduals(None, gradient=found.gradient)
     value, residuals = loss.forward(prediction, target)
     count = loss.count(prediction.shape, target)
     n = prediction.shape[-2] if count is None else namespace(value).astype(count, value.dtype)
-    return Totals(value * n, loss.errors(prediction, target), count), Judged(residuals)
+    return Totals(value * n, loss.errors(prediction, target), count), LossResiduals(residuals)
 
 
-def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) -> tuple[Totals, Judged]:
+def _forward_each(
+    loss: Loss, prediction: Array, target: Array, weights: Array
+) -> tuple[Totals, LossResiduals]:
+    """`forward` with weights, from the loss of each example alone."""
     xp, examples = namespace(prediction), tuple(prediction.shape[:-1])
     each = (*[slice(None)] * len(examples), None, ...)
     rows, row_targets = prediction[each], target[each]  # n networks of one example
@@ -101,28 +104,28 @@ def _judge_each(loss: Loss, prediction: Array, target: Array, weights: Array) ->
     if errors is not None:
         errors = xp.sum(weights * xp.astype(errors, weights.dtype), axis=-1)
     totals = Totals(xp.sum(weights * values, axis=-1), errors, xp.sum(weights, axis=-1))
-    return totals, Judged(residuals, weights)
+    return totals, LossResiduals(residuals, weights)
 
 
-def gradient(loss: Loss, judged: Judged) -> Array:
+def backward(loss: Loss, residuals: LossResiduals) -> Array:
     """The gradient (..., n, d) of the mean over the examples that count, weighted if they have weights."""
-    if judged.gradient is not None:
-        return judged.gradient
-    dprediction = loss.backward(judged.residuals)
-    if judged.weights is None:
+    if residuals.gradient is not None:
+        return residuals.gradient
+    dprediction = loss.backward(residuals.of_loss)
+    if residuals.weights is None:
         return dprediction
-    weights, dprediction = judged.weights, dprediction[..., 0, :]
+    weights, dprediction = residuals.weights, dprediction[..., 0, :]
     xp = namespace(weights)
-    share = (weights / at_least_one(xp.sum(weights, axis=-1, keepdims=True)))[..., None]
+    share = (weights / divisor(xp.sum(weights, axis=-1, keepdims=True)))[..., None]
     return share * xp.where(share > 0, dprediction, xp.zeros_like(dprediction))
 
 
-def number(totals: Totals) -> Array:
+def float_count(totals: Totals) -> Array:
     """The count of totals that have one, in the dtype of their loss."""
     return namespace(totals.loss).astype(totals.count, totals.loss.dtype)
 
 
-def at_least_one(count: Array) -> Array:
+def divisor(count: Array) -> Array:
     """A divisor: the count, or 1 where it is 0 and every sum is 0 too."""
     xp = namespace(count)
     return xp.where(count > 0, count, xp.ones_like(count))
@@ -130,7 +133,7 @@ def at_least_one(count: Array) -> Array:
 
 def mean(totals: Totals, n: int) -> Array:
     """The mean loss of a batch of n examples, a 0-d array."""
-    return totals.loss / (n if totals.count is None else at_least_one(number(totals)))
+    return totals.loss / (n if totals.count is None else divisor(float_count(totals)))
 
 
 def weighted(

@@ -12,13 +12,7 @@ from xpnet._training.inputs import Inputs
 from xpnet._training.program import Program, compile_program
 from xpnet._training.sizes import needs
 from xpnet._training.state import Progress, State, Training, initial_state
-from xpnet._training.step import (
-    Augment,
-    Objective,
-    averaged_statistics,
-    noise_stream,
-    warn_of_one_value,
-)
+from xpnet._training.step import Augment, Objective, averaged_statistics, noise_stream, warn_of_one_value
 from xpnet._training.summary import StepMemory
 from xpnet._util import text
 from xpnet._util.checks import python_number, require_shape
@@ -301,7 +295,7 @@ class Learner:
         """
         last, placed = self._last(target, sample_weight)
         with self.backend.precision():
-            totals, _ = judging.judge(self.objective.loss, last.prediction, placed)
+            totals, _ = judging.forward(self.objective.loss, last.prediction, placed)
             value = judging.mean(totals, last.prediction.shape[0])
             return float(self.objective.penalized(last.params, value))
 
@@ -319,8 +313,8 @@ class Learner:
         """Add to `grads` the gradients of the loss of the last `forward`, with the L2 penalty."""
         (net, params, prediction, residuals), placed = self._last(target, sample_weight)
         with self.backend.precision():
-            _, judged = judging.judge(self.objective.loss, prediction, placed)
-            dprediction = judging.gradient(self.objective.loss, judged)
+            _, loss_residuals = judging.forward(self.objective.loss, prediction, placed)
+            dprediction = judging.backward(self.objective.loss, loss_residuals)
             grads = net.parameter_gradients(params, residuals, dprediction)
             grads = self.objective.penalized_gradients(params, grads)
             total = optim.zeros_like(self.params) if self._grads is None else self._grads
@@ -398,3 +392,8 @@ class Learner:
         """The memory in bytes, on each device, of a training step on a batch of that size; no step is run."""
         shape = require_shape("step_memory", input_shape)
         return needs(self.net, self.state, self.backend, (batch_size, *shape), self.micro_batch)[1]
+
+
+for _member in vars(Learner).values():  # Python's errors for a wrong call then name the class that users know
+    if callable(_member):
+        _member.__qualname__ = f"Model.{_member.__name__}"

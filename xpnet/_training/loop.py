@@ -60,7 +60,7 @@ def run(
     _warn_if_over(hooks.schedule, training.progress.epoch, epochs)
     with hooks.from_start_to_end():
         training.unfinished = True
-        hooks.tell()
+        hooks.tell()  # those that an interrupted call of `fit` did not reach
         for _ in range(epochs):
             program = current()
             if program.backend.any_process(training.stopping):

@@ -92,6 +92,9 @@ def training_step(
 ) -> Callable[..., tuple[State, Totals]]:
     """The pure step `(state, (x, target, index, learning_rate)) -> (state, totals of this batch)`.
 
+    In short, `grads = objective.gradients(params, x, target)`, then `optimizer.update(params, grads, state)`.
+    All else serves batches in parts, noise, statistics of layers, weights of examples, and K networks.
+
     It trains on the examples of the data set (x, target) at the positions `index`, or on all of them if that
     is None, and may overwrite the arrays of the given state. The target is an array or `Weighted`.
     `learning_rate` is a 0-d array that replaces the optimizer's own, or None.
@@ -112,8 +115,7 @@ def training_step(
     if micro_batch is not None:
         require_integer("Model", "micro_batch", micro_batch)
     one = faster(objective.net, backend)
-    # Its class and options are those of the nets with real keys.
-    one_in_training = one.training_mode(Key(None))
+    one_in_training = one.training_mode(Key(None))  # as with a real key, but for the numbers that it draws
     if networks is None:
         net, in_training, stream = one, one_in_training, noise_stream(seed)
     else:
@@ -127,7 +129,8 @@ def training_step(
     may_defer = backend.adds_products and only_adds_gradients(optimizer) and is_zero(objective.l2)
     deferring = deferred(net) if may_defer else net
     decaying = with_penalty(optimizer, objective.l2)
-    examples = combined([in_training.examples, objective.loss.examples, _examples_of(augment)])
+    of_augment: Examples = "independent" if augment is None else getattr(augment, "examples", "mixed")
+    examples = combined([in_training.examples, objective.loss.examples, of_augment])
     together = examples == "summed" and micro_batch is None
     once = Once()
 
@@ -161,12 +164,13 @@ def training_step(
 
         def learn(part: slice, given: tuple[Tree, Tree]) -> tuple[Tree, Tree, Totals]:
             """Gradients, statistics and totals of a part of the batch, weighted by its share of the batch."""
-            (params, evaluated), here_n = given, part.stop - part.start
-            key = key_of(state.step, part.start)
+            params, evaluated = given
+            here_n, key = part.stop - part.start, key_of(state.step, part.start)
             inputs, targets = examples_of(x, target, index, part, key)
             here = whole if is_plain else whole.training_mode(key.child(0))
+            # A single example has no variance: batch normalisation then needs its running statistics.
             alone = measures and here_n == 1 and (n == 1 or not together)
-            averaged = averaged_statistics(here, state, evaluated, inputs, alone) if averages else {}
+            averaged = averaged_statistics(here, state, evaluated, inputs, alone)
             if alone:
                 params = tree.merge(params, state.statistics)
             prediction, residuals = here.forward(params, inputs)
@@ -174,14 +178,14 @@ def training_step(
                 prediction = networks.everywhere(prediction)
             if alone:
                 warn_of_one_value(here, residuals, once)
-            totals, judged = judging.judge(objective.loss, prediction, targets)
-            dprediction = judging.gradient(objective.loss, judged)
+            totals, loss_residuals = judging.forward(objective.loss, prediction, targets)
+            dprediction = judging.backward(objective.loss, loss_residuals)
             collected = here.new_statistics(state.statistics, residuals) if measures else state.statistics
             statistics = collected, averaged
             share = here_n / n
             if share < 1:
                 # Divided by the whole batch's count after the sum over the parts, which alone knows it.
-                counted = share if totals.count is None else judging.number(totals)
+                counted = share if totals.count is None else judging.float_count(totals)
                 dprediction = dprediction * along(counted, dprediction)
                 statistics = tree.map(lambda value: value * share, statistics)
             grads = here.parameter_gradients(params, residuals, dprediction)
@@ -197,16 +201,16 @@ def training_step(
             learn, _add_parts, parts, (params, evaluated), prepare, together
         )
         if totals.count is not None and size < n:
-            divisor = judging.at_least_one(judging.number(totals))
+            divisor = judging.divisor(judging.float_count(totals))
             grads = tree.map(lambda g: g / along(divisor, g), grads)
         if not is_zero(objective.l2):
-            counted = n if totals.count is None else judging.number(totals)
+            counted = n if totals.count is None else judging.float_count(totals)
             totals = totals._replace(loss=totals.loss + counted * objective.penalized(params, 0.0))
             if decaying is optimizer:
                 grads = objective.penalized_gradients(params, grads)
         chosen = decaying if learning_rate is None else decaying.with_learning_rate(learning_rate)
         params, optimizer_state = chosen.update(params, grads, state.optimizer)
-        counters = _counters if ops(totals.loss).is_captured else _counters_by_hand
+        counters = _counters_fused if ops(totals.loss).is_captured else _counters
         totals_so_far, done, finite_steps = counters(state, totals)
         new = State(params, statistics, optimizer_state, totals_so_far, done, finite_steps, averaged)
         return new, totals
@@ -214,7 +218,7 @@ def training_step(
     return step
 
 
-def _counters_by_hand(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
+def _counters(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
     """The totals, the steps and the finite steps of an epoch after a step with these totals."""
     so_far = _add_totals(state.totals, totals)
     xp = namespace(so_far.loss)
@@ -222,8 +226,8 @@ def _counters_by_hand(state: State, totals: Totals) -> tuple[Totals, Array, Arra
     return so_far, state.step + 1, finite_steps
 
 
-def _counters(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
-    """The same with one kernel for each."""
+def _counters_fused(state: State, totals: Totals) -> tuple[Totals, Array, Array]:
+    """`_counters` with one kernel for each."""
     so_far = tree.map(lambda sum, more: None if more is None else add(sum, more), state.totals, totals)
     return so_far, add(state.step, 1), count_if_finite(state.finite_steps, so_far.loss)
 
@@ -279,23 +283,19 @@ def only_adds_gradients(optimizer: Optimizer) -> bool:
     return type(optimizer) is optim.SGD and not optimizer.nesterov and is_zero(optimizer.weight_decay)
 
 
-def with_penalty(optimizer: Optimizer, l2: Any) -> Optimizer:
-    """The optimizer that adds the gradient of the penalty itself, in its one pass over the parameters.
+DECAY_GRADIENTS = (optim.SGD, optim.EMAMomentum, optim.RMSprop, optim.Adagrad, optim.Adam, optim.NAdam)
 
-    Else the same optimizer: if it has a weight decay, or uses it in another way; always for a subclass.
+
+def with_penalty(optimizer: Optimizer, l2: Any) -> Optimizer:
+    """The optimizer with λ as its weight decay, where that is the gradient of the penalty: one pass less.
+
+    Else the same optimizer: if it has a weight decay already, decouples it, or is of another class.
     """
     chosen: Any = optimizer
     if is_zero(l2) or type(optimizer) not in DECAY_GRADIENTS or not is_zero(chosen.weight_decay):
         return optimizer
     found: Optimizer = replace(chosen, weight_decay=l2)
     return found
-
-
-DECAY_GRADIENTS = (optim.SGD, optim.EMAMomentum, optim.RMSprop, optim.Adagrad, optim.Adam, optim.NAdam)
-
-
-def _examples_of(augment: Augment | None) -> Examples:
-    return "independent" if augment is None else getattr(augment, "examples", "mixed")
 
 
 def noise_stream(seed: int) -> int:
@@ -352,7 +352,7 @@ def evaluation_step(
                 targets = tree.map(networks.everywhere, targets)
                 prediction, _ = net.forward(params, networks.inputs(net)(inputs))
                 prediction = networks.everywhere(prediction)
-            return judging.judge(objective.loss, prediction, targets)[0]
+            return judging.forward(objective.loss, prediction, targets)[0]
 
         size = examples_at_once(one, x.shape[axis + 1 :], n, backend, examples, n_networks)
         prepare = functools.partial(prepared, net)

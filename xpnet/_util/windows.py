@@ -1,7 +1,7 @@
 """Positions of sliding windows along the axes of an array, as integers and slices.
 
-A window of kernel (kₕ, kᵥ) with stride (sₕ, sᵥ) at output position (i, j) holds x[n, sₕ i + a, sᵥ j + b, c]
-for all 0 ≤ a < kₕ and 0 ≤ b < kᵥ. The pair (a, b) is called a tap. Every function takes any number of axes.
+A window of kernel (k₁, k₂) with stride (s₁, s₂) at output position (i, j) holds x[n, s₁ i + a, s₂ j + b, c]
+for all 0 ≤ a < k₁ and 0 ≤ b < k₂. The pair (a, b) is called a tap. Every function takes any number of axes.
 """
 
 import functools

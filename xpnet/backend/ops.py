@@ -1,4 +1,7 @@
-"""Operations that the array API standard lacks, or that a library has faster: `ops(x).positive_part(x)`."""
+"""Operations that the array API standard lacks, or that a library has faster: `ops(x).positive_part(x)`.
+
+`Ops` is the reference: the docstring of an operation is its maths, the code under it the standard's form.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -192,8 +195,8 @@ class Ops:
     def add_product(self, total: Array, left: Array, right: Array, scale: Any, decay: Any) -> Array:
         """decay · total + scale · left @ right. May overwrite total.
 
-        For matrices; or for K of them, with numbers or arrays (K, 1, 1) as scale and decay, and a left of 1
-        or K.
+        For matrices, or for K of each with numbers or arrays (K, 1, 1) as scale and decay. `left` may be one
+        matrix for all K, (1, m, n).
         """
         total *= decay
         total += scale * (left @ right)
@@ -214,7 +217,7 @@ class Ops:
         return xp.reshape(matrix @ xp.reshape(half, (s, m * n)), (m * m, n))
 
     # Convolution and pooling: x (n, *lengths, c), weight (*kernel, c, o), y and dy (n, *outputs, o or c).
-    # Convolutions in g groups: x has g c channels, each c of which have their o / g of y.
+    # Convolutions in g groups: x has g c channels; each c of them make o / g channels of y.
 
     def convolve(
         self, x: Array, weight: Array, bias: Array | None, stride: Lengths, padding: Padding

@@ -20,6 +20,17 @@ class Loss:
     than the defaults assume.
     """
 
+    def forward(self, prediction: Array, target: Array) -> tuple[Array, Any]:
+        """The loss, the mean over the n examples, and the residuals: what `backward` needs from this pass.
+
+        Shapes: prediction (..., n, d), target as the loss says, value (...).
+        """
+        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
+
+    def backward(self, residuals: Any) -> Array:
+        """The gradient of the loss with respect to the prediction, (..., n, d)."""
+        raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
+
     @property
     def examples(self) -> Examples:
         """How the value depends on the examples of a batch; compare `xpnet.nn.Layer.examples`.
@@ -31,23 +42,6 @@ class Loss:
         `backward` does not inherit it.
         """
         return "mixed"
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        own = vars(cls)
-        if {"forward", "backward"} & own.keys() and "examples" not in own:
-            setattr(cls, "examples", Loss.examples)  # noqa: B010  # to mypy a property is a method
-
-    def forward(self, prediction: Array, target: Array) -> tuple[Array, Any]:
-        """The loss, the mean over the n examples, and the residuals: what `backward` needs from this pass.
-
-        Shapes: prediction (..., n, d), target as the loss says, value (...).
-        """
-        raise NotImplementedError(f"{type(self).__name__}: expected a method forward, got none")
-
-    def backward(self, residuals: Any) -> Array:
-        """The gradient of the loss with respect to the prediction, (..., n, d)."""
-        raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
 
     def errors(self, prediction: Array, target: Array) -> Array | None:
         """The number of wrong predictions in the batch, an integer array (...).
@@ -115,6 +109,12 @@ class Loss:
                 f"integer labels of shape {tuple(batch)} or real targets of shape {tuple(prediction_shape)}",
                 f"{target.dtype} of shape {shape}{way_out}",
             )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if {"forward", "backward"} & own.keys() and "examples" not in own:
+            setattr(cls, "examples", Loss.examples)  # noqa: B010  # to mypy a property is a method
 
     def _check_range(self, labels: Array, last: int) -> None:
         xp = namespace(labels)

@@ -1,4 +1,4 @@
-"""The loss for outputs that are true or false each."""
+"""The loss for binary classification: each output is the logit of one yes or no."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -71,13 +71,13 @@ class BinaryCrossEntropy(Loss):
         xp = namespace(logits)
         t = xp.astype(target[..., None], logits.dtype) if has_labels(logits, target) else target
         qt, weights = self._weighted(t)
-        slope = xp.astype(logits > 0, logits.dtype)  # the limit of p for large |z|
+        slope = xp.astype(logits > 0, logits.dtype)
         rest = xp.log1p(xp.exp(-xp.abs(logits)))
         if weights is not None:
             slope *= weights
             rest *= weights
         slope -= qt
-        value = slope * ops(logits).where_nonzero(logits, slope)
+        value = slope * ops(logits).where_nonzero(logits, slope)  # 0 · ∞ would be NaN
         value += rest
         return xp.mean(value, axis=(-2, -1)), BinaryCrossEntropyResiduals(logits, qt, weights)
 
@@ -126,7 +126,8 @@ class BinaryCrossEntropy(Loss):
     def check(self, prediction_shape: tuple[int, ...], target: Array) -> None:
         shape, n_out = tuple(target.shape), prediction_shape[-1]
         if target.ndim == len(prediction_shape) - 1 and n_out != 1:
-            self._refuse(f"targets of shape {tuple(prediction_shape)}", f"{target.dtype} of shape {shape}")
+            got = f"{target.dtype} of shape {shape}; labels of several classes are for CrossEntropy()"
+            self._refuse(f"targets of shape {tuple(prediction_shape)}", got)
         super().check(prediction_shape, target)
         if target.ndim == len(prediction_shape) and 0 not in shape:
             xp = namespace(target)

@@ -1,4 +1,4 @@
-"""Losses for classes of which each example has one."""
+"""Losses for classification: each example has one class."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple

@@ -71,7 +71,7 @@ class Layer:
     - `init_statistics` and `new_statistics`, if the layer measures its inputs in training, as batch
       normalisation does.
 
-    A method `onnx(graph, params, x)` lets `xpnet.onnx.export` write the layer: see docs/onnx.md.
+    A method `onnx(graph, params, x)` lets `xpnet.onnx.export` write the layer: see `xpnet/docs/onnx.md`.
 
     A layer made of layers derives from `Container`.
 
@@ -82,28 +82,6 @@ class Layer:
     Linear layers and activations take inputs (..., n, d). With a leading axis of length K on the input and on
     every parameter, K networks run in one batched product.
     """
-
-    @property
-    def examples(self) -> Examples:
-        """How the output for one example depends on the other examples of the batch.
-
-        - "independent": not at all.
-        - "summed": only through sums over the batch, each computed by `xpnet.backend.sum_over_parts`.
-        - "mixed", the default: in another way, or unknown.
-
-        Set it in the class body: `examples = "independent"`. If no layer of a network is "mixed", xpnet may
-        split a batch into parts that run in parallel.
-        """
-        return "mixed"
-
-    @property
-    def integers(self) -> range | None:
-        """The integers that x may hold, for a layer that takes integers; None, the default, for real numbers.
-
-        Set it in the class body, `integers = range(256)`, or as a property. If the layer is the first of a
-        network, x reaches it as integers, and `Model` refuses other values in one line.
-        """
-        return None
 
     def init(self, rng: Generator) -> Tree:
         """The initial parameters: a dict of float64 NumPy arrays, empty if the layer has none."""
@@ -119,6 +97,19 @@ class Layer:
         Shapes: dy has the shape of y, dx the shape of x, grads the names and shapes of params.
         """
         raise NotImplementedError(f"{type(self).__name__}: expected a method backward, got none")
+
+    @property
+    def examples(self) -> Examples:
+        """How the output for one example depends on the other examples of the batch.
+
+        - "independent": not at all.
+        - "summed": only through sums over the batch, each computed by `xpnet.backend.sum_over_parts`.
+        - "mixed", the default: in another way, or unknown.
+
+        Set it in the class body: `examples = "independent"`. If no layer of a network is "mixed", xpnet may
+        split a batch into parts that run in parallel.
+        """
+        return "mixed"
 
     def parameter_gradients(self, params: Tree, residuals: Any, dy: Array) -> Tree:
         """The grads of `backward`, without dx.
@@ -142,6 +133,15 @@ class Layer:
             return (input_shape[0], *_dry_run(self, tuple(input_shape[1:])))
         except TypeError:  # a hyper-parameter is not hashable
             return (input_shape[0], *_dry_run.__wrapped__(self, tuple(input_shape[1:])))
+
+    @property
+    def integers(self) -> range | None:
+        """The integers that x may hold, for a layer that takes integers; None, the default, for real numbers.
+
+        Set it in the class body, `integers = range(256)`, or as a property. If the layer is the first of a
+        network, x reaches it as integers, and `Model` refuses other values in one line.
+        """
+        return None
 
     def training_mode(self, key: Key) -> "Layer":
         """The layer that replaces this one in a training step, with the same parameters.

@@ -14,10 +14,11 @@ from xpnet import random, tree
 from xpnet._util.examples import Examples, combined
 from xpnet.backend import device, namespace, ops
 from xpnet.nn import activations, norm, pool
-from xpnet.nn._layer import Layer, NoResiduals, Shape
+from xpnet.nn._layer import Layer, NoResiduals, SameShape, Shape
 from xpnet.nn._library import LibraryConv1d, LibraryConv2d, LibraryMaxPool2d
+from xpnet.nn._stacked_layer import Stacked, folded, unfolded
 from xpnet.nn._stacked_library import StackedLibraryConv
-from xpnet.nn._stacked_winograd import StackedWinograd, folded
+from xpnet.nn._stacked_winograd import StackedWinograd
 from xpnet.nn._windows import crop, overlap_add, windows
 from xpnet.nn._winograd import WinogradConv2d
 from xpnet.nn.containers import Residual, Sequential
@@ -30,8 +31,8 @@ from xpnet.nn.tying import Tied
 from xpnet.random import Key
 from xpnet.tree import Array, Tree
 
-# Each element of y depends on the last axis of x alone, or on the same element alone.
-LIKE_ACTIVATIONS: tuple[type[Layer], ...] = (
+# Each element of y depends on the same element of x alone, or on the last axis alone.
+ACTIVATIONS: tuple[type[Layer], ...] = (
     activations.Identity,
     activations.ReLU,
     activations.LeakyReLU,
@@ -43,11 +44,8 @@ LIKE_ACTIVATIONS: tuple[type[Layer], ...] = (
     activations.Tanh,
     activations.Softmax,
 )
-TAKE_THE_AXIS = (
-    *(*LIKE_ACTIVATIONS, Linear, Dropout, GaussianNoise),
-    *(norm.BatchNorm, norm.LayerNorm, norm.GroupNorm),
-)
-SAME_SHAPE = {*LIKE_ACTIVATIONS, Dropout, GaussianNoise, norm.BatchNorm, norm.LayerNorm, norm.GroupNorm}
+SAME_SHAPE = {*ACTIVATIONS, Dropout, GaussianNoise, norm.BatchNorm, norm.LayerNorm, norm.GroupNorm}
+TAKE_THE_AXIS = {*SAME_SHAPE, Linear}
 FOLDED = (
     *(Flatten, pool.MaxPool1d, pool.MaxPool2d, pool.AvgPool1d, pool.AvgPool2d, pool.GlobalAvgPool),
     LibraryMaxPool2d,
@@ -57,8 +55,8 @@ FOLDED = (
 def stacked(nets: Sequence[Layer]) -> Layer:
     """K networks with parameters of the same shapes as one network.
 
-    Their hyper-parameters may differ: other initialisers and dropout rates cost nothing, a layer with another
-    difference runs K times; all of the container around it do where their shapes may differ.
+    Their hyper-parameters may differ. Other initialisers and dropout rates cost nothing. A layer with another
+    difference runs K times, and so does the container around it where shapes may differ.
     """
     first = nets[0]
     kind = type(first)
@@ -120,7 +118,7 @@ def _first(net: Layer) -> Layer | None:
         return next((found for layer in net.layers if (found := _first(layer)) is not None), None)
     if type(net) is Tied:
         return _first(net.net)
-    return None if type(net) in LIKE_ACTIVATIONS or isinstance(net, Folded) else net
+    return None if type(net) in ACTIVATIONS or isinstance(net, Folded) else net
 
 
 def _computes_the_same(layer: Layer, other: Layer) -> bool:
@@ -154,12 +152,10 @@ class FoldedResiduals(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Folded(Layer):
+class Folded(Stacked):
     """A layer without parameters, of independent examples: one pass over the examples of all networks."""
 
     examples = "independent"
-
-    layer: Layer
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, FoldedResiduals]:
         y, residuals = self.layer.forward(params, folded(x))
@@ -172,17 +168,9 @@ class Folded(Layer):
     def parameter_gradients(self, params: Tree, residuals: FoldedResiduals, dy: Array) -> Tree:
         return {}
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
-
-
-def unfolded(y: Array, networks: int) -> Array:
-    """y (K·n, ...) as (K, n, ...)."""
-    return namespace(y).reshape(y, (networks, y.shape[0] // networks, *y.shape[1:]))
-
 
 @dataclass(frozen=True, repr=False)
-class StackedConv(Layer):
+class StackedConv(Stacked):
     """K convolutions: the windows of all examples, and one batched product."""
 
     examples = "independent"
@@ -205,9 +193,6 @@ class StackedConv(Layer):
 
     def parameter_gradients(self, params: Tree, residuals: ConvResiduals, dy: Array) -> Tree:
         return self._gradients(params, residuals, dy)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
 
     def _windows(self, x: Array) -> Array:
         """The windows of each network's examples as rows, (K, n·positions, Π kernel · c)."""
@@ -248,7 +233,7 @@ class StackedConv(Layer):
 
 
 @dataclass(frozen=True, repr=False)
-class StackedEmbedding(Layer):
+class StackedEmbedding(Stacked):
     """K tables: those of all networks as one."""
 
     examples = "independent"
@@ -275,26 +260,9 @@ class StackedEmbedding(Layer):
         rows = xp.reshape(dy, (dy.shape[0], -1, self.layer.features))
         return {"weight": ops(dy).transposed(one_hot) @ rows}
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (*input_shape, self.layer.features)
-
-
-def _same(layer: Layer) -> Layer:
-    return layer
-
-
-FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
-    **dict.fromkeys(TAKE_THE_AXIS, _same),
-    Conv1d: StackedConv,
-    Conv2d: StackedConv,
-    Embedding: StackedEmbedding,
-    WinogradConv2d: StackedWinograd,
-    **dict.fromkeys((LibraryConv1d, LibraryConv2d), StackedLibraryConv),
-}
-
 
 @dataclass(frozen=True, repr=False)
-class DropoutRates(Layer):
+class DropoutRates(SameShape):
     """`Dropout` with a rate for each network."""
 
     examples = "independent"
@@ -310,12 +278,9 @@ class DropoutRates(Layer):
     def training_mode(self, key: Key) -> Layer:
         return DropoutRatesInTraining(self.rates, key)
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
 
 @dataclass(frozen=True, repr=False)
-class DropoutRatesInTraining(Layer):
+class DropoutRatesInTraining(SameShape):
     """`DropoutRates` in a training step: see `DropoutInTraining`."""
 
     examples = "independent"
@@ -324,19 +289,16 @@ class DropoutRatesInTraining(Layer):
     key: Key
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, DropoutResiduals]:
-        positive = random.bits(self.key, tuple(x.shape)) & 0x7FFFFFFF
+        draws = random.bits(self.key, tuple(x.shape)) & 0x7FFFFFFF
         along = (slice(None), *[None] * (x.ndim - 1))
         least = tuple([round(rate * 2**31) for rate in self.rates])
-        mask = positive >= ops(positive).constant(least, like=positive)[along]
+        mask = draws >= ops(draws).constant(least, like=draws)[along]
         mask = namespace(x).astype(mask, x.dtype)
         mask /= ops(x).constant(tuple([1 - rate for rate in self.rates]), like=x)[along]
         return x * mask, DropoutResiduals(mask)
 
     def backward(self, params: Tree, residuals: DropoutResiduals, dy: Array) -> tuple[Array, Tree]:
         return dy * residuals.mask, {}
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
 
 
 @dataclass(frozen=True, repr=False)
@@ -385,6 +347,20 @@ class OneByOne(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *self.layers[0].output_shape(input_shape[1:]))
+
+
+def _same(layer: Layer) -> Layer:
+    return layer
+
+
+FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
+    **dict.fromkeys(TAKE_THE_AXIS, _same),
+    Conv1d: StackedConv,
+    Conv2d: StackedConv,
+    Embedding: StackedEmbedding,
+    WinogradConv2d: StackedWinograd,
+    **dict.fromkeys((LibraryConv1d, LibraryConv2d), StackedLibraryConv),
+}
 
 
 def network(arrays: Tree, k: int) -> Tree:

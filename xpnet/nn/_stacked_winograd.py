@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from xpnet.backend import namespace, ops
 from xpnet.nn import _winograd
-from xpnet.nn._layer import Layer, Shape
+from xpnet.nn._layer import Shape
+from xpnet.nn._stacked_layer import Stacked, folded
 from xpnet.nn._winograd import Pieces, WinogradConv2d
 from xpnet.tree import Array, Tree
 
@@ -28,7 +29,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class StackedWinograd(Layer):
+class StackedWinograd(Stacked):
     """K `WinogradConv2d`: one pass transforms the tiles of as many networks as fit in the cache of a core."""
 
     examples = "independent"
@@ -51,9 +52,6 @@ class StackedWinograd(Layer):
         shape, _, v = residuals
         pieces = [piece.examples for piece in self._pieces(shape)]
         return self._gradients(shape, self.layer.product_gradients(v, folded(dy), pieces), dy)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self.layer.output_shape(input_shape[1:]))
 
     def _prepared(self, params: Tree) -> Tree:
         """The bias (K, 1, out_channels), U (s², K, in_channels, out_channels) and Uᵀ of each plane."""
@@ -91,8 +89,3 @@ class StackedWinograd(Layer):
             rows = xp.reshape(dy, (shape[0], -1, self.layer.out_channels))
             grads["bias"] = ops(dy).sum_of_rows(rows)
         return grads
-
-
-def folded(x: Array) -> Array:
-    """x (K, n, ...) as K·n examples."""
-    return namespace(x).reshape(x, (-1, *x.shape[2:]))

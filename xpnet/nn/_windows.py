@@ -41,7 +41,7 @@ def windows(x: Array, kernel: Lengths, stride: Lengths, padding: Padding = ()) -
     padded = [n + low + high for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
     narrow = kernel[-1] * x.shape[-1] < output_lengths(tuple(padded), kernel, stride)[-1]
     if narrow and not ops(x).gathers_windows:
-        return _columns_of_windows(pad(x, padding), kernel, stride)
+        return _columns_of_windows(ops(x).pad(x, padding), kernel, stride)
     return ops(x).rows_of_windows(x, kernel, stride, padding)
 
 
@@ -64,6 +64,7 @@ def overlap_add(parts: Iterable[Array], shape: Lengths, kernel: Lengths, stride:
     The parts come in the order of `taps`, each (n, *output_lengths, c).
     """
     total: Any = None
+    # Windows side by side, without a rest: the parts write every element.
     whole = kernel == stride and not any(n % k for n, k in zip(shape[1:-1], kernel, strict=True))
     first_writes = _first_writes(kernel, stride)
     for tap, is_first, part in zip(taps(shape[1:-1], kernel, stride), first_writes, parts, strict=True):
@@ -79,13 +80,8 @@ def _first_writes(kernel: Lengths, stride: Lengths) -> list[bool]:
     return [all(map(operator.lt, tap, stride)) for tap in itertools.product(*map(range, kernel))]
 
 
-def pad(x: Array, padding: Padding) -> Array:
-    """x with zeros before and after each axis between the examples and the channels."""
-    return ops(x).pad(x, padding)
-
-
 def crop(x: Array, padding: Padding) -> Array:
-    """The adjoint of `pad`: x without the padding."""
+    """The adjoint of `Ops.pad`: x without the padding."""
     inner = [slice(low, n - high) for n, (low, high) in zip(x.shape[1:-1], padding, strict=True)]
     return x[(slice(None), *inner, slice(None))]
 

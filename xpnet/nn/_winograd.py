@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from xpnet.backend import device, namespace, ops
 from xpnet.nn._layer import Layer, Shape
-from xpnet.nn._windows import empty, geometry, pad, zeros
+from xpnet.nn._windows import empty, geometry, zeros
 from xpnet.nn.conv import Conv2d
 from xpnet.tree import Array, Tree
 
@@ -148,7 +148,7 @@ class WinogradConv2d(Conv2d):
         """dy in tiles (n, rows, 4, columns, 4, out_channels), padded with zeros at the end of each axis."""
         n, h, w, _ = dy.shape
         rows, columns = tiles(h), tiles(w)
-        dy = pad(dy, [(0, rows * M - h), (0, columns * M - w)])
+        dy = ops(dy).pad(dy, [(0, rows * M - h), (0, columns * M - w)])
         return namespace(dy).reshape(dy, (n, rows, M, columns, M, -1))
 
     def _product_gradient(self, dy: Array, v: Array) -> Array:
@@ -179,7 +179,7 @@ class WinogradConv2d(Conv2d):
             (low, (number - 1) * M + side - low - length)
             for number, length, (low, _) in zip((rows, columns), x.shape[1:3], padding, strict=True)
         ]
-        return ops(x).window_view(pad(x, around), (side, side), (M, M))
+        return ops(x).window_view(ops(x).pad(x, around), (side, side), (M, M))
 
     def _overlap_add(self, dx: Array, piece: slice, dd: Array) -> Array:
         """dx with the overlapping tiles dd of one piece added.

@@ -1,5 +1,7 @@
 """Activations: functions of each element; `Softmax` works on the last axis.
 
+A derivative that is `fused` takes one pass over memory, where the library can.
+
 Shapes: x and y (...), of any shape.
 """
 
@@ -27,24 +29,6 @@ class GateResiduals(NamedTuple):
 
     x: Array
     gate: Array
-
-
-@fused()
-def _sigmoid_gradient(dy: Any, y: Any) -> Any:
-    """dy · y (1 - y)."""
-    return (1 - y) * y * dy
-
-
-@fused()
-def _tanh_gradient(dy: Any, y: Any) -> Any:
-    """dy · (1 - y²)."""
-    return (1 - y * y) * dy
-
-
-@fused()
-def _silu_gradient(dy: Any, x: Any, gate: Any) -> Any:
-    """dy · g (1 + x (1 - g))."""
-    return ((1 - gate) * x + 1) * gate * dy
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,7 +101,7 @@ class LeakyReLU(SameShape):
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
         xp = namespace(dy)
         dx = xp.astype(residuals.y > 0, dy.dtype)
-        dx = xp.maximum(dx, xp.full_like(dx, self.slope))
+        dx = xp.maximum(dx, xp.full_like(dx, self.slope))  # 1 or s, because s ≤ 1
         dx *= dy
         return dx, {}
 
@@ -176,8 +160,8 @@ class GELU(SameShape):
 
     dx = dy · (g + x g')
 
-    The tanh and sigmoid forms approximate the exact one to within 5e-4 and 0.021; they were cheaper once.
-    BERT and GPT-2 were trained with the tanh form.
+    The tanh and sigmoid forms approximate the exact one to within 5e-4 and 0.021. BERT and GPT-2 were trained
+    with the tanh form.
 
     Shapes: x and y (...).
 
@@ -265,6 +249,12 @@ class SiLU(SameShape):
         return _silu_gradient(dy, *residuals), {}
 
 
+@fused()
+def _silu_gradient(dy: Any, x: Any, gate: Any) -> Any:
+    """dy · g (1 + x (1 - g))."""
+    return ((1 - gate) * x + 1) * gate * dy
+
+
 @dataclass(frozen=True, repr=False)
 class Softplus(SameShape):
     """y = log(1 + eˣ) = max(x, 0) + log(1 + e^-|x|).
@@ -309,6 +299,12 @@ class Sigmoid(SameShape):
         return _sigmoid_gradient(dy, residuals.y), {}
 
 
+@fused()
+def _sigmoid_gradient(dy: Any, y: Any) -> Any:
+    """dy · y (1 - y)."""
+    return (1 - y) * y * dy
+
+
 @dataclass(frozen=True, repr=False)
 class Tanh(SameShape):
     """y = tanh(x).
@@ -326,6 +322,12 @@ class Tanh(SameShape):
 
     def backward(self, params: Tree, residuals: OutputResiduals, dy: Array) -> tuple[Array, Tree]:
         return _tanh_gradient(dy, residuals.y), {}
+
+
+@fused()
+def _tanh_gradient(dy: Any, y: Any) -> Any:
+    """dy · (1 - y²)."""
+    return (1 - y * y) * dy
 
 
 @dataclass(frozen=True, repr=False)

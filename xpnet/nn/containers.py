@@ -262,6 +262,7 @@ def require_shallow(net: Layer) -> None:
     """ConfigError if more than `DEEPEST` containers stand inside each other: Python limits recursion."""
     level, depth = [net], 0
     while level := [child for layer in level for child in layer.children().values()]:
+        # Each layer once: along every path, layers that stand in several places would be too many.
         level, depth = list({id(child): child for child in level}.values()), depth + 1
         if depth > DEEPEST:
             raise ConfigError(

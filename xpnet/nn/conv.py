@@ -1,5 +1,7 @@
 """Convolutions: one small linear layer, applied at every position of an image or a sequence."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
@@ -28,7 +30,7 @@ class ConvResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class _Conv(Layer):
-    """A convolution over any number of axes: `Linear` on the rows of `windows(x)`."""
+    """A convolution over any number of axes: `Linear` on the rows of `windows(x)`. See `Conv2d`."""
 
     examples = "independent"
 
@@ -142,23 +144,23 @@ class _Conv(Layer):
 
 @dataclass(frozen=True, repr=False)
 class Conv2d(_Conv):
-    """y[n, i, j, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] W[a, b, c, o] + b[o], summed over a, b and c.
+    """y[n, i, j, o] = Σ x̄[n, s₁ i + a, s₂ j + b, c] W[a, b, c, o] + b[o], summed over a, b and c.
 
-    dx̄[n, i', j', c] = Σ dy[n, i, j, o] W[a, b, c, o], over o and all sₕ i + a = i', sᵥ j + b = j'
-    dW[a, b, c, o] = Σ x̄[n, sₕ i + a, sᵥ j + b, c] dy[n, i, j, o],  db[o] = Σ dy[n, i, j, o]
+    dx̄[n, i', j', c] = Σ dy[n, i, j, o] W[a, b, c, o], over o and all s₁ i + a = i', s₂ j + b = j'
+    dW[a, b, c, o] = Σ x̄[n, s₁ i + a, s₂ j + b, c] dy[n, i, j, o],  db[o] = Σ dy[n, i, j, o]
 
-    where x̄ is x padded with zeros. Like every deep learning library this computes a correlation: the kernel
-    is not flipped.
+    where x̄ is x padded with zeros, and dx is dx̄ without the padding. Like every deep learning library this
+    computes a correlation: the kernel is not flipped.
 
-    Shapes: x (n, h, w, in_channels), y (n, h', w', out_channels), weight W (kₕ, kᵥ, in_channels,
-    out_channels), bias b (out_channels,). h' = ⌊(h + p - kₕ) / sₕ⌋ + 1 with p rows of padding in all; w'
+    Shapes: x (n, h, w, in_channels), y (n, h', w', out_channels), weight W (k₁, k₂, in_channels,
+    out_channels), bias b (out_channels,). h' = ⌊(h + p - k₁) / s₁⌋ + 1 with p rows of padding in all; w'
     likewise.
 
     Arguments:
         in_channels, out_channels: the lengths of the last axes of x and y.
-        kernel_size: (kₕ, kᵥ), or one integer for both.
-        stride: (sₕ, sᵥ), or one integer for both.
-        padding: the number of zeros on each side, or "same" for h' = ⌈h / sₕ⌉ and w' = ⌈w / sᵥ⌉. An odd
+        kernel_size: (k₁, k₂), along the height and the width, or one integer for both.
+        stride: (s₁, s₂), or one integer for both.
+        padding: the number of zeros on each side, or "same" for h' = ⌈h / s₁⌉ and w' = ⌈w / s₂⌉. An odd
             number of zeros puts one more at the end, as in TensorFlow.
         bias: whether to add b.
         weight_init, bias_init: initialisers from `xpnet.init`.

@@ -1,5 +1,7 @@
 """Embedding: a table of learned vectors."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,8 +22,8 @@ class Embedding(Layer):
 
     dW[i] = Σ dy over the positions where x = i,  dx = 0
 
-    The sum is a product with one-hot rows: it takes n·entries·features multiplications, and adds in the same
-    order on every device.
+    The sum is a product with one-hot rows: it takes N·entries·features multiplications for N integers in x,
+    and adds in the same order on every device.
 
     Shapes: x (n, ...), y (n, ..., features), weight W (entries, features).
 

@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from __future__ import annotations  # `help` shows Initializer, not all that it stands for
+
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,6 +62,7 @@ class Linear(Layer):
     def parameter_gradients(self, params: Tree, residuals: LinearResiduals, dy: Array) -> Tree:
         return self._gradients(residuals, dy)
 
+    # Apart: in a subclass that overrides `forward`, `parameter_gradients` is `Layer`'s and calls `backward`.
     def _gradients(self, residuals: LinearResiduals, dy: Array) -> Tree:
         grads = {"weight": ops(dy).transposed(residuals.x) @ dy}
         if self.bias:

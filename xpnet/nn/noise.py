@@ -65,8 +65,8 @@ class DropoutInTraining(SameShape):
     key: Key
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, DropoutResiduals]:
-        positive = random.bits(self.key, x.shape) & 0x7FFFFFFF
-        mask = namespace(x).astype(positive >= round(self.rate * 2**31), x.dtype)
+        draws = random.bits(self.key, x.shape) & 0x7FFFFFFF  # from 0 to 2³¹ - 1, all equally likely
+        mask = namespace(x).astype(draws >= round(self.rate * 2**31), x.dtype)
         mask /= 1 - self.rate
         return x * mask, DropoutResiduals(mask)
 

@@ -110,7 +110,7 @@ class BatchNorm(_Norm):
         return BatchNormInTraining(self.features, self.momentum, self.epsilon)
 
 
-# What a batch normalisation computes of each element, each function in one pass where the library can.
+# The parts of batch normalisation. A fused one takes one pass over memory, where the library can.
 
 
 @fused()
@@ -146,11 +146,18 @@ def _sums(dy: Any, centered: Any) -> Any:
     return sum_of_products(dy, centered), sum_of_rows(dy)
 
 
+def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
+    """dγ = Σ dy x̂,  dβ = Σ dy."""
+    rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
+    products, shift = _sums(rows, centered)
+    return {"scale": products * residuals.inverse_std, "shift": shift}
+
+
 @fused()
 def _input_gradient(
     dy: Any, centered: Any, inverse_std: Any, scale: Any, dscale: Any, dshift: Any, n: Any
 ) -> Any:
-    """γ / √(var + ε) · (dy - x̂ · 1/N Σ dy x̂ - 1/N Σ dy)."""
+    """dx = γ / √(var + ε) · (dy - x̂ · 1/N Σ dy x̂ - 1/N Σ dy)."""
     return scale * inverse_std * (dy - centered * (inverse_std * dscale / n) - dshift / n)
 
 
@@ -365,13 +372,6 @@ class GroupNorm(_Norm):
         return xp.sum(groups, axis=-1) / (positions * size)
 
     def _of_features(self, x: Array) -> Array:
-        """What is one for each group, (..., groups), for each of its features, (..., features)."""
+        """A number for each group, (..., groups), as one for each of its features, (..., features)."""
         xp, size = namespace(x), self.features // self.groups
         return xp.reshape(xp.broadcast_to(x[..., None], (*x.shape, size)), (*x.shape[:-1], self.features))
-
-
-def _gradients(params: Tree, residuals: BatchNormResiduals, dy: Array) -> Tree:
-    """dγ = Σ dy x̂,  dβ = Σ dy."""
-    rows, centered = [_rows(params["scale"], x) for x in (dy, residuals.centered)]
-    products, shift = _sums(rows, centered)
-    return {"scale": products * residuals.inverse_std, "shift": shift}

@@ -26,6 +26,8 @@ class ShapeResiduals(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class _Pool(Layer):
+    """Pooling over any number of axes. Equations: see `MaxPool2d` and `AvgPool2d`."""
+
     axes: ClassVar[int]
 
     kernel_size: int | tuple[int, ...]
@@ -47,8 +49,8 @@ class _Pool(Layer):
 
     def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Kernel and stride along each axis."""
-        kernel = per_axis(self.kernel_size, self.axes)
-        return kernel, kernel if self.stride is None else per_axis(self.stride, self.axes)
+        stride = self.kernel_size if self.stride is None else self.stride
+        return per_axis(self.kernel_size, self.axes), per_axis(stride, self.axes)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,6 +97,8 @@ def _axis_by_axis(kernel: Lengths, stride: Lengths) -> list[tuple[Lengths, Lengt
 
 @dataclass(frozen=True, repr=False)
 class _AvgPool(_Pool):
+    """The sum along the first axis of the window, whose rows are contiguous, then along the next."""
+
     examples = "independent"
 
     def forward(self, params: Tree, x: Array) -> tuple[Array, ShapeResiduals]:
@@ -113,16 +117,16 @@ class _AvgPool(_Pool):
 
 @dataclass(frozen=True, repr=False)
 class MaxPool2d(_MaxPool):
-    """y[n, i, j, c] = max x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
+    """y[n, i, j, c] = max x[n, s₁ i + a, s₂ j + b, c] over the window, 0 ≤ a < k₁, 0 ≤ b < k₂.
 
-    dx = Σ dy over the windows whose maximum is that element of x; of equal elements, the first counts.
+    dx[n, i', j', c] = Σ dy over the windows whose first maximum, row by row, is at (i', j').
 
-    Shapes: x (n, h, w, c), y (n, h', w', c), h' = ⌊(h - kₕ) / sₕ⌋ + 1 and w' likewise: rows and columns that
+    Shapes: x (n, h, w, c), y (n, h', w', c), h' = ⌊(h - k₁) / s₁⌋ + 1 and w' likewise: rows and columns that
     do not fill a window are dropped.
 
     Arguments:
-        kernel_size: (kₕ, kᵥ), or one integer for both.
-        stride: (sₕ, sᵥ), or one integer for both; by default the kernel size.
+        kernel_size: (k₁, k₂), along the height and the width, or one integer for both.
+        stride: (s₁, s₂), or one integer for both; by default the kernel size.
 
     Raises ConfigError for a value out of its range, ShapeError if x has a wrong number of axes or no room
     for a window.
@@ -146,9 +150,9 @@ class MaxPool1d(_MaxPool):
 
 @dataclass(frozen=True, repr=False)
 class AvgPool2d(_AvgPool):
-    """y[n, i, j, c] = 1/(kₕ kᵥ) Σ x[n, sₕ i + a, sᵥ j + b, c] over the window, 0 ≤ a < kₕ, 0 ≤ b < kᵥ.
+    """y[n, i, j, c] = 1/(k₁ k₂) Σ x[n, s₁ i + a, s₂ j + b, c] over the window, 0 ≤ a < k₁, 0 ≤ b < k₂.
 
-    dx[n, i', j', c] = 1/(kₕ kᵥ) Σ dy over the windows that contain (i', j')
+    dx[n, i', j', c] = 1/(k₁ k₂) Σ dy over the windows that contain (i', j')
 
     Shapes, arguments and errors: see `MaxPool2d`.
 

@@ -79,15 +79,13 @@ class Tied(Container):
                 if each not in shapes:
                     names = ", ".join(shapes) or "none"
                     raise ConfigError(f"Tied: expected a parameter of the network ({names}), got {each!r}")
-            shape, wanted = shapes[root], shapes[name]
-            found, other, its_shape = shape, root + TRANSPOSED, _transposed(shape)
-            if source != root:
-                found, other, its_shape = its_shape, root, shape
-            if found != wanted:
-                way_out = f"; write {other!r}" if its_shape == wanted else ""
+            wanted, sources = shapes[name], {root: shapes[root], root + TRANSPOSED: _transposed(shapes[root])}
+            if sources[source] != wanted:
+                fits = next((each for each, shape in sources.items() if shape == wanted), None)
+                way_out = "" if fits is None else f"; write {fits!r}"
                 raise ConfigError(
                     f"Tied: expected {source} to have the shape of {name}, {show_shape(wanted)}, "
-                    f"got {show_shape(found)}{way_out}"
+                    f"got {show_shape(sources[source])}{way_out}"
                 )
         return self._without(params)
 

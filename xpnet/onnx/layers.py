@@ -143,7 +143,7 @@ def _windows(graph: Graph, x: Value, kernel: Any, stride: Any, padding: Any = ((
         length = x.shape[1 + axis] + sum(padding[axis])
         starts = np.arange(0, length - kernel[axis] + 1, stride[axis])
         lengths.append(len(starts))
-        # Gathered axis by axis, h becomes h', kₕ: earlier axes are twice as many by then.
+        # Gathered axis by axis, h becomes h', k₁: earlier axes are twice as many by then.
         x = graph("Gather", x, starts[:, None] + np.arange(kernel[axis]), axis=1 + 2 * axis)
     apart = [*range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2)]
     x = graph("Transpose", x, perm=[0, *apart, 2 * axes + 1]) if axes > 1 else x

@@ -6,9 +6,9 @@
 `update` may overwrite the arrays in `params` and `state`: use its results, not its arguments. It never writes
 into `grads`.
 
-Each optimizer is a composition of the small steps in `xpnet.optim.steps`. A hyper-parameter is a Python
-number, or an array of length K if every parameter has a leading axis of K networks: one value for each
-network.
+The update of most optimizers is one formula of a parameter; `xpnet.optim.steps` applies it to all of them. A
+hyper-parameter is a Python number, or an array of length K if every parameter has a leading axis of K
+networks: one value for each network.
 """
 
 from xpnet.optim._optimizer import Optimizer

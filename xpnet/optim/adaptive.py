@@ -228,9 +228,10 @@ class NAdam(Optimizer):
     v ← β₂ v + (1 - β₂) g²
     w ← w - η ((1 - μ) g / (1 - P) + μ' m / (1 - P μ')) / (√(v / (1 - β₂ᵗ)) + ε)
 
-    The momentum μ rises from β₁/2 to β₁. P is the product of all μ so far; it starts at 1. This is PyTorch's
-    form: weight decay enters the gradient, as an L2 penalty does. In place of v and 1 - β₂ᵗ the state holds
-    v / (1 - β₂) and (1 - β₂ᵗ) / (1 - β₂), which are the sums v and b of `Adam`.
+    t counts the steps, from 1: the momentum μ rises from β₁/2 to β₁. P is the product of all μ so far; it
+    starts at 1. This is PyTorch's form: weight decay enters the gradient, as an L2 penalty does. The paper
+    has μ in place of β₁ in m, and β₂ v in place of v in the last line. The state holds v / (1 - β₂) and
+    (1 - β₂ᵗ) / (1 - β₂): the sums v and b of `Adam`.
 
     Arguments:
         learning_rate: η ≥ 0.

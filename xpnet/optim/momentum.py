@@ -50,7 +50,7 @@ class SGD(Optimizer):
 
     def update(self, params: Tree, grads: Tree, state: Tree) -> tuple[Tree, Tree]:
         rate, decay = self.learning_rate, self.weight_decay
-        if not self.nesterov and is_zero(decay):  # gradients may be products that are added in one go
+        if not self.nesterov and is_zero(decay):  # a gradient may be a `Product`, multiplied as it is added
             if is_zero(self.momentum):
                 return descend(params, grads, rate), state
             velocity = accumulate(state["velocity"], grads, self.momentum)
@@ -72,14 +72,14 @@ def sgd_step(w: Any, g: Any, learning_rate: Any, weight_decay: Any) -> Any:
 
 @fused(overwrites=2)
 def momentum_step(w: Any, v: Any, g: Any, learning_rate: Any, momentum: Any, weight_decay: Any) -> Any:
-    """(w, v) after `SGD`'s step with momentum."""
+    """(w, v) after `SGD`'s step: v ← μ v + g + λ w,  w ← w - η v."""
     v = momentum * v + (g + weight_decay * w)
     return w - learning_rate * v, v
 
 
 @fused(overwrites=2)
 def nesterov_step(w: Any, v: Any, g: Any, learning_rate: Any, momentum: Any, weight_decay: Any) -> Any:
-    """(w, v) after `SGD`'s step with nesterov."""
+    """(w, v) after `SGD`'s step with nesterov: g ← g + λ w,  v ← μ v + g,  w ← w - η (g + μ v)."""
     g = g + weight_decay * w
     v = momentum * v + g
     return w - learning_rate * (g + momentum * v), v

@@ -1,7 +1,8 @@
-"""The small steps that optimizers are composed of: functions of trees, one formula each.
+"""What optimizers are made of: a formula of one parameter applied to all of them, and steps on whole trees.
 
-`each_leaf` applies a formula of one parameter to all of them. `xpnet.backend.fused` makes one pass over the
-arrays of it where the library can: write a whole update as one formula, as `Adam` does.
+The update of most optimizers is one formula, such as `adam_step`: `xpnet.backend.fused` makes it one pass
+over the arrays, where the library can, and `each_leaf` applies it to all parameters. Plain `SGD` and the
+wrappers are composed of steps.
 
 A step whose docstring says "May overwrite" may do so with that argument: use the result. No step writes into
 gradients. A hyper-parameter is a Python number, a 0-d array, or an array of length K if every parameter has a
@@ -14,7 +15,7 @@ from typing import Any
 
 from xpnet import tree
 from xpnet.backend import Product, device, namespace, ops
-from xpnet.backend.fused import Fused, fused, sqrt
+from xpnet.backend.fused import Fused, fused
 from xpnet.tree import Array, Tree
 
 Number = Any  # a Python number, a 0-d array or an array of length K
@@ -31,7 +32,7 @@ def copy(params: Tree) -> Tree:
 
 
 def start_weight(beta: Number, params: Tree) -> Array:
-    """0 in the shape of β, in the library and dtype of the parameters, on their device.
+    """The sum of the weights of no gradients: 0 in the shape of β, in the library of the parameters.
 
     It is an array even if β is a number: a compiled step would treat a Python number as a constant.
     """
@@ -80,14 +81,6 @@ def _decay(g: Any, w: Any, strength: Any) -> Any:
     return g + strength * w
 
 
-def shrink_weights(params: Tree, learning_rate: Number, strength: Number) -> Tree:
-    """(1 - η λ) w for weights, p for other parameters: decoupled weight decay."""
-    if is_zero(strength):
-        return params
-    factor = 1 - learning_rate * strength
-    return tree.map_weights(lambda w: along(factor, w) * w, params)
-
-
 def accumulate(velocity: Tree, grads: Tree, momentum: Number) -> Tree:
     """v ← μ v + g. May overwrite v; g may be a `Product`."""
 
@@ -104,16 +97,6 @@ def _accumulate(v: Any, g: Any, momentum: Any) -> Any:
     return momentum * v + g
 
 
-def accumulate_squares(squares: Tree, grads: Tree, beta: Number = 1) -> Tree:
-    """s ← β s + g². May overwrite s."""
-    return each_leaf(_accumulate_squares, squares, grads, beta=beta)[0]
-
-
-@fused(overwrites=1)
-def _accumulate_squares(s: Any, g: Any, beta: Any) -> Any:
-    return beta * s + g * g
-
-
 def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
     """v ← β v + (1 - β) g. May overwrite v."""
     return each_leaf(_average, velocity, grads, beta=beta)[0]
@@ -122,21 +105,6 @@ def average(velocity: Tree, grads: Tree, beta: Number) -> Tree:
 @fused(overwrites=1)
 def _average(v: Any, g: Any, beta: Any) -> Any:
     return beta * v + (1 - beta) * g
-
-
-def average_squares(squares: Tree, grads: Tree, beta: Number) -> Tree:
-    """s ← β s + (1 - β) g². May overwrite s."""
-    return each_leaf(_average_squares, squares, grads, beta=beta)[0]
-
-
-@fused(overwrites=1)
-def _average_squares(s: Any, g: Any, beta: Any) -> Any:
-    return beta * s + (1 - beta) * (g * g)
-
-
-def look_ahead(grads: Tree, velocity: Tree, momentum: Number) -> Tree:
-    """g + μ v."""
-    return tree.map(lambda g, v: _decay(g, v, along(momentum, v)), grads, velocity)
 
 
 def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
@@ -148,22 +116,6 @@ def interpolate(velocity: Tree, grads: Tree, beta: Number) -> Tree:
         return mixed
 
     return tree.map(step, velocity, grads)
-
-
-def weighted_sum(a: Number, x: Tree, b: Number, y: Tree) -> Tree:
-    """a x + b y."""
-
-    def step(x: Array, y: Array) -> Array:
-        total = along(a, x) * x
-        total += along(b, y) * y
-        return total
-
-    return tree.map(step, x, y)
-
-
-def sign(direction: Tree) -> Tree:
-    """-1, 0 or 1 for each element."""
-    return tree.map(lambda d: ops(d).sign(d), direction)
 
 
 def clip_norm(grads: Tree, max_norm: Number) -> Tree:
@@ -210,19 +162,6 @@ def descend(params: Tree, direction: Tree, learning_rate: Number) -> Tree:
 @fused(overwrites=1)
 def _descend(p: Any, d: Any, learning_rate: Any) -> Any:
     return p - learning_rate * d
-
-
-def descend_by_root(
-    params: Tree, direction: Tree, squares: Tree, epsilon: Number, learning_rate: Number
-) -> Tree:
-    """p ← p - η d / (√s + ε). May overwrite p."""
-    numbers = {"epsilon": epsilon, "learning_rate": learning_rate}
-    return each_leaf(_descend_by_root, params, direction, squares, **numbers)[0]
-
-
-@fused(overwrites=1)
-def _descend_by_root(p: Any, d: Any, s: Any, epsilon: Any, learning_rate: Any) -> Any:
-    return p - learning_rate * (d / (sqrt(s) + epsilon))
 
 
 def is_zero(value: Number) -> bool:

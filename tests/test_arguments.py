@@ -39,18 +39,6 @@ class Functional:
         return []
 
 
-@pytest.mark.parametrize(
-    ("use", "message"),
-    [
-        (lambda: xpnet.Model(LAYER), "Model.__init__() missing 2 required"),  # type: ignore[call-arg]
-        (lambda: model().forward(), "Model.forward() missing 1 required"),  # type: ignore[call-arg]
-    ],
-)
-def test_errors_of_python_name_the_model(use: Callable[[], object], message: str) -> None:
-    with pytest.raises(TypeError, match=re.escape(message)):
-        use()
-
-
 class Wrong:
     """An object of somebody's own library."""
 
@@ -237,3 +225,15 @@ def test_a_model_as_text() -> None:
     long.epoch = 3
     assert len(repr(long)) < 200
     assert repr(long).endswith("1,980 parameters in float32 on numpy, epoch 3>")
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: xpnet.Model(LAYER), "Model.__init__() missing 2 required"),  # type: ignore[call-arg]
+        (lambda: model().forward(), "Model.forward() missing 1 required"),  # type: ignore[call-arg]
+    ],
+)
+def test_errors_of_python_name_the_model(use: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        use()

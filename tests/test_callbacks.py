@@ -231,6 +231,33 @@ def test_a_step_that_is_broken_off_leaves_the_model_as_before_the_epoch(
         assert_same(other.backend, other.params, fetch(whole.backend, whole.params))
 
 
+@pytest.mark.parametrize(
+    "other", [optim.Adam(0.01), optim.AverageWeights(optim.SGD(0.05)), optim.SGD(0.1, 0.9)]
+)
+def test_an_optimizer_with_a_state_of_its_own_starts_in_the_middle_of_an_epoch(
+    other: optim.Optimizer,
+) -> None:
+    """As if the epoch had been stopped there, and gone on with it."""
+
+    class After1(Callback):
+        def __init__(self, stop: bool) -> None:
+            self.stop = stop
+
+        def on_step(self, model: xpnet.Model, step: int, n_steps: int) -> None:
+            if step == 1:
+                model.optimizer = other
+                if self.stop:
+                    model.stop()
+
+    model, stopped = small(), small()
+    model.fit(X, Y, epochs=2, batch_size=1, callbacks=After1(stop=False))
+    stopped.fit(X, Y, epochs=1, batch_size=1, callbacks=After1(stop=True))
+    assert (stopped.epoch, stopped.epoch_step) == (0, 1)
+    stopped.fit(X, Y, epochs=2, batch_size=1)
+    assert_same(model.backend, model.state, fetch(stopped.backend, stopped.state))
+    assert [row[:6] for row in model.history] == [row[:6] for row in stopped.history]
+
+
 def test_an_exception_between_two_steps_leaves_the_model_there_and_saves_it(tmp_path: Path) -> None:
     """The exception comes before or after this callback sees the step; only a step it has seen is saved."""
 

@@ -130,8 +130,8 @@ class Learner:
     def optimizer(self) -> Optimizer:
         """The optimizer.
 
-        Assign another one to use it in `step` and `fit`, in a callback from the next epoch on. It takes over
-        the optimizer state if that has the arrays it needs, and starts from its own initial state otherwise.
+        Assign another one to use it in `step` and `fit`. It takes over the optimizer state if that has the
+        arrays it needs, in a callback from the next epoch on; else it starts at once, from its initial state.
         """
         return self._optimizer
 

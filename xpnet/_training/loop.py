@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpnet import tree
 from xpnet._training import divergence, measuring
 from xpnet._training.divergence import StepRange
 from xpnet._training.hooks import Hooks
 from xpnet._training.measuring import Measures
 from xpnet._training.program import Program
 from xpnet._training.sources import Source
-from xpnet._training.state import Start, Training
+from xpnet._training.state import Start, State, Training
 from xpnet._training.step import zero_totals
 from xpnet._util.text import constructor_call
 from xpnet._util.warning import warn
@@ -67,6 +68,9 @@ def run(
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
             done = _train_epoch(program, training, source, hooks)
+            while done is None and not training.stopping:  # the epoch goes on with another optimizer
+                program = current()
+                done = _train_epoch(program, training, source, hooks)
             if done is None:
                 break
             metrics = measuring.epoch_metrics(program, training, source, measures, *done)
@@ -163,7 +167,7 @@ def _take_steps(
     start: Start,
     began: float,
 ) -> None:
-    """Run these steps, until the last one or until `stop`."""
+    """Run these steps, until the last one, until `stop`, or until a callback assigns another optimizer."""
     backend, n_steps = program.backend, source.n_steps
     at_once = 1 if backend.any_process(hooks.every_step) else backend.steps_at_once
     stops = backend.agreement()
@@ -192,6 +196,13 @@ def _take_steps(
             if stops(training.stopping):
                 training.stopping = True  # it may be another process that stops
                 return
+            if training.state is not state and _is_of_another(state, training.state):
+                return
+
+
+def _is_of_another(state: State, now: State) -> bool:
+    """Whether a callback has assigned an optimizer whose state has other arrays."""
+    return tree.shapes(now.optimizer) != tree.shapes(state.optimizer)
 
 
 def _diverged(

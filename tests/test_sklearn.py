@@ -1,5 +1,6 @@
 """The estimators for scikit-learn: its own checks, and what their users do with them."""
 
+import importlib
 import pickle
 from functools import partial
 from importlib.util import find_spec
@@ -34,6 +35,15 @@ QUICK: dict[str, Any] = {"max_iter": 20, "learning_rate_init": 0.01, "random_sta
 Classifier, Regressor = partial(XPNetClassifier, **QUICK), partial(XPNetRegressor, **QUICK)
 
 
+@pytest.fixture
+def cuda_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scikit-learn's checks ask PyTorch whether it was built for CUDA; most are, with a GPU or without."""
+    if find_spec("torch") is not None:
+        torch = importlib.import_module("torch")
+        monkeypatch.setattr(torch.backends.cuda, "is_built", torch.cuda.is_available)
+
+
+@pytest.mark.usefixtures("cuda_where_there_is_a_gpu")
 @pytest.mark.filterwarnings("ignore")  # as the checks themselves do
 @parametrize_with_checks([Classifier(max_iter=30), Regressor(max_iter=30)])
 def test_sklearns_own_checks(estimator: Any, check: Any) -> None:
@@ -44,6 +54,7 @@ ELSEWHERE = [library for library in ("torch", "jax") if find_spec(library) is no
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cuda_where_there_is_a_gpu")
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(
     [make(max_iter=30, backend=library) for library in ELSEWHERE for make in (Classifier, Regressor)]

@@ -7,6 +7,7 @@ holds one search. No file and no message has the password of a URL. SQLAlchemy i
 import logging
 import time
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,12 +155,14 @@ def _opened(place: "URL") -> RDBStorage:
 def _open(place: "URL", arguments: dict[str, Any]) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
-        return RDBStorage(
+        storage = RDBStorage(
             text(place).replace("{", "{{").replace("}", "}}"),  # Optuna formats it
             engine_kwargs={"connect_args": arguments, "pool_pre_ping": True},
             heartbeat_interval=BEAT,
             grace_period=GRACE,
         )
+    weakref.finalize(storage, storage.engine.dispose)  # Python 3.13 warns of connections that nobody closes
+    return storage
 
 
 def _serialize(storage: RDBStorage) -> None:

@@ -70,7 +70,7 @@ def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
 
 
 def fits_together(trial: LayerTrial, backend: Backend) -> None:
-    """`forward` gives (y, residuals), `backward` (dx, grads): dx like x, 0 for integers, grads like params."""
+    """`forward` gives (y, residuals), `backward` (dx, grads); dx is like x, 0 for integers."""
     layer = trial.on(backend)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = _pair("forward", "(y, residuals)", layer.forward(params, x))

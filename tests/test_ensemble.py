@@ -90,6 +90,20 @@ def both(
     return found
 
 
+def test_the_last_examples_are_held_out_and_the_others_keep_their_weights() -> None:
+    x, y = drawn()
+    weights = np.arange(11) + 1.0
+    given = {"epochs": 2, "batch_size": 4, "validation_split": 0.3}
+    both(x, y, sample_weight=weights, **given)
+    own_x, own_y, own_weights = np.stack([x, -x]), np.stack([y, y[::-1]]), np.stack([weights, 1 / weights])
+    found = xpnet.Ensemble(MLP, CE, optim.SGD(0.1), seeds=(5, 2), dtype="float64")
+    found.fit(own_x, own_y, own_data=True, sample_weight=own_weights, **given)
+    for k, seed in enumerate((5, 2)):
+        model = xpnet.Model(MLP, CE, optim.SGD(0.1), seed=seed, dtype="float64")
+        model.fit(own_x[k], own_y[k], sample_weight=own_weights[k], **given)
+        assert_equal(found[k], model)
+
+
 # Layers.
 
 

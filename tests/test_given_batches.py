@@ -287,6 +287,18 @@ def test_a_generator_gives_one_epoch() -> None:
     assert numbers(model.history) == numbers(in_order().history)[:1]
 
 
+def test_epochs_of_one_batch_without_a_length() -> None:
+    class One:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(PAIRS[:1])
+
+    model, steps = rows(), Steps()
+    model.fit(One(), epochs=3, callbacks=steps)
+    assert [(epoch, step) for epoch, step, _ in steps.steps] == [(0, 1), (1, 1), (2, 1)]
+    assert [each.epoch for each in model.history] == [1, 2, 3]
+    assert model.epoch == 3
+
+
 def test_steps_of_a_generator() -> None:
     """Each epoch, also of a second `fit`, goes on where the last one ended; no batch is lost."""
     taken: list[int] = []

@@ -39,6 +39,14 @@ def test_the_last_examples_are_held_out(place: Place) -> None:
         assert course(found) == course(wanted)
 
 
+def test_the_others_keep_their_weights() -> None:
+    parts, split, weights = make_model(), make_model(), np.arange(30) + 1.0
+    wanted = parts.fit(X[:24], Y[:24], epochs=2, validation=(X[24:], Y[24:]), sample_weight=weights[:24])
+    assert course(split.fit(X, Y, epochs=2, validation_split=0.2, sample_weight=weights)) == course(wanted)
+    with pytest.raises(ShapeError, match="sample_weight: expected 30 weights, got 24"):
+        split.fit(X, Y, epochs=1, validation_split=0.2, sample_weight=weights[:24])
+
+
 def of_h5py(folder: Path) -> tuple[Any, Any]:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     file = h5py.File(folder / "data.h5", "w")
@@ -117,6 +125,9 @@ def test_data_that_is_sorted_by_class_is_told_of() -> None:
         assert told[0].filename == __file__
         make_model(loss=loss).fit(X, y, epochs=1, validation_split=0.34)
         make_model(loss=loss).fit(X[order], y[order], epochs=1, validation_split=0.2)
+    real = np.arange(30)[:, None] / 24  # a 0 and a 1, but no classes
+    model = xpnet.Model(nn.Linear(4, 1), losses.MeanSquaredError(), optim.SGD(0.1))
+    model.fit(X, real, epochs=1, validation_split=0.2)
 
 
 def test_shares_are_rounded_as_written() -> None:

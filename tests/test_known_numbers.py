@@ -86,6 +86,7 @@ def test_sigmoid_is_exact_far_from_zero(dtype: str) -> None:
 
 def test_l2_is_half_lambda_times_the_sum_of_squares() -> None:
     assert losses.l2([np.array([[1.0, 2.0]]), np.array([[3.0]])], strength=0.5) == 0.25 * (1 + 4 + 9)
+    assert losses.l2([], strength=0.5) == 0  # a network of biases alone
 
 
 def test_errors_count_the_first_of_equal_outputs() -> None:

@@ -1,13 +1,19 @@
 """Every layer and every loss in the tables of cases obeys the laws of `xpnet.testing`, on every array library."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
-from cases import LAYERS, LOSSES, LayerCase, LossCase
+from cases import LAYERS, LOSSES, LayerCase, LossCase, draw
 from conftest import MakeBackend
+from laws import assert_close
+from xpnet import nn, tree
 from xpnet.errors import ShapeError
+from xpnet.nn import _stacked
+from xpnet.random import Keys, Streams
 from xpnet.testing import examples, layers, losses, subject
+from xpnet.testing.trial import LayerTrial
 
 every_layer = pytest.mark.parametrize("case", LAYERS, ids=str)
 every_loss = pytest.mark.parametrize("case", LOSSES, ids=str)
@@ -131,3 +137,58 @@ def test_stacked_networks_match_single_ones(case: LayerCase, make_backend: MakeB
 @every_loss
 def test_stacked_losses_match_single_ones(case: LossCase, make_backend: MakeBackend) -> None:
     losses.stacked_losses_match_single_ones(case.trial, make_backend("float64"))
+
+
+_SQUARE = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5, bias=False))
+NETWORKS = [
+    *[([case.layer] * 3, case.draw_x(), case.training) for case in LAYERS],
+    ([nn.LeakyReLU(slope) for slope in (0.1, 0.3, 0.1)], draw((4, 5)), False),
+    ([nn.BatchNorm(5, momentum) for momentum in (0.1, 0.2, 0.1)], draw((4, 5)), True),
+    ([nn.Dropout(0.3), nn.Identity(), nn.Dropout(0.6)], draw((4, 5)), True),
+    ([nn.Dropout(rate) for rate in (0.3, 0.0, 0.6)], draw((4, 2, 5)), True),
+    ([nn.Sequential(nn.Linear(5, 3), each, nn.Linear(3, 2)) for each in (nn.Tanh(), nn.ReLU())], draw((4, 5)), False),
+    ([nn.Tied(_SQUARE, {"2.weight": other}) for other in ("0.weight", "0.weight.T")], draw((4, 5)), False),
+]  # fmt: skip
+
+
+def networks_at_once_match_single_ones(nets: Sequence[nn.Layer], x: np.ndarray, training: bool) -> None:
+    """The form in which an ensemble trains K networks gives what each of them gives alone."""
+    keys = Keys(np.asarray([3], dtype=np.int32), Streams(tuple(range(5, 5 + len(nets)))))  # type: ignore[arg-type]
+    form, alone = _stacked.stacked(nets), list(nets)
+    if training:
+        form, alone = (
+            form.training_mode(keys),
+            [net.training_mode(keys.network(k)) for k, net in enumerate(nets)],
+        )
+    trials = [LayerTrial(net, x, training) for net in nets]
+    params, statistics = [t.variables(seed=k) for k, t in enumerate(trials)], [t.statistics() for t in trials]
+    xs = [np.roll(x, k, axis=0) for k in range(len(nets))]
+    y, residuals = form.forward(_stacked.stack(params), np.stack(xs))
+    dy = draw(y.shape, seed=1)
+    assert tuple(form.output_shape((len(nets), *x.shape))) == y.shape
+
+    def results(
+        layer: nn.Layer,
+        params: tree.Tree,
+        statistics: tree.Tree,
+        y: np.ndarray,
+        residuals: tree.Tree,
+        dy: np.ndarray,
+    ) -> tree.Tree:
+        dx, grads = layer.backward(params, residuals, dy)
+        only = layer.parameter_gradients(params, residuals, dy)
+        new = layer.new_statistics(statistics, residuals) if training else {}
+        return {"y": y, "dx": dx, "grads": grads, "parameter_gradients": only, "statistics": new}
+
+    found = results(form, _stacked.stack(params), _stacked.stack(statistics), y, residuals, dy)
+    for k, net in enumerate(alone):
+        expected = results(net, params[k], statistics[k], *net.forward(params[k], xs[k]), dy[k])
+        assert_close(subject.numpy("float64"), _stacked.network(found, k), expected, 1e-12)
+
+
+def test_networks_at_once_match_single_ones() -> None:
+    for nets, x, training in NETWORKS:
+        try:
+            networks_at_once_match_single_ones(nets, x, training)
+        except AssertionError as error:
+            raise AssertionError(f"{nets} {x.shape}: {error}") from error

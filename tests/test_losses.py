@@ -237,6 +237,7 @@ def test_class_weights_of_every_kind(library: str) -> None:
 def test_class_weights_by_name() -> None:
     loss = losses.CrossEntropy(class_weights={2: np.float32(0.5), np.int64(1): 2})
     assert loss == losses.CrossEntropy(class_weights={1: 2, 2: 0.5}) == eval(f"losses.{loss}")
+    assert loss == losses.CrossEntropy(class_weights=[[np.int64(1), np.float32(2)], [2, 0.5]])  # as in YAML
     whole = losses.CrossEntropy(class_weights=(1, 2, 0.5))
     for mine, other in zip(
         *(both_passes(each, LOGITS, np.array([2, 1])) for each in (loss, whole)), strict=True
@@ -489,6 +490,7 @@ def test_cases_keep_away_from_kinks(case: LossCase) -> None:
                 ({0: -1}, "((0, -1),)"),
                 ({-1: 1.0}, "((-1, 1.0),)"),
                 ({"a": 1.0}, "(('a', 1.0),)"),
+                ({0: 2.0, "a": 1.0}, "(('a', 1.0), (0, 2.0))"),
             )
         ),
         (

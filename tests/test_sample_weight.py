@@ -103,6 +103,9 @@ def test_equal_weights_are_none() -> None:
     plain.fit(X, Y, epochs=3, batch_size=16)
     weighted.fit(X, Y, epochs=3, batch_size=16, sample_weight=np.full(40, 0.7))
     assert_alike(weighted, plain, 1e-13)
+    shares = make()
+    shares.fit(X, Y, epochs=3, batch_size=16, sample_weight=np.full(40, 1 / 40))  # a batch weighs less than 1
+    assert_alike(shares, plain, 1e-13)
     assert weighted.evaluate(X, Y, sample_weight=[2] * 40).accuracy == plain.evaluate(X, Y).accuracy
 
 

@@ -64,6 +64,16 @@ def test_is_public_and_a_schedule(case: ScheduleCase) -> None:
     assert getattr(schedules, type(schedule).__name__) is type(schedule)
 
 
+@every_schedule
+def test_is_over_only_where_the_factor_stays(case: ScheduleCase) -> None:
+    schedule, times = case.make(), sorted(case.values)
+    over = [schedule.is_over(time) for time in times]
+    assert over == sorted(over)  # once over, over for good
+    assert len({schedule(time) for time, is_over in zip(times, over, strict=True) if is_over}) <= 1
+    assert over[0] is False
+    assert over[-1] is (type(schedule) in (Cosine, OneCycle))
+
+
 def test_are_continuous_where_they_turn() -> None:
     for schedule, epoch in (
         (Cosine(10, warmup=3), 3),
@@ -158,6 +168,7 @@ def test_reduce_on_plateau_needs_validation() -> None:
         (lambda: Cosine(5, warmup=5), "Cosine: expected epochs to be a finite number and above 5, got 5"),
         (lambda: Cosine(5, warmup=-1), "Cosine: expected warmup to be a finite number and at least 0, got -1"),
         (lambda: Cosine(5, final=math.nan), "Cosine: expected final to be a finite number and at least 0, got nan"),
+        (lambda: OneCycle(0), "OneCycle: expected epochs to be a finite number and above 0, got 0"),
         (lambda: OneCycle(5, rise=1), "OneCycle: expected rise to be a number below 1 and above 0, got 1"),
         (lambda: ReduceOnPlateau(1.0), "ReduceOnPlateau: expected factor to be a number below 1 and above 0, got 1.0"),
         (lambda: ReduceOnPlateau(0.1, -1), "ReduceOnPlateau: expected patience to be a finite number and at least 0"),

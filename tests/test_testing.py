@@ -344,6 +344,14 @@ class WrongInTraining(Scale):
 
 
 @dataclass(frozen=True, repr=False)
+class GradientOfIntegers(Scale):
+    integers = range(5)
+
+    def forward(self, params, x):
+        return super().forward(params, namespace(x).astype(x, params["weight"].dtype))
+
+
+@dataclass(frozen=True, repr=False)
 class Breaks(Scale):
     def forward(self, params, x):
         return x @ params["weight"][:, None] @ x, (x,)
@@ -359,6 +367,7 @@ LAYERS_AND_FAULTS = [
     (WritesIntoResiduals(3), "arguments are not modified (numpy): backward writes into residuals.0; make"),
     (WritesInParameterGradients(3), "arguments are not modified (numpy): parameter_gradients writes into dy; make"),
     (WrongOutputShape(3), "output_shape is the shape of y: output_shape((4, 3)) says (4, 6), forward gives y of shape (4, 3); correct"),
+    (GradientOfIntegers(3), "forward and backward fit together (numpy): backward gives a dx other than 0 for an x of integers"),
     (NoLetterForTheBatch(3), "output_shape is the shape of y: output_shape for a batch of n examples says (0, 9), forward gives"),
     (CenterSaysIndependent(), 'examples is as declared: examples says "independent", but the other examples matter: dx['),
     (CenterSaysSummed(), 'examples is as declared: examples says "summed", but sum_over_parts is not all that they share: '),

@@ -35,6 +35,10 @@ def names(arrays: object) -> list[str]:
 
 def test_the_array_exists_once(tmp_path: Path) -> None:
     """In the tree, counts, the penalty, the optimizer's state, files and checkpoints."""
+    given = {"2.weight": "0.weight.T"}
+    net = nn.Tied(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 5)), given)
+    given.clear()
+    assert net.ties == {"2.weight": "0.weight.T"}
     model, once = make_model(), ["0.weight", "2.bias", "2.weight", "4.bias"]
     assert names(model.params) == names(model.grads) == once
     assert names(model.state.optimizer) == [f"velocity.{name}" for name in once]

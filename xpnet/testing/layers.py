@@ -70,7 +70,7 @@ def init_gives_float64(trial: LayerTrial, backend: Backend) -> None:
 
 
 def fits_together(trial: LayerTrial, backend: Backend) -> None:
-    """`forward` returns (y, residuals), `backward` (dx, grads), dx shaped like x and grads like params."""
+    """`forward` gives (y, residuals), `backward` (dx, grads); dx is like x, 0 for integers."""
     layer = trial.on(backend)
     params, x = put(backend, trial.variables()), backend.copy(trial.x)
     y, residuals = _pair("forward", "(y, residuals)", layer.forward(params, x))
@@ -82,6 +82,8 @@ def fits_together(trial: LayerTrial, backend: Backend) -> None:
     if not hasattr(dx, "shape") or tuple(dx.shape) != trial.x.shape:
         got = f"of shape {tuple(dx.shape)}" if hasattr(dx, "shape") else f"as {type(dx).__name__}"
         raise LawError(f"backward gives dx {got}, expected the shape of x, {trial.x.shape}")
+    if layer.integers is not None and backend.to_numpy(dx).any():
+        raise LawError("backward gives a dx other than 0 for an x of integers; give zeros in the shape of x")
     assert_like("backward's grads", grads, trial.layer.init(np.random.default_rng(0)), "params")
 
 

@@ -153,11 +153,15 @@ def _opened(place: "URL") -> RDBStorage:
 
 
 def _open(place: "URL", arguments: dict[str, Any]) -> RDBStorage:
+    from sqlalchemy.pool import NullPool
+
+    # A file is opened for each transaction, so that none stays open after an error, or in another process.
+    pool = {"poolclass": NullPool} if place.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
         storage = RDBStorage(
             text(place).replace("{", "{{").replace("}", "}}"),  # Optuna formats it
-            engine_kwargs={"connect_args": arguments, "pool_pre_ping": True},
+            engine_kwargs={"connect_args": arguments, **pool},
             heartbeat_interval=BEAT,
             grace_period=GRACE,
         )

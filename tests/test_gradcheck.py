@@ -22,6 +22,15 @@ class BiasForgotten(nn.Linear):
 
 
 @dataclass(frozen=True, repr=False)
+class TwoFaults(BiasForgotten):
+    """db is missing, and dW is 1 % too long."""
+
+    def backward(self, params, residuals, dy):
+        dx, grads = super().backward(params, residuals, dy)
+        return dx, grads | {"weight": 1.01 * grads["weight"]}
+
+
+@dataclass(frozen=True, repr=False)
 class BiasForgottenInParameterGradients(nn.Linear):
     def parameter_gradients(self, params, residuals, dy):
         grads = super().parameter_gradients(params, residuals, dy)
@@ -46,6 +55,11 @@ def test_names_the_wrong_array_and_entry() -> None:
         gradcheck.GradientError, match=r"BiasForgotten: the gradient at params\.bias\[\d\] is 0, finite"
     ):
         gradcheck.check(BiasForgotten(4, 3), draw((5, 4)))
+
+
+def test_names_the_worst_of_several_faults() -> None:
+    with pytest.raises(gradcheck.GradientError, match=r"TwoFaults: the gradient at params\.bias\[\d\] is 0"):
+        gradcheck.check(TwoFaults(4, 3), draw((5, 4)))
 
 
 def test_parameter_gradients_are_compared_with_backward() -> None:

@@ -148,6 +148,42 @@ def test_a_network_that_stopped_within_an_epoch_comes_back() -> None:
         assert_equal(one[k], plain[k])
 
 
+@pytest.mark.parametrize("train_metrics", ["running", "end"])
+def test_callbacks_of_the_ensemble_get_the_means_of_its_networks(train_metrics: str) -> None:
+    """Of those that are left, with None for what is not measured; also in the ensemble's own history."""
+
+    class Keeps(xpnet.Callback):
+        def on_epoch(self, model: Any, metrics: Any) -> None:
+            kept.append((model.epoch, metrics))
+
+    kept: list[Any] = []
+    rates = [optim.SGD(0.1), optim.SGD(0.3), optim.SGD(1e200)]
+    net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 3))
+    found = xpnet.Ensemble(net, CE, rates, seeds=(0, 1, 2), **ONE)
+    with pytest.warns(UserWarning, match="network 2 .* has diverged"):
+        found.fit(
+            X,
+            Y,
+            epochs=2,
+            batch_size=4,
+            validation=(X[:5], Y[:5]),
+            train_metrics=train_metrics,
+            callbacks=Keeps(),
+        )
+    assert [epoch for epoch, _ in kept] == [1, 2]
+    for number, (_, metrics) in enumerate(kept, 1):
+        own = [found[k].history[number - 1] for k in (0, 1)]
+        assert (metrics.epoch, metrics.train_metrics, metrics.test_loss) == (number, train_metrics, None)
+        for name in (
+            "train_loss",
+            "train_accuracy",
+            "validation_loss",
+            "validation_accuracy",
+            "learning_rate",
+        ):
+            assert getattr(metrics, name) == pytest.approx(np.mean([getattr(row, name) for row in own]))
+
+
 # Callbacks that change a network.
 
 

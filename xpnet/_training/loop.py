@@ -68,7 +68,7 @@ def run(
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
             done = _train_epoch(program, training, source, hooks)
-            while done is None and not training.stopping:  # the epoch goes on with another optimizer
+            while done is None and not training.stopping and current() is not program:  # another optimizer
                 program = current()
                 done = _train_epoch(program, training, source, hooks)
             if done is None:

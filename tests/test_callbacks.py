@@ -234,10 +234,18 @@ def test_a_step_that_is_broken_off_leaves_the_model_as_before_the_epoch(
 @pytest.mark.parametrize(
     "other", [optim.Adam(0.01), optim.AverageWeights(optim.SGD(0.05)), optim.SGD(0.1, 0.9)]
 )
+@pytest.mark.parametrize("given", ["arrays", "batches", "a generator"])
 def test_an_optimizer_with_a_state_of_its_own_starts_in_the_middle_of_an_epoch(
-    other: optim.Optimizer,
+    other: optim.Optimizer, given: str
 ) -> None:
     """As if the epoch had been stopped there, and gone on with it."""
+    pairs = [(X[i : i + 1], Y[i : i + 1]) for i in range(3)]
+    source, options = {
+        "arrays": ((X, Y), {"batch_size": 1}),
+        "batches": ((pairs,), {}),
+        "a generator": ((iter(2 * pairs),), {"steps_per_epoch": 3}),
+    }[given]
+    again, plain = ((pairs,), {}) if given == "a generator" else (source, options)
 
     class After1(Callback):
         def __init__(self, stop: bool) -> None:
@@ -250,10 +258,10 @@ def test_an_optimizer_with_a_state_of_its_own_starts_in_the_middle_of_an_epoch(
                     model.stop()
 
     model, stopped = small(), small()
-    model.fit(X, Y, epochs=2, batch_size=1, callbacks=After1(stop=False))
-    stopped.fit(X, Y, epochs=1, batch_size=1, callbacks=After1(stop=True))
+    model.fit(*source, epochs=2, callbacks=After1(stop=False), **options)
+    stopped.fit(*again, epochs=1, callbacks=After1(stop=True), **plain)
     assert (stopped.epoch, stopped.epoch_step) == (0, 1)
-    stopped.fit(X, Y, epochs=2, batch_size=1)
+    stopped.fit(*again, epochs=2, **plain)
     assert_same(model.backend, model.state, fetch(stopped.backend, stopped.state))
     assert [row[:6] for row in model.history] == [row[:6] for row in stopped.history]
 

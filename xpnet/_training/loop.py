@@ -67,6 +67,7 @@ def run(
             if program.backend.any_process(training.stopping):
                 break
             training.unfinished = True  # also after a callback has assigned other parameters
+            source.begin(training.progress)
             done = _train_epoch(program, training, source, hooks)
             while done is None and not training.stopping and current() is not program:  # another optimizer
                 program = current()
@@ -118,7 +119,6 @@ def _warn_of_scale(program: Program, source: Source, metrics: EpochMetrics) -> N
 def _train_epoch(program: Program, training: Training, source: Source, hooks: Hooks) -> _Epoch | None:
     """Run one epoch of steps. Returns None if it was interrupted."""
     backend, progress = program.backend, training.progress
-    source.begin(progress)
     rate = float(program.optimizer.learning_rate)
     rates = source.learning_rates(rate, hooks.schedule, progress.epoch)
     state = training.state
